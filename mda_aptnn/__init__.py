@@ -1,0 +1,1 @@
+"""Infrared spectra from molecular-dynamics trajectories by machine-learned atomic polar tensors."""

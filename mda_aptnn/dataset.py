@@ -1,0 +1,294 @@
+"""Labelled frames: configurations with their atomic tensors, in HDF5; import and export of extended XYZ."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import hdf5
+from mda_aptnn.errors import FileFormatError, FrameError, LabelError
+from mda_aptnn.frames import Frame, atomic_numbers
+from mda_aptnn.tensors import APT, TARGETS
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledFrame:
+    """A frame and what was computed for it.
+
+    Attributes
+    ----------
+    frame : Frame
+    tensors : dict of str to ndarray
+        Key ``"apt"``: ``P[i, a, b] = ∂M_a/∂r_ib`` [n_atoms, 3, 3] in e. NaN for an atom without a label.
+    info : dict
+        What is known of it: source, time, energy, sum-rule residual.
+    """
+
+    frame: Frame
+    tensors: dict[str, NDArray[np.float64]]
+    info: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, values in self.tensors.items():
+            shape = (len(self.frame), *TARGETS[name].shape)
+            if np.shape(values) != shape:
+                raise LabelError(f"labels {name!r} have shape {np.shape(values)}, expected {shape}")
+            if np.isinf(values).any():
+                raise LabelError(f"labels {name!r} are infinite")
+
+    @property
+    def apt(self) -> NDArray[np.float64]:
+        """Polar tensors [n_atoms, 3, 3] in e."""
+        return self.tensors[APT.name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Labelled frames with their level of theory.
+
+    Attributes
+    ----------
+    frames : list of LabelledFrame
+    level_of_theory : str
+        Functional, basis, program; what makes labels comparable.
+    sources : dict of str to str
+        File names and their SHA-256.
+    """
+
+    frames: list[LabelledFrame]
+    level_of_theory: str = ""
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        return iter(self.frames)
+
+    def __getitem__(self, index: int) -> LabelledFrame:
+        return self.frames[index]
+
+    def subset(self, indices: Sequence[int]) -> Dataset:
+        """Return the frames of these indices, with the same provenance."""
+        return dataclasses.replace(self, frames=[self.frames[index] for index in indices])
+
+    @property
+    def symbols(self) -> list[str]:
+        """The elements that occur, by atomic number."""
+        from MDAnalysis.guesser.tables import Z2SYMB
+
+        return [Z2SYMB[int(z)] for z in sorted({int(z) for item in self.frames for z in item.frame.numbers})]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to HDF5: atoms of all frames one after the other, `offsets` where each frame begins."""
+        names = sorted({name for item in self.frames for name in item.tensors})
+        with hdf5.create(path, "labels") as file:
+            file.attrs["level_of_theory"] = self.level_of_theory
+            file.attrs["sources"] = json.dumps(self.sources)
+            frames = [item.frame for item in self.frames]
+            hdf5.write_array(file, "offsets", np.cumsum([0, *(len(frame) for frame in frames)]))
+            hdf5.write_array(file, "numbers", np.concatenate([frame.numbers for frame in frames]))
+            hdf5.write_array(file, "positions", np.concatenate([frame.positions for frame in frames]), "angstrom")
+            hdf5.write_array(file, "cell", np.array([frame.cell for frame in frames]), "angstrom")
+            hdf5.write_array(file, "pbc", np.array([frame.pbc for frame in frames]))
+            hdf5.write_array(file, "charge", np.array([frame.charge for frame in frames]), "e")
+            for name in names:
+                target = TARGETS[name]
+                values = [
+                    item.tensors.get(name, np.full((len(item.frame), *target.shape), np.nan)) for item in self.frames
+                ]
+                hdf5.write_array(file, name, np.concatenate(values), target.unit)
+            file.create_dataset("info", data=[json.dumps(item.info) for item in self.frames])
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Dataset:
+        """Read a file written by :meth:`save`.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged, foreign, or its arrays disagree.
+        """
+        with hdf5.open_checked(path, "labels") as file:
+            offsets = hdf5.read_array(file, "offsets", shape=(None,))
+            n_frames, n_atoms = len(offsets) - 1, int(offsets[-1]) if len(offsets) else 0
+            if n_frames < 0 or offsets[0] != 0 or (np.diff(offsets) < 1).any():
+                raise FileFormatError(f"{path}: offsets do not increase from 0")
+            numbers = hdf5.read_array(file, "numbers", shape=(n_atoms,))
+            positions = hdf5.read_array(file, "positions", "angstrom", (n_atoms, 3))
+            cell = hdf5.read_array(file, "cell", "angstrom", (n_frames, 3, 3))
+            pbc = hdf5.read_array(file, "pbc", shape=(n_frames, 3))
+            charge = hdf5.read_array(file, "charge", "e", (n_frames,))
+            tensors = {
+                name: hdf5.read_array(file, name, target.unit, (n_atoms, *target.shape))
+                for name, target in TARGETS.items()
+                if name in file
+            }
+            info = [json.loads(text) for text in hdf5.read_array(file, "info", shape=(n_frames,))]
+            items = []
+            for k in range(n_frames):
+                part = slice(int(offsets[k]), int(offsets[k + 1]))
+                frame = Frame(numbers[part], positions[part], cell[k], pbc[k], float(charge[k]))
+                items.append(LabelledFrame(frame, {name: v[part] for name, v in tensors.items()}, info[k]))
+            sources = json.loads(file.attrs["sources"])
+            return cls(items, str(file.attrs["level_of_theory"]), sources)
+
+
+def read_labels(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], cell: NDArray[np.float64] | None = None
+) -> Dataset:
+    """Read labelled frames from HDF5 or extended XYZ files, by content, into one data set.
+
+    Parameters
+    ----------
+    paths : path or sequence of paths
+        HDF5 as written by this package; extended XYZ with ``apt:R:9``; or the published dialect, whose comment
+        is ``fmt='p:a'`` (nine numbers behind each position, transposed: see `read_xyz`).
+    cell : ndarray, shape [3, 3], optional
+        Rows are cell vectors in Å, for frames whose file has no cell; they become periodic.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file does not exist.
+    FileFormatError
+        If a file is neither, is cut, or holds no labels.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    frames: list[LabelledFrame] = []
+    levels: list[str] = []
+    sources: dict[str, str] = {}
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        with open(path, "rb") as file:
+            is_hdf5 = file.read(4) == b"\x89HDF"
+        part = Dataset.load(path) if is_hdf5 else read_xyz(path, cell)
+        frames += part.frames
+        levels += [part.level_of_theory] if part.level_of_theory else []
+        sources[path.name] = hdf5.file_hash(path)
+    if not frames:
+        raise LabelError("no labelled frames in " + ", ".join(str(path) for path in paths))
+    return Dataset(frames, "; ".join(dict.fromkeys(levels)), sources)
+
+
+def read_xyz(path: str | os.PathLike[str], cell: NDArray[np.float64] | None = None) -> Dataset:
+    """Read extended XYZ with ``apt:R:9`` (row-major ``P[a, b]``, e), or the published dialect.
+
+    The dialect of the program AtomicPolarTensor (P. Schienbein) has the comment ``fmt='p:a'`` and nine numbers
+    behind each position: number 3a+b is ∂M_b/∂r_a, the transpose of the convention here, so it is turned back.
+
+    Raises
+    ------
+    FileFormatError
+        If a line is not what it should be; names the line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path} is neither HDF5 nor text") from error
+    frames, start = [], 0
+    while start < len(lines):
+        if not lines[start].strip():
+            start += 1
+            continue
+        try:
+            n_atoms = int(lines[start])
+        except ValueError:
+            raise FileFormatError(
+                f"{path}, line {start + 1}: expected a number of atoms, found {lines[start]!r}"
+            ) from None
+        end = start + 2 + n_atoms
+        if n_atoms < 1 or end > len(lines):
+            raise FileFormatError(f"{path}: the frame that begins in line {start + 1} is cut off")
+        try:
+            frames.append(_parse_frame(lines[start + 1], lines[start + 2 : end], cell))
+        except (ValueError, KeyError, IndexError) as error:
+            raise FileFormatError(f"{path}, frame in line {start + 1}: {error}") from error
+        start = end
+    return Dataset(frames, sources={path.name: hdf5.file_hash(path)})
+
+
+def _parse_frame(comment: str, rows: list[str], cell: NDArray[np.float64] | None) -> LabelledFrame:
+    published = re.search(r"fmt\s*=\s*'p:a'", comment)
+    if published:
+        info: dict[str, Any] = {}
+        columns = [("species", "S", 1), ("pos", "R", 3), ("apt", "R", 9)]
+    else:
+        info = _parse_comment(comment)
+        spec = str(info.pop("Properties", "species:S:1:pos:R:3")).split(":")
+        columns = [(spec[k], spec[k + 1], int(spec[k + 2])) for k in range(0, len(spec), 3)]
+        if "apt" not in [name for name, _, _ in columns]:
+            raise ValueError("no column apt:R:9 in Properties")
+    width = sum(count for _, _, count in columns)
+    table = [row.split() for row in rows]
+    for number, row in enumerate(table):
+        if len(row) != width:
+            raise ValueError(f"atom {number} has {len(row)} columns, expected {width}")
+    values, start = {}, 0
+    for name, kind, count in columns:
+        part = [row[start : start + count] for row in table]
+        values[name] = np.array(part, dtype=float) if kind == "R" else part
+        start += count
+    apt = np.asarray(values["apt"], dtype=float).reshape(-1, 3, 3)
+    if published:
+        apt = apt.transpose(0, 2, 1)
+    box, pbc = _parse_cell(info, cell)
+    charge = float(info.pop("charge", 0.0))
+    frame = Frame(atomic_numbers([row[0] for row in values["species"]]), values["pos"], box, pbc, charge)
+    return LabelledFrame(frame, {APT.name: apt}, info)
+
+
+def _parse_comment(comment: str) -> dict[str, Any]:
+    """Key-value pairs of an extended XYZ comment; numbers become floats."""
+    info: dict[str, Any] = {}
+    for item in shlex.split(comment):
+        key, _, text = item.partition("=")
+        try:
+            info[key] = float(text)
+        except ValueError:
+            info[key] = text
+    return info
+
+
+def _parse_cell(
+    info: dict[str, Any], cell: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    if "Lattice" in info:
+        box = np.array(str(info.pop("Lattice")).split(), dtype=float).reshape(3, 3)
+        flags = str(info.pop("pbc", "T T T")).split()
+        return box, np.array([flag.upper().startswith("T") for flag in flags])
+    if cell is not None:
+        return np.asarray(cell, dtype=float), np.ones(3, dtype=bool)
+    if str(info.pop("pbc", "F")).split()[0].upper().startswith("T"):
+        raise FrameError("pbc without a Lattice; give the cell (--cell)")
+    return np.zeros((3, 3)), np.zeros(3, dtype=bool)
+
+
+def write_xyz(dataset: Dataset, path: str | os.PathLike[str]) -> None:
+    """Write extended XYZ with ``apt:R:9`` (row-major ``P[a, b]``, e), which `read_xyz` and ASE read."""
+    with hdf5.replacing(path) as temporary, open(temporary, "w") as file:
+        for item in dataset:
+            frame = item.frame
+            fields = ["Properties=species:S:1:pos:R:3:apt:R:9"]
+            if frame.pbc.any():
+                fields.insert(0, f'Lattice="{" ".join(f"{x:.10g}" for x in frame.cell.ravel())}"')
+            fields.append(f'pbc="{" ".join("FT"[int(flag)] for flag in frame.pbc)}"')
+            if frame.charge:
+                fields.append(f"charge={frame.charge:.10g}")
+            fields += [f"{key}={shlex.quote(str(value))}" for key, value in item.info.items()]
+            file.write(f"{len(frame)}\n{' '.join(fields)}\n")
+            for symbol, position, tensor in zip(frame.symbols, frame.positions, item.apt, strict=True):
+                numbers = " ".join(f"{x:.10f}" for x in [*position, *tensor.ravel()])
+                file.write(f"{symbol} {numbers}\n")

@@ -1,0 +1,170 @@
+"""How every file is written and read: HDF5, units, provenance, a temporary name and then a rename.
+
+A file holds a `kind` (labels, model, flux, spectrum) and a `format` number at its root, and who made it:
+package version, command, date. Data sets carry a `units` attribute that pint parses. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mda_aptnn._version import __version__
+from mda_aptnn.errors import FileFormatError
+from mda_aptnn.units import factor
+
+#: Files of a newer format than this are refused; older ones are upgraded by their module.
+FORMAT = 1
+
+
+def provenance() -> dict[str, str]:
+    """Return who writes: version, command and date (UTC)."""
+    return {
+        "creator": f"mda-aptnn {__version__}",
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def check_writable(path: str | os.PathLike[str]) -> Path:
+    """Return `path` if a file can be written there, before any long work is begun.
+
+    Raises
+    ------
+    OSError
+        If the folder does not exist or cannot be written, or `path` is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; give a file name")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part"):
+            pass
+    except OSError as error:
+        raise PermissionError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary name beside `path`, renamed to it at the end, removed after an error."""
+    path = check_writable(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def create(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]:
+    """Open a new file of `kind`, which appears under its name only when it is complete."""
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["kind"] = kind
+        file.attrs["format"] = FORMAT
+        file.attrs.update(provenance())
+        yield file
+
+
+@contextlib.contextmanager
+def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]:
+    """Open an existing file for reading after a check of its kind and format.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If the file is not HDF5, is truncated, of another kind or of a newer format, or lacks what is read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise FileFormatError(f"{path} is not a complete HDF5 file ({error})") from error
+    with file:
+        found = file.attrs.get("kind")
+        if found != kind:
+            raise FileFormatError(f"{path} is not a {kind} file of mda-aptnn (kind: {found!r})")
+        version = file.attrs.get("format")
+        if not isinstance(version, int | np.integer) or version > FORMAT:
+            raise FileFormatError(
+                f"{path} has format {version!r}, newer than this version reads ({FORMAT}); update mda-aptnn"
+            )
+        try:
+            yield file
+        except (
+            KeyError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+        ) as error:
+            raise FileFormatError(f"{path} is damaged or incomplete: {error}") from error
+
+
+def write_array(group: h5py.Group, name: str, values: Any, unit: str | None = None, **options: Any) -> h5py.Dataset:
+    """Write `values` with their `unit` attribute."""
+    dataset = group.create_dataset(name, data=values, **options)
+    if unit is not None:
+        dataset.attrs["units"] = unit
+    return dataset
+
+
+def read_array(
+    group: h5py.Group, name: str, unit: str | None = None, shape: tuple[int | None, ...] | None = None
+) -> Any:
+    """Read an array, converted to `unit`, after a check of its shape (None: any length).
+
+    Raises
+    ------
+    FileFormatError
+        If the data set is missing, has another shape, or no or an incompatible unit.
+    """
+    if name not in group or not isinstance(group[name], h5py.Dataset):
+        raise FileFormatError(f"{group.file.filename}: no data set {group.name.rstrip('/')}/{name}")
+    dataset = group[name]
+    if shape is not None and (
+        dataset.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, dataset.shape, strict=True))
+    ):
+        raise FileFormatError(f"{group.file.filename}: {name} has shape {dataset.shape}, expected {shape}")
+    try:
+        values = dataset[()]
+    except (OSError, MemoryError, ValueError) as error:
+        raise FileFormatError(f"{group.file.filename}: cannot read {name}: {error}") from error
+    if unit is not None:
+        if "units" not in dataset.attrs:
+            raise FileFormatError(f"{group.file.filename}: {name} has no units")
+        scale = factor(str(dataset.attrs["units"]), unit)
+        if scale != 1.0:
+            values = values * scale
+    return values
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

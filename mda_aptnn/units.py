@@ -1,0 +1,138 @@
+"""Pint at the border: the only module that knows a conversion factor.
+
+Inside the package every array is a plain float array in the units of MDAnalysis: Å, ps, Å/ps, K, e, u;
+the flux is in e·Å/ps and frequencies are wavenumbers in cm⁻¹. Numbers enter through :func:`magnitude` and
+physical results leave through :func:`quantity`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pint
+
+from mda_aptnn.errors import UnitError
+
+#: The application's registry, so that quantities of the user and of this package can be added.
+ureg: Any = pint.get_application_registry()
+
+#: Units as they are written into files and figures, all parsed by pint.
+LENGTH = "angstrom"
+TIME = "ps"
+VELOCITY = "angstrom/ps"
+FLUX = "e*angstrom/ps"
+FLUX_CORRELATION = "e^2*angstrom^2/ps^2"
+VOLUME = "angstrom^3"
+TEMPERATURE = "K"
+CHARGE = "e"
+WAVENUMBER = "1/cm"
+ABSORPTION = "1/cm"
+MASS = "u"
+#: Molar absorption per wavenumber: its integral over a band, in cm⁻¹, is the band's intensity in km/mol.
+MOLAR_ABSORPTION = "km/mol*cm"
+
+#: What a bare number means, for each kind of input, is said by the function that takes it.
+Dimensional = float | int | str | pint.Quantity
+
+
+def magnitude(value: Any, unit: str, name: str = "value") -> Any:
+    """Return `value` as a float (or float array) in `unit`.
+
+    Parameters
+    ----------
+    value : float, str, pint.Quantity or array_like
+        A bare number is taken to be in `unit` already; a string such as ``"300 K"`` is parsed by pint.
+        Energies, frequencies and wavenumbers are converted into each other (``"1 THz"`` is 33.36 cm⁻¹).
+    unit : str
+        The unit of the result.
+    name : str
+        What the value is, for the error message.
+
+    Raises
+    ------
+    UnitError
+        If the string is not a quantity, or the dimension is another one, or the number is not finite.
+    """
+    if isinstance(value, str):
+        value = _parse(value, unit, name)
+    if isinstance(value, pint.Quantity):
+        try:
+            with ureg.context("spectroscopy"):
+                value = ureg.Quantity(value.magnitude, str(value.units)).to(unit).magnitude
+        except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
+            raise UnitError(f"{name}: cannot convert {value:~} to {unit}") from error
+    try:
+        result = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise UnitError(f"{name}: {value!r} is not a number in {unit}") from error
+    if not np.isfinite(result).all():
+        raise UnitError(f"{name}: {value!r} is not finite")
+    return float(result) if result.ndim == 0 else result
+
+
+def _parse(text: str, unit: str, name: str) -> Any:
+    """A number and a unit apart, so that offset units (25 degC) work; a bare number is in `unit`."""
+    match = re.fullmatch(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(.*?)\s*", text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        return ureg.Quantity(float(match[1]), match[2] or unit)
+    except Exception as error:
+        message = f"{name}: {text!r} is not a quantity; write a number and a unit, like '1 {unit}'"
+        raise UnitError(message) from error
+
+
+def quantity(value: Any, unit: str) -> Any:
+    """Return `value`, which is in `unit`, as a `pint.Quantity`."""
+    return ureg.Quantity(value, unit)
+
+
+def factor(source: str, target: str) -> float:
+    """Return how many `target` are in one `source`.
+
+    Raises
+    ------
+    UnitError
+        If the dimensions differ or a unit is unknown.
+    """
+    try:
+        return float(ureg.Quantity(1.0, source).to(target).magnitude)
+    except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
+        raise UnitError(f"cannot convert {source!r} to {target!r}: {error}") from error
+
+
+#: Boltzmann constant in u Å²/(ps² K): kinetic energies inside are in u Å²/ps².
+BOLTZMANN = float(ureg.Quantity(1.0, "boltzmann_constant").to("u*angstrom^2/ps^2/K").magnitude)
+#: Speed of light in cm/ps: angular frequency ω [rad/ps] = 2π c ν̃.
+SPEED_OF_LIGHT = float(ureg.Quantity(1.0, "speed_of_light").to("cm/ps").magnitude)
+
+
+def absorption_prefactor(temperature: float) -> float:
+    """Return β/(6 ε₀ c), so that n(ω)α(ω)·V = prefactor · ∫ dt e^{-iωt} ⟨Ṁ(0)·Ṁ(t)⟩.
+
+    Parameters
+    ----------
+    temperature : float
+        In K.
+
+    Returns
+    -------
+    float
+        In Å³ cm⁻¹ per (e² Å²/ps² · ps): times the integral in e² Å²/ps, over V in Å³, gives cm⁻¹.
+
+    Notes
+    -----
+    Eq. 2 of P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023), where the harmonic quantum correction
+    is already applied.
+    """
+    beta = 1 / (ureg.Quantity(1.0, "boltzmann_constant") * ureg.Quantity(temperature, "K"))
+    prefactor = beta / (6 * ureg.Quantity(1.0, "vacuum_permittivity") * ureg.Quantity(1.0, "speed_of_light"))
+    return float((prefactor * ureg.Quantity(1.0, "e^2*angstrom^2/ps")).to("angstrom^3/cm").magnitude)
+
+
+#: Å³ cm⁻¹ per sample (n·α·V) to km/mol per cm⁻¹, per mole of samples.
+MOLAR_FACTOR = float(
+    (ureg.Quantity(1.0, "angstrom^3/cm") * ureg.Quantity(1.0, "avogadro_constant")).to(MOLAR_ABSORPTION).magnitude
+)
