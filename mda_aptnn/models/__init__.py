@@ -1,0 +1,1 @@
+"""Models: a frame in, atomic tensors out."""

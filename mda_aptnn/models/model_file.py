@@ -1,0 +1,206 @@
+"""The model file: everything that a model is, in HDF5, and nothing that runs when it is opened.
+
+Layout of a file of kind ``model``::
+
+    attributes   architecture, network (JSON), target (JSON), training (JSON), card (JSON),
+                 and who made it: creator, command, created, format
+    numbers      [n_species] atomic numbers, in the order of the species inside the network
+    members/0/   one group for each member of a committee (a single model has one)
+        weights/     one data set for each array of the network's state, the best ones
+        last/        the same at the end of training
+        learning/    the learning curve: step, validation, ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mda_aptnn import hdf5
+from mda_aptnn.errors import FileFormatError, ModelError
+from mda_aptnn.models.network import DensityNetwork, NetworkConfig
+from mda_aptnn.tensors import Target
+
+Arrays = dict[str, NDArray[Any]]
+
+#: What a file's `architecture` may be: the class of its settings and of its network.
+ARCHITECTURES: dict[str, tuple[type, type]] = {"density": (NetworkConfig, DensityNetwork)}
+
+#: Number of an older format -> function that turns what such a file says into the next format.
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One trained network.
+
+    Attributes
+    ----------
+    weights : dict of str to ndarray
+        The network's state with the lowest validation error.
+    last : dict of str to ndarray
+        The state at the end of training; may be empty.
+    learning : dict of str to ndarray
+        The learning curve, every array of the same length.
+    """
+
+    weights: Arrays
+    last: Arrays = dataclasses.field(default_factory=dict)
+    learning: Arrays = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFile:
+    """The contents of a model file.
+
+    Attributes
+    ----------
+    network : dict
+        Settings of the network, as its configuration class takes them (lengths in Å).
+    numbers : list of int
+        Atomic numbers that the model knows, in the order of the network's species.
+    target : Target
+        What is predicted.
+    members : list of Member
+    training : dict
+        Settings of the training.
+    card : dict
+        Level of theory, data, domain, accuracy: what a user must know before trusting it.
+    architecture : str
+        Key of `ARCHITECTURES`.
+    """
+
+    network: dict[str, Any]
+    numbers: list[int]
+    target: Target
+    members: list[Member]
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    card: dict[str, Any] = dataclasses.field(default_factory=dict)
+    architecture: str = "density"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to `path`; the file appears when it is complete."""
+        with hdf5.create(path, "model") as file:
+            file.attrs["architecture"] = self.architecture
+            file.attrs["target"] = json.dumps(dataclasses.asdict(self.target))
+            for name in ("network", "training", "card"):
+                file.attrs[name] = json.dumps(getattr(self, name))
+            hdf5.write_array(file, "numbers", np.asarray(self.numbers, dtype=np.int64))
+            for index, member in enumerate(self.members):
+                for part in dataclasses.fields(member):
+                    write_arrays(file, f"members/{index}/{part.name}", getattr(member, part.name))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ModelFile:
+        """Read a file written by :meth:`save`, of this or an older format.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        FileFormatError
+            If it is truncated or foreign, or its arrays are not those of the network that it describes.
+        """
+        with hdf5.open_checked(path, "model") as file:
+            contents: dict[str, Any] = {
+                name: json.loads(file.attrs[name]) for name in ("network", "target", "training", "card")
+            }
+            contents["architecture"] = str(file.attrs["architecture"])
+            contents["numbers"] = hdf5.read_array(file, "numbers", shape=(None,)).tolist()
+            contents["members"] = [
+                {part.name: read_arrays(file, f"members/{index}/{part.name}") for part in dataclasses.fields(Member)}
+                for index in range(len(file["members"]))
+            ]
+            for version in range(int(file.attrs["format"]), hdf5.FORMAT):
+                contents = UPGRADES[version](contents)
+            contents["card"] |= {name: str(file.attrs[name]) for name in ("creator", "created")}
+            contents["target"] = Target(**contents["target"])
+            contents["members"] = [Member(**member) for member in contents["members"]]
+            if not contents["members"]:
+                raise FileFormatError(f"{path} holds no weights")
+            result = cls(**contents)
+        for index in range(len(result.members)):
+            try:
+                result.build(index)
+            except ModelError as error:
+                raise FileFormatError(f"{path}, member {index}: {error}") from error
+        return result
+
+    @property
+    def config(self) -> Any:
+        """Settings of the network, as the class of the architecture.
+
+        Raises
+        ------
+        ModelError
+            If the architecture is unknown or its settings are not.
+        """
+        if self.architecture not in ARCHITECTURES:
+            raise ModelError(f"unknown architecture {self.architecture!r}: known are {', '.join(ARCHITECTURES)}")
+        try:
+            return ARCHITECTURES[self.architecture][0](**self.network)
+        except TypeError as error:
+            raise ModelError(f"the settings of its network cannot be read: {error}") from error
+
+    def build(self, member: int = 0, dtype: torch.dtype = torch.float32) -> Any:
+        """Return the network of a member with its weights, in `dtype` and ready to predict.
+
+        Raises
+        ------
+        ModelError
+            If the architecture is unknown or settings and arrays do not belong together.
+        """
+        config = self.config
+        network = ARCHITECTURES[self.architecture][1](config, self.numbers, self.target).to(dtype)
+        load_state(network, self.members[member].weights)
+        network.eval().requires_grad_(False)
+        return network
+
+
+def state_arrays(network: torch.nn.Module) -> Arrays:
+    """Return the state of a network as arrays (copies)."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
+
+
+def load_state(network: torch.nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Copy arrays into a network, which must have exactly these, of these shapes.
+
+    Raises
+    ------
+    ModelError
+        If one is missing, unknown, of another shape, not of floating-point numbers where it should be, or not
+        finite.
+    """
+    state = network.state_dict()
+    missing, unknown = sorted(set(state) - set(arrays)), sorted(set(arrays) - set(state))
+    if missing or unknown:
+        raise ModelError(f"weights do not fit the network: missing {missing[:3]}, unknown {unknown[:3]}")
+    for name, value in state.items():
+        array = arrays[name]
+        if array.shape != tuple(value.shape):
+            raise ModelError(f"weights {name} have shape {array.shape}, the network needs {tuple(value.shape)}")
+        if np.issubdtype(array.dtype, np.floating) != value.dtype.is_floating_point:
+            raise ModelError(f"weights {name} are {array.dtype}, the network needs {value.dtype}")
+        if not np.isfinite(array).all():
+            raise ModelError(f"weights {name} are not finite")
+        value.copy_(torch.as_tensor(array))
+
+
+def write_arrays(file: h5py.File, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write each array as a data set of the group `name`."""
+    group = file.create_group(name)
+    for key, values in arrays.items():
+        hdf5.write_array(group, key, values)
+
+
+def read_arrays(file: h5py.File, name: str) -> Arrays:
+    """Read the group that `write_arrays` wrote."""
+    return {key: np.asarray(hdf5.read_array(file[name], key)) for key in file[name]}

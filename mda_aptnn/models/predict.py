@@ -1,0 +1,312 @@
+"""What everybody calls to predict: a model by name or path, and tensors of frames and AtomGroups."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from MDAnalysis.guesser.tables import Z2SYMB
+from numpy.typing import NDArray
+
+from mda_aptnn.errors import FrameError, ModelError
+from mda_aptnn.frames import Frame
+from mda_aptnn.models.model_file import ModelFile
+from mda_aptnn.models.network import collate
+
+#: Folder of the bundled models, each NAME.h5.
+BUNDLED = Path(__file__).parent.parent / "data"
+
+#: Frames are predicted together until a batch has this many atoms; more does not make it faster.
+BATCH_ATOMS = 512
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Engine(Protocol):
+    """What evaluates the network's function."""
+
+    def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
+        """Return the irreducible components of each frame, [n_atoms, n_components], in the target's unit."""
+        ...
+
+
+class TorchEngine:
+    """The network itself, as it was trained, on the CPU.
+
+    Parameters
+    ----------
+    contents : ModelFile
+    dtype : {"float32", "float64"}
+        Of weights and features; geometry is float64 always.
+    n_threads : int
+        Threads of torch while predicting.
+    """
+
+    def __init__(self, contents: ModelFile, dtype: str, n_threads: int) -> None:
+        self.network = contents.build(dtype=DTYPES[dtype])
+        self.n_threads = n_threads
+
+    def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
+        """Return the irreducible components of each frame, [n_atoms, n_components]."""
+        with torch.inference_mode(), _threads(self.n_threads):
+            inputs = [self.network.inputs(frame) for frame in frames]
+            together = inputs[0] if len(inputs) == 1 else collate(inputs)
+            values = self.network(together).numpy().astype(np.float64)
+        return np.split(values, np.cumsum([len(frame) for frame in frames])[:-1])
+
+
+#: What `load_model(engine=...)` may name.
+ENGINES: dict[str, Callable[[ModelFile, str, int], Engine]] = {"torch": TorchEngine}
+
+
+class Model:
+    """A trained model: frames in, atomic tensors out. Made by `load_model`.
+
+    Parameters
+    ----------
+    contents : ModelFile
+    engine : str
+        Key of `ENGINES`, or "auto" for the fastest that can evaluate this model.
+    dtype : {"float32", "float64"}
+    n_threads : int
+    path : path, optional
+        Where it was read from: a pickled model carries this instead of its weights.
+
+    Attributes
+    ----------
+    numbers : list of int
+        Atomic numbers that it knows.
+    symbols : list of str
+        Their elements.
+    cutoff : float
+        Radius in Å within which an atom sees its neighbours.
+    target : Target
+        What is predicted.
+    info : dict
+        The card: level_of_theory, data, domain, accuracy, command, and the settings of the network.
+    """
+
+    def __init__(
+        self,
+        contents: ModelFile,
+        *,
+        engine: str = "auto",
+        dtype: str = "float32",
+        n_threads: int = 1,
+        path: Path | None = None,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ModelError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+        if engine != "auto" and engine not in ENGINES:
+            raise ModelError(f"engine {engine!r}: choose one of auto, {', '.join(ENGINES)}")
+        if n_threads < 1:
+            raise ModelError(f"n_threads is {n_threads}: it must be at least 1")
+        self.contents, self.path = contents, path
+        self.engine = "torch" if engine == "auto" else engine
+        self.dtype, self.n_threads = dtype, n_threads
+        self._engine = ENGINES[self.engine](contents, dtype, n_threads)
+        self.numbers = list(contents.numbers)
+        self.symbols = [Z2SYMB[number] for number in self.numbers]
+        self.cutoff = contents.config.cutoff
+        self.target = contents.target
+
+    def __repr__(self) -> str:
+        return f"<Model {self.path or 'in memory'}: {self.target.name} of {', '.join(self.symbols)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings = {"engine": self.engine, "dtype": self.dtype, "n_threads": self.n_threads}
+        return _unpickled, (self.contents if self.path is None else str(self.path), settings)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The model card (a copy)."""
+        contents = self.contents
+        return {
+            **copy.deepcopy(contents.card),
+            "target": {
+                "name": contents.target.name,
+                "formula": contents.target.formula,
+                "unit": contents.target.unit,
+            },
+            "elements": self.symbols,
+            "architecture": contents.architecture,
+            "network": dict(contents.network),
+            "training": dict(contents.training),
+            "members": len(contents.members),
+        }
+
+    def check(self, frame: Frame) -> None:
+        """Refuse a frame with elements that the model was not trained for.
+
+        Raises
+        ------
+        ModelError
+            Names the elements that are unknown and those that are known.
+        """
+        check_elements(frame, self.numbers)
+
+    def predict(self, atoms: Any) -> NDArray[np.float64]:
+        """Return the tensor of every atom.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            For an AtomGroup or a Universe, the current timestep. The network sees all atoms of the Universe, and
+            the result has those of the group, in its order.
+
+        Returns
+        -------
+        ndarray, shape [n_atoms, 3, 3]
+            ``P[i, a, b] = ∂M_a/∂r_ib`` in e.
+
+        Raises
+        ------
+        ModelError
+            If there is an element that the model does not know.
+        """
+        frame, rows = as_frame(atoms)
+        self.check(frame)
+        tensors = self.target.to_cartesian(self._engine.components([frame])[0])
+        return tensors if rows is None else tensors[rows]
+
+    def predict_many(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
+        """Return the tensors of many frames, each [n_atoms, 3, 3]; small ones go through the network together."""
+        results: list[NDArray[np.float64]] = []
+        for batch in _batches(frames):
+            for frame in batch:
+                self.check(frame)
+            results += [self.target.to_cartesian(values) for values in self._engine.components(batch)]
+        return results
+
+
+def load_model(model: Any, *, engine: str = "auto", dtype: str = "float32", n_threads: int = 1) -> Any:
+    """Return a model that predicts, from whatever names one.
+
+    Parameters
+    ----------
+    model : str, path or object
+        The name of a bundled model ("water-rpbe-d3"), the path of a model file, or any object with
+        ``predict(frame) -> [n_atoms, 3, 3]``, which is returned as it is.
+    engine : {"auto", "torch"}
+        What evaluates the network.
+    dtype : {"float32", "float64"}
+        Of weights and features; geometry is float64 always.
+    n_threads : int
+        Threads used while predicting.
+
+    Raises
+    ------
+    ModelError
+        If there is no such name or file.
+    FileFormatError
+        If the file is truncated, foreign or damaged.
+    """
+    if callable(getattr(model, "predict", None)):
+        return model
+    if not isinstance(model, str | os.PathLike):
+        raise ModelError(f"{model!r} is no model: give a name, a path, or an object with predict(frame)")
+    path = model_path(model)
+    return Model(ModelFile.load(path), engine=engine, dtype=dtype, n_threads=n_threads, path=path)
+
+
+def model_path(name: str | os.PathLike[str]) -> Path:
+    """Return the file of a bundled model's name, or of a path.
+
+    Raises
+    ------
+    ModelError
+        If there is neither; lists the bundled names.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path.absolute()
+    bundled = BUNDLED / f"{name}.h5"
+    if path.name == str(name) and bundled.is_file():
+        return bundled
+    # the folder holds labels and a trajectory as well, so that not every file in it is a name
+    names = ", ".join(sorted(file.stem for file in BUNDLED.glob("*.h5") if _is_model(file))) or "none"
+    raise ModelError(f"no model {str(name)!r}: there is no such file, and the bundled models are: {names}")
+
+
+def _is_model(path: Path) -> bool:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return bool(file.attrs.get("kind") == "model")
+
+
+def check_elements(frame: Frame, numbers: Sequence[int]) -> None:
+    """Refuse a frame with other elements than those of `numbers`.
+
+    Raises
+    ------
+    ModelError
+        Names the elements that are unknown and those that are known.
+    """
+    unknown = sorted(set(frame.numbers.tolist()) - set(numbers))
+    if unknown:
+        raise ModelError(
+            f"the model does not know {', '.join(Z2SYMB[z] for z in unknown)}; "
+            f"it was made for {', '.join(Z2SYMB[z] for z in numbers)}"
+        )
+
+
+def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:
+    """Return the frame of `atoms`, and the rows in it of a group's atoms (None: all, in order).
+
+    Raises
+    ------
+    FrameError
+        If `atoms` is no configuration, or a group holds massless sites, which no network sees.
+    """
+    if isinstance(atoms, Frame):
+        return atoms, None
+    if not hasattr(atoms, "universe"):
+        raise FrameError(f"{atoms!r} is neither a Frame nor an AtomGroup or Universe")
+    # who predicts single frames needs no trajectories
+    from mda_aptnn.trajectory import UniverseFrames
+
+    frames = UniverseFrames(atoms.universe)
+    row_of = np.full(len(atoms.universe.atoms), -1)
+    row_of[frames.indices] = np.arange(len(frames.indices))
+    if not hasattr(atoms, "indices"):  # a Universe: all that the network sees
+        return frames.frame(), None
+    rows = row_of[atoms.indices]
+    if (rows < 0).any():
+        raise FrameError(
+            f"atoms {atoms.indices[rows < 0][:5].tolist()} (counted from 0) are massless sites without a tensor; "
+            "select 'not mass 0'"
+        )
+    return frames.frame(), rows
+
+
+def _unpickled(source: Any, settings: dict[str, Any]) -> Model:
+    return Model(source, **settings) if isinstance(source, ModelFile) else load_model(source, **settings)
+
+
+def _batches(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
+    batch: list[Frame] = []
+    for frame in frames:
+        if batch and sum(map(len, batch)) + len(frame) > BATCH_ATOMS:
+            yield batch
+            batch = []
+        batch.append(frame)
+    if batch:
+        yield batch
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Torch's number of threads belongs to the process, so it is given back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

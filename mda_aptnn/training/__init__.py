@@ -1,0 +1,1 @@
+"""Training: labelled frames in, a model file out; and its errors on frames that it has not seen."""

@@ -1,0 +1,84 @@
+"""The model card: what a model was made from and for, and how well it does on frames it has not seen."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from MDAnalysis.guesser.tables import Z2SYMB, masses
+
+from mda_aptnn import units
+from mda_aptnn.dataset import Dataset
+from mda_aptnn.tensors import Target
+from mda_aptnn.training.evaluate import isotropic_means
+
+#: Unit of densities in a card.
+DENSITY = "g/cm^3"
+
+
+def model_card(parts: Mapping[str, Dataset], target: Target) -> dict[str, Any]:
+    """Return the card of a model, all but its accuracy.
+
+    Parameters
+    ----------
+    parts : mapping of str to Dataset
+        "training", "validation" and, if any, "held_out".
+    target : Target
+
+    Returns
+    -------
+    dict
+        JSON-able: level_of_theory, command, data (sources and their SHA-256; number and fingerprints of the frames
+        of each part; mean of the invariants per element), domain (of the training frames).
+    """
+    training = parts["training"]
+    sources = {name: digest for dataset in parts.values() for name, digest in dataset.sources.items()}
+    return {
+        "level_of_theory": training.level_of_theory or "not stated in the label files",
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "data": {
+            "sources": sources,
+            "n_frames": {name: len(dataset) for name, dataset in parts.items()},
+            "fingerprints": {name: [item.frame.fingerprint() for item in dataset] for name, dataset in parts.items()},
+            "isotropic_mean": isotropic_means(training, target),
+        },
+        "domain": domain(training),
+    }
+
+
+def domain(dataset: Dataset) -> dict[str, Any]:
+    """Return what configurations a data set covers.
+
+    Returns
+    -------
+    dict
+        elements; n_frames; n_labelled_atoms per element; atoms_per_frame, density in g/cm³ (None unless periodic in
+        three directions) and temperature in K (None unless the label files say), each as [smallest, largest].
+    """
+    frames = [item.frame for item in dataset]
+    numbers = np.concatenate([frame.numbers for frame in frames])
+    to_density = units.factor("u/angstrom^3", DENSITY)
+    densities = [
+        to_density * sum(masses[symbol] for symbol in frame.symbols) / frame.volume
+        for frame in frames
+        if frame.volume
+    ]
+    temperatures = [float(item.info["temperature"]) for item in dataset if "temperature" in item.info]
+    return {
+        "elements": [Z2SYMB[int(z)] for z in np.unique(numbers)],
+        "n_frames": len(frames),
+        "n_atoms": {Z2SYMB[int(z)]: int((numbers == z).sum()) for z in np.unique(numbers)},
+        "atoms_per_frame": [min(map(len, frames)), max(map(len, frames))],
+        "density": _range(densities, 4),
+        "density_unit": DENSITY,
+        "temperature": _range(temperatures, 2),
+        "temperature_unit": units.TEMPERATURE,
+    }
+
+
+def _range(values: list[float], digits: int) -> list[float] | None:
+    return [round(min(values), digits), round(max(values), digits)] if values else None

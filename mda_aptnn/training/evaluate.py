@@ -1,0 +1,224 @@
+"""How far a model is from labels that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from MDAnalysis.guesser.tables import Z2SYMB, masses
+from numpy.typing import NDArray
+
+from mda_aptnn.dataset import Dataset
+from mda_aptnn.errors import LabelError
+from mda_aptnn.tensors import APT, Target
+from mda_aptnn.training.samples import complete_labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Labels and predictions of the atoms that have a complete label, and the errors between them.
+
+    All errors are per Cartesian component, in the target's unit.
+
+    Attributes
+    ----------
+    target : Target
+    n_frames : int
+    numbers : ndarray of int, shape [n_atoms]
+    labels, predictions : ndarray, shape [n_atoms, 3, 3]
+    baseline : ndarray, shape [n_atoms, 3, 3]
+        The isotropic mean of each element.
+    baseline_source : str
+        Of which frames the mean is: "training" (what the model card says), or "test" for want of it.
+    """
+
+    target: Target
+    n_frames: int
+    numbers: NDArray[np.int64]
+    labels: NDArray[np.float64]
+    predictions: NDArray[np.float64]
+    baseline: NDArray[np.float64]
+    baseline_source: str
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Prediction less label, [n_atoms, 3, 3]."""
+        return self.predictions - self.labels
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square error."""
+        return _rms(self.errors)
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute error."""
+        return float(np.abs(self.errors).mean())
+
+    @property
+    def r2(self) -> float | None:
+        """1 − Σ(error²)/Σ(label − mean of that component over all atoms)²; None if the labels do not vary."""
+        return _r2(self.labels, self.errors)
+
+    @property
+    def component_rmse(self) -> NDArray[np.float64]:
+        """Root mean square error of each component, [3, 3]."""
+        result: NDArray[np.float64] = np.sqrt(np.mean(self.errors**2, axis=0))
+        return result
+
+    @property
+    def component_r2(self) -> NDArray[np.float64]:
+        """R² of each component over all atoms, [3, 3]; NaN where the labels do not vary."""
+        spread = np.sum((self.labels - self.labels.mean(axis=0)) ** 2, axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result: NDArray[np.float64] = 1 - np.sum(self.errors**2, axis=0) / spread
+        return result
+
+    def per_species(self, measure: str) -> dict[str, float | None]:
+        """Return "rmse", "mae" or "r2" of each element's atoms."""
+        return {symbol: getattr(part, measure) for symbol, part in self.by_species().items()}
+
+    def by_species(self) -> dict[str, Evaluation]:
+        """Return the evaluation of each element's atoms."""
+        return {Z2SYMB[int(z)]: self._of(self.numbers == z) for z in np.unique(self.numbers)}
+
+    def rmse_per_irrep(self) -> dict[str, float]:
+        """Return the root mean square error per component of each irrep ("0e", "1e", "2e")."""
+        components = self.target.to_irreps(self.errors)
+        return {name: _rms(components[:, block]) for name, block in self.target.blocks}
+
+    def spectrum_error(self) -> float:
+        """Return sqrt(Σ‖δP_i‖²/m_i / Σ‖P_i‖²/m_i), the expected relative error of Ṁ for thermal velocities.
+
+        Velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ = k_B T Σ ‖δP_i‖²/m_i.
+        """
+        weights = np.array([1 / masses[Z2SYMB[int(z)]] for z in self.numbers])
+        axes = tuple(range(1, self.labels.ndim))
+        return float(
+            np.sqrt(weights @ np.sum(self.errors**2, axis=axes) / (weights @ np.sum(self.labels**2, axis=axes)))
+        )
+
+    def baseline_rmse(self) -> float:
+        """Return the root mean square error of the isotropic mean of each element."""
+        return _rms(self.baseline - self.labels)
+
+    def summary(self) -> dict[str, Any]:
+        """Return all errors as a JSON-able dictionary."""
+        return {
+            "target": self.target.name,
+            "unit": self.target.unit,
+            "n_frames": self.n_frames,
+            "n_atoms": len(self.numbers),
+            "rmse": self.rmse,
+            "mae": self.mae,
+            "r2": self.r2,
+            "spectrum_error": self.spectrum_error(),
+            "rmse_per_species": self.per_species("rmse"),
+            "mae_per_species": self.per_species("mae"),
+            "r2_per_species": self.per_species("r2"),
+            "rmse_per_irrep": self.rmse_per_irrep(),
+            "rmse_per_species_and_irrep": {
+                symbol: part.rmse_per_irrep() for symbol, part in self.by_species().items()
+            },
+            "rmse_per_component": self.component_rmse.tolist(),
+            "r2_per_component": _without_nan(self.component_r2),
+            "baseline_rmse": {f"isotropic mean of {self.baseline_source} frames": self.baseline_rmse()},
+        }
+
+    def _of(self, chosen: NDArray[np.bool_]) -> Evaluation:
+        arrays = ("numbers", "labels", "predictions", "baseline")
+        return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in arrays})
+
+
+def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = False) -> Evaluation:
+    """Predict labelled frames and compare.
+
+    Parameters
+    ----------
+    model
+        With ``predict(frame)``, as from `load_model`. Its `target` and `info` are used where it has them.
+    dataset : Dataset
+        Atoms without a complete label are left out.
+    allow_training_frames : bool
+        Do not refuse frames that the model was trained or chosen by.
+
+    Raises
+    ------
+    LabelError
+        If a frame is one of the model's training frames (recognised by content), or no atom has a label.
+    ModelError
+        If a frame has elements that the model does not know.
+    """
+    target: Target = getattr(model, "target", APT)
+    card: dict[str, Any] = getattr(model, "info", {})
+    data = card.get("data", {})
+    if not allow_training_frames:
+        _refuse_seen(dataset, data.get("fingerprints", {}))
+    numbers, labels, predictions = [], [], []
+    for index, item in enumerate(dataset):
+        if target.name not in item.tensors:
+            raise LabelError(f"frame {index} has no labels {target.name!r}")
+        values = item.tensors[target.name]
+        complete = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if complete.any():
+            numbers.append(item.frame.numbers[complete])
+            labels.append(values[complete])
+            predictions.append(model.predict(item.frame)[complete])
+    if not numbers:
+        raise LabelError(f"no atom has a label: every {target.name!r} is NaN")
+    means, source = data.get("isotropic_mean"), "training"
+    all_numbers = np.concatenate(numbers)
+    if means is None:
+        means, source = isotropic_means(dataset, target), "test"
+    baseline = np.array([means[Z2SYMB[int(z)]] for z in all_numbers])
+    return Evaluation(
+        target, len(dataset), all_numbers, np.concatenate(labels), np.concatenate(predictions), baseline, source
+    )
+
+
+def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:
+    """Return the invariant part of the mean tensor of each element: the best that needs no network.
+
+    Returns
+    -------
+    dict of str to nested list, [3, 3]
+    """
+    invariant = np.zeros(len(target.basis))
+    for name, block in target.blocks:
+        invariant[block] = name.split(".")[0] == "0e"
+    means = {}
+    for number in sorted({int(z) for item in dataset for z in item.frame.numbers}):
+        labels = complete_labels(dataset, target, number)
+        if len(labels):
+            mean = target.to_irreps(labels.mean(axis=0, keepdims=True)) * invariant
+            means[Z2SYMB[number]] = target.to_cartesian(mean)[0].tolist()
+    return means
+
+
+def _refuse_seen(dataset: Dataset, fingerprints: dict[str, list[str]]) -> None:
+    for name in ("training", "validation"):
+        known = set(fingerprints.get(name, ()))
+        seen = [index for index, item in enumerate(dataset) if item.frame.fingerprint() in known]
+        if seen:
+            raise LabelError(
+                f"{len(seen)} of {len(dataset)} frames (the first is number {seen[0]}, counted from 0) are {name} "
+                "frames of this model: its error on them says nothing; leave them out, or allow training frames"
+            )
+
+
+def _without_nan(values: NDArray[np.float64]) -> list[Any]:
+    """Nested lists, None for NaN, which JSON has not."""
+    result = values.astype(object)
+    result[np.isnan(values)] = None
+    nested: list[Any] = result.tolist()
+    return nested
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _r2(labels: NDArray[np.float64], errors: NDArray[np.float64]) -> float | None:
+    spread = float(np.sum((labels - labels.mean(axis=0)) ** 2))
+    return 1 - float(np.sum(errors**2)) / spread if spread > 0 else None

@@ -1,0 +1,179 @@
+"""Labelled frames to a model file, in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mda_aptnn import hdf5
+from mda_aptnn.dataset import Dataset
+from mda_aptnn.errors import LabelError, TrainingError
+from mda_aptnn.models.model_file import Member, ModelFile, state_arrays
+from mda_aptnn.models.network import DensityNetwork, NetworkConfig
+from mda_aptnn.models.predict import Model, load_model
+from mda_aptnn.tensors import APT, Target
+from mda_aptnn.training import checkpoint
+from mda_aptnn.training.card import model_card
+from mda_aptnn.training.config import TrainingConfig, split
+from mda_aptnn.training.evaluate import evaluate
+from mda_aptnn.training.loop import DivergenceError, Run
+from mda_aptnn.training.samples import check_labels, make_samples, output_scales
+
+#: Wall time in s between checkpoints: what a killed run loses at most, and one validation interval.
+CHECKPOINT_EVERY = 20.0
+
+
+def fit(
+    dataset: Dataset,
+    network: NetworkConfig | None = None,
+    training: TrainingConfig | None = None,
+    path: str | os.PathLike[str] = "model.h5",
+    *,
+    validation: Dataset | None = None,
+    target: Target = APT,
+    verbose: bool = False,
+) -> Model:
+    """Train a network and write its model file.
+
+    A run that was killed leaves MODEL.checkpoint.h5 beside `path`; the same call goes on from there to the same
+    weights (on the same machine and number of threads), and removes it at the end.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Split by frames into training, validation and held-out ones. Labels of NaN are left out.
+    network : NetworkConfig, optional
+        Shape of the network.
+    training : TrainingConfig, optional
+        Settings of the loop.
+    path : path
+        Of the model file, checked before training.
+    validation : Dataset, optional
+        Frames to choose the best weights by, instead of a part of `dataset`.
+    target : Target
+        What is trained.
+    verbose : bool
+        Show a progress bar with validation error and time left.
+
+    Returns
+    -------
+    Model
+        With the weights of the lowest validation error, as in the file.
+
+    Raises
+    ------
+    LabelError
+        If the labels cannot be trained on: one frame, all NaN, elements in validation that training has not, the
+        same frame in training and validation.
+    OSError
+        If the file cannot be written.
+    TrainingError
+        If training diverges (the best weights until then are in the file), or a checkpoint of another run is found.
+    """
+    network, training = network or NetworkConfig(), training or TrainingConfig()
+    path = hdf5.check_writable(path)
+    parts = _split(dataset, validation, training)
+    others = {name: part for name, part in parts.items() if name != "training"}
+    numbers = check_labels(parts["training"], others, target)
+    module = _initial_network(network, parts["training"], numbers, target, training.seed)
+    run = Run(
+        module,
+        make_samples(module, parts["training"], target, training.element_weights),
+        make_samples(module, parts["validation"], target),
+        target,
+        training,
+    )
+    settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(training)}
+    divergence = _run(run, path, checkpoint.identity(settings, parts, target), verbose)
+    if run.best:
+        _model_file(run, settings, parts, numbers, target).save(path)
+    checkpoint.remove(checkpoint.checkpoint_path(path))
+    if divergence is not None:
+        kept = "there were no good weights before it, nothing is written"
+        if run.best:
+            kept = f"{path} has the best weights before it: step {run.best_step}, validation {run.best_error:.4f}"
+        raise TrainingError(f"training diverged in step {run.step}: {divergence}; {kept}; lower the learning_rate")
+    return load_model(path)
+
+
+def _model_file(
+    run: Run, settings: dict[str, dict[str, Any]], parts: dict[str, Dataset], numbers: list[int], target: Target
+) -> ModelFile:
+    """What a run has come to, with its card."""
+    learning = {name: np.asarray(values) for name, values in run.learning.items()}
+    contents = ModelFile(
+        network=settings["network"],
+        numbers=numbers,
+        target=target,
+        members=[Member(run.best, state_arrays(run.average), learning)],
+        training=settings["training"],
+        card=model_card(parts, target),
+    )
+    contents.card["run"] = {"steps": run.step, "best_step": run.best_step, "seconds": round(run.seconds, 1)}
+    model = Model(contents)
+    contents.card["accuracy"] = {
+        name: evaluate(model, part, allow_training_frames=True).summary()
+        for name, part in parts.items()
+        if name != "training"
+    }
+    return contents
+
+
+def _split(dataset: Dataset, validation: Dataset | None, config: TrainingConfig) -> dict[str, Dataset]:
+    """Training, validation and (if any) held-out frames.
+
+    Raises
+    ------
+    LabelError
+        If nothing is left to train on, or a frame is in two parts.
+    """
+    training, chosen, held_out = split(len(dataset), config, given=validation is not None)
+    parts = {
+        "training": dataset.subset(training),
+        "validation": dataset.subset(chosen) if validation is None else validation,
+        "held_out": dataset.subset(held_out),
+    }
+    found: dict[str, str] = {}
+    for name, part in parts.items():
+        for index, item in enumerate(part):
+            before = found.setdefault(item.frame.fingerprint(), name)
+            if before != name:
+                raise LabelError(f"{name} frame {index} is among the {before} frames too: leave out the duplicate")
+    return {name: part for name, part in parts.items() if len(part) or name != "held_out"}
+
+
+def _initial_network(
+    config: NetworkConfig, training: Dataset, numbers: list[int], target: Target, seed: int
+) -> DensityNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = DensityNetwork(config, numbers, target)
+    for name, values in zip(("scale", "shift"), output_scales(training, target, numbers), strict=True):
+        getattr(network, name).copy_(torch.as_tensor(values))
+    return network
+
+
+def _run(run: Run, path: Path, who: str, verbose: bool) -> DivergenceError | None:
+    """Run to the end, from a checkpoint if there is one; returns what ended it too early."""
+    state = checkpoint.checkpoint_path(path)
+    if state.exists():
+        checkpoint.restore(state, run, who)
+    saved = time.monotonic()
+
+    def save_now_and_then() -> None:
+        nonlocal saved
+        if time.monotonic() - saved >= CHECKPOINT_EVERY:
+            checkpoint.save(state, run, who)
+            saved = time.monotonic()
+
+    try:
+        run.run(verbose, save_now_and_then)
+    except DivergenceError as error:
+        return error
+    return None

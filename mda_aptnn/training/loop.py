@@ -1,0 +1,162 @@
+"""The optimisation loop: steps, moving average, validation, and when to stop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from mda_aptnn.models.model_file import Arrays, state_arrays
+from mda_aptnn.tensors import Target
+from mda_aptnn.training.config import TrainingConfig
+from mda_aptnn.training.samples import Sample, join
+
+#: A validation error so many times the labels' own root mean square is no longer a bad fit but a divergence.
+DIVERGED = 10.0
+
+
+class DivergenceError(ArithmeticError):
+    """The loss, its gradient or the validation error is not finite or has grown without bound."""
+
+
+class Run:
+    """A training run, between two steps.
+
+    Everything that decides about the rest of the run is in these attributes, and all of it is in a checkpoint. The
+    order of frames is a function of seed and epoch, so that there is no state of a random generator to keep.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    seconds : float
+        Wall time spent in them.
+    network, average : torch.nn.Module
+        What is optimised, and the moving average of it, which is what is validated.
+    best : dict of str to ndarray
+        State of `average` at its lowest validation error; empty before the first validation.
+    best_error, best_step
+        That error (root mean square per component, target's unit), and when it was.
+    learning : dict of str to list
+        The learning curve.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        training: Sequence[Sample],
+        validation: Sequence[Sample],
+        target: Target,
+        config: TrainingConfig,
+    ) -> None:
+        self.network, self.training, self.validation, self.config = network, training, validation, config
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, amsgrad=True)
+        self.step, self.seconds = 0, 0.0
+        self.best: Arrays = {}
+        self.best_error, self.best_step = math.inf, 0
+        self.learning: dict[str, list[float]] = {
+            "step": [],
+            "seconds": [],
+            "learning_rate": [],
+            "training_rmse": [],
+            "validation_rmse": [],
+        }
+        dtype = training[0].labels.dtype
+        self._basis = torch.as_tensor(target.basis.reshape(len(target.basis), -1).copy(), dtype=dtype)
+        n_labels = sum(float((sample.weights > 0).sum()) for sample in training)
+        self._rms = math.sqrt(sum(float((sample.labels**2).sum()) for sample in training) / n_labels)
+        weight = sum(float(sample.weights.sum()) for sample in training) / len(training)
+        # one constant for the whole run: the loss is 1 for a network that predicts zero everywhere
+        self._loss_unit = self._rms**2 * weight
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done, or the validation error has not fallen for too long."""
+        patience = self.config.patience
+        return self.step >= self.config.steps or bool(patience and self.step - self.best_step >= patience)
+
+    def run(self, verbose: bool, at_validation: Callable[[], None]) -> None:
+        """Do the remaining steps.
+
+        Parameters
+        ----------
+        verbose : bool
+            Show a progress bar with the validation error and the time left.
+        at_validation : callable
+            Called after every validation; the state can be saved then.
+
+        Raises
+        ------
+        DivergenceError
+            If the run diverges; `best` stays what it was.
+        """
+        with tqdm(
+            total=self.config.steps, initial=self.step, unit="step", mininterval=0.5, disable=not verbose
+        ) as bar:
+            begun, squares, count = time.monotonic() - self.seconds, 0.0, 0.0
+            while not self.finished:
+                rate = self.config.learning_rate_at(self.step, self.learning["validation_rmse"])
+                batch = self._batch()
+                squared = self._optimise(batch, rate)
+                squares, count = squares + squared, count + float((batch.weights > 0).sum())
+                self.step += 1
+                bar.update()
+                if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
+                    error = self._validate()
+                    self.seconds = time.monotonic() - begun
+                    row = (self.step, self.seconds, rate, math.sqrt(squares / max(count, 1.0)), error)
+                    for values, value in zip(self.learning.values(), row, strict=True):
+                        values.append(value)
+                    squares = count = 0.0
+                    bar.set_postfix_str(f"validation {error:.4f}, best {self.best_error:.4f}")
+                    at_validation()
+
+    def _batch(self) -> Sample:
+        size = min(self.config.batch_frames, len(self.training))
+        per_epoch = len(self.training) // size
+        epoch, place = divmod(self.step, per_epoch)
+        order: NDArray[np.int64] = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.training))
+        return join([self.training[int(k)] for k in order[place * size : (place + 1) * size]])
+
+    def _optimise(self, batch: Sample, rate: float) -> float:
+        """One step; returns the sum of squared errors over the labels before it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        errors = self.network(batch.inputs) @ self._basis - batch.labels
+        size = min(self.config.batch_frames, len(self.training))
+        loss = (batch.weights * errors**2).sum() / (size * self._loss_unit)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        if not (torch.isfinite(norm) and torch.isfinite(loss)):
+            raise DivergenceError(f"the loss is {float(loss):.3g} and its gradient {float(norm):.3g}")
+        self.optimizer.step()
+        # short memory at first, so that the average is not held back by where the weights began
+        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        return float((errors.detach() ** 2 * (batch.weights > 0)).sum())
+
+    def _validate(self) -> float:
+        """Root mean square error of the averaged weights on the validation frames; keeps the best weights."""
+        squares = count = 0.0
+        with torch.no_grad():
+            for sample in self.validation:
+                errors = self.average(sample.inputs) @ self._basis - sample.labels
+                squares += float((errors**2 * (sample.weights > 0)).sum())
+                count += float((sample.weights > 0).sum())
+        error = math.sqrt(squares / count)
+        if not error < DIVERGED * self._rms:
+            raise DivergenceError(f"the validation error is {error:.3g}")
+        if error < self.best_error:
+            self.best_error, self.best_step, self.best = error, self.step, state_arrays(self.average)
+        return error
