@@ -1,0 +1,193 @@
+"""The elements of a Universe's atoms: as read, from masses, or as the user says; never from guessed names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from MDAnalysis.guesser import tables
+from MDAnalysis.guesser.default_guesser import DefaultGuesser
+from numpy.typing import NDArray
+
+from mda_aptnn.errors import FrameError, TrajectoryError
+from mda_aptnn.frames import atomic_numbers
+
+#: Particles lighter than this, in u, are no atoms: M sites of water, lone pairs, Drude particles.
+LIGHTEST = 0.9
+#: How far, in u, a mass may be from that of its element.
+TOLERANCE = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Atoms:
+    """The particles of a Universe that are atoms.
+
+    Attributes
+    ----------
+    indices : ndarray of int, shape [n_atoms]
+        Their indices in the Universe.
+    numbers : ndarray of int, shape [n_atoms]
+        Atomic numbers.
+    masses : ndarray, shape [n_atoms]
+        In u: those of the topology, of the elements where it has none.
+    notes : list of str
+        What was assumed or dropped.
+    """
+
+    indices: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    masses: NDArray[np.float64]
+    notes: list[str]
+
+
+def find_atoms(universe: Any, elements: Mapping[str, str | None] | Sequence[str] | None = None) -> Atoms:
+    """Find the element of each atom: first as the user says, then as read, then from masses that were read.
+
+    Parameters
+    ----------
+    universe : MDAnalysis.Universe
+    elements : mapping or sequence, optional
+        Symbols by atom name or type (``{"1": "O", "2": "H"}``; None or ``""`` for a site that is no atom), or one
+        symbol for each atom of the Universe.
+
+    Raises
+    ------
+    TrajectoryError
+        If an element is not known for every atom, or `elements` names what is not there.
+    """
+    notes: list[str] = []
+    masses = _read_masses(universe)
+    symbols = _symbols_given(universe, elements)
+    symbols, note = _symbols_read(universe, symbols)
+    notes += note
+    symbols, note = _symbols_from_masses(symbols, masses)
+    notes += note
+    unknown = np.flatnonzero([symbol is None for symbol in symbols])
+    if len(unknown):
+        raise TrajectoryError(_unknown_message(universe, unknown))
+    kept = np.flatnonzero([symbol != "" for symbol in symbols])
+    if len(kept) == 0:
+        raise TrajectoryError("no atoms are left: every particle is massless or was declared to be no atom")
+    if len(kept) < len(symbols):
+        gone = Counter(_label(universe, int(index)) for index in np.flatnonzero([symbol == "" for symbol in symbols]))
+        notes.append("dropped sites that are no atoms: " + ", ".join(f"{n} {name}" for name, n in gone.items()))
+    names = [str(symbols[index]) for index in kept]
+    try:
+        numbers = atomic_numbers(names)
+    except FrameError as error:
+        raise TrajectoryError(f"{error}; give elements={{name or type: symbol}} (--element NAME=SYMBOL)") from error
+    standard = np.array([_standard_mass(name) for name in names])
+    read = masses[kept]
+    known = np.nan_to_num(read) >= LIGHTEST
+    if not np.isnan(read).any() and not known.all():
+        notes.append(
+            f"{int((~known).sum())} atoms have no mass in the topology (virtual sites?): those of the elements"
+        )
+    return Atoms(kept, numbers, np.where(known, read, standard), notes)
+
+
+def _standard_mass(symbol: str) -> float:
+    name = symbol.strip().capitalize()
+    # MDAnalysis has no tritium
+    return 3.016 if name == "T" else 2.014 if name == "D" else float(tables.masses[name])
+
+
+def _read_masses(universe: Any) -> NDArray[np.float64]:
+    """Masses that were read from the topology, NaN where MDAnalysis guessed them or set them to 1."""
+    atoms = universe.atoms
+    guessed = {attribute.attrname for attribute in universe._topology.guessed_attributes}
+    if not hasattr(atoms, "masses") or "masses" in guessed:
+        return np.full(len(atoms), np.nan)
+    masses = np.asarray(atoms.masses, dtype=float).copy()
+    # the LAMMPS dump parser sets masses that it does not find to exactly 1, and does not call this a guess
+    placeholder = masses == 1.0
+    if placeholder.all() or hasattr(atoms, "elements"):
+        masses[placeholder] = np.nan
+    return masses
+
+
+def _symbols_given(universe: Any, elements: Mapping[str, str | None] | Sequence[str] | None) -> list[str | None]:
+    atoms = universe.atoms
+    symbols: list[str | None] = [None] * len(atoms)
+    if elements is None:
+        return symbols
+    if not isinstance(elements, Mapping):
+        if isinstance(elements, str) or len(elements) != len(atoms):
+            raise TrajectoryError(
+                f"elements: give one symbol for each of the {len(atoms)} atoms, or a mapping from name or type"
+            )
+        return [str(symbol) for symbol in elements]
+    labels = [np.asarray(getattr(atoms, kind), dtype=str) for kind in ("names", "types") if hasattr(atoms, kind)]
+    for key, symbol in elements.items():
+        matches = next((found for values in labels if len(found := np.flatnonzero(values == str(key)))), None)
+        if matches is None:
+            there = sorted({str(value) for values in labels for value in values})
+            raise TrajectoryError(
+                f"elements: no atom has the name or type {key!r}; there are {', '.join(there[:20])}"
+            )
+        for index in matches:
+            symbols[index] = symbol or ""
+    return symbols
+
+
+def _symbols_read(universe: Any, symbols: list[str | None]) -> tuple[list[str | None], list[str]]:
+    if not hasattr(universe.atoms, "elements"):
+        return symbols, []
+    read = [str(value).strip() for value in universe.atoms.elements]
+    filled = [given if given is not None else (value or None) for given, value in zip(symbols, read, strict=True)]
+    guessed = {attribute.attrname for attribute in universe._topology.guessed_attributes}
+    notes = ["elements were guessed by MDAnalysis, as asked for"] if "elements" in guessed else []
+    return filled, notes
+
+
+def _symbols_from_masses(
+    symbols: list[str | None], masses: NDArray[np.float64]
+) -> tuple[list[str | None], list[str]]:
+    found: list[str | None] = list(symbols)
+    used: dict[str, set[float]] = {}
+    for index in np.flatnonzero([symbol is None for symbol in symbols]):
+        mass = masses[index]
+        symbol = "" if mass < LIGHTEST else _element_of_mass(mass)
+        found[index] = symbol
+        if symbol:
+            used.setdefault(symbol, set()).add(round(float(mass), 4))
+    if not used:
+        return found, []
+    text = "; ".join(f"{symbol} for {', '.join(map(str, sorted(values)))} u" for symbol, values in used.items())
+    return found, [f"elements from masses: {text}"]
+
+
+def _element_of_mass(mass: float) -> str | None:
+    """The one element within the tolerance, None if there is none or more than one."""
+    if np.isnan(mass):
+        return None
+    if min(abs(mass - 2.014), abs(mass - 3.016)) < TOLERANCE:
+        return "H"
+    near = [name for name, m in tables.masses.items() if name in tables.SYMB2Z and abs(m - mass) < TOLERANCE]
+    return near[0] if len(near) == 1 else None
+
+
+def _label(universe: Any, index: int) -> str:
+    atom = universe.atoms[index]
+    return str(getattr(atom, "name", "") or f"type {getattr(atom, 'type', '?')}")
+
+
+def _unknown_message(universe: Any, unknown: NDArray[np.int64]) -> str:
+    atoms = universe.atoms
+    kind = "names" if hasattr(atoms, "names") and any(str(name) for name in atoms.names) else "types"
+    labels = list(dict.fromkeys(str(getattr(atoms[int(i)], kind[:-1], "?")) for i in unknown))
+    guesser = DefaultGuesser(None)
+    suggestion = {}
+    for label in labels[:20]:
+        guess = guesser.guess_atom_element(label).capitalize()
+        suggestion[label] = guess if guess in tables.SYMB2Z else "?"
+    return (
+        f"the elements of {len(unknown)} atoms are not known ({kind} {', '.join(labels[:20])}): the topology has no "
+        "elements, and no masses, only guessed ones, or none near an element; give "
+        f"elements={suggestion} with the right symbols "
+        " ('' for a site that is no atom), on the command line --element NAME=SYMBOL, or a topology with "
+        "elements or masses"
+    )

@@ -1,0 +1,391 @@
+"""A Universe as frames: atoms, cells, velocities in Å/ps and times, taken only where it is known what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from MDAnalysis.units import get_conversion_factor
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.cells import active_reader, format_names, is_oriented, periodic_directions, timestep_cell
+from mda_aptnn.elements import find_atoms
+from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.frames import Frame, cell_matrix
+from mda_aptnn.kinetics import constrained_bonds, is_plausible, kinetic_temperature, likely_unit, velocity_factor
+from mda_aptnn.times import Clock, Timeline, read_clock
+
+__all__ = ["UniverseFrames", "constrained_bonds", "kinetic_temperature"]
+
+#: Readers that declare a velocity unit which the file does not hold: LAMMPS files are in the user's unit style.
+UNDECLARED = frozenset({"DATA", "LAMMPSDUMP"})
+#: Transformations of MDAnalysis that turn positions, and neither velocities nor cell.
+ROTATING = frozenset({"fit_rot_trans", "rotateby"})
+#: No sample is denser than this, in Å³ per atom.
+DENSEST = 1.0
+#: How many frames the kinetic temperature is judged by.
+SAMPLES = 5
+
+
+class UniverseFrames:
+    """The configurations and velocities of a Universe, at its current timestep.
+
+    The frame holds all atoms of the Universe, also if an AtomGroup was given, less the sites that are no atoms.
+
+    Parameters
+    ----------
+    atoms : MDAnalysis.Universe or AtomGroup
+    velocities : {"trajectory", "finite-difference", None}
+        As recorded; or central differences of the neighbouring recorded frames, where the amplitude at angular
+        frequency ω is lower by sin(ωΔt)/(ωΔt); or not wanted.
+    velocity_unit : str or pint.Quantity
+        Unit of the numbers in the file. ``"auto"`` takes what the reader declares, and is an error where the
+        format does not say (LAMMPS, arrays in memory).
+    time_step : float, str or pint.Quantity, optional
+        Spacing of the recorded frames, in ps if a bare number, instead of the recorded times.
+    elements : mapping or sequence, optional
+        Symbols by atom name or type, or for each atom; see `mda_aptnn.elements.find_atoms`.
+    cell : str or array_like, optional
+        Cell of all frames, as `mda_aptnn.frames.cell_matrix` takes it, instead of the recorded one.
+    pbc : bool, str or sequence of three bool, optional
+        Periodic directions: ``True``, ``"xy"``, ``"none"``, ``(True, True, False)``. By default those in which
+        there is a cell vector.
+    charge : float
+        Total charge in e.
+    check_temperature : bool
+        Refuse velocities whose kinetic temperature is far from plausible (5 to 5000 K).
+
+    Attributes
+    ----------
+    universe : MDAnalysis.Universe
+    indices : ndarray of int, shape [n_atoms]
+        The atoms of the frames, as indices of the Universe.
+    numbers : ndarray of int, shape [n_atoms]
+        Atomic numbers.
+    masses : ndarray, shape [n_atoms]
+        In u.
+    charge : float
+        In e.
+    notes : list of str
+        What was assumed, dropped, converted.
+
+    Raises
+    ------
+    TrajectoryError
+        If velocities, their unit, elements or the cell are missing or cannot be right.
+    """
+
+    def __init__(
+        self,
+        atoms: Any,
+        *,
+        velocities: str | None = "trajectory",
+        velocity_unit: Any = "auto",
+        time_step: Any = None,
+        elements: Mapping[str, str | None] | Sequence[str] | None = None,
+        cell: Any = None,
+        pbc: Any = None,
+        charge: float = 0.0,
+        check_temperature: bool = True,
+    ) -> None:
+        if velocities not in ("trajectory", "finite-difference", None):
+            raise TrajectoryError(f"velocities={velocities!r}: choose 'trajectory', 'finite-difference' or None")
+        self.universe = atoms.universe
+        found = find_atoms(self.universe, elements)
+        self.indices, self.numbers, self.masses = found.indices, found.numbers, found.masses
+        self.notes = list(found.notes)
+        self.charge = float(charge)
+        self._source = velocities
+        self._factor = 1.0
+        self._fixed_cell = None if cell is None else cell_matrix(cell)
+        self._pbc = None if pbc is None else periodic_directions(pbc)
+        self._time_step = None if time_step is None else units.magnitude(time_step, units.TIME, "time_step")
+        if self._time_step is not None and not self._time_step > 0:
+            raise TrajectoryError(f"time_step {time_step!r}: the spacing of the recorded frames must be positive")
+        self._clock: Clock | None = None
+        self._spacing = np.nan
+        self._beside: Any = None
+        self._visited: dict[int, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]] = {}
+        self._check_trajectory()
+        if velocities == "trajectory":
+            self._recorded_velocities(self.universe.trajectory)
+            self._factor = self._find_factor(velocity_unit)
+        if velocities is not None and check_temperature:
+            self._check_temperature()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was chosen for reading, in values that JSON can hold: equal settings read equal frames."""
+        return {
+            "velocities": self._source,
+            "velocity_factor": self._factor,
+            "time_step": self._time_step,
+            "numbers": self.numbers.tolist(),
+            "indices": self.indices.tolist(),
+            "cell": None if self._fixed_cell is None else self._fixed_cell.tolist(),
+            "pbc": None if self._pbc is None else self._pbc.tolist(),
+            "charge": self.charge,
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_beside": None, "_visited": {}}
+
+    @property
+    def usable_frames(self) -> range:
+        """The frames that have velocities: finite differences lose the first and the last."""
+        n_frames = int(self.universe.trajectory.n_frames)
+        return range(1, n_frames - 1) if self._source == "finite-difference" else range(n_frames)
+
+    def frame(self) -> Frame:
+        """Return the configuration at the current timestep.
+
+        Raises
+        ------
+        TrajectoryError
+            If positions are missing or not finite, or there is no cell in a direction that `pbc` asks for.
+        """
+        trajectory = self.universe.trajectory
+        positions = self._positions(trajectory)
+        cell, pbc = self._cell(trajectory)
+        return Frame(self.numbers, positions, cell, pbc, self.charge)
+
+    def velocities(self) -> NDArray[np.float64]:
+        """Return the velocities at the current timestep, [n_atoms, 3] in Å/ps.
+
+        Raises
+        ------
+        TrajectoryError
+            If the frame has none, or one is not finite, or a finite difference lacks a neighbouring frame.
+        """
+        if self._source is None:
+            raise TrajectoryError("velocities were not asked for (velocities=None)")
+        if self._source == "finite-difference":
+            return self._finite_difference(self.universe.trajectory)
+        return self._recorded_velocities(self.universe.trajectory) * self._factor
+
+    def timeline(self, frames: Any = None) -> Timeline:
+        """Return times, series and spacing of these frames (all, if not given), checked to be even.
+
+        Files whose times continue each other make one series; others begin a new one.
+
+        Raises
+        ------
+        TrajectoryError
+            If times are not known or not even within a file: frames missing, repeated, or out of order.
+        """
+        if self._clock is None:
+            self._clock = read_clock(self.universe.trajectory.copy(), self._time_step)
+        chosen = np.arange(self._clock.n_frames) if frames is None else np.asarray(frames, dtype=np.int64)
+        return self._clock.timeline(chosen)
+
+    def times(self, frames: Any = None) -> NDArray[np.float64]:
+        """Return the times of these frames in ps, as `timeline` has checked them."""
+        return self.timeline(frames).times
+
+    def series_starts(self, frames: Any = None) -> NDArray[np.int64]:
+        """Return where among these frames a series begins that does not continue the one before."""
+        return self.timeline(frames).starts
+
+    @property
+    def spacing(self) -> float:
+        """Time between neighbouring recorded frames in ps, checked for the whole trajectory."""
+        return self.timeline().spacing
+
+    def _check_trajectory(self) -> None:
+        trajectory = self.universe.trajectory
+        turning = ROTATING & {type(step).__name__ for step in trajectory.transformations}
+        if turning:
+            raise TrajectoryError(
+                f"the transformation {', '.join(turning)} turns positions, but neither velocities nor the cell; "
+                "leave it out, a spectrum does not need it"
+            )
+        if self._source == "finite-difference":
+            if trajectory.n_frames < 3:
+                raise TrajectoryError(f"finite differences need at least 3 frames, there are {trajectory.n_frames}")
+            whole = self.timeline()
+            if len(whole.starts) > 1:
+                raise TrajectoryError(
+                    "finite differences need one continuous trajectory, and these files do not continue each other "
+                    f"(new series at frames {whole.starts[1:].tolist()}); analyse them one by one and merge"
+                )
+            self._spacing = whole.spacing
+            self.notes.append(f"velocities are central differences of positions {whole.spacing:g} ps apart")
+        frame = self.frame()
+        if self._fixed_cell is None and not is_oriented(trajectory):
+            self.notes.append("the trajectory gives lengths and angles of the cell: a along x, b in xy assumed")
+        if not frame.pbc.all():
+            open_axes = "".join(axis for axis, flag in zip("xyz", frame.pbc, strict=True) if not flag)
+            self.notes.append(f"not periodic along {open_axes}")
+
+    def _positions(self, trajectory: Any) -> NDArray[np.float64]:
+        ts = trajectory.ts
+        if not ts.has_positions:
+            raise TrajectoryError(
+                f"frame {ts.frame} has no positions; write positions and velocities equally often "
+                "(GROMACS: nstxout = nstvout)"
+            )
+        return self._finite(ts.positions, "position", ts.frame)
+
+    def _cell(self, trajectory: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        cell = timestep_cell(trajectory) if self._fixed_cell is None else self._fixed_cell
+        there: NDArray[np.bool_] = np.asarray(cell.any(axis=1))
+        pbc = there if self._pbc is None else self._pbc
+        number = trajectory.ts.frame
+        if (pbc & ~there).any():
+            raise TrajectoryError(
+                f"frame {number} has no cell vector along a periodic direction (the cell is {cell.tolist()}); "
+                "give the cell (cell=, --cell), or pbc='none' for molecules in vacuum"
+            )
+        volume = abs(np.linalg.det(cell))
+        if pbc.all() and volume < DENSEST * len(self.numbers):
+            raise TrajectoryError(
+                f"frame {number}: the cell has a volume of {volume:.3g} Å³ for {len(self.numbers)} atoms; "
+                "give the right one in Å (cell=, --cell)"
+            )
+        return cell, pbc
+
+    def _recorded_velocities(self, trajectory: Any) -> NDArray[np.float64]:
+        """As MDAnalysis gives them, before the unit is applied."""
+        ts = trajectory.ts
+        if not ts.has_velocities:
+            raise TrajectoryError(
+                f"frame {ts.frame} has no velocities; write them with the trajectory (GROMACS nstvout, LAMMPS vx vy "
+                "vz, CP2K &VELOCITIES), or choose velocities='finite-difference' (--velocities finite-difference) "
+                "if frames are at most 2 fs apart"
+            )
+        return self._finite(ts.velocities, "velocity", ts.frame)
+
+    def _finite(self, values: Any, what: str, number: int) -> NDArray[np.float64]:
+        chosen: NDArray[np.float64] = np.asarray(values, dtype=float)[self.indices]
+        if not np.isfinite(chosen).all():
+            atom = int(self.indices[~np.isfinite(chosen).all(axis=1)][0])
+            raise TrajectoryError(f"frame {number}: the {what} of atom {atom} (counted from 0) is not finite")
+        return chosen
+
+    def _finite_difference(self, trajectory: Any) -> NDArray[np.float64]:
+        """(r(t+Δt) − r(t−Δt))/2Δt, each brought to the image nearest to r(t)."""
+        number = int(trajectory.ts.frame)
+        if number not in self.usable_frames:
+            usable = self.usable_frames
+            raise TrajectoryError(
+                f"frame {number} has no neighbour on one side; finite differences can use frames {usable.start} to "
+                f"{usable.stop - 1}"
+            )
+        middle = (self._positions(trajectory), *self._cell(trajectory))
+        before, after = (self._beside_frame(number + shift) for shift in (-1, 1))
+        self._visited = {number: middle, number + 1: after}
+        moved: NDArray[np.float64] = _nearest_image(after, middle) - _nearest_image(before, middle)
+        return moved / (2 * self._spacing)
+
+    def _beside_frame(self, number: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        if number in self._visited:
+            return self._visited[number]
+        if self._beside is None:
+            # a reader of its own, so that the loop over the trajectory is not disturbed
+            self._beside = self.universe.trajectory.copy()
+        self._beside[number]
+        return (self._positions(self._beside), *self._cell(self._beside))
+
+    def _find_factor(self, velocity_unit: Any) -> float:
+        """What the velocities that MDAnalysis gives are multiplied with."""
+        trajectory = self.universe.trajectory
+        readers = getattr(trajectory, "readers", [trajectory])
+        declared = {_declared_velocity_unit(reader) for reader in readers}
+        formats = {name for reader in readers for name in format_names(reader)}
+        if isinstance(velocity_unit, str) and velocity_unit.strip().lower() == "auto":
+            if None in declared or formats & UNDECLARED:
+                raise TrajectoryError(self._undeclared_message(formats, declared))
+            return 1.0
+        if len(declared) > 1:
+            raise TrajectoryError(f"the files declare different velocity units {declared}; analyse them one by one")
+        native = declared.pop()
+        # what MDAnalysis has multiplied with is taken back: the unit said is that of the numbers in the file
+        undone = 1.0 if native is None else get_conversion_factor("speed", "Angstrom/ps", native)
+        factor = float(undone * velocity_factor(velocity_unit))
+        if abs(factor - 1) > 1e-6:
+            self.notes.append(f"velocities taken to be in {velocity_unit}")
+        return factor
+
+    def _undeclared_message(self, formats: set[str], declared: set[str | None]) -> str:
+        names = ", ".join(sorted(formats))
+        undone = {1.0 if unit is None else get_conversion_factor("speed", "Angstrom/ps", unit) for unit in declared}
+        hint = ""
+        if len(undone) == 1:
+            unit = likely_unit(self._mean_temperature() * undone.pop() ** 2)
+            hint = f"; by their kinetic temperature they are likely in {unit!r}" if unit else ""
+        return (
+            f"the trajectory ({names}) does not say in which unit its velocities are{hint}; "
+            "say it (velocity_unit=, --velocity-unit)"
+        )
+
+    def _mean_temperature(self) -> float:
+        """Kinetic temperature over a few frames in K, with the factor known so far."""
+        trajectory = self.universe.trajectory.copy()
+        usable = self.usable_frames
+        numbers = np.unique(np.linspace(usable.start, usable.stop - 1, SAMPLES).round().astype(int))
+        temperatures = []
+        for number in numbers:
+            trajectory[int(number)]
+            if self._source == "finite-difference":
+                velocities = self._finite_difference(trajectory)
+            else:
+                velocities = self._recorded_velocities(trajectory) * self._factor
+            temperatures.append(kinetic_temperature(velocities, self.masses))
+        return float(np.mean(temperatures))
+
+    def _check_temperature(self) -> None:
+        temperature = self._mean_temperature()
+        if is_plausible(temperature):
+            return
+        found = f"the kinetic temperature is {temperature:.4g} K"
+        switch = "check_temperature=False (--no-check-temperature) if it is meant"
+        if temperature == 0:
+            raise TrajectoryError(f"all velocities are zero: the trajectory holds none; {switch}")
+        if self._source == "finite-difference":
+            raise TrajectoryError(
+                f"{found} with finite differences over {self._spacing:g} ps: are time_step and cell right, "
+                f"frames close enough? {switch}"
+            )
+        unit = likely_unit(temperature / self._factor**2 / self._conversion() ** 2)
+        hint = (
+            f"the numbers are likely in {unit!r}: velocity_unit={unit!r} (--velocity-unit)"
+            if unit
+            else "check the unit"
+        )
+        raise TrajectoryError(f"{found}; {hint}, or {switch}")
+
+    def _conversion(self) -> float:
+        """What MDAnalysis has multiplied the numbers in the file with."""
+        unit = _declared_velocity_unit(active_reader(self.universe.trajectory))
+        return 1.0 if unit is None else float(get_conversion_factor("speed", unit, "Angstrom/ps"))
+
+
+def _declared_velocity_unit(reader: Any) -> str | None:
+    """The unit from which MDAnalysis has converted velocities to Å/ps, None if it has not."""
+    unit: str | None = reader.units.get("velocity") if getattr(reader, "convert_units", False) else None
+    return unit
+
+
+def _nearest_image(
+    beside: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]],
+    middle: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]],
+) -> NDArray[np.float64]:
+    """Positions of one frame in the images nearest to those of another, whose cell may differ, [n_atoms, 3]."""
+    positions, cell, pbc = beside
+    others, other_cell, _ = middle
+    if not pbc.any():
+        return positions
+    box, other_box = (_filled(vectors, pbc) for vectors in (cell, other_cell))
+    shift = np.round(positions @ np.linalg.inv(box) - others @ np.linalg.inv(other_box))
+    unwrapped: NDArray[np.float64] = positions - (shift * pbc) @ box
+    return unwrapped
+
+
+def _filled(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The cell with its open directions replaced by unit normals, so that it can be inverted."""
+    filled = np.where(pbc[:, None], cell, 0.0)
+    _, _, basis = np.linalg.svd(cell[pbc])
+    filled[~pbc] = basis[pbc.sum() :]
+    return filled
