@@ -154,7 +154,8 @@ def read_labels(
         HDF5 as written by this package; extended XYZ with ``apt:R:9``; or the published dialect, whose comment
         is ``fmt='p:a'`` (nine numbers behind each position, transposed: see `read_xyz`).
     cell : ndarray, shape [3, 3], optional
-        Rows are cell vectors in Å, for frames whose file has no cell; they become periodic.
+        Rows are cell vectors in Å, for frames whose file has no cell; they become periodic. All zero: such frames
+        are isolated molecules. Needed where a file neither has a ``Lattice`` nor says ``pbc="F F F"``.
 
     Raises
     ------
@@ -187,6 +188,7 @@ def read_xyz(path: str | os.PathLike[str], cell: NDArray[np.float64] | None = No
 
     The dialect of the program AtomicPolarTensor (P. Schienbein) has the comment ``fmt='p:a'`` and nine numbers
     behind each position: number 3a+b is ∂M_b/∂r_a, the transpose of the convention here, so it is turned back.
+    ``level_of_theory="..."`` in a comment is that of the labels; other keys are kept as the frame's info.
 
     Raises
     ------
@@ -217,7 +219,8 @@ def read_xyz(path: str | os.PathLike[str], cell: NDArray[np.float64] | None = No
         except (ValueError, KeyError, IndexError) as error:
             raise FileFormatError(f"{path}, frame in line {start + 1}: {error}") from error
         start = end
-    return Dataset(frames, sources={path.name: hdf5.file_hash(path)})
+    levels = dict.fromkeys(str(item.info.pop("level_of_theory", "")) for item in frames)
+    return Dataset(frames, "; ".join(filter(None, levels)), {path.name: hdf5.file_hash(path)})
 
 
 def _parse_frame(comment: str, rows: list[str], cell: NDArray[np.float64] | None) -> LabelledFrame:
@@ -246,7 +249,7 @@ def _parse_frame(comment: str, rows: list[str], cell: NDArray[np.float64] | None
         apt = apt.transpose(0, 2, 1)
     box, pbc = _parse_cell(info, cell)
     charge = float(info.pop("charge", 0.0))
-    frame = Frame(atomic_numbers([row[0] for row in values["species"]]), values["pos"], box, pbc, charge)
+    frame = Frame(atomic_numbers([row[0] for row in values["species"]]), np.asarray(values["pos"]), box, pbc, charge)
     return LabelledFrame(frame, {APT.name: apt}, info)
 
 
@@ -270,9 +273,11 @@ def _parse_cell(
         flags = str(info.pop("pbc", "T T T")).split()
         return box, np.array([flag.upper().startswith("T") for flag in flags])
     if cell is not None:
-        return np.asarray(cell, dtype=float), np.ones(3, dtype=bool)
-    if str(info.pop("pbc", "F")).split()[0].upper().startswith("T"):
-        raise FrameError("pbc without a Lattice; give the cell (--cell)")
+        info.pop("pbc", None)
+        return np.asarray(cell, dtype=float), np.full(3, bool(np.any(cell)))
+    if not all(flag.upper().startswith("F") for flag in str(info.pop("pbc", "unknown")).split()):
+        # a liquid without its cell would pass for a cluster, and train
+        raise FrameError('no cell: give one (--cell "a b c alpha beta gamma"), or --cell none for isolated molecules')
     return np.zeros((3, 3)), np.zeros(3, dtype=bool)
 
 
@@ -287,7 +292,8 @@ def write_xyz(dataset: Dataset, path: str | os.PathLike[str]) -> None:
             fields.append(f'pbc="{" ".join("FT"[int(flag)] for flag in frame.pbc)}"')
             if frame.charge:
                 fields.append(f"charge={frame.charge:.10g}")
-            fields += [f"{key}={shlex.quote(str(value))}" for key, value in item.info.items()]
+            info = {"level_of_theory": dataset.level_of_theory} if dataset.level_of_theory else {}
+            fields += [f"{key}={shlex.quote(str(value))}" for key, value in {**info, **item.info}.items()]
             file.write(f"{len(frame)}\n{' '.join(fields)}\n")
             for symbol, position, tensor in zip(frame.symbols, frame.positions, item.apt, strict=True):
                 numbers = " ".join(f"{x:.10f}" for x in [*position, *tensor.ravel()])

@@ -1,0 +1,77 @@
+"""``mda-aptnn train``: labelled frames to a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mda_aptnn.cli import labels as label_files
+from mda_aptnn.cli import options as opt
+
+
+def train(
+    labels: label_files.Labels,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")] = Path("model.h5"),
+    cell: label_files.Cell = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML plan with the tables [training] and [network].", show_default=False),
+    ] = None,
+    validation_frames: Annotated[
+        float | None,
+        typer.Option(
+            help="Frames to choose the best weights by: a number, or a fraction below 1.", show_default=False
+        ),
+    ] = None,
+    held_out_frames: Annotated[
+        float | None,
+        typer.Option(help="Frames kept aside for the model card alone: number or fraction.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the split, the first weights and the order.", show_default=False)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimisation steps.", show_default=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw the learning curve (png, pdf, svg).", show_default=False)
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Train a network on labelled frames.
+
+    Options given here go before the plan. A run that was killed goes on where it stood: repeat the command.
+    """
+    import dataclasses
+
+    from mda_aptnn import hdf5
+    from mda_aptnn.training.config import TrainingConfig, read_plan
+    from mda_aptnn.training.fit import fit
+
+    for path in filter(None, (output, plot)):
+        hdf5.check_writable(path)
+    network, training = read_plan(config) if config else (None, TrainingConfig())
+    given: dict[str, Any] = {
+        "validation": validation_frames,
+        "held_out": held_out_frames,
+        "seed": seed,
+        "steps": steps,
+    }
+    training = dataclasses.replace(training, **{key: value for key, value in given.items() if value is not None})
+    dataset = label_files.read(labels, cell)
+    model = fit(dataset, network, training, output, verbose=True)
+    if plot:
+        from mda_aptnn.training.plotting import plot_learning
+
+        plot_learning(model.contents.members[0].learning, model.target.unit, plot)
+    accuracy = model.info["accuracy"]
+    files = {"model": str(output)} | ({"plot": str(plot)} if plot else {})
+    report = {"files": files, "n_frames": model.info["data"]["n_frames"], **model.info["run"], "accuracy": accuracy}
+    lines = [
+        f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} "
+        f"({', '.join(f'{symbol} {value:.4f}' for symbol, value in errors['rmse_per_species'].items())}; "
+        f"isotropic mean {next(iter(errors['baseline_rmse'].values())):.3f}), relative error of the flux "
+        f"{errors['spectrum_error']:.4f}"
+        for name, errors in accuracy.items()
+    ]
+    opt.emit(report, as_json, "\n".join([*lines, *(f"{name}: {path}" for name, path in files.items())]))
