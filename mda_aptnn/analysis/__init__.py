@@ -1,0 +1,1 @@
+"""Trajectory and model to flux, flux to spectra."""

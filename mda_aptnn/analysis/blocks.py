@@ -1,0 +1,86 @@
+"""Frames that are done: a folder of block files that an interrupted or parallel run can go on from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import hdf5
+from mda_aptnn.errors import FileFormatError, TrajectoryError
+
+
+class BlockStore:
+    """Rows of arrays, one row per frame of the trajectory, in files that are written once and whole.
+
+    Several processes may write into one folder, each block under the name of its first frame.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    plan : dict
+        What the rows depend on (model, atoms, options). A folder of another plan is refused.
+
+    Raises
+    ------
+    TrajectoryError
+        If the folder belongs to another plan; names what differs.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], plan: dict[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        hdf5.check_writable(self.folder / "plan.json")
+        plan = json.loads(json.dumps(plan))
+        file = self.folder / "plan.json"
+        if file.exists():
+            found = json.loads(file.read_text())
+            differ = [key for key in plan if found.get(key) != plan[key]]
+            if differ:
+                raise TrajectoryError(
+                    f"checkpoint {self.folder} belongs to another run (differs in {', '.join(differ)}); "
+                    "remove the folder or give another one"
+                )
+        else:
+            with hdf5.replacing(file) as temporary:
+                temporary.write_text(json.dumps(plan, indent=1))
+
+    def write(self, frames: Sequence[int], arrays: dict[str, NDArray[Any]]) -> None:
+        """Write one block: `arrays` have one row for each of `frames`."""
+        with hdf5.create(self.folder / f"block-{frames[0]:09d}.h5", "block") as file:
+            hdf5.write_array(file, "frames", np.asarray(frames, dtype=np.int64))
+            for name, values in arrays.items():
+                hdf5.write_array(file, name, values)
+
+    def done(self) -> NDArray[np.int64]:
+        """Return the frames that are there, sorted."""
+        found = [frames for _, frames in self._files()]
+        return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
+    def rows(self, frames: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
+        """Give, block by block, the places in `frames` that a block fills and its rows for them."""
+        missing = np.ones(len(frames), dtype=bool)
+        order = np.argsort(frames, kind="stable")
+        for path, stored in self._files():
+            at = np.searchsorted(frames[order], stored).clip(0, len(frames) - 1)
+            places = order[at]
+            wanted = (frames[places] == stored) & missing[places]
+            if not wanted.any():
+                continue
+            missing[places[wanted]] = False
+            with hdf5.open_checked(path, "block") as file:
+                rows = {name: hdf5.read_array(file, name)[wanted] for name in file if name != "frames"}
+            yield places[wanted], rows
+        if missing.any():
+            raise FileFormatError(f"{self.folder} lacks frame {frames[missing][0]}; run again with this checkpoint")
+
+    def _files(self) -> Iterator[tuple[Path, NDArray[np.int64]]]:
+        for path in sorted(self.folder.glob("block-*.h5")):
+            with hdf5.open_checked(path, "block") as file:
+                yield path, hdf5.read_array(file, "frames", shape=(None,))

@@ -1,0 +1,403 @@
+"""The dipole flux Ṁ = Σ_i P_i v_i of groups of atoms, for every frame of a trajectory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from MDAnalysis.analysis.base import AnalysisBase
+from MDAnalysis.analysis.results import Results, ResultsGroup
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.analysis import backends
+from mda_aptnn.analysis.atom_flux import write_atom_flux
+from mda_aptnn.analysis.blocks import BlockStore
+from mda_aptnn.analysis.flux_series import RECORDS, FluxSeries
+from mda_aptnn.analysis.groups import assign_groups
+from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.hdf5 import file_hash
+from mda_aptnn.models.predict import load_model
+from mda_aptnn.tensors import SUM_RULES, SumRuleNameError, apply_sum_rule, sum_rule_residual
+from mda_aptnn.trajectory import UniverseFrames, constrained_bonds
+
+logger = logging.getLogger(__name__)
+
+#: A block of finished frames is written when it is this old or this large.
+_BLOCK_SECONDS = 20.0
+_BLOCK_BYTES = 32_000_000
+
+
+class DipoleFlux(AnalysisBase):
+    """Predict polar tensors along a trajectory and sum Ṁ = Σ_i P_i v_i over groups of atoms.
+
+    Parameters
+    ----------
+    atomgroup : MDAnalysis.AtomGroup or MDAnalysis.Universe
+        Whose flux is wanted. The model always sees all atoms of the Universe.
+    model : str, path or object
+        Name of a bundled model, a model file, or any object with ``predict(frame) -> [n_atoms, 3, 3]`` in e.
+    groups : mapping of str to str or AtomGroup, optional
+        Selections within `atomgroup`, which must not overlap. What they leave out is the group "rest".
+    per : {"group", "atom"}
+        "atom" keeps every atom's flux and position on disk, so that other selections need no new prediction.
+    velocities : {"trajectory", "finite-difference"}
+        Recorded velocities, or central differences of positions, which must be said explicitly.
+    velocity_unit : str
+        "auto" takes what the reader declares; else any unit of velocity, such as "angstrom/fs".
+    time_step : float, str or pint.Quantity, optional
+        Between recorded frames (in ps), where the recorded times are wrong or missing.
+    elements : mapping of str to str, optional
+        Element of each atom type or name, where the topology has none.
+    cell, pbc : optional
+        Cell (lengths in Å and angles in degrees) and periodic directions, where the trajectory lacks them.
+    charge : float
+        Total charge in e, for the sum rule.
+    sum_rule : {"none", "mass", "uniform"}
+        How Σ_i P_i = Q·1 is enforced; see `mda_aptnn.tensors.apply_sum_rule`. The residual is always kept.
+    degrees_of_freedom : int, optional
+        For the kinetic temperature; 3N − 3 without constraints by default.
+    checkpoint : path, optional
+        Folder where finished frames are kept. Running again with the same folder goes on from there.
+    n_threads : int
+        Threads of the prediction in each process.
+    check_temperature : bool
+        Refuse velocities whose kinetic temperature cannot be meant.
+    verbose : bool
+        Show progress.
+
+    Attributes
+    ----------
+    results.flux : ndarray, shape [n_frames, n_groups, 3]
+        In e·Å/ps.
+    results.groups : list of str
+    results.times : ndarray, shape [n_frames]
+        In ps.
+    results.volumes, results.temperatures : ndarray, shape [n_frames]
+        In Å³ and K.
+    results.residuals : ndarray, shape [n_frames, 3, 3]
+        Σ_i P_i − Q·1 before the sum rule is applied, in e.
+    results.equipartition : ndarray, shape [n_frames]
+        Σ_i ‖P_i‖²/m_i, in e²/u.
+    results.correlation : ndarray, shape [n_lags, n_groups, n_groups]
+        ⟨Ṁ_g(0)·Ṁ_h(t)⟩ up to 5 ps, in e² Å²/ps².
+    series : FluxSeries
+        All of it as one object that can be saved, merged and turned into spectra.
+
+    Raises
+    ------
+    TrajectoryError, GroupError, ModelError, FrameError
+        If velocities, units, elements, cells, groups or the model do not fit: before the first frame is predicted.
+
+    Notes
+    -----
+    P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023), Eq. 3.
+    """
+
+    _analysis_algorithm_is_parallelizable = True
+
+    @classmethod
+    def get_supported_backends(cls) -> tuple[str, ...]:
+        """Return the names of the backends that `run` takes."""
+        return ("serial", "multiprocessing", "dask")
+
+    def __init__(
+        self,
+        atomgroup: Any,
+        model: Any,
+        groups: Mapping[str, Any] | None = None,
+        *,
+        per: str = "group",
+        velocities: str = "trajectory",
+        velocity_unit: str = "auto",
+        time_step: Any = None,
+        elements: Mapping[str, str] | None = None,
+        cell: Any = None,
+        pbc: Any = None,
+        charge: float = 0.0,
+        sum_rule: str = "none",
+        degrees_of_freedom: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        n_threads: int = 1,
+        check_temperature: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        atoms = atomgroup.atoms
+        super().__init__(atoms.universe.trajectory, verbose)
+        if per not in ("group", "atom"):
+            raise ValueError(f"per={per!r}: choose 'group' or 'atom'")
+        if sum_rule not in SUM_RULES:
+            raise SumRuleNameError(f"sum rule {sum_rule!r}: choose one of {', '.join(SUM_RULES)}")
+        self._sum_rule, self._per, self._n_threads = sum_rule, per, n_threads
+        self._source, self._model = model, load_model(model, n_threads=n_threads)
+        self._frames = UniverseFrames(
+            atoms.universe,
+            velocities=velocities,
+            velocity_unit=velocity_unit,
+            time_step=time_step,
+            elements=elements,
+            cell=cell,
+            pbc=pbc,
+            charge=charge,
+            check_temperature=check_temperature,
+        )
+        self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
+        self._reading = {
+            "velocities": velocities,
+            "velocity_unit": str(velocity_unit),
+            "time_step": str(time_step),
+            "cell": str(cell),
+            "pbc": str(pbc),
+            "charge": charge,
+        }
+        self._names, self._membership = assign_groups(atoms, groups, self._frames.indices)
+        self._check_first_frame()
+        self._degrees = self._degrees_of_freedom(degrees_of_freedom)
+        self._scratch: Any = None
+        if checkpoint is None and per == "atom":
+            self._scratch = tempfile.TemporaryDirectory(prefix="mda-aptnn-")
+            checkpoint = self._scratch.name
+        self._folder = None if checkpoint is None else os.fspath(checkpoint)
+        self._store = None if self._folder is None else BlockStore(self._folder, self._plan())
+        self._pending: list[dict[str, Any]] = []
+
+    def run(  # type: ignore[override]
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        step: int | None = None,
+        frames: Any = None,
+        verbose: bool | None = None,
+        n_workers: int | None = None,
+        n_parts: int | None = None,
+        backend: Any = None,
+        **options: Any,
+    ) -> DipoleFlux:
+        """Predict and sum over the chosen frames; parameters as in MDAnalysis' `AnalysisBase.run`.
+
+        With ``backend="multiprocessing"`` or ``"dask"``, every worker uses one thread, and a progress bar
+        (`verbose`) advances as parts finish.
+
+        Raises
+        ------
+        TrajectoryError
+            If the frames are not equally spaced.
+        ValueError
+            If workers are asked of the serial backend.
+        """
+        verbose = self._verbose if verbose is None else verbose
+        executor = backends.configure(backend, n_workers, bool(verbose))
+        serial = isinstance(executor, str)
+        if serial and n_parts not in (None, 1):
+            raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
+        self._wanted = self._wanted_frames(start, stop, step, frames)
+        self._timeline = self._frames.timeline(self._wanted)
+        todo = self._wanted
+        if self._store is not None:
+            todo = np.setdiff1d(todo, self._store.done())
+            if len(todo) < len(self._wanted):
+                logger.info(
+                    "%d of %d frames are in %s", len(self._wanted) - len(todo), len(self._wanted), self._folder
+                )
+        if not serial:
+            n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)  # type: ignore[union-attr]
+            options["unsupported_backend"] = True
+        super().run(
+            frames=todo,
+            n_workers=1 if serial else None,
+            n_parts=max(1, n_parts or 1),
+            backend=executor,
+            verbose=verbose if serial else None,
+            **options,
+        )
+        return self
+
+    @property
+    def series(self) -> FluxSeries:
+        """The flux as an object of its own: save it, merge it, make spectra of it."""
+        if "flux" not in self.results or not hasattr(self, "_series"):
+            raise AttributeError("there is no flux yet; call run() first")
+        return self._series
+
+    def spectrum(self, *arguments: Any, **options: Any) -> Spectrum:
+        """Return the absolute spectrum; parameters as in `FluxSeries.spectrum`."""
+        return self.series.spectrum(*arguments, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the flux to HDF5; with ``per="atom"`` every atom's flux and positions as well."""
+        if self._per == "atom":
+            assert self._store is not None
+            write_atom_flux(path, self.series, self._store, self._wanted, self._frames.indices[self._membership >= 0])
+        else:
+            self.series.save(path)
+
+    def _check_first_frame(self) -> None:
+        """Ask the model whether it knows these atoms, and look for constraints."""
+        self._frames.universe.trajectory[self._frames.usable_frames[0]]
+        frame = self._frames.frame()
+        if hasattr(self._model, "check"):
+            self._model.check(frame)
+        held = constrained_bonds(frame, self._frames.velocities(), self._frames.masses)
+        self._constrained = held > 0
+
+    def _degrees_of_freedom(self, given: int | None) -> float:
+        if given is not None:
+            if given < 1:
+                raise ValueError(f"degrees_of_freedom must be positive, not {given}")
+            return float(given)
+        if self._constrained:
+            self._frames.notes.append("constrained bonds found: no kinetic temperature without degrees_of_freedom")
+            return float("nan")
+        return max(1.0, 3.0 * len(self._frames.numbers) - 3.0)
+
+    def _plan(self) -> dict[str, Any]:
+        """What the rows of a checkpoint depend on."""
+        digest = hashlib.sha256(self._membership.tobytes() + self._frames.numbers.tobytes()).hexdigest()
+        return {
+            "model": _model_identity(self._source, self._model),
+            "trajectory": _files(self._trajectory),
+            "n_frames": len(self._trajectory),
+            "groups": self._names,
+            "atoms": digest,
+            "per": self._per,
+            "sum_rule": self._sum_rule,
+            **self._reading,
+        }
+
+    def _wanted_frames(self, start: Any, stop: Any, step: Any, frames: Any) -> NDArray[np.int64]:
+        usable = self._frames.usable_frames
+        if frames is None:
+            chosen = np.arange(*self._trajectory.check_slice_indices(start, stop, step))
+        elif any(part is not None for part in (start, stop, step)):
+            raise ValueError("start/stop/step cannot be combined with frames")
+        else:
+            chosen = np.asarray(frames)
+            chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        chosen = chosen[(chosen >= usable.start) & (chosen < usable.stop)]
+        if len(chosen) < 2:
+            raise TrajectoryError(f"{len(chosen)} usable frames in the chosen range; a flux needs two or more")
+        strides = np.unique(np.diff(chosen))
+        if len(strides) > 1 or strides[0] < 1:
+            raise TrajectoryError("the chosen frames are not equally spaced; choose them with start, stop and step")
+        return chosen.astype(np.int64)
+
+    def _prepare(self) -> None:
+        if self._model is None:
+            self._model = load_model(self._source, n_threads=self._n_threads)
+        self.results = self._empty(self.n_frames)
+        self._pending = []
+        self._pending_since = time.monotonic()
+
+    def _empty(self, n_frames: int) -> Results:
+        arrays = {name: np.zeros((n_frames, *shape)) for name, (_, shape) in RECORDS.items()}
+        return Results(flux=np.zeros((n_frames, len(self._names), 3)), **arrays)
+
+    def _single_frame(self) -> None:
+        frame, velocities = self._frames.frame(), self._frames.velocities()
+        masses, member = self._frames.masses, self._membership >= 0
+        tensors = np.asarray(self._model.predict(frame), dtype=float)
+        residual = sum_rule_residual(tensors, self._frames.charge)
+        tensors = apply_sum_rule(tensors, self._sum_rule, masses, self._frames.charge)
+        atom_flux = np.einsum("iab,ib->ia", tensors, velocities)
+        row = {
+            "flux": np.stack(
+                [np.bincount(self._membership[member], atom_flux[member, a], len(self._names)) for a in range(3)],
+                axis=-1,
+            ),
+            "volumes": np.nan if frame.volume is None else frame.volume,
+            "temperatures": (masses[:, None] * velocities**2).sum() / (units.BOLTZMANN * self._degrees),
+            "residuals": residual,
+            "equipartition": float(((tensors[member] ** 2).sum(axis=(1, 2)) / masses[member]).sum()),
+        }
+        for name, value in row.items():
+            self.results[name][self._frame_index] = value
+        if self._store is not None:
+            if self._per == "atom":
+                row["atom_flux"] = atom_flux[member].astype(np.float32)
+                row["positions"] = frame.positions[member].astype(np.float32)
+            self._pending.append({"frame": self._ts.frame, **row})
+            size = len(self._pending) * sum(np.asarray(value).nbytes for value in row.values())
+            if time.monotonic() - self._pending_since > _BLOCK_SECONDS or size > _BLOCK_BYTES:
+                self._flush()
+
+    def _flush(self) -> None:
+        """Write the finished frames that are not on disk yet."""
+        if self._store is not None and self._pending:
+            names = [name for name in self._pending[0] if name != "frame"]
+            arrays = {name: np.array([row[name] for row in self._pending]) for name in names}
+            self._store.write([row["frame"] for row in self._pending], arrays)
+        self._pending = []
+        self._pending_since = time.monotonic()
+
+    def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
+        # also after an interruption: what is computed is kept
+        try:
+            return super()._compute(indexed_frames, verbose, **options)
+        finally:
+            self._flush()
+
+    def _get_aggregator(self) -> ResultsGroup:
+        rows = {"flux": ResultsGroup.ndarray_vstack}
+        for name, (_, shape) in RECORDS.items():
+            rows[name] = ResultsGroup.ndarray_vstack if shape else ResultsGroup.ndarray_hstack
+        return ResultsGroup(lookup=rows)
+
+    def _conclude(self) -> None:
+        results = self.results
+        if self._store is not None:
+            results = self.results = self._empty(len(self._wanted))
+            for places, rows in self._store.rows(self._wanted):
+                for name in results:
+                    results[name][places] = rows[name]
+        times = self._timeline.times
+        self.frames, self.times, self.n_frames = self._wanted, times, len(times)
+        self._series = FluxSeries(
+            groups=list(self._names),
+            times=times,
+            spacing=self._timeline.spacing,
+            starts=self._timeline.starts.tolist(),
+            finite_difference=self._finite_difference,
+            info=self._describe(),
+            **{name: results[name] for name in ("flux", *RECORDS)},
+        )
+        results.groups, results.times = list(self._names), times
+        results.correlation = self._series.correlation()
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "model": _model_identity(self._source, self._model),
+            "level_of_theory": str((getattr(self._model, "info", None) or {}).get("level_of_theory", "")),
+            "sum_rule": self._sum_rule,
+            "charge": self._frames.charge,
+            "n_atoms": len(self._frames.numbers),
+            "trajectory": _files(self._trajectory),
+            "notes": list(self._frames.notes),
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a model that came from a file is loaded again where it is used
+        state = self.__dict__.copy()
+        if isinstance(self._source, str | os.PathLike):
+            state["_model"] = None
+        state["_scratch"] = None
+        return state
+
+
+def _model_identity(source: Any, model: Any) -> str:
+    """Name or path and content hash of a model file, the class of any other object."""
+    path = getattr(model, "path", None)
+    if path is not None:
+        return f"{source} (sha256 {file_hash(path)[:16]})"
+    return type(source).__name__
+
+
+def _files(trajectory: Any) -> list[str]:
+    """Names of the trajectory's files, none for arrays in memory."""
+    return [str(name) for name in getattr(trajectory, "filenames", [trajectory.filename]) if name is not None]

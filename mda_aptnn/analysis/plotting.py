@@ -1,0 +1,78 @@
+"""Pictures of results, with matplotlib, drawn without a display when they go to a file."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mda_aptnn import hdf5
+
+if TYPE_CHECKING:
+    from mda_aptnn.analysis.spectrum import Spectrum
+
+#: What the vertical axis says, by unit.
+_LABELS = {"1/cm": r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$", "km/mol*cm": r"molar absorption / km mol$^{-1}$ cm"}
+
+
+def plot_spectrum(
+    spectrum: Spectrum,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    ax: Any = None,
+    terms: bool | None = None,
+    limit: float = 4500.0,
+) -> Any:
+    """Draw a spectrum and its terms.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    path : path, optional
+        Written there (format by the ending) instead of being left open for display.
+    ax : matplotlib.axes.Axes, optional
+        Drawn into; a new figure otherwise.
+    terms : bool, optional
+        Auto terms solid, cross terms dashed; by default if there are two to five groups.
+    limit : float
+        Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    from matplotlib.figure import Figure
+
+    if ax is None:
+        if path is None:
+            import matplotlib.pyplot as plt
+
+            _, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
+        else:
+            ax = Figure(figsize=(7.0, 4.2), layout="constrained").subplots()
+    wavenumber = spectrum.wavenumber.magnitude
+    values, unit = spectrum.default_values()
+    ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    ax.plot(wavenumber, values, color="black", linewidth=1.4, label="total", zorder=3)
+    if terms is None:
+        terms = 2 <= len(spectrum.groups) <= 5
+    for a, b in spectrum.pairs() if terms else []:
+        label, style = (a, "-") if a == b else (f"{a} × {b}", "--")
+        ax.plot(wavenumber, spectrum.default_values((a, b))[0], style, linewidth=1.0, label=label)
+    ax.set_xlim(0, min(limit, wavenumber[-1]))
+    ax.set_xlabel(r"wavenumber / cm$^{-1}$")
+    ax.set_ylabel(_LABELS[unit])
+    title = f"{spectrum.temperature.magnitude:.0f} K"
+    if spectrum.resolution.magnitude > 0:
+        title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"
+    ax.set_title(title, fontsize="medium")
+    if terms:
+        ax.legend(frameon=False, fontsize="small")
+    if path is not None:
+        save_figure(ax.figure, path)
+    return ax
+
+
+def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a figure under a temporary name, then rename it."""
+    with hdf5.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)

@@ -1,0 +1,79 @@
+"""The command line: one file a command, errors in one line, exit code not 0 after any of them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from MDAnalysis.exceptions import NoDataError, SelectionError
+
+from mda_aptnn._version import __version__
+from mda_aptnn.cli.demo import demo
+from mda_aptnn.cli.evaluate import evaluate
+from mda_aptnn.cli.flux import flux
+from mda_aptnn.cli.info import info
+from mda_aptnn.cli.predict import predict
+from mda_aptnn.cli.spectrum import spectrum
+from mda_aptnn.cli.train import train
+from mda_aptnn.errors import AptnnError
+
+app = typer.Typer(
+    help="Infrared spectra from any molecular-dynamics trajectory, by machine-learned atomic polar tensors.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+#: What a user can cause; anything else is a bug and shows its traceback.
+_EXPECTED = (AptnnError, OSError, ValueError, KeyError, NoDataError, SelectionError, ImportError, MemoryError)
+
+
+def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an expected error into one line and exit code 1; MDA_APTNN_DEBUG=1 shows where it came from."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except _EXPECTED as error:
+            if os.environ.get("MDA_APTNN_DEBUG"):
+                raise
+            message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            typer.echo(f"error: {' '.join(message.split()) or type(error).__name__}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+
+    return run
+
+
+for _command in (demo, spectrum, flux, predict, train, evaluate, info):
+    app.command()(_reporting(_command))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mda-aptnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _setup(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    warnings.simplefilter("ignore", DeprecationWarning)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("mda_aptnn").setLevel(logging.INFO)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

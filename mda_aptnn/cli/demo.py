@@ -1,0 +1,53 @@
+"""``mda-aptnn demo``: the main job on the bundled trajectory with the bundled model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.flux import run_flux
+from mda_aptnn.cli.spectrum import check_outputs, write_spectrum
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files, made if needed.")] = Path(
+        "mda-aptnn-demo"
+    ),
+    frames: Annotated[
+        int | None, typer.Option(help="Only the first so many frames of 5001.", show_default=False)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; one for each core by default.", show_default=False)
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Infrared spectrum of liquid water: 64 molecules, 10 ps of CP2K molecular dynamics, the bundled model."""
+    import MDAnalysis
+
+    from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, Path | None] = {
+        "spectrum": folder / "water.h5",
+        "csv": folder / "water.csv",
+        "plot": folder / "water.png",
+        "flux": folder / "water-flux.h5",
+    }
+    check_outputs(files)
+    universe = MDAnalysis.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
+    series, _ = run_flux(
+        [universe],
+        "water-rpbe-d3",
+        select="all",
+        groups={"O": "element O", "H": "element H"},
+        frames=(None, frames, None),
+        workers=workers or os.cpu_count() or 1,
+        checkpoint=None,
+    )
+    series.save(folder / "water-flux.h5")
+    report, text = write_spectrum(series, {"resolution": "10 cm^-1"}, files)
+    opt.emit(report, as_json, text)

@@ -1,0 +1,116 @@
+"""Options that several commands share, and what they become."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mda_aptnn.errors import AptnnError
+
+Topology = Annotated[Path, typer.Argument(help="Topology or structure that MDAnalysis reads.", show_default=False)]
+Trajectory = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="Trajectories. Times that continue make one series, others are replicas.", show_default=False
+    ),
+]
+Model = Annotated[str, typer.Option("--model", "-m", help="Name of a bundled model, or a model file.")]
+Group = Annotated[
+    list[str] | None,
+    typer.Option("--group", "-g", help='NAME=SELECTION, repeatable: "O=element O".', show_default=False),
+]
+Start = Annotated[int | None, typer.Option(help="First frame, counted from 0.", show_default=False)]
+Stop = Annotated[int | None, typer.Option(help="Frame to stop before.", show_default=False)]
+Step = Annotated[int | None, typer.Option(help="Use every n-th frame.", show_default=False)]
+VelocityUnit = Annotated[
+    str, typer.Option(help='Unit of the recorded velocities: "auto", "angstrom/fs", "bohr/atomic_unit_of_time", ...')
+]
+Velocities = Annotated[str, typer.Option(help='"trajectory", or "finite-difference" of positions.')]
+TimeStep = Annotated[
+    str | None, typer.Option(help='Time between recorded frames, such as "2 fs".', show_default=False)
+]
+Element = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--element", help="TYPE=SYMBOL, repeatable, where the topology has no elements.", show_default=False
+    ),
+]
+Cell = Annotated[str | None, typer.Option(help='"a b c alpha beta gamma" in Å and degrees.', show_default=False)]
+Pbc = Annotated[str | None, typer.Option(help='Periodic directions: "xyz", "xy", "none".', show_default=False)]
+Charge = Annotated[float, typer.Option(help="Total charge of the sample in e.")]
+SumRule = Annotated[str, typer.Option(help='How Σ P = Q·1 is enforced: "none", "mass", "uniform".')]
+Degrees = Annotated[
+    int | None,
+    typer.Option(
+        "--degrees-of-freedom", help="For the kinetic temperature of constrained molecules.", show_default=False
+    ),
+]
+Select = Annotated[str, typer.Option(help="Atoms whose flux is wanted; the model always sees all.")]
+Format = Annotated[
+    str | None, typer.Option("--format", help="MDAnalysis' name of the trajectory format.", show_default=False)
+]
+TopologyFormat = Annotated[
+    str | None, typer.Option(help="MDAnalysis' name of the topology format.", show_default=False)
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(help="Folder for finished frames; the same command again goes on from there.", show_default=False),
+]
+Workers = Annotated[int, typer.Option(help="Processes that share the frames.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def pairs(items: list[str] | None, what: str) -> dict[str, str] | None:
+    """Return NAME=VALUE items as a dictionary, None if there are none.
+
+    Raises
+    ------
+    ValueError
+        If an item has no name or no value, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for item in items or []:
+        name, separator, value = item.partition("=")
+        if not separator or not name.strip() or (what == "group" and not value.strip()):
+            raise OptionError(f'--{what} {item!r}: write NAME=VALUE, such as --{what} "O=element O"')
+        if name.strip() in found:
+            raise OptionError(f"--{what}: the name {name.strip()!r} comes twice")
+        found[name.strip()] = value.strip()
+    return found or None
+
+
+class OptionError(AptnnError, ValueError):
+    """An option that cannot be understood."""
+
+
+def open_universes(
+    topology: Path, trajectories: list[Path] | None, file_format: str | None, topology_format: str | None
+) -> list[Any]:
+    """Return one Universe for each trajectory, so that no series runs across a join of files unseen.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is not there.
+    """
+    import MDAnalysis
+
+    for path in [topology, *(trajectories or [])]:
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+    options: dict[str, Any] = {}
+    if file_format:
+        options["format"] = file_format
+    if topology_format:
+        options["topology_format"] = topology_format
+    if not trajectories:
+        return [MDAnalysis.Universe(str(topology), **options)]
+    return [MDAnalysis.Universe(str(topology), str(path), **options) for path in trajectories]
+
+
+def emit(report: dict[str, Any], as_json: bool, text: str) -> None:
+    """Print one JSON object, or the text for people."""
+    typer.echo(json.dumps(report, indent=2) if as_json else text)

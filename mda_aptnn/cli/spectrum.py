@@ -1,0 +1,179 @@
+"""``mda-aptnn spectrum``: from a trajectory, or from a stored flux, to an absolute infrared spectrum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.flux import run_flux, summary, text_summary
+
+if TYPE_CHECKING:
+    from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.spectrum import Spectrum
+
+
+def spectrum(
+    topology: Annotated[
+        Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file.", show_default=False)
+    ],
+    trajectory: opt.Trajectory = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("spectrum.h5"),
+    csv: Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
+    ] = None,
+    flux_output: Annotated[
+        Path | None,
+        typer.Option("--flux", help="Also keep the flux, to make other spectra of it.", show_default=False),
+    ] = None,
+    model: opt.Model = "water-rpbe-d3",
+    temperature: Annotated[
+        str | None,
+        typer.Option(
+            "--temperature", "-T", help='Such as "300 K"; from the velocities if not given.', show_default=False
+        ),
+    ] = None,
+    resolution: Annotated[str, typer.Option(help="Full width at half maximum of a line.")] = "10 cm^-1",
+    window: Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")] = "gaussian",
+    volume: Annotated[
+        str | None, typer.Option(help='Where there is no cell: "1000 angstrom^3".', show_default=False)
+    ] = None,
+    unbiased: Annotated[
+        bool, typer.Option("--unbiased", help="Unbiased correlation; intensities may be negative.")
+    ] = False,
+    group: opt.Group = None,
+    select: opt.Select = "all",
+    start: opt.Start = None,
+    stop: opt.Stop = None,
+    step: opt.Step = None,
+    velocity_unit: opt.VelocityUnit = "auto",
+    velocities: opt.Velocities = "trajectory",
+    time_step: opt.TimeStep = None,
+    element: opt.Element = None,
+    cell: opt.Cell = None,
+    pbc: opt.Pbc = None,
+    charge: opt.Charge = 0.0,
+    sum_rule: opt.SumRule = "none",
+    degrees_of_freedom: opt.Degrees = None,
+    file_format: opt.Format = None,
+    topology_format: opt.TopologyFormat = None,
+    checkpoint: opt.Checkpoint = None,
+    workers: opt.Workers = 1,
+    as_json: opt.Json = False,
+) -> None:
+    """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms."""
+    files = {"spectrum": output, "csv": csv, "plot": plot, "flux": flux_output}
+    check_outputs(files)
+    groups = opt.pairs(group, "group")
+    settings = {
+        "temperature": temperature,
+        "resolution": resolution,
+        "window": window,
+        "unbiased": unbiased,
+        "volume": volume,
+    }
+    check_settings(settings)
+    if not trajectory and is_flux_file(topology):
+        from mda_aptnn.analysis.flux_series import FluxSeries
+
+        series = FluxSeries.load(topology)
+        settings["groups"] = {name: parts.split("+") for name, parts in groups.items()} if groups else None
+    else:
+        series, _ = run_flux(
+            opt.open_universes(topology, trajectory, file_format, topology_format),
+            model,
+            select=select,
+            groups=groups,
+            frames=(start, stop, step),
+            workers=workers,
+            checkpoint=checkpoint,
+            velocity_unit=velocity_unit,
+            velocities=velocities,
+            time_step=time_step,
+            elements=opt.pairs(element, "element"),
+            cell=cell,
+            pbc=pbc,
+            charge=charge,
+            sum_rule=sum_rule,
+            degrees_of_freedom=degrees_of_freedom,
+        )
+    if flux_output is not None:
+        # before the spectrum, whose options may not fit the data: the expensive part is kept
+        series.save(flux_output)
+    report, text = write_spectrum(series, settings, files)
+    opt.emit(report, as_json, text)
+
+
+def check_outputs(files: dict[str, Path | None]) -> None:
+    """Refuse names that cannot be written, or one name for two things, before the long run."""
+    from mda_aptnn import hdf5
+
+    given = [path for path in files.values() if path is not None]
+    if len({path.resolve() for path in given}) < len(given):
+        raise opt.OptionError("two outputs have the same name: " + ", ".join(map(str, given)))
+    for path in given:
+        hdf5.check_writable(path)
+    plot = files.get("plot")
+    if plot is not None:
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        known = FigureCanvasBase.get_supported_filetypes()
+        if plot.suffix[1:].lower() not in known:
+            raise opt.OptionError(f"--plot {plot}: the ending must be one of {', '.join(sorted(known))}")
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Refuse values that the spectrum would refuse, before the long run."""
+    from mda_aptnn import units
+    from mda_aptnn.analysis.windows import WINDOWS
+
+    dimensions = {"temperature": units.TEMPERATURE, "resolution": units.WAVENUMBER, "volume": units.VOLUME}
+    for name, unit in dimensions.items():
+        if settings[name] is not None and units.magnitude(settings[name], unit, f"--{name}") <= 0:
+            raise opt.OptionError(f"--{name} {settings[name]!r} must be positive")
+    if settings["window"] not in WINDOWS:
+        raise opt.OptionError(f"--window {settings['window']!r}: choose one of {', '.join(WINDOWS)}")
+
+
+def is_flux_file(path: Path) -> bool:
+    """Whether `path` is an HDF5 file of this package that holds a flux."""
+    import h5py
+
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return bool(file.attrs.get("kind") == "flux")
+
+
+def write_spectrum(
+    series: FluxSeries, settings: dict[str, Any], files: dict[str, Path | None]
+) -> tuple[dict[str, Any], str]:
+    """Make the spectrum, write what was asked for, and return the report as numbers and as text."""
+    result: Spectrum = series.spectrum(**settings)
+    if files["spectrum"] is not None:
+        result.save(files["spectrum"])
+    if files.get("csv") is not None:
+        result.to_csv(files["csv"])  # type: ignore[arg-type]
+    if files.get("plot") is not None:
+        result.plot(files["plot"])
+    maxima = result.maxima()
+    _, unit = result.default_values()
+    written = {name: str(path) for name, path in files.items() if path is not None}
+    report = {
+        "files": written,
+        "maxima": [{"wavenumber": x, "height": y} for x, y in maxima],
+        "unit": unit,
+        "temperature_used": result.temperature.magnitude.item()
+        if hasattr(result.temperature.magnitude, "item")
+        else result.temperature.magnitude,
+        **summary(series),
+    }
+    report["notes"] = result.notes
+    lines = [text_summary(series)]
+    lines += [f"note: {note}" for note in result.notes if note not in series.info.get("notes", [])]
+    lines.append(f"band maxima [cm^-1]: {', '.join(f'{x:.0f}' for x, _ in maxima)}")
+    lines += [f"{name}: {path}" for name, path in written.items()]
+    return report, "\n".join(lines)
