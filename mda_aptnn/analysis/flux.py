@@ -164,11 +164,12 @@ class DipoleFlux(AnalysisBase):
         if checkpoint is None and per == "atom":
             self._scratch = tempfile.TemporaryDirectory(prefix="mda-aptnn-")
             checkpoint = self._scratch.name
+        self.n_frames = 0
         self._folder = None if checkpoint is None else os.fspath(checkpoint)
         self._store = None if self._folder is None else BlockStore(self._folder, self._plan())
         self._pending: list[dict[str, Any]] = []
 
-    def run(  # type: ignore[override]
+    def run(
         self,
         start: int | None = None,
         stop: int | None = None,

@@ -294,7 +294,7 @@ class FluxSeries:
                 logger.info(notes[-1])
             starts += own
             n_frames += len(part)
-        merged = {
+        merged: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "times", *RECORDS)
         }
         earlier = [note for part in parts for note in part.info.get("notes", [])]

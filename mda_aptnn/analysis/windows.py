@@ -75,8 +75,8 @@ def lag_window(name: str, resolution: float, spacing: float, n_frames: int) -> N
         lags = np.arange(min(n_frames, int(end / spacing) + 1)) * spacing
         return np.exp(-0.5 * (lags / deviation) ** 2)
     end = _width(_FINITE[name]) / (units.SPEED_OF_LIGHT * resolution)
-    x = np.arange(min(n_frames, int(end / spacing) + 1)) * spacing / end
-    return _FINITE[name](x)
+    lags = np.arange(min(n_frames, int(end / spacing) + 1)) * spacing
+    return _FINITE[name](np.asarray(lags / end, dtype=np.float64))
 
 
 def _width(window: Window) -> float:

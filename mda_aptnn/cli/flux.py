@@ -97,7 +97,7 @@ def run_flux(
         atoms = universe.select_atoms(select)
         analysis = DipoleFlux(atoms, model, groups, checkpoint=folder, **reading)
         start, stop, step = frames
-        parallel = {"backend": "multiprocessing", "n_workers": workers} if workers > 1 else {}
+        parallel: dict[str, Any] = {"backend": "multiprocessing", "n_workers": workers} if workers > 1 else {}
         analysis.run(start, stop, step, verbose=True, **parallel)
         analyses.append(analysis)
     return FluxSeries.merge([analysis.series for analysis in analyses]), analyses

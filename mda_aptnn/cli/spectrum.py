@@ -68,7 +68,7 @@ def spectrum(
     files = {"spectrum": output, "csv": csv, "plot": plot, "flux": flux_output}
     check_outputs(files)
     groups = opt.pairs(group, "group")
-    settings = {
+    settings: dict[str, Any] = {
         "temperature": temperature,
         "resolution": resolution,
         "window": window,
@@ -166,9 +166,7 @@ def write_spectrum(
         "files": written,
         "maxima": [{"wavenumber": x, "height": y} for x, y in maxima],
         "unit": unit,
-        "temperature_used": result.temperature.magnitude.item()
-        if hasattr(result.temperature.magnitude, "item")
-        else result.temperature.magnitude,
+        "temperature_used": float(result.temperature.magnitude),
         **summary(series),
     }
     report["notes"] = result.notes
