@@ -109,7 +109,11 @@ def read_clock(trajectory: Any, time_step: float | None = None) -> Clock:
                 f"the trajectory ({', '.join(sorted(formats))}) does not say when its frames were recorded; give "
                 "time_step=, the spacing of the recorded frames (--time-step '1 fs')"
             )
-        return Clock(np.array([float(ts.time) for ts in trajectory]), joins, None, n_frames)
+        # the CP2K reader has them in its index
+        times = getattr(trajectory, "times", None)
+        if times is None:
+            times = np.array([float(ts.time) for ts in trajectory])
+        return Clock(times, joins, None, n_frames)
     steps = None
     if "LAMMPSDUMP" in formats:
         with warnings.catch_warnings():

@@ -95,7 +95,11 @@ class UniverseFrames:
         self.universe = atoms.universe
         found = find_atoms(self.universe, elements)
         self.indices, self.numbers, self.masses = found.indices, found.numbers, found.masses
-        self.notes = list(found.notes)
+        trajectory = self.universe.trajectory
+        repairs = [
+            note for reader in getattr(trajectory, "readers", [trajectory]) for note in getattr(reader, "repairs", [])
+        ]
+        self.notes = [*found.notes, *repairs]
         self.charge = float(charge)
         self._source = velocities
         self._factor = 1.0
@@ -292,33 +296,28 @@ class UniverseFrames:
         """What the velocities that MDAnalysis gives are multiplied with."""
         trajectory = self.universe.trajectory
         readers = getattr(trajectory, "readers", [trajectory])
-        declared = {_declared_velocity_unit(reader) for reader in readers}
+        conversions = {_conversion(reader) for reader in readers}
         formats = {name for reader in readers for name in format_names(reader)}
         if isinstance(velocity_unit, str) and velocity_unit.strip().lower() == "auto":
-            if None in declared or formats & UNDECLARED:
-                raise TrajectoryError(self._undeclared_message(formats, declared))
-            return 1.0
-        if len(declared) > 1:
-            raise TrajectoryError(f"the files declare different velocity units {declared}; analyse them one by one")
-        native = declared.pop()
-        # what MDAnalysis has multiplied with is taken back: the unit said is that of the numbers in the file
-        undone = 1.0 if native is None else get_conversion_factor("speed", "Angstrom/ps", native)
-        factor = float(undone * velocity_factor(velocity_unit))
+            if None not in conversions and not formats & UNDECLARED:
+                return 1.0
+            raise TrajectoryError(
+                f"the trajectory ({', '.join(sorted(formats))}) does not say in which unit its velocities are"
+                f"{self._hint(self._mean_temperature())}; say it (velocity_unit=, --velocity-unit)"
+            )
+        if len(conversions) > 1:
+            raise TrajectoryError("the files declare different units of velocity; analyse them one by one and merge")
+        # what has been multiplied with is taken back: the unit said is that of the numbers in the file
+        factor = velocity_factor(velocity_unit) / (conversions.pop() or 1.0)
         if abs(factor - 1) > 1e-6:
             self.notes.append(f"velocities taken to be in {velocity_unit}")
         return factor
 
-    def _undeclared_message(self, formats: set[str], declared: set[str | None]) -> str:
-        names = ", ".join(sorted(formats))
-        undone = {1.0 if unit is None else get_conversion_factor("speed", "Angstrom/ps", unit) for unit in declared}
-        hint = ""
-        if len(undone) == 1:
-            unit = likely_unit(self._mean_temperature() * undone.pop() ** 2)
-            hint = f"; by their kinetic temperature they are likely in {unit!r}" if unit else ""
-        return (
-            f"the trajectory ({names}) does not say in which unit its velocities are{hint}; "
-            "say it (velocity_unit=, --velocity-unit)"
-        )
+    def _hint(self, temperature: float) -> str:
+        """Which unit the numbers in the file are likely in, if they give `temperature` as they are taken now."""
+        conversion = _conversion(active_reader(self.universe.trajectory)) or 1.0
+        unit = likely_unit(temperature / (self._factor * conversion) ** 2)
+        return f"; by their kinetic temperature they are likely in {unit!r}" if unit else ""
 
     def _mean_temperature(self) -> float:
         """Kinetic temperature over a few frames in K, with the factor known so far."""
@@ -348,24 +347,19 @@ class UniverseFrames:
                 f"{found} with finite differences over {self._spacing:g} ps: are time_step and cell right, "
                 f"frames close enough? {switch}"
             )
-        unit = likely_unit(temperature / self._factor**2 / self._conversion() ** 2)
-        hint = (
-            f"the numbers are likely in {unit!r}: velocity_unit={unit!r} (--velocity-unit)"
-            if unit
-            else "check the unit"
+        raise TrajectoryError(
+            f"{found}, so the unit of the velocities is wrong{self._hint(temperature)}; say it (velocity_unit=, "
+            f"--velocity-unit), or {switch}"
         )
-        raise TrajectoryError(f"{found}; {hint}, or {switch}")
-
-    def _conversion(self) -> float:
-        """What MDAnalysis has multiplied the numbers in the file with."""
-        unit = _declared_velocity_unit(active_reader(self.universe.trajectory))
-        return 1.0 if unit is None else float(get_conversion_factor("speed", unit, "Angstrom/ps"))
 
 
-def _declared_velocity_unit(reader: Any) -> str | None:
-    """The unit from which MDAnalysis has converted velocities to Å/ps, None if it has not."""
-    unit: str | None = reader.units.get("velocity") if getattr(reader, "convert_units", False) else None
-    return unit
+def _conversion(reader: Any) -> float | None:
+    """What a reader has multiplied the velocities in its file with to have Å/ps; None if it knows no unit."""
+    own = getattr(reader, "velocity_factor", None)
+    if own is not None:
+        return float(own)
+    unit = reader.units.get("velocity") if getattr(reader, "convert_units", False) else None
+    return None if unit is None else float(get_conversion_factor("speed", unit, "Angstrom/ps"))
 
 
 def _nearest_image(

@@ -1,0 +1,1 @@
+"""Readers that MDAnalysis does not have; importing them registers them."""
