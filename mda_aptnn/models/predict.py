@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -127,19 +128,16 @@ class Model:
     def info(self) -> dict[str, Any]:
         """The model card (a copy)."""
         contents = self.contents
-        return {
-            **copy.deepcopy(contents.card),
-            "target": {
-                "name": contents.target.name,
-                "formula": contents.target.formula,
-                "unit": contents.target.unit,
-            },
+        card = {
+            **contents.card,
+            "target": dataclasses.asdict(contents.target),
             "elements": self.symbols,
             "architecture": contents.architecture,
-            "network": dict(contents.network),
-            "training": dict(contents.training),
+            "network": contents.network,
+            "training": contents.training,
             "members": len(contents.members),
         }
+        return copy.deepcopy(card)
 
     def check(self, frame: Frame) -> None:
         """Refuse a frame with elements that the model was not trained for.
@@ -272,7 +270,7 @@ def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:
     # who predicts single frames needs no trajectories
     from mda_aptnn.trajectory import UniverseFrames
 
-    frames = UniverseFrames(atoms.universe)
+    frames = UniverseFrames(atoms.universe, velocities=None)
     row_of = np.full(len(atoms.universe.atoms), -1)
     row_of[frames.indices] = np.arange(len(frames.indices))
     if not hasattr(atoms, "indices"):  # a Universe: all that the network sees

@@ -51,6 +51,8 @@ class TrainingConfig:
     """Frames in one step."""
     learning_rate: float = 5e-3
     """Of Adam (amsgrad), at its peak."""
+    weight_decay: float = 0.0
+    """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in AdamW)."""
     schedule: str = "cosine"
     """"cosine" falls to zero over the steps; "plateau" is multiplied by `plateau_factor` whenever the validation
     error has not fallen for `plateau_patience` validations."""
@@ -78,6 +80,7 @@ class TrainingConfig:
             "steps": self.steps >= 1,
             "batch_frames": self.batch_frames >= 1,
             "learning_rate": self.learning_rate > 0,
+            "weight_decay": self.weight_decay >= 0,
             "schedule": self.schedule in ("cosine", "plateau"),
             "plateau_factor": 0 < self.plateau_factor < 1,
             "plateau_patience": self.plateau_patience >= 1,

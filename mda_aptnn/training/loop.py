@@ -21,6 +21,9 @@ from mda_aptnn.training.samples import Sample, join
 #: A validation error so many times the labels' own root mean square is no longer a bad fit but a divergence.
 DIVERGED = 10.0
 
+#: Columns of the learning curve; the training error is of the weights before each step, not of their average.
+LEARNING = ("step", "seconds", "learning_rate", "training_rmse", "validation_rmse")
+
 
 class DivergenceError(ArithmeticError):
     """The loss, its gradient or the validation error is not finite or has grown without bound."""
@@ -58,17 +61,13 @@ class Run:
     ) -> None:
         self.network, self.training, self.validation, self.config = network, training, validation, config
         self.average = copy.deepcopy(network).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, amsgrad=True)
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, amsgrad=True
+        )
         self.step, self.seconds = 0, 0.0
         self.best: Arrays = {}
         self.best_error, self.best_step = math.inf, 0
-        self.learning: dict[str, list[float]] = {
-            "step": [],
-            "seconds": [],
-            "learning_rate": [],
-            "training_rmse": [],
-            "validation_rmse": [],
-        }
+        self.learning: dict[str, list[float]] = {name: [] for name in LEARNING}
         dtype = training[0].labels.dtype
         self._basis = torch.as_tensor(target.basis.reshape(len(target.basis), -1).copy(), dtype=dtype)
         n_labels = sum(float((sample.weights > 0).sum()) for sample in training)
@@ -113,8 +112,8 @@ class Run:
                     error = self._validate()
                     self.seconds = time.monotonic() - begun
                     row = (self.step, self.seconds, rate, math.sqrt(squares / max(count, 1.0)), error)
-                    for values, value in zip(self.learning.values(), row, strict=True):
-                        values.append(value)
+                    for name, value in zip(LEARNING, row, strict=True):
+                        self.learning[name].append(value)
                     squares = count = 0.0
                     bar.set_postfix_str(f"validation {error:.4f}, best {self.best_error:.4f}")
                     at_validation()
@@ -137,7 +136,9 @@ class Run:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         if not (torch.isfinite(norm) and torch.isfinite(loss)):
-            raise DivergenceError(f"the loss is {float(loss):.3g} and its gradient {float(norm):.3g}")
+            raise DivergenceError(
+                f"the loss is {float(loss.detach()):.3g} and its gradient {float(norm.detach()):.3g}"
+            )
         self.optimizer.step()
         # short memory at first, so that the average is not held back by where the weights began
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))

@@ -1,0 +1,142 @@
+import h5py
+import numpy as np
+import pytest
+
+from mda_aptnn import hdf5
+from mda_aptnn.errors import FileFormatError, ModelError
+from mda_aptnn.models import model_file as module
+from mda_aptnn.models.model_file import ModelFile
+from mda_aptnn.models.predict import Model
+from mda_aptnn.tests.tiny import model_file, water
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "model.h5"
+    model_file().save(path)
+    return path
+
+
+def test_round_trip_is_bit_exact(path):
+    before, after = model_file(), ModelFile.load(path)
+    assert after.numbers == before.numbers and after.target == before.target
+    assert after.config == before.config and after.training == before.training
+    assert after.card["level_of_theory"] == before.card["level_of_theory"]
+    assert after.card["creator"].startswith("mda-aptnn")
+    for part in ("weights", "last", "learning"):
+        written, read = getattr(before.members[0], part), getattr(after.members[0], part)
+        assert written.keys() == read.keys()
+        for name in written:
+            assert read[name].dtype == written[name].dtype and read[name].shape == written[name].shape
+            assert read[name].tobytes() == written[name].tobytes()
+    frame = water(1)[0].frame
+    assert np.array_equal(Model(before).predict(frame), Model(after).predict(frame))
+
+
+def test_nothing_in_the_file_is_a_python_object(path):
+    kinds = []
+    with h5py.File(path) as file:
+        file.visititems(lambda _, item: kinds.append(item.dtype.kind) if isinstance(item, h5py.Dataset) else None)
+    assert kinds and set(kinds) <= {"i", "f"}
+
+
+def test_two_members_keep_their_own_weights(tmp_path):
+    one, other = model_file(seed=1), model_file(seed=2)
+    committee = ModelFile(one.network, one.numbers, one.target, one.members + other.members)
+    committee.save(tmp_path / "two.h5")
+    loaded = ModelFile.load(tmp_path / "two.h5")
+    for index, single in enumerate((one, other)):
+        weights = single.build().state_dict()
+        assert all(bool((value == weights[name]).all()) for name, value in loaded.build(index).state_dict().items())
+
+
+def _first_weight(file):
+    group = file["members/0/weights"]
+    name = next(key for key in group if group[key].ndim == 3)
+    return group, name
+
+
+def _replace(change):
+    def damage(file):
+        group, name = _first_weight(file)
+        values = group[name][()]
+        del group[name]
+        group[name] = change(values)
+
+    return damage
+
+
+DAMAGE = {
+    "wrong shape": (_replace(lambda values: values[..., :-1]), "shape"),
+    "whole numbers": (_replace(lambda values: values.astype(int)), "int64"),
+    "text": (_replace(lambda values: np.full(values.shape, b"x")), "S1"),
+    "not finite": (_replace(lambda values: values * np.nan), "not finite"),
+    "missing array": (
+        lambda file: file.__delitem__("/".join(["members/0/weights", _first_weight(file)[1]])),
+        "missing",
+    ),
+    "unknown array": (lambda file: file["members/0/weights"].create_dataset("more", data=[1.0]), "unknown"),
+    "no members": (lambda file: file.__delitem__("members/0"), "no weights"),
+    "no member group": (lambda file: file.__delitem__("members"), "members"),
+    "no settings": (lambda file: file.attrs.__delitem__("network"), "network"),
+    "settings that are not JSON": (lambda file: file.attrs.__setitem__("network", "{"), "damaged"),
+    "unknown setting": (lambda file: file.attrs.__setitem__("network", '{"wings": 2}'), "wings"),
+    "no layers": (lambda file: file.attrs.__setitem__("network", '{"layers": []}'), "layer"),
+    "unknown architecture": (lambda file: file.attrs.__setitem__("architecture", "oracle"), "oracle"),
+    "another kind": (lambda file: file.attrs.__setitem__("kind", "spectrum"), "spectrum"),
+    "newer format": (lambda file: file.attrs.__setitem__("format", hdf5.FORMAT + 1), "newer"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_file_is_refused_in_one_line(path, name):
+    damage, said = DAMAGE[name]
+    with h5py.File(path, "a") as file:
+        damage(file)
+    with pytest.raises(FileFormatError) as caught:
+        ModelFile.load(path)
+    assert said in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_refused(path, fraction):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(fraction * len(content))])
+    with pytest.raises(FileFormatError, match=r"model\.h5"):
+        ModelFile.load(path)
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    (tmp_path / "x.h5").write_text("not a model")
+    with pytest.raises(FileFormatError):
+        ModelFile.load(tmp_path / "x.h5")
+    water(1).save(tmp_path / "labels.h5")
+    with pytest.raises(FileFormatError, match="not a model file"):
+        ModelFile.load(tmp_path / "labels.h5")
+    with pytest.raises(FileNotFoundError):
+        ModelFile.load(tmp_path / "nothing.h5")
+
+
+def test_an_older_format_is_upgraded(path, monkeypatch):
+    with h5py.File(path, "a") as file:
+        file.attrs["format"] = hdf5.FORMAT - 1
+    monkeypatch.setitem(
+        module.UPGRADES, hdf5.FORMAT - 1, lambda contents: contents | {"training": {"upgraded": True}}
+    )
+    assert ModelFile.load(path).training == {"upgraded": True}
+
+
+def test_a_failed_write_leaves_the_old_file(path):
+    before = path.read_bytes()
+    contents = model_file()
+    contents.card["bad"] = object()
+    with pytest.raises(TypeError):
+        contents.save(path)
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def test_settings_and_weights_must_belong_together():
+    contents = model_file(numbers=(1, 8))
+    contents.numbers.append(9)
+    with pytest.raises(ModelError, match="shape"):
+        contents.build()
