@@ -15,8 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-
 from mda_aptnn._version import __version__
+from mda_aptnn.readers import cp2k  # noqa: F401  (registers its reader with MDAnalysis)
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.atom_flux import load_groups

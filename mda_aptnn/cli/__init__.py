@@ -26,6 +26,7 @@ from mda_aptnn.errors import AptnnError
 app = typer.Typer(
     help="Infrared spectra from any molecular-dynamics trajectory, by machine-learned atomic polar tensors.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
