@@ -59,7 +59,8 @@ class Evaluation:
     @property
     def r2(self) -> float | None:
         """1 − Σ(error²)/Σ(label − mean of that component over all atoms)²; None if the labels do not vary."""
-        return _r2(self.labels, self.errors)
+        value = float(self._r2(axis=None))
+        return None if np.isnan(value) else value
 
     @property
     def component_rmse(self) -> NDArray[np.float64]:
@@ -70,10 +71,13 @@ class Evaluation:
     @property
     def component_r2(self) -> NDArray[np.float64]:
         """R² of each component over all atoms, [3, 3]; NaN where the labels do not vary."""
-        spread = np.sum((self.labels - self.labels.mean(axis=0)) ** 2, axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            result: NDArray[np.float64] = 1 - np.sum(self.errors**2, axis=0) / spread
-        return result
+        return self._r2(axis=0)
+
+    def _r2(self, axis: int | None) -> NDArray[np.float64]:
+        spread = np.sum((self.labels - self.labels.mean(axis=0)) ** 2, axis=axis)
+        # what varies by rounding alone does not vary
+        varies = spread > 1e-24 * np.sum(self.labels**2, axis=axis)
+        return 1 - np.sum(self.errors**2, axis=axis) / np.where(varies, spread, np.nan)
 
     def per_species(self, measure: str) -> dict[str, float | None]:
         """Return "rmse", "mae" or "r2" of each element's atoms."""
@@ -217,8 +221,3 @@ def _without_nan(values: NDArray[np.float64]) -> list[Any]:
 
 def _rms(values: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(values**2)))
-
-
-def _r2(labels: NDArray[np.float64], errors: NDArray[np.float64]) -> float | None:
-    spread = float(np.sum((labels - labels.mean(axis=0)) ** 2))
-    return 1 - float(np.sum(errors**2)) / spread if spread > 0 else None
