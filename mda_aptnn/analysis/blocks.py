@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
 from mda_aptnn.errors import FileFormatError, TrajectoryError
+
+#: A block of finished frames is written when it is this old, in s, or this large.
+_BLOCK_SECONDS = 20.0
+_BLOCK_BYTES = 32_000_000
 
 
 class BlockStore:
@@ -35,6 +40,8 @@ class BlockStore:
 
     def __init__(self, folder: str | os.PathLike[str], plan: dict[str, Any]) -> None:
         self.folder = Path(folder)
+        self._pending: list[tuple[int, dict[str, Any]]] = []
+        self._since = 0.0
         self.folder.mkdir(parents=True, exist_ok=True)
         hdf5.check_writable(self.folder / "plan.json")
         plan = json.loads(json.dumps(plan))
@@ -51,12 +58,25 @@ class BlockStore:
             with hdf5.replacing(file) as temporary:
                 temporary.write_text(json.dumps(plan, indent=1))
 
-    def write(self, frames: Sequence[int], arrays: dict[str, NDArray[Any]]) -> None:
-        """Write one block: `arrays` have one row for each of `frames`."""
+    def add(self, frame: int, row: dict[str, Any]) -> None:
+        """Keep the arrays of one frame; they are written when enough has come together."""
+        if not self._pending:
+            self._since = time.monotonic()
+        self._pending.append((frame, row))
+        size = len(self._pending) * sum(np.asarray(value).nbytes for value in row.values())
+        if time.monotonic() - self._since > _BLOCK_SECONDS or size > _BLOCK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the frames that were added since the last block."""
+        if not self._pending:
+            return
+        frames = np.array([frame for frame, _ in self._pending], dtype=np.int64)
         with hdf5.create(self.folder / f"block-{frames[0]:09d}.h5", "block") as file:
-            hdf5.write_array(file, "frames", np.asarray(frames, dtype=np.int64))
-            for name, values in arrays.items():
-                hdf5.write_array(file, name, values)
+            hdf5.write_array(file, "frames", frames)
+            for name in self._pending[0][1]:
+                hdf5.write_array(file, name, np.array([row[name] for _, row in self._pending]))
+        self._pending = []
 
     def done(self) -> NDArray[np.int64]:
         """Return the frames that are there, sorted."""

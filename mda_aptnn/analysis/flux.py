@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,17 +21,13 @@ from mda_aptnn.analysis.blocks import BlockStore
 from mda_aptnn.analysis.flux_series import RECORDS, FluxSeries
 from mda_aptnn.analysis.groups import assign_groups
 from mda_aptnn.analysis.spectrum import Spectrum
-from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.errors import ModelError, TrajectoryError
 from mda_aptnn.hdf5 import file_hash
 from mda_aptnn.models.predict import load_model
 from mda_aptnn.tensors import SUM_RULES, SumRuleNameError, apply_sum_rule, sum_rule_residual
 from mda_aptnn.trajectory import UniverseFrames, constrained_bonds
 
 logger = logging.getLogger(__name__)
-
-#: A block of finished frames is written when it is this old or this large.
-_BLOCK_SECONDS = 20.0
-_BLOCK_BYTES = 32_000_000
 
 
 class DipoleFlux(AnalysisBase):
@@ -167,7 +162,6 @@ class DipoleFlux(AnalysisBase):
         self.n_frames = 0
         self._folder = None if checkpoint is None else os.fspath(checkpoint)
         self._store = None if self._folder is None else BlockStore(self._folder, self._plan())
-        self._pending: list[dict[str, Any]] = []
 
     def run(
         self,
@@ -215,7 +209,7 @@ class DipoleFlux(AnalysisBase):
             n_workers=1 if serial else None,
             n_parts=max(1, n_parts or 1),
             backend=executor,
-            verbose=verbose if serial else None,
+            verbose=bool(verbose) and serial,
             **options,
         )
         return self
@@ -293,8 +287,6 @@ class DipoleFlux(AnalysisBase):
         if self._model is None:
             self._model = load_model(self._source, n_threads=self._n_threads)
         self.results = self._empty(self.n_frames)
-        self._pending = []
-        self._pending_since = time.monotonic()
 
     def _empty(self, n_frames: int) -> Results:
         arrays = {name: np.zeros((n_frames, *shape)) for name, (_, shape) in RECORDS.items()}
@@ -304,6 +296,10 @@ class DipoleFlux(AnalysisBase):
         frame, velocities = self._frames.frame(), self._frames.velocities()
         masses, member = self._frames.masses, self._membership >= 0
         tensors = np.asarray(self._model.predict(frame), dtype=float)
+        if tensors.shape != (len(frame), 3, 3):
+            raise ModelError(
+                f"the model gave tensors of shape {tensors.shape} for {len(frame)} atoms, not [n_atoms, 3, 3]"
+            )
         residual = sum_rule_residual(tensors, self._frames.charge)
         tensors = apply_sum_rule(tensors, self._sum_rule, masses, self._frames.charge)
         atom_flux = np.einsum("iab,ib->ia", tensors, velocities)
@@ -323,26 +319,15 @@ class DipoleFlux(AnalysisBase):
             if self._per == "atom":
                 row["atom_flux"] = atom_flux[member].astype(np.float32)
                 row["positions"] = frame.positions[member].astype(np.float32)
-            self._pending.append({"frame": self._ts.frame, **row})
-            size = len(self._pending) * sum(np.asarray(value).nbytes for value in row.values())
-            if time.monotonic() - self._pending_since > _BLOCK_SECONDS or size > _BLOCK_BYTES:
-                self._flush()
-
-    def _flush(self) -> None:
-        """Write the finished frames that are not on disk yet."""
-        if self._store is not None and self._pending:
-            names = [name for name in self._pending[0] if name != "frame"]
-            arrays = {name: np.array([row[name] for row in self._pending]) for name in names}
-            self._store.write([row["frame"] for row in self._pending], arrays)
-        self._pending = []
-        self._pending_since = time.monotonic()
+            self._store.add(self._ts.frame, row)
 
     def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
         # also after an interruption: what is computed is kept
         try:
             return super()._compute(indexed_frames, verbose, **options)
         finally:
-            self._flush()
+            if self._store is not None:
+                self._store.flush()
 
     def _get_aggregator(self) -> ResultsGroup:
         rows = {"flux": ResultsGroup.ndarray_vstack}

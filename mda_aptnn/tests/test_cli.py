@@ -1,0 +1,180 @@
+"""The command line as a user meets it: files, JSON, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import h5py
+import MDAnalysis as mda
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mda_aptnn.analysis.flux_series import FluxSeries
+from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.cli import app
+from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+
+N_FRAMES = 24
+
+
+def run(*arguments, fails=False):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert (result.exit_code != 0) == fails, result.output
+    return result
+
+
+def report(*arguments):
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def error(*arguments):
+    """The one line that a user gets."""
+    result = run(*arguments, fails=True)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, result.output
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def water(tmp_path_factory):
+    """Topology and TRR of the first frames of the bundled trajectory."""
+    folder = tmp_path_factory.mktemp("water")
+    universe = mda.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
+    universe.atoms.write(str(folder / "water.pdb"))
+    with mda.Writer(str(folder / "water.trr"), len(universe.atoms)) as writer:
+        for _ in universe.trajectory[:N_FRAMES]:
+            writer.write(universe.atoms)
+    return folder / "water.pdb", folder / "water.trr"
+
+
+@pytest.fixture(scope="module")
+def flux_file(water, tmp_path_factory):
+    path = tmp_path_factory.mktemp("flux") / "flux.h5"
+    run("flux", *water, "-g", "O=element O", "-g", "H=element H", "-o", path)
+    return path
+
+
+def test_spectrum_writes_what_it_says(water, tmp_path):
+    names = {name: tmp_path / f"x.{ending}" for name, ending in [("csv", "csv"), ("plot", "png"), ("flux", "flux.h5")]}
+    options = [part for name, path in names.items() for part in (f"--{name}", path)]
+    found = report(
+        "spectrum", *water, "-g", "O=element O", "-T", "300 K", "--resolution", "800 cm^-1", "-o", tmp_path / "x.h5", *options
+    )
+    assert found["files"] == {"spectrum": str(tmp_path / "x.h5"), **{name: str(path) for name, path in names.items()}}
+    assert found["temperature_used"] == 300
+    assert found["n_frames"] == N_FRAMES
+    assert found["groups"] == ["O", "rest"]
+    assert names["plot"].read_bytes()[:4] == b"\x89PNG"
+    table = np.genfromtxt(names["csv"], delimiter=",", names=True)
+    spectrum = Spectrum.load(tmp_path / "x.h5")
+    np.testing.assert_allclose(table["total_1cm"], spectrum.absorption.magnitude, rtol=1e-6)
+    assert {round(item["wavenumber"], 6) for item in found["maxima"]} <= set(np.round(spectrum.wavenumber.magnitude, 6))
+    assert FluxSeries.load(names["flux"]).groups == ["O", "rest"]
+
+
+def test_spectrum_of_a_stored_flux_predicts_nothing(flux_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("mda_aptnn.analysis.flux.DipoleFlux.run", None)
+    found = report("spectrum", flux_file, "--resolution", "900 cm^-1", "-g", "water=O+H", "-o", tmp_path / "x.h5")
+    assert found["groups"] == ["O", "H"]
+    assert Spectrum.load(tmp_path / "x.h5").groups == ["water"]
+    assert any("temperature" in note and "velocities" in note for note in found["notes"])
+
+
+def test_workers_and_checkpoint_give_the_same_flux(water, flux_file, tmp_path):
+    groups = ["-g", "O=element O", "-g", "H=element H"]
+    run("flux", *water, *groups, "--workers", 2, "--checkpoint", tmp_path / "done", "-o", tmp_path / "a.h5")
+    run("flux", *water, *groups, "--checkpoint", tmp_path / "done", "-o", tmp_path / "b.h5")
+    expected = FluxSeries.load(flux_file).flux
+    for name in ("a.h5", "b.h5"):
+        found = FluxSeries.load(tmp_path / name).flux
+        np.testing.assert_allclose(found, expected, atol=1e-6 * np.sqrt((expected**2).mean()))
+
+
+def test_replicas_are_not_joined(water, tmp_path):
+    topology, trajectory = water
+    found = report("flux", topology, trajectory, trajectory, "-o", tmp_path / "two.h5")
+    assert found["n_series"] == 2
+    assert FluxSeries.load(tmp_path / "two.h5").starts == [0, N_FRAMES]
+
+
+def test_predict_gives_tensors_of_every_atom(water, tmp_path):
+    from mda_aptnn import read_labels
+
+    found = report("predict", *water, "--stop", 2, "-o", tmp_path / "apt.xyz")
+    assert found["n_frames"] == 2
+    labels = read_labels(tmp_path / "apt.xyz")
+    assert labels[1].apt.shape == (192, 3, 3)
+    # oxygen is negative, hydrogen positive, and they cancel
+    charges = np.trace(labels[0].apt, axis1=1, axis2=2) / 3
+    assert (charges[labels[0].frame.numbers == 8] < -0.5).all()
+    assert (charges[labels[0].frame.numbers == 1] > 0.2).all()
+
+
+def test_info_shows_the_card_of_the_bundled_model_and_the_contents_of_files(flux_file):
+    card = report("info", "water-rpbe-d3")
+    assert card["level_of_theory"].startswith("RPBE-D3")
+    assert card["elements"] == ["H", "O"]
+    assert report("info", flux_file)["kind"] == "flux"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-g", "X=element C"], ["'X'", "matches no atom"]),
+        (["-g", "a=element O", "-g", "b=index 0:5"], ["share", "exclude"]),
+        (["-g", "element O"], ["NAME=VALUE"]),
+        (["--model", "nonsense"], ["nonsense", "water-rpbe-d3"]),
+        (["--resolution", "1 cm^-1"], ["resolution", "ps"]),
+        (["--resolution", "3 kg"], ["resolution", "kg"]),
+        (["-T", "-3 K"], ["temperature", "positive"]),
+        (["--window", "box"], ["window", "gaussian"]),
+        (["-o", "/nowhere/x.h5"], ["/nowhere"]),
+        (["--plot", "x.xyz"], ["--plot", "png"]),
+        (["--velocity-unit", "angstrom/fs"], ["temperature", "angstrom/ps"]),
+        (["--velocity-unit", "kg"], ["velocity_unit", "kg"]),
+        (["--stop", "1"], ["frames"]),
+        (["--sum-rule", "charge"], ["none, mass, uniform"]),
+        (["--select", "element C"], ["no atoms"]),
+        (["--cell", "0 0 0"], ["cell"]),
+    ],
+)
+def test_mistakes_are_told_in_one_line(water, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    message = error("spectrum", *water, *options)
+    for word in words:
+        assert word in message
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    assert "no file" in error("spectrum", tmp_path / "a.pdb", tmp_path / "b.trr", "-o", tmp_path / "x.h5")
+
+
+def test_no_velocities(water, tmp_path):
+    topology, _ = water
+    message = error("spectrum", topology, "-o", tmp_path / "x.h5")
+    assert "velocities" in message and "finite-difference" in message
+
+
+def test_a_truncated_flux_file(flux_file, tmp_path):
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(flux_file.read_bytes()[:3000])
+    assert str(cut) in error("spectrum", cut, "-o", tmp_path / "x.h5")
+
+
+def test_a_foreign_model_file(water, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    assert "not a model file" in error("spectrum", *water, "--model", tmp_path / "other.h5", "-o", tmp_path / "x.h5")
+
+
+def test_the_process_itself_fails_with_a_code(tmp_path):
+    command = [sys.executable, "-m", "mda_aptnn.cli", "spectrum", str(tmp_path / "none.pdb")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: there is no file")
+    assert result.stdout == ""
