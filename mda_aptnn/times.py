@@ -109,17 +109,29 @@ def read_clock(trajectory: Any, time_step: float | None = None) -> Clock:
                 f"the trajectory ({', '.join(sorted(formats))}) does not say when its frames were recorded; give "
                 "time_step=, the spacing of the recorded frames (--time-step '1 fs')"
             )
-        # the CP2K reader has them in its index
-        times = getattr(trajectory, "times", None)
-        if times is None:
-            times = np.array([float(ts.time) for ts in trajectory])
-        return Clock(times, joins, None, n_frames)
+        readers = getattr(trajectory, "readers", [trajectory])
+        stored = [_stored_times(reader) for reader in readers]
+        if any(times is None for times in stored) or sum(map(len, stored)) != n_frames:
+            stored = [np.array([float(ts.time) for ts in trajectory])]
+        return Clock(np.concatenate(stored), joins, None, n_frames)
     steps = None
     if "LAMMPSDUMP" in formats:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Reader has no dt information")
             steps = np.array([float(ts.data["step"]) for ts in trajectory])
     return Clock(steps, joins, time_step, n_frames)
+
+
+def _stored_times(reader: Any) -> Any:
+    """All times of a file at once in ps; None where its frames have to be read one by one."""
+    if "H5MD" not in format_names(reader):
+        # the CP2K reader has them in its index
+        return getattr(reader, "times", None)
+    try:
+        times = next(reader._particle_group[f"{name}/time"][()] for name, there in reader._has.items() if there)
+    except (AttributeError, KeyError, StopIteration):
+        return None
+    return reader.convert_time_from_native(np.array(times, dtype=float)) if reader.convert_units else times
 
 
 def _knows_times(ts: Any, formats: set[str]) -> bool:

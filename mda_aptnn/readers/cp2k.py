@@ -12,6 +12,7 @@ import numpy as np
 from MDAnalysis.coordinates.base import ReaderBase
 from MDAnalysis.lib.mdamath import triclinic_box
 from MDAnalysis.lib.util import anyopen, store_init_arguments
+from MDAnalysis.topology.XYZParser import XYZParser
 from numpy.typing import NDArray
 
 from mda_aptnn import units
@@ -22,6 +23,12 @@ from mda_aptnn.readers.xyz_frames import HEADER, XYZFrames, open_frames
 
 #: ``NAME-pos-1.xyz``, compressed or not.
 NAME = re.compile(r"(?P<project>.+)-pos-(?P<run>\d+)\.xyz(?:\.gz|\.bz2)?")
+
+
+class CP2KParser(XYZParser):
+    """Names and elements from a position file: what ``mda.Universe(..., format="CP2K")`` takes its atoms from."""
+
+    format = "CP2K"
 
 
 class CP2KReader(ReaderBase):
