@@ -45,13 +45,13 @@ class TrainingConfig:
     """Frames kept aside to choose the best weights by: their number, or (below 1) their fraction, at least one."""
     held_out: float = 0.0
     """Frames kept aside for the model card alone: their number or fraction."""
-    steps: int = 4000
+    steps: int = 3000
     """Optimisation steps in all. The schedule is drawn over them, so that it is no limit to cut short by."""
     batch_frames: int = 1
     """Frames in one step."""
     learning_rate: float = 5e-3
     """Of Adam (amsgrad), at its peak."""
-    weight_decay: float = 0.0
+    weight_decay: float = 0.1
     """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in AdamW)."""
     schedule: str = "cosine"
     """"cosine" falls to zero over the steps; "plateau" is multiplied by `plateau_factor` whenever the validation
