@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
-from vesin import NeighborList
 
 from mda_aptnn.errors import FrameError
 from mda_aptnn.frames import Frame
@@ -53,6 +52,9 @@ def neighbours(frame: Frame, cutoff: float) -> Neighbours:
     FrameError
         If two atoms are closer than 0.3 Å.
     """
+    # importing vesin imports torch, which takes seconds: only who predicts pays for it
+    from vesin import NeighborList
+
     box = full_cell(frame)
     finder = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
     i, j, shift, vectors = finder.compute(
