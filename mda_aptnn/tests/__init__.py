@@ -1,0 +1,1 @@
+"""Tests without external programs: ``pytest --pyargs mda_aptnn.tests``."""
