@@ -36,7 +36,11 @@ _CELL = re.compile(
 )
 _MOMENTS = re.compile(r"^ ELECTRIC/MAGNETIC MOMENTS(.*?Total=.*?Dipole moment \[Debye\]\s*\n[^\n]*)\n", re.M | re.S)
 _DIPOLE = re.compile(rf"X=\s*({_NUMBER})\s*Y=\s*({_NUMBER})\s*Z=\s*({_NUMBER})")
-_QUANTUM = re.compile(rf"^\s+\[[XYZ]\][ =]+\[\s*({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*\]", re.M)
+_TB_DIPOLE = re.compile(
+    rf"^ TB_DIPOLE\| Dipole type\s+(\S.*?)\s*$.*?^ TB_DIPOLE\| Moment \[a\.u\.\]"
+    rf"\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*$",
+    re.M | re.S,
+)
 _SCF = re.compile(
     r"SCF run converged|SCF run NOT converged|Leaving inner SCF loop|outer SCF loop converged|"
     r"outer SCF loop FAILED to converge"
@@ -75,8 +79,8 @@ class RunOutput:
         In hartree/bohr.
     dipole : ndarray, shape [3], or None
         In e·Å.
-    quantum : ndarray, shape [3, 3], or None
-        Rows are the vectors modulo which a Berry-phase dipole is defined, in e·Å; None for the dipole of a molecule.
+    berry : bool
+        Whether the dipole is a Berry phase, defined modulo e times the cell vectors, or that of a molecule.
     apt : ndarray, shape [n_atoms, 3, 3], or None
         ``P[i, a, b] = ∂M_a/∂r_ib`` in e, where CP2K computed it; already turned into this order.
     """
@@ -91,7 +95,7 @@ class RunOutput:
     cell_lengths: NDArray[np.float64]
     forces: NDArray[np.float64] | None
     dipole: NDArray[np.float64] | None
-    quantum: NDArray[np.float64] | None
+    berry: bool
     apt: NDArray[np.float64] | None
 
 
@@ -117,7 +121,7 @@ def parse_output(text: str) -> RunOutput:
     numbers, positions = _geometry(text)
     vectors = _CELL.findall(text)
     cell = np.array(vectors[:3], dtype=float) if len(vectors) >= 3 else np.full((3, 4), np.nan)
-    dipole, quantum = _dipole(text)
+    dipole, berry = _dipole(text)
     return RunOutput(
         project=_one(r"GLOBAL\| Project name\s+(\S+)\s*$", text, "project name"),
         version=version,
@@ -129,7 +133,7 @@ def parse_output(text: str) -> RunOutput:
         cell_lengths=cell[:, 3],
         forces=parse_forces(text) if "FORCES" in text else None,
         dipole=dipole,
-        quantum=quantum,
+        berry=berry,
         apt=parse_apt(text),
     )
 
@@ -239,17 +243,15 @@ def _geometry(text: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return table[:, 0].astype(np.int64), table[:, 1:]
 
 
-def _dipole(text: str) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+def _dipole(text: str) -> tuple[NDArray[np.float64] | None, bool]:
+    tight_binding = _TB_DIPOLE.findall(text)
+    if tight_binding:
+        kind, *numbers = tight_binding[-1]
+        return np.array([float(x) for x in numbers]) * BOHR, "Berry" in kind
     blocks = _MOMENTS.findall(text)
     if not blocks:
-        return None, None
+        return None, False
     values = _DIPOLE.search(blocks[-1])
     if values is None:
         raise LabelError("the block of moments is cut off")
-    dipole = np.array([float(x) for x in values.groups()]) * DEBYE
-    if "Berry phase" not in blocks[-1]:
-        return dipole, None
-    rows = _QUANTUM.findall(blocks[-1])
-    if len(rows) != 3:
-        raise LabelError("a Berry-phase dipole without its three quanta")
-    return dipole, np.array(rows, dtype=float) * DEBYE
+    return np.array([float(x) for x in values.groups()]) * DEBYE, "Berry phase" in blocks[-1]

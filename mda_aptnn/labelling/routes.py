@@ -23,6 +23,8 @@ from mda_aptnn.labelling.cp2k_input import CP2KInput
 from mda_aptnn.labelling.cp2k_output import BOHR, RunOutput
 from mda_aptnn.labelling.template import DFT
 
+#: No polar tensor of an insulator has such a component, in e.
+IMPLAUSIBLE = 30.0
 _AXES = ("x", "y", "z")
 
 
@@ -150,7 +152,7 @@ class FieldRoute:
             suffix = "" if number == 0 else f"_{number + 1}"
             plus, minus = (outputs[f"{sign}{_AXES[axis]}{suffix}"] for sign in "pm")
             apt[:, axis] = (_forces(plus, frame) - _forces(minus, frame)) / (2 * strength)
-            polarizability[:, axis] = dipole_difference(plus, minus) / BOHR / (2 * strength)
+            polarizability[:, axis] = dipole_difference(plus, minus, frame.cell) / BOHR / (2 * strength)
         diagonal = np.diag(polarizability).round(2).tolist()
         if min(diagonal) <= 0:
             raise LabelError(
@@ -202,7 +204,13 @@ class DisplacementRoute:
         for atom in {run.atom for run in runs} - {-1}:
             for k, axis in enumerate(_AXES):
                 plus, minus = (outputs[f"{sign}{axis}_{atom}"] for sign in "pm")
-                apt[atom, :, k] = dipole_difference(plus, minus) / (2 * step)
+                apt[atom, :, k] = dipole_difference(plus, minus, frame.cell) / (2 * step)
+        if np.nanmax(np.abs(apt)) > IMPLAUSIBLE:
+            atom = int(np.nanargmax(np.abs(apt).max(axis=(1, 2))))
+            raise LabelError(
+                f"the dipole jumps when atom {atom} (counted from 0) is displaced: {np.abs(apt[atom]).max():.0f} e; "
+                "the SCF found another state, or fractional charges cross the cell boundary (xTB)"
+            )
         return Labels({"apt": apt}, _basics(outputs["zero"]))
 
 
@@ -276,23 +284,22 @@ def make_route(name: str, parameters: Mapping[str, Any]) -> Route:
         raise CampaignError(f"the route {name} has no parameter {', '.join(parameters)}") from error
 
 
-def dipole_difference(plus: RunOutput, minus: RunOutput) -> NDArray[np.float64]:
-    """Return M(plus) − M(minus) in e·Å, modulo the polarization quantum the smallest one.
+def dipole_difference(plus: RunOutput, minus: RunOutput, cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return M(plus) − M(minus) in e·Å; of Berry phases the smallest, modulo e times the rows of `cell` (Å).
 
     Raises
     ------
     LabelError
-        If a run printed no dipole, or the two are of different kinds or of different cells.
+        If a run printed no dipole, or the two are of different kinds.
     """
     if plus.dipole is None or minus.dipole is None:
         raise LabelError("no dipole in the output")
-    difference: NDArray[np.float64] = plus.dipole - minus.dipole
-    if plus.quantum is None and minus.quantum is None:
-        return difference
-    if plus.quantum is None or minus.quantum is None or not np.allclose(plus.quantum, minus.quantum, atol=1e-6):
+    if plus.berry != minus.berry:
         raise LabelError("a Berry-phase dipole and another one cannot be subtracted")
-    turns = difference @ np.linalg.inv(plus.quantum)
-    return difference - np.round(turns) @ plus.quantum
+    difference: NDArray[np.float64] = plus.dipole - minus.dipole
+    if plus.berry:
+        difference = difference - np.round(difference @ np.linalg.inv(cell)) @ cell
+    return difference
 
 
 def _forces(output: RunOutput, frame: Frame) -> NDArray[np.float64]:

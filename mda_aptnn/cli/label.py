@@ -1,0 +1,242 @@
+"""``mda-aptnn label``: plan, run, script, collect and check a labelling campaign with CP2K."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mda_aptnn.cli import labels as label_files
+from mda_aptnn.cli import options as opt
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the campaign.", show_default=False)]
+
+
+def plan(
+    topology: opt.Topology,
+    trajectory: opt.Trajectory = None,
+    template: Annotated[Path, typer.Option("--template", help="Your working CP2K input.", show_default=False)] = Path(
+        "template.inp"
+    ),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the campaign.")] = Path("campaign"),
+    route: Annotated[
+        str, typer.Option(help='"field" (6 runs a snapshot), "displacement" (6 an atom), "analytic" (CP2K\'s own).')
+    ] = "field",
+    frames: Annotated[int | None, typer.Option(help="How many snapshots.", show_default=False)] = None,
+    select: Annotated[str, typer.Option(help='"random", "uniform" or "indices".')] = "random",
+    indices: Annotated[str | None, typer.Option(help='Frames counted from 0: "0 10 20".', show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Of the random choice.")] = 0,
+    apart: Annotated[str, typer.Option(help="Warn when two snapshots are closer in time.")] = "0.1 ps",
+    field: Annotated[str, typer.Option(help='Field strength in atomic units, or "0.05 V/angstrom".')] = "1e-3",
+    second_field: Annotated[
+        str | None, typer.Option(help="Another strength, to check linearity (6 more runs).", show_default=False)
+    ] = None,
+    displacement: Annotated[str, typer.Option(help="Displacement of each atom, in Å.")] = "0.01",
+    atoms: Annotated[
+        str | None,
+        typer.Option(help="Atoms to displace, as an MDAnalysis selection; all by default.", show_default=False),
+    ] = None,
+    time_step: opt.TimeStep = None,
+    element: opt.Element = None,
+    cell: opt.Cell = None,
+    pbc: opt.Pbc = None,
+    file_format: opt.Format = None,
+    topology_format: opt.TopologyFormat = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Choose snapshots and write a directory of CP2K inputs for each."""
+    import itertools
+    import warnings
+
+    from mda_aptnn import units
+    from mda_aptnn.labelling.campaign import plan as write
+    from mda_aptnn.labelling.routes import make_route
+    from mda_aptnn.labelling.snapshots import choose_frames, take_snapshots
+    from mda_aptnn.labelling.template import Template
+    from mda_aptnn.trajectory import UniverseFrames
+
+    parameters: dict[str, dict[str, Any]] = {
+        "field": {
+            "field": units.magnitude(field, "hartree/e/bohr", "field"),
+            "second_field": second_field and units.magnitude(second_field, "hartree/e/bohr", "second field"),
+        },
+        "displacement": {"displacement": units.magnitude(displacement, "angstrom", "displacement")},
+    }
+    if atoms is not None and route != "displacement":
+        raise opt.OptionError("--atoms goes with --route displacement: the other routes label all atoms at once")
+    way = make_route(route, parameters.get(route, {}))
+    checked = Template.read(template)
+    universes = opt.open_universes(topology, trajectory, file_format, topology_format)
+    begin = [0, *itertools.accumulate(universe.trajectory.n_frames for universe in universes)]
+    numbers = [int(word) for word in indices.replace(",", " ").split()] if indices else None
+    chosen = choose_frames(begin[-1], frames, select, indices=numbers, seed=seed)
+    parts, elements = [], opt.pairs(element, "element")
+    for number, universe in enumerate(universes):
+        reader = UniverseFrames(universe, velocities=None, time_step=time_step, elements=elements, cell=cell, pbc=pbc)
+        for note in reader.notes:
+            warnings.warn(note, stacklevel=1)
+        own = [k - begin[number] for k in chosen if begin[number] <= k < begin[number + 1]]
+        source = (trajectory[number] if trajectory else topology).name
+        parts.append(take_snapshots(reader, own, source, atoms=atoms, apart=units.magnitude(apart, "ps", "apart")))
+    campaign = write(output, itertools.chain(*parts), checked, way)
+    tasks = list(campaign.tasks())
+    report = {
+        "campaign": str(output),
+        "snapshots": len(campaign.manifest["frames"]),
+        "tasks": len(tasks),
+        "runs": sum(len(task.runs) for task in tasks),
+        "level_of_theory": checked.level_of_theory,
+        "frames": chosen,
+    }
+    text = (
+        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs of CP2K in {output} "
+        f"({checked.level_of_theory})\nnext: mda-aptnn label run {output} --command cp2k.psmp"
+    )
+    opt.emit(report, as_json, text)
+
+
+def run(
+    folder: Folder,
+    command: Annotated[
+        str, typer.Option("--command", "-c", help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')
+    ] = "cp2k.psmp",
+    workers: opt.Workers = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Run again the tasks that failed.")] = False,
+    task: Annotated[
+        int | None, typer.Option(help="Only this task, counted from 0 (for job arrays).", show_default=False)
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, or its scheduler file.", show_default=False)
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Run what is missing; interrupted anywhere, the same command goes on. Exit code 1 if a task failed."""
+    from mda_aptnn.labelling.campaign import Campaign
+    from mda_aptnn.labelling.execution import run_campaign
+
+    campaign = Campaign(folder)
+    outcomes = run_campaign(
+        campaign, command, workers=workers, retry=retry, task=task, dask=dask, verbose=not as_json
+    )
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed:
+        typer.echo(f"task {outcome.task} failed: {outcome.message}", err=True)
+        for line in outcome.last_lines.splitlines():
+            typer.echo(f"    {line}", err=True)
+    states = {state: sum(outcome.state == state for outcome in outcomes) for state in ("complete", "failed", "busy")}
+    text = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    if failed:
+        text += "\nrun the failed ones again with --retry"
+    opt.emit({**states, "failures": {item.task: item.message for item in failed}}, as_json, text)
+    if failed:
+        raise typer.Exit(1)
+
+
+def script(
+    folder: Folder,
+    command: Annotated[
+        str, typer.Option("--command", "-c", help='What starts CP2K within the job: "srun cp2k.psmp".')
+    ] = "srun cp2k.psmp",
+    slurm: Annotated[bool, typer.Option("--slurm", help="A SLURM job array (the only kind there is).")] = True,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to a file instead of the screen.", show_default=False)
+    ] = None,
+) -> None:
+    """Write a job script: one element of a job array for each task."""
+    from mda_aptnn import hdf5
+    from mda_aptnn.labelling.campaign import Campaign
+    from mda_aptnn.labelling.execution import slurm_script
+
+    text = slurm_script(Campaign(folder), command)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    with hdf5.replacing(output) as temporary:
+        temporary.write_text(text)
+
+
+def collect(
+    folder: Folder,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the labels.")] = Path("labels.h5"),
+    max_residual: Annotated[
+        float, typer.Option(help="Largest accepted component of Σ P − Q·1 for each atom, in e.")
+    ] = 2e-3,
+    as_json: opt.Json = False,
+) -> None:
+    """Check every run and write the labels; snapshots that fail a check are left out and listed."""
+    from mda_aptnn import hdf5
+    from mda_aptnn.errors import LabelError
+    from mda_aptnn.labelling.campaign import Campaign
+    from mda_aptnn.labelling.collect import collect as gather
+
+    hdf5.check_writable(output)
+    dataset, left_out = gather(Campaign(folder), max_residual)
+    for item in left_out:
+        typer.echo(f"left out: {item.frame}: {item.reason}", err=True)
+    if not len(dataset):
+        raise LabelError(f"no snapshot of {folder} has usable labels; nothing was written")
+    dataset.save(output)
+    report = {
+        "labels": str(output),
+        "frames": len(dataset),
+        "left_out": {item.frame: item.reason for item in left_out},
+        "max_residual": max_residual,
+        "level_of_theory": dataset.level_of_theory,
+    }
+    text = (
+        f"{len(dataset)} frames in {output}, {len(left_out)} left out ({dataset.level_of_theory}); sum rule within "
+        f"{max_residual:g} e an atom"
+    )
+    opt.emit(report, as_json, text)
+
+
+def check(
+    labels: label_files.Labels,
+    cell: label_files.Cell = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it (png, pdf, svg).", show_default=False)] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers, linearity."""
+    from mda_aptnn import hdf5
+    from mda_aptnn.labelling.quality import check_labels, plot_quality
+
+    if plot:
+        hdf5.check_writable(plot)
+    quality = check_labels(label_files.read(labels, cell))
+    if plot:
+        plot_quality(quality, plot)
+    opt.emit(quality.summary(), as_json, _quality_text(quality.summary()))
+
+
+def _quality_text(report: dict[str, Any]) -> str:
+    residuals = [value for value in report["sum_rule_per_atom"] if value is not None]
+    lines = [f"{len(report['sum_rule_per_atom'])} frames"]
+    if residuals:
+        worst = max(residuals)
+        lines.append(
+            f"sum rule: largest component per atom {worst:.1e} e (frame {report['sum_rule_per_atom'].index(worst)}), "
+            f"median {sorted(residuals)[len(residuals) // 2]:.1e} e"
+        )
+    lines.append(f"{'':4}{'atoms':>7}{'trace/3':>10}{'deviation':>11}{'symmetric':>11}{'antisymmetric':>15}   (e)")
+    for symbol, row in report["species"].items():
+        lines.append(
+            f"{symbol:4}{row['atoms']:7d}{row['trace_mean']:10.4f}{row['trace_deviation']:11.4f}"
+            f"{row['symmetric_rms']:11.4f}{row['antisymmetric_rms']:15.4f}"
+        )
+    pairs = [f"{first} and {second}" for first, second in report["duplicates"]]
+    lines.append(f"duplicates: {'; '.join(pairs) or 'none'}")
+    found = [f"{item['element']} {item['atom']} of frame {item['frame']}" for item in report["outliers"]]
+    shown = "; ".join(found[:10]) + (f"; and {len(found) - 10} more" if len(found) > 10 else "")
+    lines.append(f"outliers: {shown or 'none'}")
+    if report["linearity"]:
+        lines.append(f"linearity: largest change with field strength {max(report['linearity'].values()):.1e} e")
+    return "\n".join(lines)
+
+
+label_app = typer.Typer(
+    help="Labels from CP2K: plan a campaign, run it, collect what can be trusted, check it.",
+    no_args_is_help=True,
+)
+for _command in (plan, run, script, collect, check):
+    label_app.command()(_command)
