@@ -107,7 +107,7 @@ class Dataset:
                     item.tensors.get(name, np.full((len(item.frame), *target.shape), np.nan)) for item in self.frames
                 ]
                 hdf5.write_array(file, name, np.concatenate(values), target.unit)
-            file.create_dataset("info", data=[json.dumps(item.info) for item in self.frames])
+            hdf5.write_array(file, "info", [json.dumps(item.info) for item in self.frames])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Dataset:
@@ -197,9 +197,13 @@ def read_xyz(path: str | os.PathLike[str], cell: NDArray[np.float64] | None = No
     """
     path = Path(path)
     try:
-        lines = path.read_text().splitlines()
+        text = path.read_text()
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} is neither HDF5 nor text") from error
+    if text and not text.endswith("\n"):
+        # the last number may have lost digits
+        raise FileFormatError(f"{path} is cut off: its last line does not end; if it is whole, add a newline")
+    lines = text.split("\n")[:-1]
     frames, start = [], 0
     while start < len(lines):
         if not lines[start].strip():
@@ -230,10 +234,11 @@ def _parse_frame(comment: str, rows: list[str], cell: NDArray[np.float64] | None
         columns = [("species", "S", 1), ("pos", "R", 3), ("apt", "R", 9)]
     else:
         info = _parse_comment(comment)
-        spec = str(info.pop("Properties", "species:S:1:pos:R:3")).split(":")
-        columns = [(spec[k], spec[k + 1], int(spec[k + 2])) for k in range(0, len(spec), 3)]
-        if "apt" not in [name for name, _, _ in columns]:
-            raise ValueError("no column apt:R:9 in Properties")
+        spec = str(info.pop("Properties", "species:S:1:pos:R:3"))
+        columns = [(name, kind, int(count)) for name, kind, count in re.findall(r"(\w+):([SRIL]):(\d+)", spec)]
+        for column in [("species", "S", 1), ("pos", "R", 3), ("apt", "R", 9)]:
+            if column not in columns:
+                raise ValueError(f"no column {':'.join(map(str, column))} in Properties={spec}")
     width = sum(count for _, _, count in columns)
     table = [row.split() for row in rows]
     for number, row in enumerate(table):
@@ -293,7 +298,10 @@ def write_xyz(dataset: Dataset, path: str | os.PathLike[str]) -> None:
             if frame.charge:
                 fields.append(f"charge={frame.charge:.10g}")
             info = {"level_of_theory": dataset.level_of_theory} if dataset.level_of_theory else {}
-            fields += [f"{key}={shlex.quote(str(value))}" for key, value in {**info, **item.info}.items()]
+            # a comment is one line
+            fields += [
+                f"{key}={shlex.quote(' '.join(str(value).split()))}" for key, value in {**info, **item.info}.items()
+            ]
             file.write(f"{len(frame)}\n{' '.join(fields)}\n")
             for symbol, position, tensor in zip(frame.symbols, frame.positions, item.apt, strict=True):
                 numbers = " ".join(f"{x:.10f}" for x in [*position, *tensor.ravel()])

@@ -2,6 +2,9 @@
 
 A file holds a `kind` (labels, model, flux, spectrum) and a `format` number at its root, and who made it:
 package version, command, date. Data sets carry a `units` attribute that pint parses. Nothing is pickled.
+
+Behind the end of the HDF5 data stands the SHA-256 of what is before it. HDF5 itself would give wrong numbers, hang or
+crash on some flipped bits; other programs do not see the seal, and it vanishes when they change the file.
 """
 
 from __future__ import annotations
@@ -22,11 +25,15 @@ import h5py
 import numpy as np
 
 from mda_aptnn._version import __version__
-from mda_aptnn.errors import FileFormatError
+from mda_aptnn.errors import AptnnError, FileFormatError
 from mda_aptnn.units import factor
 
 #: Files of a newer format than this are refused; older ones are upgraded by their module.
 FORMAT = 1
+
+#: What stands behind the data, before 64 hexadecimal digits and a newline.
+_SEAL = b"\nmda-aptnn sha256 "
+_SEAL_LENGTH = len(_SEAL) + 65
 
 
 def provenance() -> dict[str, str]:
@@ -79,11 +86,36 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 @contextlib.contextmanager
 def create(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]:
     """Open a new file of `kind`, which appears under its name only when it is complete."""
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["kind"] = kind
-        file.attrs["format"] = FORMAT
-        file.attrs.update(provenance())
-        yield file
+    with replacing(path) as temporary:
+        with h5py.File(temporary, "w") as file:
+            file.attrs["kind"] = kind
+            file.attrs["format"] = FORMAT
+            file.attrs.update(provenance())
+            yield file
+        digest = file_hash(temporary)
+        with open(temporary, "ab") as sealed:
+            sealed.write(_SEAL + digest.encode() + b"\n")
+
+
+def _check_seal(path: Path) -> None:
+    """Compare the content with the seal behind it, if there is one."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END) - _SEAL_LENGTH
+        if size < 0:
+            return
+        file.seek(size)
+        seal = file.read()
+        if not seal.startswith(_SEAL):
+            return
+        file.seek(0)
+        digest, left = hashlib.sha256(), size
+        while part := file.read(min(left, 1 << 20)):
+            digest.update(part)
+            left -= len(part)
+    if seal != _SEAL + digest.hexdigest().encode() + b"\n":
+        raise FileFormatError(
+            f"{path} is damaged: its content has changed since it was written; make or copy it again"
+        )
 
 
 @contextlib.contextmanager
@@ -95,18 +127,19 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
     FileNotFoundError
         If there is no such file.
     FileFormatError
-        If the file is not HDF5, is truncated, of another kind or of a newer format, or lacks what is read.
+        If the file is not HDF5, is truncated or damaged, of another kind or of a newer format, or lacks what is read.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    _check_seal(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise FileFormatError(f"{path} is not a complete HDF5 file ({error})") from error
     with file:
         found = file.attrs.get("kind")
-        if found != kind:
+        if not isinstance(found, str) or found != kind:
             raise FileFormatError(f"{path} is not a {kind} file of mda-aptnn (kind: {found!r})")
         version = file.attrs.get("format")
         if not isinstance(version, int | np.integer) or version > FORMAT:
@@ -115,6 +148,8 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
             )
         try:
             yield file
+        except AptnnError:  # what the reader says of the contents, some of them RuntimeErrors
+            raise
         except (
             KeyError,
             OSError,

@@ -1,0 +1,64 @@
+import numpy as np
+import pint
+import pytest
+
+from mda_aptnn import units
+from mda_aptnn.errors import UnitError
+from mda_aptnn.tests.systems import BOLTZMANN, LIGHT, prefactor
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (300, "K", 300.0),
+        ("300 K", "K", 300.0),
+        ("300", "K", 300.0),
+        ("26.85 degC", "K", 300.0),
+        ("10 cm^-1", "1/cm", 10.0),
+        ("10 1/cm", "1/cm", 10.0),
+        ("1 THz", "1/cm", 33.3564095),
+        ("0.5fs", "ps", 5e-4),
+        ("1 bohr", "angstrom", 0.529177211),
+        ("1 bohr/atomic_unit_of_time", "angstrom/ps", 21876.9126),
+        ("-0.8 e", "e", -0.8),
+        ("1e-3 nm^3", "angstrom^3", 1.0),
+        (pint.Quantity(0.3, "nm"), "angstrom", 3.0),
+        (pint.UnitRegistry().Quantity(0.3, "nm"), "angstrom", 3.0),
+    ],
+)
+def test_numbers_strings_and_quantities_come_in(value, unit, expected):
+    assert units.magnitude(value, unit) == pytest.approx(expected, rel=1e-8)
+
+
+def test_arrays_come_in():
+    np.testing.assert_allclose(units.magnitude(units.quantity([1.0, 2.0], "nm"), "angstrom"), [10, 20])
+
+
+@pytest.mark.parametrize(
+    "value", ["300 furlong", "3 ps", "warm", "", "300 K K", "1.2.3 K", np.nan, "inf K", [1, np.inf], None, object()]
+)
+def test_what_is_no_temperature_is_refused_by_name(value):
+    with pytest.raises(UnitError, match=r"^temperature: ") as caught:
+        units.magnitude(value, "K", "temperature")
+    assert "\n" not in str(caught.value)
+
+
+def test_results_leave_in_the_registry_of_the_application():
+    length = units.quantity(1.0, "angstrom") + pint.get_application_registry().Quantity(1.0, "nm")
+    assert length.to("angstrom").magnitude == pytest.approx(11.0)
+
+
+def test_constants_against_si():
+    assert pytest.approx(BOLTZMANN, rel=1e-7) == units.BOLTZMANN
+    assert pytest.approx(LIGHT, rel=1e-12) == units.SPEED_OF_LIGHT
+
+
+@pytest.mark.parametrize("temperature", [77.0, 300.0])
+def test_prefactor_of_the_absorption_against_si(temperature):
+    assert units.absorption_prefactor(temperature) == pytest.approx(prefactor(temperature), rel=1e-8)
+
+
+def test_factor_refuses_another_dimension():
+    assert units.factor("nm", "angstrom") == pytest.approx(10)
+    with pytest.raises(UnitError, match="ps"):
+        units.factor("nm", "ps")
