@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from mda_aptnn.errors import FrameError, TrajectoryError
 from mda_aptnn.frames import atomic_numbers
 
+#: Standard atomic masses in u; MDAnalysis' table has some symbols in capitals only.
+STANDARD = {
+    symbol: float(tables.masses.get(symbol, tables.masses.get(symbol.upper(), np.nan))) for symbol in tables.SYMB2Z
+} | {"D": 2.014, "T": 3.016}
 #: Particles lighter than this, in u, are no atoms: M sites of water, lone pairs, Drude particles.
 LIGHTEST = 0.9
 #: How far, in u, a mass may be from that of its element.
@@ -79,7 +83,7 @@ def find_atoms(universe: Any, elements: Mapping[str, str | None] | Sequence[str]
         numbers = atomic_numbers(names)
     except FrameError as error:
         raise TrajectoryError(f"{error}; give elements={{name or type: symbol}} (--element NAME=SYMBOL)") from error
-    standard = np.array([_standard_mass(name) for name in names])
+    standard = np.array([STANDARD[name.strip().capitalize()] for name in names])
     read = masses[kept]
     known = np.nan_to_num(read) >= LIGHTEST
     if not np.isnan(read).any() and not known.all():
@@ -87,12 +91,6 @@ def find_atoms(universe: Any, elements: Mapping[str, str | None] | Sequence[str]
             f"{int((~known).sum())} atoms have no mass in the topology (virtual sites?): those of the elements"
         )
     return Atoms(kept, numbers, np.where(known, read, standard), notes)
-
-
-def _standard_mass(symbol: str) -> float:
-    name = symbol.strip().capitalize()
-    # MDAnalysis has no tritium
-    return 3.016 if name == "T" else 2.014 if name == "D" else float(tables.masses[name])
 
 
 def _read_masses(universe: Any) -> NDArray[np.float64]:
@@ -164,10 +162,8 @@ def _element_of_mass(mass: float) -> str | None:
     """The one element within the tolerance, None if there is none or more than one."""
     if np.isnan(mass):
         return None
-    if min(abs(mass - 2.014), abs(mass - 3.016)) < TOLERANCE:
-        return "H"
-    near = [name for name, m in tables.masses.items() if name in tables.SYMB2Z and abs(m - mass) < TOLERANCE]
-    return near[0] if len(near) == 1 else None
+    near = {"H" if symbol in ("D", "T") else symbol for symbol, m in STANDARD.items() if abs(m - mass) < TOLERANCE}
+    return near.pop() if len(near) == 1 else None
 
 
 def _label(universe: Any, index: int) -> str:
@@ -187,7 +183,7 @@ def _unknown_message(universe: Any, unknown: NDArray[np.int64]) -> str:
     return (
         f"the elements of {len(unknown)} atoms are not known ({kind} {', '.join(labels[:20])}): the topology has no "
         "elements, and no masses, only guessed ones, or none near an element; give "
-        f"elements={suggestion} with the right symbols "
+        f"elements={suggestion} with the right symbols"
         " ('' for a site that is no atom), on the command line --element NAME=SYMBOL, or a topology with "
         "elements or masses"
     )

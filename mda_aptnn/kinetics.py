@@ -9,7 +9,7 @@ from MDAnalysis.guesser.tables import vdwradii
 from numpy.typing import NDArray
 
 from mda_aptnn import units
-from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.errors import TrajectoryError, UnitError
 from mda_aptnn.frames import Frame
 from mda_aptnn.graph import neighbours
 
@@ -46,11 +46,13 @@ def velocity_factor(unit: object) -> float:
         If it is not a positive velocity.
     """
     text = unit.strip() if isinstance(unit, str) else unit
+    if text == "":
+        raise UnitError("velocity_unit is empty; say it like 'angstrom/fs'")
     if isinstance(text, str) and not text[:1].isdigit():
         text = f"1 {text}"
     value = float(units.magnitude(text, units.VELOCITY, "velocity_unit"))
     if value <= 0:
-        raise units.UnitError(f"velocity_unit {unit!r} is not positive")
+        raise UnitError(f"velocity_unit {unit!r} is not positive")
     return value
 
 

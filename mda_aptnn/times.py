@@ -146,7 +146,7 @@ def _knows_times(ts: Any, formats: set[str]) -> bool:
 
 def _rounding(times: NDArray[np.float64]) -> float:
     """How far recorded times may be off: float32, and six decimals of a ps."""
-    return 2 * float(np.finfo(np.float32).eps * np.abs(times).max()) + 1e-6
+    return float(np.finfo(np.float32).eps * np.abs(times).max()) + 1e-6
 
 
 def check_uniform(times: NDArray[np.float64], first: int = 0, stride: int = 1, what: str = "time") -> float:
@@ -170,10 +170,10 @@ def check_uniform(times: NDArray[np.float64], first: int = 0, stride: int = 1, w
     rounding = _rounding(times)
     gaps = np.diff(times)
     off = np.abs(times - times[0] - spacing * np.arange(len(times)))
-    if spacing > 0 and rounding < spacing / 4 and off.max() <= 1e-3 * spacing + rounding:
+    if spacing > 0 and rounding < spacing / 3 and off.max() <= 1e-3 * spacing + rounding:
         return spacing
     usual = float(np.median(gaps))
-    if 0 < usual <= 4 * rounding:
+    if 0 < usual <= 3 * rounding:
         raise TrajectoryError(
             f"the recorded {what}s ({times[0]:g} to {times[-1]:g}) are too coarse to tell whether frames {usual:g} "
             "apart are evenly spaced; give time_step= (--time-step)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -180,7 +181,7 @@ class UniverseFrames:
             If times are not known or not even within a file: frames missing, repeated, or out of order.
         """
         if self._clock is None:
-            self._clock = read_clock(self.universe.trajectory.copy(), self._time_step)
+            self._clock = read_clock(_independent(self.universe.trajectory), self._time_step)
         chosen = np.arange(self._clock.n_frames) if frames is None else np.asarray(frames, dtype=np.int64)
         return self._clock.timeline(chosen)
 
@@ -287,8 +288,7 @@ class UniverseFrames:
         if number in self._visited:
             return self._visited[number]
         if self._beside is None:
-            # a reader of its own, so that the loop over the trajectory is not disturbed
-            self._beside = self.universe.trajectory.copy()
+            self._beside = _independent(self.universe.trajectory)
         self._beside[number]
         return (self._positions(self._beside), *self._cell(self._beside))
 
@@ -321,7 +321,7 @@ class UniverseFrames:
 
     def _mean_temperature(self) -> float:
         """Kinetic temperature over a few frames in K, with the factor known so far."""
-        trajectory = self.universe.trajectory.copy()
+        trajectory = _independent(self.universe.trajectory)
         usable = self.usable_frames
         numbers = np.unique(np.linspace(usable.start, usable.stop - 1, SAMPLES).round().astype(int))
         temperatures = []
@@ -351,6 +351,14 @@ class UniverseFrames:
             f"{found}, so the unit of the velocities is wrong{self._hint(temperature)}; say it (velocity_unit=, "
             f"--velocity-unit), or {switch}"
         )
+
+
+def _independent(trajectory: Any) -> Any:
+    """A reader of its own, so that the loop over the trajectory is not disturbed."""
+    with warnings.catch_warnings():
+        # a LAMMPS dump says so each time it is opened, and it is dealt with where times are needed
+        warnings.filterwarnings("ignore", message="Reader has no dt information")
+        return trajectory.copy()
 
 
 def _conversion(reader: Any) -> float | None:
