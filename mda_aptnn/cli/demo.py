@@ -39,15 +39,8 @@ def demo(
     }
     check_outputs(files)
     universe = MDAnalysis.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
-    series, _ = run_flux(
-        [universe],
-        "water-rpbe-d3",
-        select="all",
-        groups={"O": "element O", "H": "element H"},
-        frames=(None, frames, None),
-        workers=workers or os.cpu_count() or 1,
-        checkpoint=None,
-    )
+    reading = opt.Reading(group=["O=element O", "H=element H"], stop=frames, workers=workers or os.cpu_count() or 1)
+    series, _ = run_flux([universe], reading)
     series.save(folder / "water-flux.h5")
     report, text = write_spectrum(series, {"resolution": "10 cm^-1"}, files)
     opt.emit(report, as_json, text)

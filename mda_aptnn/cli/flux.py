@@ -13,58 +13,24 @@ if TYPE_CHECKING:
     from mda_aptnn.analysis.flux_series import FluxSeries
 
 
+@opt.with_reading_options
 def flux(
     topology: opt.Topology,
     trajectory: opt.Trajectory = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the flux.")] = Path("flux.h5"),
-    model: opt.Model = "water-rpbe-d3",
-    group: opt.Group = None,
     per: Annotated[str, typer.Option(help='"group", or "atom" to keep every atom\'s flux on disk.')] = "group",
-    select: opt.Select = "all",
-    start: opt.Start = None,
-    stop: opt.Stop = None,
-    step: opt.Step = None,
-    velocity_unit: opt.VelocityUnit = "auto",
-    velocities: opt.Velocities = "trajectory",
-    time_step: opt.TimeStep = None,
-    element: opt.Element = None,
-    cell: opt.Cell = None,
-    pbc: opt.Pbc = None,
-    charge: opt.Charge = 0.0,
-    sum_rule: opt.SumRule = "none",
-    degrees_of_freedom: opt.Degrees = None,
-    file_format: opt.Format = None,
-    topology_format: opt.TopologyFormat = None,
-    checkpoint: opt.Checkpoint = None,
-    workers: opt.Workers = 1,
     as_json: opt.Json = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Predict polar tensors along a trajectory and store the dipole flux of groups of atoms."""
     from mda_aptnn import hdf5
 
     hdf5.check_writable(output)
-    universes = opt.open_universes(topology, trajectory, file_format, topology_format)
+    universes = open_universes(topology, trajectory, reading)
     if per == "atom" and len(universes) > 1:
-        raise opt.OptionError('per="atom" takes one trajectory at a time; run the command for each')
-    series, analyses = run_flux(
-        universes,
-        model,
-        select=select,
-        groups=opt.pairs(group, "group"),
-        frames=(start, stop, step),
-        workers=workers,
-        checkpoint=checkpoint,
-        per=per,
-        velocity_unit=velocity_unit,
-        velocities=velocities,
-        time_step=time_step,
-        elements=opt.pairs(element, "element"),
-        cell=cell,
-        pbc=pbc,
-        charge=charge,
-        sum_rule=sum_rule,
-        degrees_of_freedom=degrees_of_freedom,
-    )
+        raise opt.OptionError("--per atom takes one trajectory at a time; run the command for each")
+    series, analyses = run_flux(universes, reading, per)
     if per == "atom":
         analyses[0].save(output)
     else:
@@ -73,32 +39,29 @@ def flux(
     opt.emit(report, as_json, f"{text_summary(series)}\nflux: {output}")
 
 
-def run_flux(
-    universes: list[Any],
-    model: str,
-    *,
-    select: str,
-    groups: dict[str, str] | None,
-    frames: tuple[int | None, int | None, int | None],
-    workers: int,
-    checkpoint: Path | None,
-    **reading: Any,
-) -> tuple[FluxSeries, list[Any]]:
+def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> list[Any]:
+    """Return one Universe for each trajectory."""
+    return opt.open_universes(topology, trajectory, reading.file_format, reading.topology_format, reading.cell)
+
+
+def run_flux(universes: list[Any], reading: opt.Reading, per: str = "group") -> tuple[FluxSeries, list[Any]]:
     """Return the merged flux of all trajectories and the analyses that made its parts."""
     from mda_aptnn.analysis.flux import DipoleFlux
     from mda_aptnn.analysis.flux_series import FluxSeries
 
+    groups = opt.pairs(reading.group, "group")
     analyses = []
     for number, universe in enumerate(universes):
-        folder = checkpoint
-        if checkpoint is not None and len(universes) > 1:
-            checkpoint.mkdir(parents=True, exist_ok=True)
-            folder = checkpoint / f"part-{number + 1}"
-        atoms = universe.select_atoms(select)
-        analysis = DipoleFlux(atoms, model, groups, checkpoint=folder, **reading)
-        start, stop, step = frames
-        parallel: dict[str, Any] = {"backend": "multiprocessing", "n_workers": workers} if workers > 1 else {}
-        analysis.run(start, stop, step, verbose=True, **parallel)
+        folder = reading.checkpoint
+        if folder is not None and len(universes) > 1:
+            folder.mkdir(parents=True, exist_ok=True)
+            folder = folder / f"part-{number + 1}"
+        atoms = universe.select_atoms(reading.select)
+        analysis = DipoleFlux(atoms, reading.model, groups, per=per, checkpoint=folder, **reading.flux_options())
+        parallel: dict[str, Any] = {}
+        if reading.workers > 1:
+            parallel = {"backend": "multiprocessing", "n_workers": reading.workers}
+        analysis.run(reading.start, reading.stop, reading.step, verbose=True, **parallel)
         analyses.append(analysis)
     return FluxSeries.merge([analysis.series for analysis in analyses]), analyses
 
@@ -134,8 +97,7 @@ def text_summary(series: FluxSeries) -> str:
     if values["temperature"] is not None:
         lines.append(f"kinetic temperature: {values['temperature']:.1f} K")
     if values["equipartition_ratio"] is not None:
-        lines.append(
-            f"<M'^2> over equipartition: {values['equipartition_ratio']:.3f} +- {values['equipartition_error'] or 0:.3f}"
-        )
+        ratio, error = values["equipartition_ratio"], values["equipartition_error"] or 0.0
+        lines.append(f"<M'^2> over equipartition: {ratio:.3f} +- {error:.3f}")
     lines.append(f"largest component of the sum rule's residual: {values['sum_rule_residual_max']:.3f} e")
     return "\n".join(lines + [f"note: {note}" for note in values["notes"]])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -60,7 +64,63 @@ Checkpoint = Annotated[
     typer.Option(help="Folder for finished frames; the same command again goes on from there.", show_default=False),
 ]
 Workers = Annotated[int, typer.Option(help="Processes that share the frames.")]
+CheckTemperature = Annotated[
+    bool,
+    typer.Option("--check-temperature/--no-check-temperature", help="Refuse velocities of an absurd temperature."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """The options by which `flux` and `spectrum` make a flux of a trajectory."""
+
+    model: Model = "water-rpbe-d3"
+    group: Group = None
+    select: Select = "all"
+    start: Start = None
+    stop: Stop = None
+    step: Step = None
+    velocity_unit: VelocityUnit = "auto"
+    velocities: Velocities = "trajectory"
+    time_step: TimeStep = None
+    element: Element = None
+    cell: Cell = None
+    pbc: Pbc = None
+    charge: Charge = 0.0
+    sum_rule: SumRule = "none"
+    degrees_of_freedom: Degrees = None
+    check_temperature: CheckTemperature = True
+    file_format: Format = None
+    topology_format: TopologyFormat = None
+    checkpoint: Checkpoint = None
+    workers: Workers = 1
+
+    def flux_options(self) -> dict[str, Any]:
+        """Keyword arguments of `DipoleFlux`, apart from the model, the groups and the checkpoint."""
+        elsewhere = {"model", "group", "select", "start", "stop", "step", "element", "checkpoint", "workers"}
+        elsewhere |= {"file_format", "topology_format"}
+        named = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in elsewhere}
+        return {"elements": pairs(self.element, "element"), **named}
+
+
+def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Reading`; it receives them as its argument `reading`."""
+    hints = get_type_hints(Reading, include_extras=True)
+    shared = {field.name: field.default for field in dataclasses.fields(Reading)}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        reading = Reading(**{name: values.pop(name) for name in shared})
+        command(**values, reading=reading)
+
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "reading"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+        for name, default in shared.items()
+    ]
+    run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    return run
 
 
 def pairs(items: list[str] | None, what: str) -> dict[str, str] | None:
@@ -87,7 +147,11 @@ class OptionError(AptnnError, ValueError):
 
 
 def open_universes(
-    topology: Path, trajectories: list[Path] | None, file_format: str | None, topology_format: str | None
+    topology: Path,
+    trajectories: list[Path] | None,
+    file_format: str | None,
+    topology_format: str | None,
+    cell: str | None = None,
 ) -> list[Any]:
     """Return one Universe for each trajectory, so that no series runs across a join of files unseen.
 
@@ -101,14 +165,13 @@ def open_universes(
     for path in [topology, *(trajectories or [])]:
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
-    options: dict[str, Any] = {}
-    if file_format:
-        options["format"] = file_format
-    if topology_format:
-        options["topology_format"] = topology_format
-    if not trajectories:
-        return [MDAnalysis.Universe(str(topology), **options)]
-    return [MDAnalysis.Universe(str(topology), str(path), **options) for path in trajectories]
+    options: dict[str, Any] = {"format": file_format, "topology_format": topology_format}
+    options = {name: value for name, value in options.items() if value}
+    if cell and (file_format or "").upper() == "CP2K":
+        # MDAnalysis' selections need the cell too, where the files have none
+        options["cell"] = cell
+    files = [[str(topology), str(path)] for path in trajectories or []] or [[str(topology)]]
+    return [MDAnalysis.Universe(*names, **options) for names in files]
 
 
 def emit(report: dict[str, Any], as_json: bool, text: str) -> None:

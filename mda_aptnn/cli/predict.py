@@ -40,7 +40,7 @@ def predict(
     hdf5.check_writable(output)
     predictor = load_model(model)
     items = []
-    for universe in opt.open_universes(topology, trajectory, file_format, topology_format):
+    for universe in opt.open_universes(topology, trajectory, file_format, topology_format, cell):
         source = UniverseFrames(
             universe, velocities=None, elements=opt.pairs(element, "element"), cell=cell, pbc=pbc, charge=charge
         )

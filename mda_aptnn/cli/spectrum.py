@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.flux import run_flux, summary, text_summary
+from mda_aptnn.cli.flux import open_universes, run_flux, summary, text_summary
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.flux_series import FluxSeries
     from mda_aptnn.analysis.spectrum import Spectrum
 
 
+@opt.with_reading_options
 def spectrum(
     topology: Annotated[
         Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file.", show_default=False)
@@ -29,7 +30,6 @@ def spectrum(
         Path | None,
         typer.Option("--flux", help="Also keep the flux, to make other spectra of it.", show_default=False),
     ] = None,
-    model: opt.Model = "water-rpbe-d3",
     temperature: Annotated[
         str | None,
         typer.Option(
@@ -44,30 +44,13 @@ def spectrum(
     unbiased: Annotated[
         bool, typer.Option("--unbiased", help="Unbiased correlation; intensities may be negative.")
     ] = False,
-    group: opt.Group = None,
-    select: opt.Select = "all",
-    start: opt.Start = None,
-    stop: opt.Stop = None,
-    step: opt.Step = None,
-    velocity_unit: opt.VelocityUnit = "auto",
-    velocities: opt.Velocities = "trajectory",
-    time_step: opt.TimeStep = None,
-    element: opt.Element = None,
-    cell: opt.Cell = None,
-    pbc: opt.Pbc = None,
-    charge: opt.Charge = 0.0,
-    sum_rule: opt.SumRule = "none",
-    degrees_of_freedom: opt.Degrees = None,
-    file_format: opt.Format = None,
-    topology_format: opt.TopologyFormat = None,
-    checkpoint: opt.Checkpoint = None,
-    workers: opt.Workers = 1,
     as_json: opt.Json = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms."""
     files = {"spectrum": output, "csv": csv, "plot": plot, "flux": flux_output}
     check_outputs(files)
-    groups = opt.pairs(group, "group")
     settings: dict[str, Any] = {
         "temperature": temperature,
         "resolution": resolution,
@@ -80,26 +63,10 @@ def spectrum(
         from mda_aptnn.analysis.flux_series import FluxSeries
 
         series = FluxSeries.load(topology)
+        groups = opt.pairs(reading.group, "group")
         settings["groups"] = {name: parts.split("+") for name, parts in groups.items()} if groups else None
     else:
-        series, _ = run_flux(
-            opt.open_universes(topology, trajectory, file_format, topology_format),
-            model,
-            select=select,
-            groups=groups,
-            frames=(start, stop, step),
-            workers=workers,
-            checkpoint=checkpoint,
-            velocity_unit=velocity_unit,
-            velocities=velocities,
-            time_step=time_step,
-            elements=opt.pairs(element, "element"),
-            cell=cell,
-            pbc=pbc,
-            charge=charge,
-            sum_rule=sum_rule,
-            degrees_of_freedom=degrees_of_freedom,
-        )
+        series, _ = run_flux(open_universes(topology, trajectory, reading), reading)
     if flux_output is not None:
         # before the spectrum, whose options may not fit the data: the expensive part is kept
         series.save(flux_output)
