@@ -57,10 +57,10 @@ def _table(report: dict[str, Any]) -> str:
     for symbol in report["rmse_per_species"]:
         rows.append((symbol, *(report[f"{name}_per_species"][symbol] for name in ("rmse", "mae", "r2"))))
     rows += [(f"irrep {name}", value, None, None) for name, value in report["rmse_per_irrep"].items()]
-    rows += [(f"baseline: {name}", value, None, None) for name, value in report["baseline_rmse"].items()]
     for name, *values in rows:
         lines.append(f"{name:14}" + "".join(f"{value:9.4f}" for value in values if value is not None))
     lines.append("")
+    lines += [f"without a network: {value:.4f} ({name})" for name, value in report["baseline_rmse"].items()]
     lines.append(f"relative error of the flux for thermal velocities: {report['spectrum_error']:.4f}")
     lines += [f"{name}: {path}" for name, path in report.get("files", {}).items()]
     return "\n".join(lines)

@@ -70,7 +70,7 @@ def train(
     lines = [
         f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} "
         f"({', '.join(f'{symbol} {value:.4f}' for symbol, value in errors['rmse_per_species'].items())}; "
-        f"isotropic mean {next(iter(errors['baseline_rmse'].values())):.3f}), relative error of the flux "
+        f"without a network {min(errors['baseline_rmse'].values()):.3f}), relative error of the flux "
         f"{errors['spectrum_error']:.4f}"
         for name, errors in accuracy.items()
     ]

@@ -6,13 +6,16 @@ import pytest
 from typer.testing import CliRunner
 
 from mda_aptnn.cli import app
-from mda_aptnn.dataset import Dataset, write_xyz
+from mda_aptnn.dataset import Dataset, LabelledFrame, write_xyz
 from mda_aptnn.errors import LabelError, ModelError
+from mda_aptnn.frames import Frame
 from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.models.model_file import ModelFile
+from mda_aptnn.tensors import APT
 from mda_aptnn.tests.tiny import LABELS, clusters, model_file, water, with_labels
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.plotting import plot_learning, plot_parity
+from mda_aptnn.training.rigid import molecules, rigid_tensors
 
 
 class Off:
@@ -99,8 +102,8 @@ def test_the_baseline_is_the_mean_of_the_training_frames_where_it_is_known():
         labels = np.concatenate([item.apt[np.array(item.frame.symbols) == symbol] for item in dataset])
         mean = np.trace(labels.mean(axis=0)) / 3
         by_hand += [*(labels - mean * np.eye(3)).ravel()]
-    assert got.baseline_source == "test"
-    assert got.baseline_rmse() == pytest.approx(np.sqrt(np.mean(np.square(by_hand))), rel=1e-12)
+    rmse = got.baseline_rmse()["isotropic mean of these frames"]
+    assert rmse == pytest.approx(np.sqrt(np.mean(np.square(by_hand))), rel=1e-12)
 
     class Known(FixedCharges):
         @property
@@ -108,7 +111,40 @@ def test_the_baseline_is_the_mean_of_the_training_frames_where_it_is_known():
             return {"data": {"isotropic_mean": {"O": (-0.9 * np.eye(3)).tolist(), "H": (0.45 * np.eye(3)).tolist()}}}
 
     got = evaluate(Known({"O": -0.9, "H": 0.45}), dataset)
-    assert got.baseline_source == "training" and got.baseline_rmse() == pytest.approx(got.rmse, rel=1e-12)
+    assert got.baseline_rmse()["isotropic mean of training frames"] == pytest.approx(got.rmse, rel=1e-12)
+
+
+def test_rigid_molecules_have_no_error_but_that_of_not_being_rigid():
+    """Copies of a molecule, turned, reflected and cut by the cell's faces, with labels that go with them."""
+    rng = np.random.default_rng(4)
+    shape = np.array([[0.0, 0.0, 0.1], [0.95, 0.1, -0.2], [-0.3, 0.9, -0.15], [0.1, -0.2, 1.5]])  # C, H, H, O: chiral
+    labels = rng.normal(size=(4, 3, 3))
+    positions, tensors = [], []
+    for place in (1.0, 9.9, 18.0):  # the second lies across the face at 10 Å
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        positions.append((shape @ turn.T + place) % [20.0, 10.0, 10.0])
+        tensors.append(turn @ labels @ turn.T)
+    frame = Frame([6, 1, 1, 8] * 3, np.concatenate(positions), np.diag([20.0, 10.0, 10.0]), [True] * 3)
+    item = LabelledFrame(frame, {"apt": np.concatenate(tensors)})
+    (rigid,) = rigid_tensors(Dataset([item]), APT)
+    assert np.allclose(rigid, item.apt, rtol=0, atol=1e-12)
+    apt = item.apt.copy()
+    apt[4:6] = np.nan
+    (rigid,) = rigid_tensors(Dataset([with_labels(item, apt)]), APT)
+    assert np.allclose(rigid, item.apt, rtol=0, atol=1e-12)
+
+
+def test_molecules_are_found_whole():
+    frame = water(1)[0].frame
+    found = molecules(frame)
+    assert [atoms.tolist() for atoms, _ in found] == np.arange(96).reshape(-1, 3).tolist()
+    for _, shape in found:
+        assert np.linalg.norm(shape[1] - shape[0]) < 1.3 and np.linalg.norm(shape[2] - shape[0]) < 1.3
+
+
+def test_rigid_molecules_beat_the_isotropic_mean_in_water():
+    rmse = evaluate(FixedCharges({"O": -0.9, "H": 0.45}), water(2)).baseline_rmse()
+    assert rmse["rigid molecules of these frames"] < 0.8 * rmse["isotropic mean of these frames"]
 
 
 def test_atoms_without_a_complete_label_are_left_out():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError
 from mda_aptnn.tensors import APT, Target
+from mda_aptnn.training.rigid import rigid_tensors
 from mda_aptnn.training.samples import complete_labels
 
 
@@ -27,10 +28,9 @@ class Evaluation:
     n_frames : int
     numbers : ndarray of int, shape [n_atoms]
     labels, predictions : ndarray, shape [n_atoms, 3, 3]
-    baseline : ndarray, shape [n_atoms, 3, 3]
-        The isotropic mean of each element.
-    baseline_source : str
-        Of which frames the mean is: "training" (what the model card says), or "test" for want of it.
+    baselines : dict of str to ndarray, shape [n_atoms, 3, 3]
+        What needs no network, by what it is: the isotropic mean of each element (of the training frames where the
+        model card says it, else of these), and the mean of these frames' molecules turned to each of them.
     """
 
     target: Target
@@ -38,8 +38,7 @@ class Evaluation:
     numbers: NDArray[np.int64]
     labels: NDArray[np.float64]
     predictions: NDArray[np.float64]
-    baseline: NDArray[np.float64]
-    baseline_source: str
+    baselines: dict[str, NDArray[np.float64]]
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -103,9 +102,9 @@ class Evaluation:
             np.sqrt(weights @ np.sum(self.errors**2, axis=axes) / (weights @ np.sum(self.labels**2, axis=axes)))
         )
 
-    def baseline_rmse(self) -> float:
-        """Return the root mean square error of the isotropic mean of each element."""
-        return _rms(self.baseline - self.labels)
+    def baseline_rmse(self) -> dict[str, float]:
+        """Return the root mean square error of each baseline."""
+        return {name: _rms(values - self.labels) for name, values in self.baselines.items()}
 
     def summary(self) -> dict[str, Any]:
         """Return all errors as a JSON-able dictionary."""
@@ -127,12 +126,17 @@ class Evaluation:
             },
             "rmse_per_component": self.component_rmse.tolist(),
             "r2_per_component": _without_nan(self.component_r2),
-            "baseline_rmse": {f"isotropic mean of {self.baseline_source} frames": self.baseline_rmse()},
+            "baseline_rmse": self.baseline_rmse(),
         }
 
     def _of(self, chosen: NDArray[np.bool_]) -> Evaluation:
-        arrays = ("numbers", "labels", "predictions", "baseline")
-        return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in arrays})
+        return dataclasses.replace(
+            self,
+            numbers=self.numbers[chosen],
+            labels=self.labels[chosen],
+            predictions=self.predictions[chosen],
+            baselines={name: values[chosen] for name, values in self.baselines.items()},
+        )
 
 
 def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = False) -> Evaluation:
@@ -159,26 +163,28 @@ def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = Fals
     data = card.get("data", {})
     if not allow_training_frames:
         _refuse_seen(dataset, data.get("fingerprints", {}))
-    numbers, labels, predictions = [], [], []
     for index, item in enumerate(dataset):
         if target.name not in item.tensors:
             raise LabelError(f"frame {index} has no labels {target.name!r}")
+    means, source = data.get("isotropic_mean"), "training frames"
+    if means is None:
+        means, source = isotropic_means(dataset, target), "these frames"
+    columns: list[list[NDArray[Any]]] = [[], [], [], [], []]
+    for item, rigid in zip(dataset, rigid_tensors(dataset, target), strict=True):
         values = item.tensors[target.name]
         complete = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-        if complete.any():
-            numbers.append(item.frame.numbers[complete])
-            labels.append(values[complete])
-            predictions.append(model.predict(item.frame)[complete])
-    if not numbers:
+        if not complete.any():
+            continue
+        numbers = item.frame.numbers[complete]
+        isotropic = np.array([means[Z2SYMB[int(z)]] for z in numbers])
+        row = (numbers, values[complete], model.predict(item.frame)[complete], isotropic, rigid[complete])
+        for column, part in zip(columns, row, strict=True):
+            column.append(part)
+    if not columns[0]:
         raise LabelError(f"no atom has a label: every {target.name!r} is NaN")
-    means, source = data.get("isotropic_mean"), "training"
-    all_numbers = np.concatenate(numbers)
-    if means is None:
-        means, source = isotropic_means(dataset, target), "test"
-    baseline = np.array([means[Z2SYMB[int(z)]] for z in all_numbers])
-    return Evaluation(
-        target, len(dataset), all_numbers, np.concatenate(labels), np.concatenate(predictions), baseline, source
-    )
+    numbers, labels, predictions, isotropic, rigid = map(np.concatenate, columns)
+    baselines = {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid}
+    return Evaluation(target, len(dataset), numbers, labels, predictions, baselines)
 
 
 def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:

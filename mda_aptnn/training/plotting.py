@@ -44,9 +44,8 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         limits = [*part.labels.ravel(), *part.predictions.ravel()]
         low, high = min(limits), max(limits)
         ax.plot([low, high], [low, high], "k-", linewidth=0.6)
-        ax.set_title(
-            f"{symbol}: RMSE {part.rmse:.4f} {unit} (isotropic mean {part.baseline_rmse():.3f})", fontsize="medium"
-        )
+        best = min(part.baseline_rmse().values())
+        ax.set_title(f"{symbol}: RMSE {part.rmse:.4f} {unit} (without a network {best:.3f})", fontsize="medium")
         ax.set_xlabel(f"label / {unit}")
         ax.set_ylabel(f"prediction / {unit}")
         ax.set_aspect("equal")
