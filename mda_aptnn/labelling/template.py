@@ -33,7 +33,6 @@ INSPECTED = (
     f"{DFT}/SCF",
     f"{DFT}/SCF/PRINT",
     SUBSYS,
-    f"{SUBSYS}/KIND",
     f"{SUBSYS}/PRINT",
     f"{SUBSYS}/TOPOLOGY",
 )
