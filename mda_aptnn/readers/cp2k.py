@@ -19,7 +19,7 @@ from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
 from mda_aptnn.frames import cell_matrix
 from mda_aptnn.kinetics import velocity_factor
-from mda_aptnn.readers.xyz_frames import HEADER, XYZFrames, open_frames
+from mda_aptnn.readers.xyz_frames import COMMENT, XYZFrames, open_frames
 
 #: ``NAME-pos-1.xyz``, compressed or not.
 NAME = re.compile(r"(?P<project>.+)-pos-(?P<run>\d+)\.xyz(?:\.gz|\.bz2)?")
@@ -206,7 +206,7 @@ class CP2KReader(ReaderBase):
             return False
         try:
             with anyopen(os.fspath(thing), "rb") as file:
-                return HEADER.match(file.readline() + file.readline()) is not None
+                return COMMENT.search(file.readline() + file.readline()) is not None
         except OSError:
             return False
 

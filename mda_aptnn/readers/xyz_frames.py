@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import FileFormatError
 
-#: ``192\n i = 20, time = 10.000, E = ...``, the two lines that begin a frame; energies may be anything.
-HEADER = re.compile(rb"^[ \t]*(\d+)[ \t]*\r?\n[ \t]*i = *(\d+)(?:, *time = *([-+.\dEe]+))?[^\n]*\n", re.MULTILINE)
+#: The comment line of a frame, `` i = 20, time = 10.000, E = ...``; energies may be anything.
+COMMENT = re.compile(rb"\n[ \t]*i = *(\d+)(?:, *time = *([-+.\dEe]+))?[^\n]*\n")
 
 _OPEN: weakref.WeakValueDictionary[tuple[str, int, int], XYZFrames] = weakref.WeakValueDictionary()
 
@@ -54,18 +54,18 @@ class XYZFrames:
         self.path = Path(path)
         self._map = _mapped(self.path)
         found = [
-            (int(match[1]), int(match[2]), float(match[3]) if match[3] else np.nan, match.end(), match.start())
-            for match in HEADER.finditer(self._map)
+            (int(match[1]), float(match[2]) if match[2] else np.nan, self._count_before(match.start()), match.end())
+            for match in COMMENT.finditer(self._map)
         ]
-        if not found:
+        if not found or found[0][2][0] is None:
             raise FileFormatError(f"{path} is not an XYZ file of CP2K: no comment line like 'i = 0, time = 0.000'")
-        self.n_atoms = found[0][0]
+        self.n_atoms = int(found[0][2][0] or 0)
         self.repairs: list[str] = []
-        ends = [start for *_, start in found[1:]] + [len(self._map)]
+        ends = [start for _, _, (_, start), _ in found[1:]] + [len(self._map)]
         kept: list[tuple[int, float, int, int]] = []
         cut: list[int] = []
         replaced = 0
-        for (n_atoms, step, time, body, _), end in zip(found, ends, strict=True):
+        for (step, time, (n_atoms, _), body), end in zip(found, ends, strict=True):
             if n_atoms != self.n_atoms:
                 raise FileFormatError(f"{path}: step {step} has {n_atoms} atoms, the first frame {self.n_atoms}")
             if self._map[body:end].count(b"\n") < n_atoms:
@@ -91,6 +91,15 @@ class XYZFrames:
         self.steps = np.array([row[0] for row in kept], dtype=np.int64)
         self.times = np.array([row[1] for row in kept])
         self._bodies = [(row[2], row[3]) for row in kept]
+
+    def _count_before(self, comment: int) -> tuple[int | None, int]:
+        """The number of atoms in the line above a comment, and where that line begins.
+
+        After a cut, the number stands behind what is left of the frame before.
+        """
+        start = self._map.rfind(b"\n", 0, comment) + 1
+        last = self._map[start:comment].split()[-1:]
+        return (int(last[0]) if last and last[0].isdigit() else None), start
 
     def read(self, frame: int) -> tuple[list[bytes], NDArray[np.float64]]:
         """Return names and numbers [n_atoms, 3] of a frame, as they are in the file.

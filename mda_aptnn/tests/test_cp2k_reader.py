@@ -1,0 +1,321 @@
+import bz2
+import gzip
+import multiprocessing
+import os
+import pickle
+import warnings
+from pathlib import Path
+
+import MDAnalysis
+import numpy as np
+import pytest
+from MDAnalysis.coordinates.XYZ import XYZReader
+from numpy.testing import assert_allclose
+
+from mda_aptnn import units
+from mda_aptnn.data import WATER64_TRAJECTORY
+from mda_aptnn.errors import FileFormatError
+from mda_aptnn.readers.cp2k import CP2KReader
+from mda_aptnn.tests import trajectory_files as files
+from mda_aptnn.trajectory import UniverseFrames
+
+SHARED = Path(os.environ.get("MDA_APTNN_SHARED", Path(__file__).parents[2].parent / "shared"))
+#: CODATA: bohr in Å over the atomic unit of time in ps.
+ATOMIC_VELOCITY = 0.529177210903 / 2.4188843265857e-5
+
+
+def read(path, **options):
+    return MDAnalysis.Universe(str(path), format="CP2K", **options)
+
+
+def write_pair(folder, steps, velocity_steps=None, symbols="OHH", velocity_symbols=None):
+    """Positions of which the first is 0.01 times the step, velocities of which the first is the step in a.u./1e4."""
+    velocity_steps = steps if velocity_steps is None else velocity_steps
+    base = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    positions = [base + 0.01 * step for step in steps]
+    velocities = [base / 1e3 + step / 1e4 for step in velocity_steps]
+    files.write_xyz(velocity_symbols or symbols, velocities, velocity_steps, np.multiply(velocity_steps, 0.5),
+                    folder / "w-vel-1.xyz")  # fmt: skip
+    return files.write_xyz(symbols, positions, steps, np.multiply(steps, 0.5), folder / "w-pos-1.xyz")
+
+
+class TestReading:
+    def test_units_times_elements(self, tmp_path):
+        sample = files.triclinic_water()
+        universe = read(files.write_cp2k(sample, tmp_path))
+        assert universe.trajectory.n_frames == 5
+        assert list(universe.atoms.elements) == sample.symbols
+        assert_allclose(universe.atoms.masses[:2], [15.999, 1.008])
+        for k, ts in enumerate(universe.trajectory):
+            assert ts.time == pytest.approx(0.002 * k) and ts.data["step"] == 4 * k
+            assert_allclose(ts.positions, sample.positions[k], atol=1e-6)
+            assert_allclose(ts.velocities, sample.velocities[k], atol=1e-5)
+            assert_allclose(ts.data["cell"], sample.cells[k], atol=1e-9)
+            assert_allclose(ts.triclinic_dimensions, sample.cells[k], atol=1e-5)
+        assert universe.trajectory.dt == pytest.approx(0.002)
+        assert universe.trajectory.units["velocity"] == "Angstrom/ps"
+
+    def test_factor_of_velocities(self, tmp_path):
+        universe = read(write_pair(tmp_path, [0, 1, 2]))
+        universe.trajectory[2]
+        assert_allclose(universe.atoms.velocities[0], 2e-4 * ATOMIC_VELOCITY, rtol=1e-6)
+
+    def test_cell_turned_against_the_axes(self, tmp_path):
+        # CP2K's A, B, C may point anywhere; lengths and angles would turn the cell but not the positions
+        cell = np.array([[6.2, 0.3, 0.1], [0.2, 6.2, 0.2], [0.1, 0.4, 6.4]])
+        path = write_pair(tmp_path, [0, 1])
+        files.write_cells([cell, 1.01 * cell], [0, 1], [0, 0.5], tmp_path / "w-1.cell")
+        universe = read(path)
+        frames = UniverseFrames(universe, check_temperature=False)
+        for k in range(2):
+            universe.trajectory[k]
+            assert_allclose(frames.frame().cell, (1 + 0.01 * k) * cell, atol=1e-9)
+
+    @pytest.mark.parametrize("cell", ["12 13 14", "12 13 14 90 90 90", [12, 13, 14], np.diag([12.0, 13, 14])])
+    def test_given_cell(self, cell, tmp_path):
+        universe = read(write_pair(tmp_path, [0, 1]), cell=cell)
+        assert_allclose(universe.dimensions, [12, 13, 14, 90, 90, 90])
+        assert_allclose(universe.trajectory[1].data["cell"], np.diag([12, 13, 14]))
+
+    def test_names_that_are_not_cp2ks(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1, 2])
+        cells = files.write_cells([np.diag([9.0, 9, 9])] * 3, [0, 1, 2], [0, 0.5, 1], tmp_path / "cells.txt")
+        path = path.rename(tmp_path / "x.xyz")
+        velocities = (tmp_path / "w-vel-1.xyz").rename(tmp_path / "v.xyz")
+        assert not read(path).trajectory.ts.has_velocities
+        universe = read(path, velocities=velocities, cell=str(cells))
+        assert universe.trajectory.ts.has_velocities
+        assert_allclose(universe.dimensions[:3], 9)
+
+    def test_other_units_in_the_file(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1])
+        universe = read(path, length_unit="bohr", velocity_unit="angstrom/fs")
+        assert_allclose(universe.atoms.positions[1, 0], 0.96 * 0.529177210903, rtol=1e-6)
+        assert_allclose(universe.atoms.velocities[1, 0], 0.96e-3 * 1000, rtol=1e-6)
+
+    def test_unit_said_to_the_frames_is_that_of_the_file(self, tmp_path):
+        frames = UniverseFrames(read(files.write_cp2k(files.water(2), tmp_path)), velocity_unit=files.CP2K_UNIT)
+        assert_allclose(frames.velocities(), files.water(2).velocities[0], atol=1e-5)
+
+    def test_recognized_by_name_and_content(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1])
+        assert isinstance(MDAnalysis.Universe(str(path)).trajectory, CP2KReader)
+        other = tmp_path / "other-pos-1.xyz"
+        other.write_text("1\ncomment\nH 0 0 0\n")
+        assert isinstance(MDAnalysis.Universe(str(other)).trajectory, XYZReader)
+
+    @pytest.mark.parametrize(("suffix", "opener"), [(".gz", gzip.open), (".bz2", bz2.open)])
+    def test_compressed(self, suffix, opener, tmp_path):
+        write_pair(tmp_path, [0, 1, 2])
+        plain = read(tmp_path / "w-pos-1.xyz")
+        expected = [(ts.positions.copy(), ts.velocities.copy()) for ts in plain.trajectory]
+        for name in ("w-pos-1.xyz", "w-vel-1.xyz"):
+            with opener(tmp_path / (name + suffix), "wb") as file:
+                file.write((tmp_path / name).read_bytes())
+            (tmp_path / name).unlink()
+        universe = read(tmp_path / f"w-pos-1.xyz{suffix}")
+        for ts, (positions, velocities) in zip(universe.trajectory, expected, strict=True):
+            assert_allclose(ts.positions, positions, rtol=0)
+            assert_allclose(ts.velocities, velocities, rtol=0)
+
+    def test_several_runs_in_a_chain(self, tmp_path):
+        paths = []
+        for run in ("a", "b"):
+            (tmp_path / run).mkdir()
+            paths.append(str(write_pair(tmp_path / run, [0, 1, 2])))
+        universe = MDAnalysis.Universe(paths[0], paths)
+        assert universe.trajectory.n_frames == 6
+        frames = UniverseFrames(universe, check_temperature=False)
+        assert list(frames.series_starts()) == [0, 3]
+        assert_allclose(frames.times(), [0, 0.0005, 0.001] * 2, atol=1e-12)
+
+
+class TestAccess:
+    def test_random_access_and_iteration(self, tmp_path):
+        universe = read(write_pair(tmp_path, range(0, 20, 2)))
+        for k in (7, 0, 9, 3, -1):
+            ts = universe.trajectory[k]
+            assert ts.data["step"] == 2 * (k % 10) and ts.frame == k % 10
+            assert_allclose(ts.positions[0], 0.02 * (k % 10), atol=1e-6)
+        assert [ts.frame for ts in universe.trajectory] == list(range(10))
+        assert [ts.data["step"] for ts in universe.trajectory[2:9:3]] == [4, 10, 16]
+        with pytest.raises(IndexError):
+            universe.trajectory[10]
+
+    def test_copy_is_independent(self, tmp_path):
+        trajectory = read(write_pair(tmp_path, [0, 1, 2])).trajectory
+        trajectory[1]
+        copy = trajectory.copy()
+        assert copy.ts.frame == 1
+        copy[2]
+        assert trajectory.ts.frame == 1 and trajectory.ts.positions[0, 0] == pytest.approx(0.01)
+
+    def test_pickle(self, tmp_path):
+        universe = read(write_pair(tmp_path, [0, 1, 2]), cell="9 9 9")
+        universe.trajectory[1]
+        copy = pickle.loads(pickle.dumps(universe))
+        assert copy.trajectory.ts.frame == 1
+        assert_allclose(copy.trajectory[2].velocities[0], 2e-4 * ATOMIC_VELOCITY, rtol=1e-6)
+        assert_allclose(copy.dimensions[:3], 9)
+
+    def test_another_process(self, tmp_path):
+        universe = read(write_pair(tmp_path, [0, 1, 2]))
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            (found,) = pool.map(_last_velocity, [universe])
+        assert_allclose(found, 2e-4 * ATOMIC_VELOCITY, rtol=1e-6)
+
+
+def _last_velocity(universe):
+    return universe.trajectory[2].velocities[0]
+
+
+@pytest.mark.filterwarnings("ignore:not in all files", "ignore:w-vel-1.xyz")
+class TestDamage:
+    @pytest.mark.parametrize("which", ["w-pos-1.xyz", "w-vel-1.xyz"])
+    @pytest.mark.parametrize("lost", [1, 30, 100])
+    def test_cut_last_frame_is_dropped_and_reported(self, which, lost, tmp_path):
+        path = write_pair(tmp_path, [0, 1, 2])
+        data = (tmp_path / which).read_bytes()
+        (tmp_path / which).write_bytes(data[:-lost])
+        with pytest.warns(UserWarning, match=f"{which}: left out the incomplete frame of step 2"):
+            universe = read(path)
+        assert universe.trajectory.n_frames == 2
+        assert any("incomplete" in note for note in UniverseFrames(universe, check_temperature=False).notes)
+
+    @pytest.mark.parametrize("end", [b"", b"\n"])
+    def test_cut_inside_where_a_job_was_continued(self, end, tmp_path):
+        # killed while it wrote step 2, continued from step 1
+        path = write_pair(tmp_path, [0, 1, 2, 3])
+        for name in ("w-pos-1.xyz", "w-vel-1.xyz"):
+            data = (tmp_path / name).read_bytes()
+            frame = len(data) // 4
+            (tmp_path / name).write_bytes(data[: 2 * frame + frame // 2] + end + data[2 * frame :])
+        with pytest.warns(UserWarning, match="incomplete frame of step 2"):
+            universe = read(path)
+        assert [ts.data["step"] for ts in universe.trajectory] == [0, 1, 2, 3]
+        assert_allclose(universe.trajectory[2].positions[0], 0.02, atol=1e-6)
+
+    def test_restart_that_repeats_frames(self, tmp_path):
+        # the frames after the restart count, and what was written beyond it before is of another branch
+        path = write_pair(tmp_path, [0, 1, 2, 3, 4])
+        for name, shift in (("w-pos-1.xyz", 0.5), ("w-vel-1.xyz", 0.005)):
+            base = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+            later = files.write_xyz("OHH", [base + shift] * 2, [2, 3], [1.0, 1.5], tmp_path / "later.xyz")
+            with open(tmp_path / name, "ab") as file:
+                file.write(later.read_bytes())
+        with pytest.warns(UserWarning, match="w-pos-1.xyz: 3 frames were written again after a restart"):
+            universe = read(path)
+        assert [ts.data["step"] for ts in universe.trajectory] == [0, 1, 2, 3]
+        assert_allclose(universe.trajectory[1].positions[0], 0.01, atol=1e-6)
+        assert_allclose(universe.trajectory[2].positions[0], 0.5, atol=1e-6)
+        assert_allclose(universe.trajectory[3].velocities[0], 0.005 * ATOMIC_VELOCITY, rtol=1e-6)
+
+    def test_two_runs_in_one_file(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1, 2])
+        path.write_bytes(path.read_bytes() * 2)
+        with pytest.raises(FileFormatError, match="start again at i = 0"):
+            read(path)
+
+    def test_frames_missing_in_one_file(self, tmp_path):
+        path = write_pair(tmp_path, range(0, 9), range(0, 12, 2))
+        with pytest.warns(UserWarning, match=r"not in all files.*4 frames of w-pos-1.xyz, 1 frames of .*w-vel-1.xyz"):
+            universe = read(path)
+        assert [ts.data["step"] for ts in universe.trajectory] == [0, 2, 4, 6, 8]
+        for ts in universe.trajectory:
+            assert_allclose(ts.positions[0], 0.01 * ts.data["step"], atol=1e-6)
+            assert_allclose(ts.velocities[0], 1e-4 * ts.data["step"] * ATOMIC_VELOCITY, rtol=1e-6)
+        assert UniverseFrames(universe, check_temperature=False).spacing == pytest.approx(0.001)
+
+    def test_cells_missing(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1, 2, 3])
+        cell = np.diag([9.0, 9, 9])
+        files.write_cells([cell, 1.1 * cell], [0, 2], [0, 1], tmp_path / "w-1.cell")
+        with pytest.warns(UserWarning, match="left out: 2 frames"):
+            universe = read(path)
+        assert_allclose([ts.dimensions[0] for ts in universe.trajectory], [9, 9.9], rtol=1e-6)
+
+    def test_one_fixed_cell_counts_for_all(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1, 2, 3])
+        files.write_cells([np.diag([9.0, 9, 9])], [0], [0], tmp_path / "w-1.cell")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert [ts.dimensions[0] for ts in CP2KReader(path)] == [9.0] * 4
+
+    def test_no_common_step(self, tmp_path):
+        with pytest.raises(FileFormatError, match="no step is in the position, velocity and cell files alike"):
+            read(write_pair(tmp_path, [0, 2], [1, 3]))
+
+    def test_other_order_of_atoms(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1], velocity_symbols="HOH")
+        with pytest.raises(FileFormatError, match=r"another order of atoms.*atom 0 .* is H and O"):
+            read(path)
+
+    def test_other_number_of_atoms(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1])
+        files.write_xyz("OH", np.zeros((2, 2, 3)), [0, 1], [0, 0.5], tmp_path / "w-vel-1.xyz")
+        with pytest.raises(FileFormatError, match="has 2 atoms"):
+            read(path)
+
+    def test_velocities_of_another_run(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1, 2])
+        files.write_xyz("OHH", np.zeros((3, 3, 3)), [0, 1, 2], [0, 1, 2], tmp_path / "w-vel-1.xyz")
+        with pytest.raises(FileFormatError, match=r"step 1 has the time 0.5 fs .* 1.0 fs .* different runs"):
+            read(path)
+
+    def test_numbers_that_overflowed(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1, 2])
+        text = path.read_text().splitlines()
+        text[12] = "  O  " + "*" * 20 + text[12][25:]
+        path.write_text("\n".join(text) + "\n")
+        universe = read(path)
+        with pytest.raises(FileFormatError, match="step 2"):
+            universe.trajectory[2]
+
+    @pytest.mark.parametrize("content", ["", "nothing\n", "3\nO 0 0 0\n", "2\n i = 0, time = 0.0\nH 0 0 0\n"])
+    def test_foreign_files(self, content, tmp_path):
+        path = tmp_path / "w-pos-1.xyz"
+        path.write_text(content)
+        with pytest.raises(FileFormatError, match=r"is empty|not an XYZ file of CP2K|no complete frame"):
+            CP2KReader(path)
+
+    def test_broken_archive(self, tmp_path):
+        path = write_pair(tmp_path, range(200))
+        packed = tmp_path / "w-pos-1.xyz.gz"
+        packed.write_bytes(gzip.compress(path.read_bytes())[:1000])
+        with pytest.raises(FileFormatError, match="cannot be unpacked"):
+            CP2KReader(packed)
+
+    def test_foreign_cell_file(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1])
+        (tmp_path / "w-1.cell").write_text("# cell\n1 2 3\n4 5 6\n")
+        with pytest.raises(FileFormatError, match="is not a cell file of CP2K: '1 2 3'"):
+            read(path)
+
+
+@pytest.mark.skipif(not (SHARED / "data/water64-md").is_dir(), reason="the original trajectory is not here")
+def test_bundled_trajectory_is_the_original_to_its_precision(tmp_path):
+    """1e-3 Å and 1e-2 Å/ps are the steps of what is stored, so that errors are half of that at most."""
+    original = SHARED / "data/water64-md"
+    n_frames, shortened = 101, tmp_path / "w-pos-1.xyz"
+    for kind in ("pos", "vel"):
+        with (
+            gzip.open(original / f"prod64-{kind}-1.xyz.gz", "rt") as file,
+            open(tmp_path / f"w-{kind}-1.xyz", "w") as out,
+        ):
+            out.writelines(next(file) for _ in range(194 * n_frames))
+    source = read(shortened, cell="12.421 12.421 12.421")
+    bundled = MDAnalysis.Universe(files.topology(), WATER64_TRAJECTORY)
+    assert bundled.trajectory.n_frames == 5001
+    assert list(bundled.atoms.elements) == list(source.atoms.elements)
+    assert len(bundled.atoms.fragments) == 64
+    for k in range(0, 51, 7):
+        source.trajectory[2 * k]
+        bundled.trajectory[k]
+        assert bundled.trajectory.ts.time == pytest.approx(source.trajectory.ts.time, abs=1e-9)
+        assert_allclose(bundled.dimensions, source.dimensions, rtol=1e-6)
+        # molecules are moved by whole cells
+        shift = np.round((bundled.atoms.positions - source.atoms.positions) / 12.421) * 12.421
+        assert_allclose(bundled.atoms.positions - shift, source.atoms.positions, atol=5.1e-4)
+        assert_allclose(bundled.atoms.velocities, source.atoms.velocities, atol=5.1e-3)
+    assert sum(Path(name).stat().st_size for name in (files.topology(), WATER64_TRAJECTORY)) < 10e6
+    assert units.factor("m/s", units.VELOCITY) == pytest.approx(0.01)
