@@ -30,6 +30,7 @@ def evaluate(
     """Compare a model with labels: per component, element and irrep, and the error that a spectrum sees."""
     from mda_aptnn import hdf5
     from mda_aptnn.models.predict import load_model
+    from mda_aptnn.training.card import accuracy
     from mda_aptnn.training.evaluate import evaluate as compare
 
     predictor = load_model(model)
@@ -44,7 +45,7 @@ def evaluate(
         plot_parity(evaluation, plot)
         report["files"] = {"plot": str(plot)}
     if record:
-        predictor.contents.card["accuracy"][record] = evaluation.summary() | {"sources": dataset.sources}
+        predictor.contents.card["accuracy"][record] = accuracy(evaluation) | {"sources": dataset.sources}
         predictor.contents.save(predictor.path)
     opt.emit(report, as_json, _table(report))
 

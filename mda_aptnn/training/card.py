@@ -14,10 +14,25 @@ from MDAnalysis.guesser.tables import Z2SYMB, masses
 from mda_aptnn import units
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.tensors import Target
-from mda_aptnn.training.evaluate import isotropic_means
+from mda_aptnn.training.evaluate import Evaluation, isotropic_means
 
 #: Unit of densities in a card.
 DENSITY = "g/cm^3"
+
+#: What a card says of an evaluation.
+ACCURACY = (
+    "n_frames",
+    "n_atoms",
+    "unit",
+    "rmse",
+    "mae",
+    "r2",
+    "spectrum_error",
+    "rmse_per_species",
+    "rmse_per_irrep",
+    "rmse_per_species_and_irrep",
+    "baseline_rmse",
+)
 
 
 def model_card(parts: Mapping[str, Dataset], target: Target) -> dict[str, Any]:
@@ -48,6 +63,11 @@ def model_card(parts: Mapping[str, Dataset], target: Target) -> dict[str, Any]:
         },
         "domain": domain(training),
     }
+
+
+def accuracy(evaluation: Evaluation) -> dict[str, Any]:
+    """Return of an evaluation what belongs into a card."""
+    return {key: value for key, value in evaluation.summary().items() if key in ACCURACY}
 
 
 def domain(dataset: Dataset) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mda_aptnn.models.network import DensityNetwork, NetworkConfig
 from mda_aptnn.models.predict import Model, load_model
 from mda_aptnn.tensors import APT, Target
 from mda_aptnn.training import checkpoint
-from mda_aptnn.training.card import model_card
+from mda_aptnn.training.card import accuracy, model_card
 from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.loop import DivergenceError, Run
@@ -118,7 +118,7 @@ def _model_file(
     contents.card["run"] = {"steps": run.step, "best_step": run.best_step, "seconds": round(run.seconds, 1)}
     model = Model(contents)
     contents.card["accuracy"] = {
-        name: evaluate(model, part, allow_training_frames=True).summary()
+        name: accuracy(evaluate(model, part, allow_training_frames=True))
         for name, part in parts.items()
         if name != "training"
     }
