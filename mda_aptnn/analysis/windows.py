@@ -65,9 +65,10 @@ def lag_window(name: str, resolution: float, spacing: float, n_frames: int) -> N
     needed = 1 / (units.SPEED_OF_LIGHT * resolution)
     length = n_frames * spacing
     if length < needed:
+        enough = 1.005 / (units.SPEED_OF_LIGHT * length)  # also when rounded to three digits
         raise SpectrumError(
             f"a resolution of {resolution:g} cm⁻¹ needs an uninterrupted series of {needed:.3g} ps, the longest is "
-            f"{length:.3g} ps; ask for {1 / (units.SPEED_OF_LIGHT * length):.3g} cm⁻¹ or more, or run longer"
+            f"{length:.3g} ps; ask for {enough:.3g} cm⁻¹ or more, or run longer"
         )
     if name == "gaussian":
         deviation = 2 * np.sqrt(2 * np.log(2)) / (2 * np.pi * units.SPEED_OF_LIGHT * resolution)
