@@ -110,7 +110,7 @@ def parse_output(text: str) -> RunOutput:
     if "PROGRAM ENDED AT" not in text or not re.search(r"PROGRAM (?:STOPPED|RUNNING) IN[^\n]*\n", text):
         raise LabelError("the run did not end: its output is cut off" + _abort_message(text))
     states = _SCF.findall(text)
-    if not states or not states[-1].endswith(" converged"):
+    if not states or states[-1] not in ("SCF run converged", "outer SCF loop converged"):
         raise LabelError("the SCF did not converge")
     if re.search(r"linear solver did\s?n.?t converge", text, re.I):
         raise LabelError("the linear-response solver did not converge")
