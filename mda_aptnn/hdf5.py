@@ -118,6 +118,24 @@ def _check_seal(path: Path) -> None:
         )
 
 
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """Return the kind of a file of this package, None for any other file or none.
+
+    Raises
+    ------
+    FileFormatError
+        If it is HDF5 but cut or damaged.
+    """
+    if not Path(path).is_file() or not h5py.is_hdf5(path):
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            kind = file.attrs.get("kind")
+    except OSError as error:
+        raise FileFormatError(f"{path} is not a complete HDF5 file ({error})") from error
+    return None if kind is None else str(kind)
+
+
 @contextlib.contextmanager
 def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]:
     """Open an existing file for reading after a check of its kind and format.

@@ -18,6 +18,7 @@ from mda_aptnn.cli.demo import demo
 from mda_aptnn.cli.evaluate import evaluate
 from mda_aptnn.cli.flux import flux
 from mda_aptnn.cli.info import info
+from mda_aptnn.cli.label import label_app
 from mda_aptnn.cli.predict import predict
 from mda_aptnn.cli.spectrum import spectrum
 from mda_aptnn.cli.train import train
@@ -56,7 +57,11 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _command in (demo, spectrum, flux, predict, train, evaluate, info):
-    app.command()(_reporting(_command))
+    app.command()(_command)
+app.add_typer(label_app, name="label")
+for _registered in (*app.registered_commands, *label_app.registered_commands):
+    if _registered.callback is not None:
+        _registered.callback = _reporting(_registered.callback)
 
 
 def _show_version(wanted: bool) -> None:

@@ -18,17 +18,11 @@ def info(
     as_json: opt.Json = False,
 ) -> None:
     """Show the card of a model (level of theory, data, accuracy, domain), or what a file holds."""
-    report = _describe_file(Path(name)) if _kind(Path(name)) not in (None, "model") else _describe_model(name)
+    from mda_aptnn import hdf5
+
+    of_file = hdf5.kind_of(name) not in (None, "model")
+    report = _describe_file(Path(name)) if of_file else _describe_model(name)
     opt.emit(report, as_json, "\n".join(_lines(report)))
-
-
-def _kind(path: Path) -> str | None:
-    import h5py
-
-    if not path.is_file() or not h5py.is_hdf5(path):
-        return None
-    with h5py.File(path, "r") as file:
-        return str(file.attrs.get("kind"))
 
 
 def _describe_model(name: str) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def spectrum(
     reading: opt.Reading,
 ) -> None:
     """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms."""
+    from mda_aptnn import hdf5
+
     files = {"spectrum": output, "csv": csv, "plot": plot, "flux": flux_output}
     check_outputs(files)
     settings: dict[str, Any] = {
@@ -59,7 +61,7 @@ def spectrum(
         "volume": volume,
     }
     check_settings(settings)
-    if not trajectory and is_flux_file(topology):
+    if not trajectory and hdf5.kind_of(topology) == "flux":
         from mda_aptnn.analysis.flux_series import FluxSeries
 
         series = FluxSeries.load(topology)
@@ -103,16 +105,6 @@ def check_settings(settings: dict[str, Any]) -> None:
             raise opt.OptionError(f"--{name} {settings[name]!r} must be positive")
     if settings["window"] not in WINDOWS:
         raise opt.OptionError(f"--window {settings['window']!r}: choose one of {', '.join(WINDOWS)}")
-
-
-def is_flux_file(path: Path) -> bool:
-    """Whether `path` is an HDF5 file of this package that holds a flux."""
-    import h5py
-
-    if not path.is_file() or not h5py.is_hdf5(path):
-        return False
-    with h5py.File(path, "r") as file:
-        return bool(file.attrs.get("kind") == "flux")
 
 
 def write_spectrum(

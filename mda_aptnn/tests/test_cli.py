@@ -59,10 +59,22 @@ def flux_file(water, tmp_path_factory):
 
 
 def test_spectrum_writes_what_it_says(water, tmp_path):
-    names = {name: tmp_path / f"x.{ending}" for name, ending in [("csv", "csv"), ("plot", "png"), ("flux", "flux.h5")]}
+    names = {
+        name: tmp_path / f"x.{ending}" for name, ending in [("csv", "csv"), ("plot", "png"), ("flux", "flux.h5")]
+    }
     options = [part for name, path in names.items() for part in (f"--{name}", path)]
     found = report(
-        "spectrum", *water, "-g", "O=element O", "-T", "300 K", "--resolution", "800 cm^-1", "-o", tmp_path / "x.h5", *options
+        "spectrum",
+        *water,
+        "-g",
+        "O=element O",
+        "-T",
+        "300 K",
+        "--resolution",
+        "800 cm^-1",
+        "-o",
+        tmp_path / "x.h5",
+        *options,
     )
     assert found["files"] == {"spectrum": str(tmp_path / "x.h5"), **{name: str(path) for name, path in names.items()}}
     assert found["temperature_used"] == 300
@@ -72,7 +84,9 @@ def test_spectrum_writes_what_it_says(water, tmp_path):
     table = np.genfromtxt(names["csv"], delimiter=",", names=True)
     spectrum = Spectrum.load(tmp_path / "x.h5")
     np.testing.assert_allclose(table["total_1cm"], spectrum.absorption.magnitude, rtol=1e-6)
-    assert {round(item["wavenumber"], 6) for item in found["maxima"]} <= set(np.round(spectrum.wavenumber.magnitude, 6))
+    assert {round(item["wavenumber"], 6) for item in found["maxima"]} <= set(
+        np.round(spectrum.wavenumber.magnitude, 6)
+    )
     assert FluxSeries.load(names["flux"]).groups == ["O", "rest"]
 
 
@@ -134,7 +148,7 @@ def test_info_shows_the_card_of_the_bundled_model_and_the_contents_of_files(flux
         (["--window", "box"], ["window", "gaussian"]),
         (["-o", "/nowhere/x.h5"], ["/nowhere"]),
         (["--plot", "x.xyz"], ["--plot", "png"]),
-        (["--velocity-unit", "angstrom/fs"], ["temperature", "angstrom/ps"]),
+        (["--velocity-unit", "angstrom/fs"], ["temperature", "nm/ps"]),
         (["--velocity-unit", "kg"], ["velocity_unit", "kg"]),
         (["--stop", "1"], ["frames"]),
         (["--sum-rule", "charge"], ["none, mass, uniform"]),
