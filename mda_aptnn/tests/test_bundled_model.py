@@ -48,7 +48,7 @@ def test_held_out_frames_give_the_error_of_the_card(model, labels):
 
 
 def test_charges_nearly_add_up(model, labels):
-    """Translation invariance is not built in; errors of atoms that are independent add up as the root of the number."""
+    """Translation invariance is not built in; independent errors of atoms add up as the root of their number."""
     error = model.info["accuracy"]["held_out"]["rmse"]
     for item in labels:
         residual = sum_rule_residual(model.predict(item.frame))
