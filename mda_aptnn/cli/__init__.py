@@ -76,6 +76,8 @@ def _setup(
 ) -> None:
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     warnings.simplefilter("ignore", DeprecationWarning)
+    # MDAnalysis says so of files whose frames carry their own times
+    warnings.filterwarnings("ignore", message="Reader has no dt information")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("mda_aptnn").setLevel(logging.INFO)
 
