@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
+from mda_aptnn.models.inputs import collate
 from mda_aptnn.models.model_file import ModelFile
-from mda_aptnn.models.network import collate
 
 #: Folder of the bundled models, each NAME.h5.
 BUNDLED = Path(__file__).parent.parent / "data"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError
-from mda_aptnn.models.network import collate
+from mda_aptnn.models.inputs import collate
 from mda_aptnn.tensors import Target
 
 
