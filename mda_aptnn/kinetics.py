@@ -28,8 +28,8 @@ CANDIDATES = (
 PLAUSIBLE = (5.0, 5000.0)
 
 #: A relative velocity along a bond below this part of sqrt(kT/μ) counts as none. Velocities half a step behind
-#: the positions (leap-frog) leave about 0.02 of it along a rigid bond of water at 2 fs.
-RIGID = 0.05
+#: the positions (leap-frog) leave about 0.03 of it along a rigid bond of water at 2 fs.
+RIGID = 0.1
 
 
 def velocity_factor(unit: object) -> float:
