@@ -80,8 +80,10 @@ class NetworkConfig:
     """
 
     layers: tuple[LayerConfig, ...] = (
-        LayerConfig(features="16x0e+16x1o+16x2e", n_radial=8),
-        LayerConfig(features="16x0e+16x1o+16x1e+16x2e", messages="16x0e+16x1o+16x2e", n_radial=6),
+        LayerConfig(features="24x0e+24x1o+24x2e", cutoff=6.0, order=3),
+        LayerConfig(
+            features="24x0e+24x1o+24x1e+24x2e", messages="16x0e+12x1o+8x2e", cutoff=4.5, n_radial=6, n_mixed=4
+        ),
     )
 
     def __post_init__(self) -> None:

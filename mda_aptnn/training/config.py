@@ -64,7 +64,7 @@ class TrainingConfig:
     """Steps over which the learning rate rises linearly from zero."""
     clip_norm: float = 10.0
     """Largest norm of the gradient, of the loss in units of the labels' mean square; longer ones are shortened."""
-    average_decay: float = 0.99
+    average_decay: float = 0.995
     """Decay per step of the moving average of the weights, which is what is validated and saved."""
     validate_every: int = 50
     """Steps between validations."""
