@@ -36,6 +36,8 @@ class BlockStore:
     ------
     TrajectoryError
         If the folder belongs to another plan; names what differs.
+    FileFormatError
+        If its plan cannot be read.
     """
 
     def __init__(self, folder: str | os.PathLike[str], plan: dict[str, Any]) -> None:
@@ -47,7 +49,10 @@ class BlockStore:
         plan = json.loads(json.dumps(plan))
         file = self.folder / "plan.json"
         if file.exists():
-            found = json.loads(file.read_text())
+            try:
+                found = dict(json.loads(file.read_text()))
+            except (TypeError, ValueError) as error:
+                raise FileFormatError(f"{file} is damaged; remove the folder or give another one") from error
             differ = [key for key in plan if found.get(key) != plan[key]]
             if differ:
                 raise TrajectoryError(

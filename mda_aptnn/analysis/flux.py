@@ -22,6 +22,7 @@ from mda_aptnn.analysis.flux_series import RECORDS, FluxSeries
 from mda_aptnn.analysis.groups import assign_groups
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.errors import ModelError, TrajectoryError
+from mda_aptnn.frames import Frame
 from mda_aptnn.hdf5 import file_hash
 from mda_aptnn.models.predict import load_model
 from mda_aptnn.tensors import SUM_RULES, SumRuleNameError, apply_sum_rule, sum_rule_residual
@@ -153,7 +154,7 @@ class DipoleFlux(AnalysisBase):
             "charge": charge,
         }
         self._names, self._membership = assign_groups(atoms, groups, self._frames.indices)
-        self._check_first_frame()
+        first = self._check_first_frame()
         self._degrees = self._degrees_of_freedom(degrees_of_freedom)
         self._scratch: Any = None
         if checkpoint is None and per == "atom":
@@ -161,7 +162,7 @@ class DipoleFlux(AnalysisBase):
             checkpoint = self._scratch.name
         self.n_frames = 0
         self._folder = None if checkpoint is None else os.fspath(checkpoint)
-        self._store = None if self._folder is None else BlockStore(self._folder, self._plan())
+        self._store = None if self._folder is None else BlockStore(self._folder, self._plan(first))
 
     def run(
         self,
@@ -233,7 +234,7 @@ class DipoleFlux(AnalysisBase):
         else:
             self.series.save(path)
 
-    def _check_first_frame(self) -> None:
+    def _check_first_frame(self) -> Frame:
         """Ask the model whether it knows these atoms, and look for constraints."""
         self._frames.universe.trajectory[self._frames.usable_frames[0]]
         frame = self._frames.frame()
@@ -241,6 +242,7 @@ class DipoleFlux(AnalysisBase):
             self._model.check(frame)
         held = constrained_bonds(frame, self._frames.velocities(), self._frames.masses)
         self._constrained = held > 0
+        return frame
 
     def _degrees_of_freedom(self, given: int | None) -> float:
         if given is not None:
@@ -252,11 +254,19 @@ class DipoleFlux(AnalysisBase):
             return float("nan")
         return max(1.0, 3.0 * len(self._frames.numbers) - 3.0)
 
-    def _plan(self) -> dict[str, Any]:
-        """What the rows of a checkpoint depend on."""
-        digest = hashlib.sha256(self._membership.tobytes() + self._frames.numbers.tobytes()).hexdigest()
+    def _plan(self, first: Frame) -> dict[str, Any]:
+        """What the rows of a checkpoint depend on, the first frame included."""
+        atoms = (self._membership, self._frames.numbers, self._frames.indices, self._frames.masses)
+        digest = hashlib.sha256(b"".join(values.tobytes() for values in atoms)).hexdigest()
+        model = _model_identity(self._source, self._model)
+        if getattr(self._model, "path", None) is None:
+            # an object is known by what it predicts, in few digits: on other hardware the last ones differ
+            tensors = np.asarray(self._model.predict(first), dtype=float).ravel()
+            model += f" (predicts {np.cos(np.arange(len(tensors))) @ tensors:.4g})"
         return {
-            "model": _model_identity(self._source, self._model),
+            "model": model,
+            "first frame": first.fingerprint(),
+            "degrees_of_freedom": str(self._degrees),
             "trajectory": _files(self._trajectory),
             "n_frames": len(self._trajectory),
             "groups": self._names,
@@ -275,6 +285,11 @@ class DipoleFlux(AnalysisBase):
         else:
             chosen = np.asarray(frames)
             chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        beyond = chosen[(chosen < 0) | (chosen >= len(self._trajectory))]
+        if len(beyond):
+            raise TrajectoryError(
+                f"there is no frame {beyond[0]}: the trajectory has {len(self._trajectory)} frames, counted from 0"
+            )
         chosen = chosen[(chosen >= usable.start) & (chosen < usable.stop)]
         if len(chosen) < 2:
             raise TrajectoryError(f"{len(chosen)} usable frames in the chosen range; a flux needs two or more")

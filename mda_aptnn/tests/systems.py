@@ -63,6 +63,8 @@ class KnownTensors:
 
     def predict(self, frame):
         self.n_seen = len(frame)
+        if not self.slope:
+            return self.tensors
         return self.tensors + self.slope * np.sin(frame.positions)[:, :, None] * np.array([1.0, 2.0, 3.0])
 
 
