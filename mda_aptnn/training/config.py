@@ -45,14 +45,15 @@ class TrainingConfig:
     """Frames kept aside to choose the best weights by: their number, or (below 1) their fraction, at least one."""
     held_out: float = 0.0
     """Frames kept aside for the model card alone: their number or fraction."""
-    steps: int = 3000
+    steps: int = 8000
     """Optimisation steps in all. The schedule is drawn over them, so that it is no limit to cut short by."""
     batch_frames: int = 1
     """Frames in one step."""
-    learning_rate: float = 5e-3
-    """Of Adam (amsgrad), at its peak."""
-    weight_decay: float = 0.1
-    """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in AdamW)."""
+    learning_rate: float = 1.5e-2
+    """Of Adam, at its peak."""
+    weight_decay: float = 0.03
+    """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in AdamW).
+    It keeps a few frames from being learned by heart."""
     schedule: str = "cosine"
     """"cosine" falls to zero over the steps; "plateau" is multiplied by `plateau_factor` whenever the validation
     error has not fallen for `plateau_patience` validations."""
