@@ -11,6 +11,7 @@ from mda_aptnn.errors import LabelError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.models.model_file import ModelFile
+from mda_aptnn.models.predict import load_model
 from mda_aptnn.tensors import APT
 from mda_aptnn.tests.tiny import LABELS, clusters, model_file, water, with_labels
 from mda_aptnn.training.evaluate import evaluate
@@ -167,6 +168,10 @@ def test_atoms_without_a_complete_label_are_left_out():
 def test_an_element_that_the_model_does_not_know():
     with pytest.raises(ModelError, match="does not know H"):
         evaluate(FixedCharges({"O": -0.9}), clusters(1))
+    item = water(3)[2]
+    chloride = dataclasses.replace(item.frame, numbers=np.where(np.arange(96) == 5, 17, item.frame.numbers))
+    with pytest.raises(ModelError, match="does not know Cl; it was made for H, O"):
+        evaluate(load_model("water-rpbe-d3"), Dataset([LabelledFrame(chloride, item.tensors)]))
 
 
 def test_labels_that_do_not_vary_have_no_r2():

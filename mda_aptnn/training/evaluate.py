@@ -175,9 +175,10 @@ def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = Fals
         complete = np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if not complete.any():
             continue
+        predicted = model.predict(item.frame)[complete]
         numbers = item.frame.numbers[complete]
         isotropic = np.array([means[Z2SYMB[int(z)]] for z in numbers])
-        row = (numbers, values[complete], model.predict(item.frame)[complete], isotropic, rigid[complete])
+        row = (numbers, values[complete], predicted, isotropic, rigid[complete])
         for column, part in zip(columns, row, strict=True):
             column.append(part)
     if not columns[0]:
