@@ -111,13 +111,10 @@ def main() -> None:
     command = f"python benchmarks/ablation.py --data DIR --steps {arguments.steps}"
     print("# Ablation of the default network\n")
     print(
-        f"Made by `{command}` on {datetime.date.today()}: nine published frames, one for validation, 19 to test on."
-    )
-    print(
-        f"{arguments.steps} steps of the default recipe (its own number is {TrainingConfig.steps}), one seed; another seed,"
-    )
-    print(
-        "which draws another validation frame as well, says what is scatter. Multiply-adds are per atom of liquid water.\n"
+        f"Made by `{command}` on {datetime.date.today()}: nine published frames, one for\n"
+        f"validation, 19 to test on. {arguments.steps} steps of the default recipe, whose own number is\n"
+        f"{TrainingConfig.steps}; the other seed, which draws another validation frame as well, shows the scatter.\n"
+        "Multiply-adds are per atom of liquid water.\n"
     )
     print("| network | test RMSE / e | H | O | 10³ multiply-adds, neighbours | atom | parameters | CPU s per step |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
