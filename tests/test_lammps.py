@@ -137,6 +137,7 @@ def test_finite_differences(lammps):
     assert np.sqrt((error**2).mean()) < 0.15 * np.sqrt((recorded.velocities()[oxygen] ** 2).mean())
 
 
+@pytest.mark.parametrize("lammps", ["real"], indirect=True)
 def test_command_line(lammps, tmp_path):
     style, folder, expected = lammps
     output = tmp_path / "water.h5"
