@@ -36,9 +36,10 @@ def run(folder, style):
     """64 molecules in the cell of the bundled trajectory; the folder, and LAMMPS' temperature at each dumped step."""
     energy, time, velocity = STYLES[style]
     water = MDAnalysis.Universe(WATER64_TOPOLOGY)
+    # cold, because molecules of another potential relax to this one
     initial = np.random.default_rng(3).normal(size=(192, 3))
     masses = np.array([15.9994, 1.008, 1.008] * 64)
-    initial *= np.sqrt(units.BOLTZMANN * 300 / masses)[:, None]
+    initial *= np.sqrt(units.BOLTZMANN * 150 / masses)[:, None]
     initial -= (masses[:, None] * initial).sum(axis=0) / masses.sum()
     lines = ["water", "", "192 atoms", "128 bonds", "64 angles", "2 atom types", "1 bond types", "1 angle types", ""]
     lines += [f"0 {LENGTH} {axis}lo {axis}hi" for axis in "xyz"]
