@@ -219,6 +219,11 @@ def plan(
         frames = old["frames"]
     elif folder.exists() and any(folder.iterdir()):
         raise CampaignError(f"{folder} is not empty and no campaign; choose another folder")
+    if route.name == "field" and template.input.value(f"{DFT}/QS", "METHOD", "GPW") == "XTB":
+        warnings.warn(
+            "CP2K 2023.1 returns −P for GFN1-xTB in fields, and collecting will refuse it; use --route displacement",
+            stacklevel=2,
+        )
     (folder / "tasks").mkdir(parents=True, exist_ok=True)
     known = {name for item in frames for name in item["tasks"]}
     for snapshot in snapshots:

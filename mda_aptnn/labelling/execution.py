@@ -343,7 +343,7 @@ def slurm_script(campaign: Campaign, command: str) -> str:
 #SBATCH --time=04:00:00
 #SBATCH --output=labels-%A_%a.log
 
-# Finished tasks end at once: after a failure or a time limit submit this script again.
+# Finished tasks end at once: after a time limit submit this script again; add --retry to repeat failed tasks.
 export OMP_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}}
 mda-aptnn label run {folder} --command {shlex.quote(command)} --task "$SLURM_ARRAY_TASK_ID"
 """

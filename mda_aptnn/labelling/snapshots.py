@@ -53,7 +53,9 @@ def choose_frames(
         raise CampaignError(f"no selection {how!r}: choose one of {', '.join(SELECTIONS)}")
     if indices:
         raise CampaignError(f"indices go with the selection 'indices', not with {how!r}")
-    if count is None or not 1 <= count <= n_frames:
+    if count is None:
+        raise CampaignError("say how many frames to choose (--frames)")
+    if not 1 <= count <= n_frames:
         raise CampaignError(f"cannot choose {count} of {n_frames} frames")
     if how == "uniform":
         return [int((k + 0.5) * n_frames / count) for k in range(count)]

@@ -244,7 +244,7 @@ def test_choice_of_frames():
     assert choose_frames(10, None, "indices", indices=[-1, 3]) == [3, 9]
     for arguments, message in (
         ((10, 11, "random"), "cannot choose 11 of 10"),
-        ((10, None, "uniform"), "cannot choose None"),
+        ((10, None, "uniform"), "say how many"),
         ((10, 3, "first"), "no selection 'first'"),
     ):
         with pytest.raises(CampaignError, match=message):
