@@ -53,7 +53,7 @@ class UniverseFrames:
     pbc : bool, str or sequence of three bool, optional
         Periodic directions: ``True``, ``"xy"``, ``"none"``, ``(True, True, False)``. By default those in which
         there is a cell vector.
-    charge : float
+    charge : float, str or pint.Quantity
         Total charge in e.
     check_temperature : bool
         Refuse velocities whose kinetic temperature is far from plausible (5 to 5000 K).
@@ -88,7 +88,7 @@ class UniverseFrames:
         elements: Mapping[str, str | None] | Sequence[str] | None = None,
         cell: Any = None,
         pbc: Any = None,
-        charge: float = 0.0,
+        charge: Any = 0.0,
         check_temperature: bool = True,
     ) -> None:
         if velocities not in ("trajectory", "finite-difference", None):
@@ -101,7 +101,7 @@ class UniverseFrames:
             note for reader in getattr(trajectory, "readers", [trajectory]) for note in getattr(reader, "repairs", [])
         ]
         self.notes = [*found.notes, *repairs]
-        self.charge = float(charge)
+        self.charge = float(units.magnitude(charge, units.CHARGE, "charge"))
         self._source = velocities
         self._factor = 1.0
         self._fixed_cell = None if cell is None else cell_matrix(cell)

@@ -7,26 +7,28 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import Results, ResultsGroup
 from numpy.typing import NDArray
 
-from mda_aptnn import units
 from mda_aptnn.analysis import backends
 from mda_aptnn.analysis.atom_flux import write_atom_flux
 from mda_aptnn.analysis.blocks import BlockStore
 from mda_aptnn.analysis.flux_series import RECORDS, FluxSeries
-from mda_aptnn.analysis.groups import assign_groups
+from mda_aptnn.analysis.groups import assign_groups, check_atoms
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.errors import ModelError, TrajectoryError
 from mda_aptnn.frames import Frame
 from mda_aptnn.hdf5 import file_hash
+from mda_aptnn.kinetics import constrained_bonds, kinetic_temperature
 from mda_aptnn.models.predict import load_model
 from mda_aptnn.tensors import SUM_RULES, SumRuleNameError, apply_sum_rule, sum_rule_residual
-from mda_aptnn.trajectory import UniverseFrames, constrained_bonds
+from mda_aptnn.trajectory import UniverseFrames
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +56,13 @@ class DipoleFlux(AnalysisBase):
         Element of each atom type or name, where the topology has none.
     cell, pbc : optional
         Cell (lengths in Å and angles in degrees) and periodic directions, where the trajectory lacks them.
-    charge : float
+    charge : float, str or pint.Quantity
         Total charge in e, for the sum rule.
     sum_rule : {"none", "mass", "uniform"}
         How Σ_i P_i = Q·1 is enforced; see `mda_aptnn.tensors.apply_sum_rule`. The residual is always kept.
     degrees_of_freedom : int, optional
-        For the kinetic temperature; 3N − 3 without constraints by default.
+        For the kinetic temperature; 3N − 3 without constraints by default. There is none of finite differences,
+        which lower the velocities of fast atoms.
     checkpoint : path, optional
         Folder where finished frames are kept. Running again with the same folder goes on from there.
     n_threads : int
@@ -117,7 +120,7 @@ class DipoleFlux(AnalysisBase):
         elements: Mapping[str, str] | None = None,
         cell: Any = None,
         pbc: Any = None,
-        charge: float = 0.0,
+        charge: Any = 0.0,
         sum_rule: str = "none",
         degrees_of_freedom: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -125,7 +128,8 @@ class DipoleFlux(AnalysisBase):
         check_temperature: bool = True,
         verbose: bool = False,
     ) -> None:
-        atoms = atomgroup.atoms
+        atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
+        check_atoms(atoms, "atomgroup")
         super().__init__(atoms.universe.trajectory, verbose)
         if per not in ("group", "atom"):
             raise ValueError(f"per={per!r}: choose 'group' or 'atom'")
@@ -145,14 +149,6 @@ class DipoleFlux(AnalysisBase):
             check_temperature=check_temperature,
         )
         self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
-        self._reading = {
-            "velocities": velocities,
-            "velocity_unit": str(velocity_unit),
-            "time_step": str(time_step),
-            "cell": str(cell),
-            "pbc": str(pbc),
-            "charge": charge,
-        }
         self._names, self._membership = assign_groups(atoms, groups, self._frames.indices)
         first = self._check_first_frame()
         self._degrees = self._degrees_of_freedom(degrees_of_freedom)
@@ -245,14 +241,17 @@ class DipoleFlux(AnalysisBase):
         return frame
 
     def _degrees_of_freedom(self, given: int | None) -> float:
+        if given is not None and not (isinstance(given, int | np.integer) and given > 0):
+            raise ValueError(f"degrees_of_freedom must be a positive integer, not {given!r}")
+        if self._finite_difference:
+            self._frames.notes.append("no kinetic temperature: finite differences lower the velocities of fast atoms")
+            return float("nan")
         if given is not None:
-            if given < 1:
-                raise ValueError(f"degrees_of_freedom must be positive, not {given}")
             return float(given)
         if self._constrained:
             self._frames.notes.append("constrained bonds found: no kinetic temperature without degrees_of_freedom")
             return float("nan")
-        return max(1.0, 3.0 * len(self._frames.numbers) - 3.0)
+        return max(3.0, 3.0 * len(self._frames.numbers) - 3.0)
 
     def _plan(self, first: Frame) -> dict[str, Any]:
         """What the rows of a checkpoint depend on, the first frame included."""
@@ -273,7 +272,7 @@ class DipoleFlux(AnalysisBase):
             "atoms": digest,
             "per": self._per,
             "sum_rule": self._sum_rule,
-            **self._reading,
+            **{name: value for name, value in self._frames.settings.items() if name not in ("numbers", "indices")},
         }
 
     def _wanted_frames(self, start: Any, stop: Any, step: Any, frames: Any) -> NDArray[np.int64]:
@@ -284,7 +283,10 @@ class DipoleFlux(AnalysisBase):
             raise ValueError("start/stop/step cannot be combined with frames")
         else:
             chosen = np.asarray(frames)
-            chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+            if chosen.dtype == bool and len(chosen) == len(self._trajectory):
+                chosen = np.flatnonzero(chosen)
+            if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
+                raise TrajectoryError("frames: give the numbers of frames, or a boolean for each frame")
         beyond = chosen[(chosen < 0) | (chosen >= len(self._trajectory))]
         if len(beyond):
             raise TrajectoryError(
@@ -324,7 +326,7 @@ class DipoleFlux(AnalysisBase):
                 axis=-1,
             ),
             "volumes": np.nan if frame.volume is None else frame.volume,
-            "temperatures": (masses[:, None] * velocities**2).sum() / (units.BOLTZMANN * self._degrees),
+            "temperatures": kinetic_temperature(velocities, masses, self._degrees),
             "residuals": residual,
             "equipartition": float(((tensors[member] ** 2).sum(axis=(1, 2)) / masses[member]).sum()),
         }
@@ -392,10 +394,10 @@ class DipoleFlux(AnalysisBase):
 
 
 def _model_identity(source: Any, model: Any) -> str:
-    """Name or path and content hash of a model file, the class of any other object."""
+    """Name and content hash of a model file, the class of any other object."""
     path = getattr(model, "path", None)
     if path is not None:
-        return f"{source} (sha256 {file_hash(path)[:16]})"
+        return f"{Path(path).stem} (sha256 {file_hash(path)[:16]})"
     return type(source).__name__
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -28,8 +28,10 @@ RECORDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "residuals": (units.CHARGE, (3, 3)),
     "equipartition": ("e^2/u", ()),
 }
-#: Two frames belong to one series if their distance is the spacing within this part of it.
-_UNIFORM = 0.05
+#: Two parts continue each other if the step between them is the spacing within this part of it.
+_JOIN = 0.05
+#: Spacings of two parts are the same within this: what rounding of recorded times leaves, an error of 4 cm⁻¹ in 4000.
+_SAME_SPACING = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ class FluxSeries:
     volumes : ndarray, shape [n_frames]
         In Å³; NaN without a cell.
     temperatures : ndarray, shape [n_frames]
-        Kinetic temperature of all atoms, in K; NaN where constraints make it unknown.
+        Kinetic temperature of all atoms, in K; NaN where constraints or finite differences make it unknown.
     residuals : ndarray, shape [n_frames, 3, 3]
         Σ_i P_i − Q·1 of the prediction, in e, before any sum rule was applied.
     equipartition : ndarray, shape [n_frames]
@@ -101,7 +103,7 @@ class FluxSeries:
             If a group is unknown or used twice.
         """
         if not isinstance(groups, Mapping):
-            groups = {name: [name] for name in groups}
+            groups = {name: [name] for name in ([groups] if isinstance(groups, str) else groups)}
         used = [part for parts in groups.values() for part in ([parts] if isinstance(parts, str) else parts)]
         for name in used:
             if name not in self.groups:
@@ -173,7 +175,8 @@ class FluxSeries:
         Raises
         ------
         SpectrumError
-            If the temperature is not known (constraints, rigid molecules) or the series is too short.
+            If the temperature is not known (constraints, rigid molecules, finite differences) or the series is too
+            short.
         """
         series = self if groups is None else self.regroup(groups)
         notes = [str(note) for note in self.info.get("notes", [])]
@@ -181,8 +184,9 @@ class FluxSeries:
             kelvin = float(self.temperatures.mean())
             if not np.isfinite(kelvin):
                 raise SpectrumError(
-                    "the kinetic temperature is not known, as the trajectory has constraints or rigid molecules; "
-                    'give temperature="300 K" (or degrees_of_freedom to DipoleFlux)'
+                    "the kinetic temperature is not known, as the trajectory has constraints or rigid molecules, or "
+                    'velocities are finite differences; give temperature="300 K" (for constraints also: '
+                    "degrees_of_freedom to DipoleFlux)"
                 )
             notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the trajectory")
             logger.info(notes[-1])
@@ -204,6 +208,7 @@ class FluxSeries:
             unbiased=unbiased,
             finite_difference=self.finite_difference,
             notes=notes,
+            info={name: value for name, value in self.info.items() if name != "notes"},
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -254,7 +259,7 @@ class FluxSeries:
             )
 
     @classmethod
-    def merge(cls, parts: Sequence[FluxSeries]) -> FluxSeries:
+    def merge(cls, parts: Iterable[FluxSeries]) -> FluxSeries:
         """Put runs together: continuing times make one series, anything else is a replica of its own.
 
         Which of the two each part became stands in ``info["notes"]`` and in the log.
@@ -262,10 +267,11 @@ class FluxSeries:
         Raises
         ------
         TrajectoryError
-            If there is nothing to merge, or the spacings differ.
+            If there is nothing to merge, or spacings, atoms, charge or the treatment of the sum rule differ.
         GroupError
             If the groups differ.
         """
+        parts = list(parts)
         if not parts:
             raise TrajectoryError("there is no flux to merge")
         first = parts[0]
@@ -275,7 +281,11 @@ class FluxSeries:
         for number, part in enumerate(parts):
             if part.groups != first.groups:
                 raise GroupError(f"part {number + 1} has the groups {part.groups}, the first one {first.groups}")
-            if abs(part.spacing - first.spacing) > _UNIFORM * first.spacing:
+            for what in ("n_atoms", "charge", "sum_rule", "model"):
+                mine, theirs = first.info.get(what), part.info.get(what)
+                if mine != theirs:
+                    raise TrajectoryError(f"part {number + 1} has {what} {theirs}, the first one {mine}")
+            if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
                 raise TrajectoryError(
                     f"part {number + 1} has frames {part.spacing:g} ps apart, the first one {first.spacing:g} ps; "
                     "read each with a step that makes them equal"
@@ -287,7 +297,7 @@ class FluxSeries:
             own = [n_frames + start for start in part.starts]
             if number:
                 gap = float(part.times[0] - parts[number - 1].times[-1])
-                joins = abs(gap - first.spacing) < _UNIFORM * first.spacing
+                joins = abs(gap - first.spacing) < _JOIN * first.spacing
                 own = own[1:] if joins else own
                 kind = "continues the one before" if joins else "is a replica of its own"
                 notes.append(f"part {number + 1} (from {part.times[0]:.4g} ps) {kind}")
@@ -298,5 +308,8 @@ class FluxSeries:
             name: np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "times", *RECORDS)
         }
         earlier = [note for part in parts for note in part.info.get("notes", [])]
-        info = first.info | {"notes": list(dict.fromkeys(earlier + notes))}
+        info = first.info | {
+            "trajectory": [name for part in parts for name in part.info.get("trajectory", [])],
+            "notes": list(dict.fromkeys(earlier + notes)),
+        }
         return dataclasses.replace(first, starts=starts, info=info, **merged)

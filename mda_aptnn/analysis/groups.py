@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from MDAnalysis.core.groups import UpdatingAtomGroup
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import GroupError
@@ -37,18 +38,24 @@ def assign_groups(
     Raises
     ------
     GroupError
-        If a selection matches nothing, or two share an atom.
+        If `groups` is no mapping of names to selections, a selection matches nothing, changes with time or is of
+        another Universe, or two share an atom.
     """
     wanted = np.isin(indices, atoms.indices)
     if not wanted.any():
         raise GroupError("the atom group has no atoms with a mass")
     membership = np.full(len(indices), -1, dtype=np.int64)
-    if groups is None:
+    if groups is not None and not isinstance(groups, Mapping):
+        raise GroupError(f'groups {groups!r}: give names and selections, such as {{"O": "element O"}}')
+    if not groups:
         membership[wanted] = 0
         return ["all"], membership
     names: list[str] = []
     for name, selection in groups.items():
         chosen = atoms.select_atoms(selection) if isinstance(selection, str) else selection
+        check_atoms(chosen, f"group {name!r}")
+        if chosen.universe is not atoms.universe:
+            raise GroupError(f"group {name!r} is of another Universe; select it in the one of the flux")
         member = np.isin(indices, chosen.indices) & wanted
         if not member.any():
             raise GroupError(f"group {name!r} ({selection}) matches no atom; check the selection")
@@ -68,3 +75,19 @@ def assign_groups(
         membership[rest] = len(names)
         names.append(REST)
     return names, membership
+
+
+def check_atoms(atoms: Any, what: str) -> None:
+    """Refuse what is no AtomGroup, or one whose atoms change from frame to frame.
+
+    Raises
+    ------
+    GroupError
+        With `what` the atoms are meant for.
+    """
+    if not hasattr(atoms, "indices") or not hasattr(atoms, "select_atoms"):
+        raise GroupError(f"{what} is {atoms!r}; give an AtomGroup")
+    if isinstance(atoms, UpdatingAtomGroup):
+        raise GroupError(
+            f"{what} is updated in each frame, and a flux needs the same atoms in all; select with updating=False"
+        )

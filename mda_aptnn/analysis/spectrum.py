@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,8 @@ class Spectrum:
         Name of the lag window.
     notes : list of str
         What was assumed on the way.
+    info : dict
+        What it was made of and how: model, level of theory, sum rule, charge, trajectory, estimator.
     """
 
     wavenumber: Any
@@ -65,6 +67,7 @@ class Spectrum:
     resolution: Any
     window: str
     notes: list[str] = dataclasses.field(default_factory=list)
+    info: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def terms(self) -> Any:
@@ -202,6 +205,7 @@ class Spectrum:
             file.attrs["groups"] = json.dumps(self.groups)
             file.attrs["window"] = self.window
             file.attrs["notes"] = json.dumps(self.notes)
+            file.attrs["info"] = json.dumps(self.info)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Spectrum:
@@ -233,8 +237,8 @@ class Spectrum:
                 else None
                 for name, unit in _UNITS.items()
             }
-            notes = json.loads(file.attrs["notes"])
-            return cls(groups=groups, window=str(file.attrs["window"]), notes=notes, **values)
+            notes, info = (json.loads(file.attrs[name]) for name in ("notes", "info"))
+            return cls(groups=groups, window=str(file.attrs["window"]), notes=notes, info=info, **values)
 
     def _pair(self, first: str, second: str) -> Any:
         for name in (first, second):
@@ -280,6 +284,7 @@ def absorption_spectrum(
     unbiased: bool = False,
     finite_difference: float = 0.0,
     notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
 ) -> Spectrum:
     """Return the spectrum of a flux, Eq. 2 of the paper.
 
@@ -306,6 +311,8 @@ def absorption_spectrum(
         multiplied by [ωΔt/sin ωΔt]² and ends at 0.7 of their Nyquist frequency.
     notes : sequence of str
         Kept with the result.
+    info : mapping, optional
+        Kept with the result; the estimator is added.
 
     Raises
     ------
@@ -354,6 +361,7 @@ def absorption_spectrum(
         resolution=units.quantity(resolution if window != "none" else 0.0, units.WAVENUMBER),
         window=window,
         notes=list(notes),
+        info={**(info or {}), "estimator": "1/(N - n)" if unbiased else "1/N"},
     )
 
 

@@ -51,18 +51,21 @@ def run_flux(universes: list[Any], reading: opt.Reading, per: str = "group") -> 
 
     groups = opt.pairs(reading.group, "group")
     analyses = []
+    # all are opened and checked before the first one is predicted
     for number, universe in enumerate(universes):
         folder = reading.checkpoint
         if folder is not None and len(universes) > 1:
             folder.mkdir(parents=True, exist_ok=True)
             folder = folder / f"part-{number + 1}"
         atoms = universe.select_atoms(reading.select)
-        analysis = DipoleFlux(atoms, reading.model, groups, per=per, checkpoint=folder, **reading.flux_options())
-        parallel: dict[str, Any] = {}
-        if reading.workers > 1:
-            parallel = {"backend": "multiprocessing", "n_workers": reading.workers}
+        analyses.append(
+            DipoleFlux(atoms, reading.model, groups, per=per, checkpoint=folder, **reading.flux_options())
+        )
+    parallel: dict[str, Any] = {}
+    if reading.workers > 1:
+        parallel = {"backend": "multiprocessing", "n_workers": reading.workers}
+    for analysis in analyses:
         analysis.run(reading.start, reading.stop, reading.step, verbose=True, **parallel)
-        analyses.append(analysis)
     return FluxSeries.merge([analysis.series for analysis in analyses]), analyses
 
 

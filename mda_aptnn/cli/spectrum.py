@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.flux import open_universes, run_flux, summary, text_summary
+from mda_aptnn.errors import AptnnError, SpectrumError
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.flux_series import FluxSeries
@@ -65,15 +68,38 @@ def spectrum(
         from mda_aptnn.analysis.flux_series import FluxSeries
 
         series = FluxSeries.load(topology)
+        unused = [
+            field.name
+            for field in dataclasses.fields(reading)
+            if field.name != "group" and getattr(reading, field.name) != field.default
+        ]
+        if unused:
+            options = ", ".join("--" + name.replace("_", "-").removeprefix("file-") for name in unused)
+            raise opt.OptionError(f"{topology} is a flux already: {options} cannot change it; leave it out")
         groups = opt.pairs(reading.group, "group")
         settings["groups"] = {name: parts.split("+") for name, parts in groups.items()} if groups else None
+        kept: Path | None = topology
     else:
         series, _ = run_flux(open_universes(topology, trajectory, reading), reading)
+        kept = flux_output
     if flux_output is not None:
-        # before the spectrum, whose options may not fit the data: the expensive part is kept
         series.save(flux_output)
-    report, text = write_spectrum(series, settings, files)
+    try:
+        report, text = write_spectrum(series, settings, files)
+    except AptnnError as error:
+        # options that do not fit the data: the expensive part is not lost
+        if kept is not None:
+            raise
+        kept = _unused_name(output)
+        series.save(kept)
+        raise SpectrumError(f"{error}; the flux is kept, for: mda-aptnn spectrum {kept}") from error
     opt.emit(report, as_json, text)
+
+
+def _unused_name(output: Path) -> Path:
+    """A name beside `output` for a flux that nobody asked to keep."""
+    names = (output.with_name(f"{output.stem}-flux{number or ''}.h5") for number in itertools.count())
+    return next(name for name in names if not name.exists())
 
 
 def check_outputs(files: dict[str, Path | None]) -> None:

@@ -142,7 +142,6 @@ def test_info_shows_the_card_of_the_bundled_model_and_the_contents_of_files(flux
         (["-g", "a=element O", "-g", "b=index 0:5"], ["share", "exclude"]),
         (["-g", "element O"], ["NAME=VALUE"]),
         (["--model", "nonsense"], ["nonsense", "water-rpbe-d3"]),
-        (["--resolution", "1 cm^-1"], ["resolution", "ps"]),
         (["--resolution", "3 kg"], ["resolution", "kg"]),
         (["-T", "-3 K"], ["temperature", "positive"]),
         (["--window", "box"], ["window", "gaussian"]),
@@ -162,6 +161,29 @@ def test_mistakes_are_told_in_one_line(water, tmp_path, monkeypatch, options, wo
     for word in words:
         assert word in message
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_a_flux_is_not_lost_where_its_spectrum_cannot_be_made(water, flux_file, tmp_path):
+    message = error("spectrum", *water, "-g", "O=element O", "--resolution", "1 cm^-1", "-o", tmp_path / "x.h5")
+    assert "resolution" in message and "ps" in message and f"mda-aptnn spectrum {tmp_path / 'x-flux.h5'}" in message
+    kept = FluxSeries.load(tmp_path / "x-flux.h5")
+    assert len(kept) == N_FRAMES and kept.groups == ["O", "rest"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x-flux.h5"]
+    # what has its place already is not written again, and what is there is not written over
+    error("spectrum", tmp_path / "x-flux.h5", "--resolution", "1 cm^-1", "-o", tmp_path / "x.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["x-flux.h5"]
+
+
+def test_a_stored_flux_is_not_read_again(flux_file, tmp_path):
+    message = error("spectrum", flux_file, "--stop", 5, "--format", "TRR", "-o", tmp_path / "x.h5")
+    assert "--stop, --format cannot change it" in message
+
+
+def test_all_trajectories_are_checked_before_the_first_is_predicted(water, tmp_path, monkeypatch):
+    topology, trajectory = water
+    monkeypatch.setattr("mda_aptnn.analysis.flux.DipoleFlux.run", None)
+    message = error("flux", topology, trajectory, topology, "-o", tmp_path / "x.h5")
+    assert "no velocities" in message
 
 
 def test_a_file_that_is_not_there(tmp_path):

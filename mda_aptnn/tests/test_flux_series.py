@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mda_aptnn.analysis.flux_series import FluxSeries
+from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError, TrajectoryError, UnitError
 from mda_aptnn.tests.systems import BOLTZMANN
 
@@ -38,6 +39,7 @@ def test_regrouping_sums_and_keeps_the_total():
     assert found.regroup(["b", "a", "c"]).groups == ["b", "a", "c"]
     assert found.regroup({"x": "a", "rest": "b"}).groups == ["x", "rest", "remaining"]
     assert found.spectrum(groups={"ac": ["a", "c"]}).groups == ["ac", "rest"]
+    assert series(groups=("abc", "d")).regroup("abc").groups == ["abc", "rest"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,14 @@ def test_an_unknown_temperature_is_asked_for():
     assert rigid.spectrum(temperature=300).temperature.magnitude == 300
     with pytest.raises(UnitError, match="temperature"):
         rigid.spectrum(temperature="3 ps")
+
+
+@pytest.mark.parametrize(("unbiased", "estimator"), [(False, "1/N"), (True, "1/(N - n)")])
+def test_a_spectrum_says_what_it_was_made_of(unbiased, estimator, tmp_path):
+    found = series(info={"model": "m", "sum_rule": "mass", "notes": []}).spectrum(300, unbiased=unbiased)
+    found.save(tmp_path / "s.h5")
+    for spectrum in (found, Spectrum.load(tmp_path / "s.h5")):
+        assert spectrum.info == {"model": "m", "sum_rule": "mass", "estimator": estimator}
 
 
 def test_without_a_cell_there_is_no_volume():
@@ -111,6 +121,11 @@ def test_continuing_times_make_one_series_and_others_replicas():
     )
 
 
+def test_a_merged_flux_names_all_its_trajectories():
+    parts = [series(10, first=first, info={"trajectory": [name]}) for first, name in ((0, "a.trr"), (1, "b.trr"))]
+    assert FluxSeries.merge(part for part in parts).info["trajectory"] == ["a.trr", "b.trr"]
+
+
 def test_merging_keeps_the_joins_inside_the_parts():
     merged = FluxSeries.merge([series(100, starts=[0, 40]), series(100, starts=[0, 70], first=0.1)])
     assert merged.starts == [0, 40, 170]
@@ -121,7 +136,11 @@ def test_merging_keeps_the_joins_inside_the_parts():
     [
         ({"groups": ("a", "b", "d")}, GroupError, "part 2 has the groups"),
         ({"spacing": 2 * SPACING}, TrajectoryError, "part 2 has frames 0.002 ps apart"),
+        ({"spacing": 1.003 * SPACING}, TrajectoryError, "read each with a step"),
         ({"finite_difference": 0.001}, TrajectoryError, "finite differences"),
+        ({"info": {"model": "none", "n_atoms": 3}}, TrajectoryError, "part 2 has n_atoms 3"),
+        ({"info": {"model": "none", "sum_rule": "mass"}}, TrajectoryError, "part 2 has sum_rule mass"),
+        ({"info": {"model": "other"}}, TrajectoryError, "part 2 has model other, the first one none"),
     ],
 )
 def test_runs_that_do_not_fit_are_not_merged(other, error, said):
