@@ -63,8 +63,6 @@ class RunOutput:
         Project name, as CP2K echoed it.
     version : str
         "CP2K version 2023.1".
-    method : str
-        "QS" and the like, as printed with the energy.
     energy : float
         In hartree.
     numbers : ndarray of int, shape [n_atoms]
@@ -87,7 +85,6 @@ class RunOutput:
 
     project: str
     version: str
-    method: str
     energy: float
     numbers: NDArray[np.int64]
     positions: NDArray[np.float64]
@@ -115,7 +112,7 @@ def parse_output(text: str) -> RunOutput:
     if re.search(r"linear solver did\s?n.?t converge", text, re.I):
         raise LabelError("the linear-response solver did not converge")
     version = _one(r"CP2K\| version string:\s+(\S.*?)\s*$", text, "version")
-    energy = re.search(rf"ENERGY\| Total FORCE_EVAL \( (\S+) \) energy \[(?:a\.u\.|hartree)\]:?\s+({_NUMBER})", text)
+    energy = re.search(rf"ENERGY\| Total FORCE_EVAL \( \S+ \) energy \[(?:a\.u\.|hartree)\]:?\s+({_NUMBER})", text)
     if energy is None:
         raise LabelError("no energy in the output")
     numbers, positions = _geometry(text)
@@ -125,8 +122,7 @@ def parse_output(text: str) -> RunOutput:
     return RunOutput(
         project=_one(r"GLOBAL\| Project name\s+(\S+)\s*$", text, "project name"),
         version=version,
-        method=energy[1],
-        energy=float(energy[2]),
+        energy=float(energy[1]),
         numbers=numbers,
         positions=positions,
         cell=cell[:, :3],

@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -347,8 +347,3 @@ def slurm_script(campaign: Campaign, command: str) -> str:
 export OMP_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}}
 mda-aptnn label run {folder} --command {shlex.quote(command)} --task "$SLURM_ARRAY_TASK_ID"
 """
-
-
-def failures(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Return those that failed."""
-    return [outcome for outcome in outcomes if outcome.state == "failed"]

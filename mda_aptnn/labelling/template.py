@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import AptnnError, CampaignError
 from mda_aptnn.frames import Frame, atomic_numbers, cell_matrix
-from mda_aptnn.labelling.cp2k_input import CP2KInput
+from mda_aptnn.labelling.cp2k_input import CP2KInput, Keyword
 
 DFT = "FORCE_EVAL/DFT"
 SUBSYS = "FORCE_EVAL/SUBSYS"
@@ -103,7 +103,7 @@ class Template:
         parts.append(f"{self.input.value(f'{DFT}/MGRID', 'CUTOFF', '280')} Ry")
         return " ".join(parts)
 
-    def _kind_value(self, keywords: list, name: str) -> str:
+    def _kind_value(self, keywords: list[Keyword], name: str) -> str:
         return next((self.input.expand(item.value, item.start) for item in keywords if item.name == name), "")
 
     def placed(self, frame: Frame) -> Frame:

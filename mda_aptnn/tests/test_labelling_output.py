@@ -65,7 +65,6 @@ def test_displaced_oxygen_of_32_waters(water32):
 def test_blocks_of_one_run(water):
     output = parse_output(water["zero"])
     assert output.version == "CP2K version 2023.1"
-    assert output.method == "QS"
     assert output.project.startswith("zero-")
     np.testing.assert_array_equal(output.numbers, [8, 1, 1])
     np.testing.assert_allclose(output.cell, 6.4 * np.eye(3))

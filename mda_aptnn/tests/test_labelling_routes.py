@@ -43,7 +43,7 @@ class System:
             dipole = (turns - np.round(turns)) @ self.frame.cell
         lengths = np.linalg.norm(self.frame.cell, axis=1)
         return RunOutput(
-            run.name, "CP2K version 0", "QS", -1.0, self.frame.numbers, self.frame.positions, self.frame.cell,
+            run.name, "CP2K version 0", -1.0, self.frame.numbers, self.frame.positions, self.frame.cell,
             lengths, forces, dipole, self.berry, None,
         )  # fmt: skip
 
