@@ -217,7 +217,7 @@ def plan(
             if old.get(key) != value:
                 raise CampaignError(f"{folder} is a campaign with another {key}; choose another folder")
         frames = old["frames"]
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(item.name != "tasks" for item in folder.iterdir()):
         raise CampaignError(f"{folder} is not empty and no campaign; choose another folder")
     if route.name == "field" and template.input.value(f"{DFT}/QS", "METHOD", "GPW") == "XTB":
         warnings.warn(

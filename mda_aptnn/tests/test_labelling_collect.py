@@ -178,7 +178,7 @@ def test_the_same_plan_again_changes_nothing_and_another_one_is_refused(water):
     with pytest.raises(CampaignError, match="another parameters"):
         plan(water.folder, [snapshot], template, FieldRoute(1e-3))
     with pytest.raises(CampaignError, match="not empty and no campaign"):
-        plan(water.folder / "tasks", [snapshot], template, task.route)
+        plan(task.directory, [snapshot], template, task.route)
 
 
 def test_a_finished_campaign_runs_nothing(water):

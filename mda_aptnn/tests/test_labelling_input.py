@@ -224,7 +224,6 @@ def test_the_analytic_route_has_one_grid_and_is_for_molecules(folder, frame):
     text = TEMPLATE.replace("ABC 10 10 10", "ABC 10 10 12\n      PERIODIC NONE").replace(
         "    &SCF\n", "    &POISSON\n      PERIODIC NONE\n    &END POISSON\n    &SCF\n"
     )
-    (folder / "campaign").rename(folder / "refused")
     [task] = planned(folder, Frame([8, 1, 1], WATER), AnalyticRoute(), text).tasks()
     assert inputs(task)["zero"].value("FORCE_EVAL/DFT/MGRID", "NGRIDS", "") == "1"
 
@@ -282,7 +281,6 @@ def test_kinds_that_nothing_tells_apart_are_refused(folder, frame):
     double = TEMPLATE.replace("    &KIND O\n", "    &KIND H2\n      ELEMENT H\n    &END KIND\n    &KIND O\n")
     with pytest.raises(CampaignError, match="2 kinds of H"):
         planned(folder, frame, FieldRoute(), double)
-    (folder / "campaign").rename(folder / "refused")
     told = double.replace("      @INCLUDE coordinates.inc\n", "      O 0 0 0\n      H2 0 0 1\n      H1 0 1 0\n")
     [task] = planned(folder, frame, FieldRoute(), told).tasks()
     text = inputs(task)["zero"]
