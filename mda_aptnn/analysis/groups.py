@@ -52,7 +52,14 @@ def assign_groups(
         return ["all"], membership
     names: list[str] = []
     for name, selection in groups.items():
-        chosen = atoms.select_atoms(selection) if isinstance(selection, str) else selection
+        try:
+            chosen = atoms.select_atoms(selection) if isinstance(selection, str) else selection
+        except AttributeError as error:
+            # what MDAnalysis raises for "element O" where the topology has no elements
+            raise GroupError(
+                f"group {name!r} ({selection}): the topology does not have what the selection asks for ({error}); "
+                "select by what it has, such as 'type 1' or 'name O'"
+            ) from error
         check_atoms(chosen, f"group {name!r}")
         if chosen.universe is not atoms.universe:
             raise GroupError(f"group {name!r} is of another Universe; select it in the one of the flux")

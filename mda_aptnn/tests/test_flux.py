@@ -12,6 +12,7 @@ from mda_aptnn.analysis import blocks
 from mda_aptnn.analysis.atom_flux import load_groups
 from mda_aptnn.analysis.flux import DipoleFlux
 from mda_aptnn.analysis.flux_series import RECORDS, FluxSeries
+from mda_aptnn.analysis.groups import assign_groups
 from mda_aptnn.errors import FileFormatError, GroupError, ModelError, SpectrumError, TrajectoryError
 from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tensors import SumRuleNameError
@@ -194,6 +195,13 @@ def test_groups_that_are_not_of_these_atoms_always_are_refused(rattling, model):
     for atoms, said in ((moving, "atomgroup is updated"), ("topol.tpr", "'topol.tpr'; give an AtomGroup")):
         with pytest.raises(GroupError, match=said):
             DipoleFlux(atoms, model, **READING)
+
+
+def test_a_selection_by_what_the_topology_lacks_is_refused():
+    bare = MDAnalysis.Universe.empty(9, trajectory=True, velocities=True)
+    bare.add_TopologyAttr("types", ["1", "2", "2"] * 3)
+    with pytest.raises(GroupError, match=r"\(element O\): the topology does not have .* 'type 1'"):
+        assign_groups(bare.atoms, {"O": "element O"}, bare.atoms.indices)
 
 
 def test_a_selection_outside_of_the_atom_group_matches_nothing(rattling, model):
