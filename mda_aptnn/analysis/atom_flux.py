@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from MDAnalysis.guesser.tables import SYMB2Z
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
@@ -29,6 +30,7 @@ def write_atom_flux(
     store: BlockStore,
     frames: NDArray[np.int64],
     indices: NDArray[np.int64],
+    numbers: NDArray[np.int64],
 ) -> None:
     """Write a flux file that also has every atom's flux and position, copied block by block.
 
@@ -43,11 +45,14 @@ def write_atom_flux(
         Frames of the trajectory, in the order of `series`.
     indices : ndarray of int, shape [n_atoms]
         Universe indices of the atoms.
+    numbers : ndarray of int, shape [n_atoms]
+        Their atomic numbers, by which another topology is recognised.
     """
     with hdf5.create(path, "flux") as file:
         series.write_into(file)
         group = file.create_group("atoms")
         hdf5.write_array(group, "indices", indices)
+        hdf5.write_array(group, "numbers", numbers)
         shape = (len(frames), len(indices), 3)
         rows_per_chunk = max(1, min(len(frames), 1_000_000 // (12 * len(indices))))
         for name, unit in ATOM_RECORDS.items():
@@ -76,7 +81,7 @@ def load_groups(path: str | os.PathLike[str], universe: Any, groups: Mapping[str
     FileFormatError
         If the file has no flux of atoms.
     GroupError
-        If the topology has fewer atoms, or the groups are empty or share atoms.
+        If the topology has fewer atoms or other elements, or the groups are empty or share atoms.
     """
     series = FluxSeries.load(path)
     with hdf5.open_checked(path, "flux") as file:
@@ -86,6 +91,13 @@ def load_groups(path: str | os.PathLike[str], universe: Any, groups: Mapping[str
         everything = universe.universe.atoms
         if len(indices) and indices.max() >= len(everything):
             raise GroupError(f"{path} holds atoms up to number {indices.max()}, the topology has {len(everything)}")
+        if hasattr(everything, "elements"):
+            numbers = hdf5.read_array(file["atoms"], "numbers", shape=(len(indices),))
+            other = np.array([SYMB2Z.get(str(e).capitalize(), -1) for e in everything[indices].elements]) != numbers
+            if other.any():
+                raise GroupError(
+                    f"{path} is of another topology: atom {indices[other][0]} (from 0) is another element there"
+                )
         names, membership = assign_groups(everything[indices], groups, indices)
         flux = _sum_groups(file["atoms"]["atom_flux"], membership, len(names), (len(series), len(indices), 3))
     return dataclasses.replace(series, flux=flux, groups=names)

@@ -65,7 +65,7 @@ def configure(backend: Any, n_workers: int | None, verbose: bool) -> BackendBase
                 f'n_workers={n_workers} with the serial backend; add backend="multiprocessing" (or "dask")'
             )
         return "serial"
-    workers = n_workers or multiprocessing.cpu_count()
+    workers = multiprocessing.cpu_count() if n_workers is None else n_workers
     if backend == "multiprocessing":
         return ProgressMultiprocessing(workers, verbose)
     if backend == "dask":

@@ -14,6 +14,7 @@ import numpy as np
 from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import Results, ResultsGroup
+from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
 from mda_aptnn.analysis import backends
@@ -149,6 +150,7 @@ class DipoleFlux(AnalysisBase):
             check_temperature=check_temperature,
         )
         self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
+        self._name_elements()
         self._names, self._membership = assign_groups(atoms, groups, self._frames.indices)
         first = self._check_first_frame()
         self._degrees = self._degrees_of_freedom(degrees_of_freedom)
@@ -191,6 +193,8 @@ class DipoleFlux(AnalysisBase):
             raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
         self._wanted = self._wanted_frames(start, stop, step, frames)
         self._timeline = self._frames.timeline(self._wanted)
+        if not np.isfinite(self._timeline.spacing):
+            raise TrajectoryError("no two of the chosen frames follow each other in time; give time_step=")
         todo = self._wanted
         if self._store is not None:
             todo = np.setdiff1d(todo, self._store.done())
@@ -226,9 +230,20 @@ class DipoleFlux(AnalysisBase):
         """Write the flux to HDF5; with ``per="atom"`` every atom's flux and positions as well."""
         if self._per == "atom":
             assert self._store is not None
-            write_atom_flux(path, self.series, self._store, self._wanted, self._frames.indices[self._membership >= 0])
+            member = self._membership >= 0
+            atoms = self._frames.indices[member], self._frames.numbers[member]
+            write_atom_flux(path, self.series, self._store, self._wanted, *atoms)
         else:
             self.series.save(path)
+
+    def _name_elements(self) -> None:
+        """Let selections such as "element O" work where the topology has no elements."""
+        universe = self._frames.universe
+        if not hasattr(universe.atoms, "elements"):
+            symbols = np.full(len(universe.atoms), "", dtype=object)
+            symbols[self._frames.indices] = [Z2SYMB[int(number)] for number in self._frames.numbers]
+            universe.add_TopologyAttr("elements", symbols)
+            self._frames.notes.append("elements were added to the Universe, so that groups can be selected by them")
 
     def _check_first_frame(self) -> Frame:
         """Ask the model whether it knows these atoms, and look for constraints."""

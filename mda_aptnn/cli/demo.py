@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.flux import run_flux
+from mda_aptnn.cli.flux import forget, run_flux
 from mda_aptnn.cli.spectrum import check_outputs, write_spectrum
 
 
@@ -17,9 +17,6 @@ def demo(
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files, made if needed.")] = Path(
         "mda-aptnn-demo"
     ),
-    frames: Annotated[
-        int | None, typer.Option(help="Only the first so many frames of 5001.", show_default=False)
-    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes; one for each core by default.", show_default=False)
     ] = None,
@@ -39,8 +36,9 @@ def demo(
     }
     check_outputs(files)
     universe = MDAnalysis.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
-    reading = opt.Reading(group=["O=element O", "H=element H"], stop=frames, workers=workers or os.cpu_count() or 1)
-    series, _ = run_flux([universe], reading)
+    reading = opt.Reading(group=["O=element O", "H=element H"], workers=workers or os.cpu_count() or 1)
+    series, _ = run_flux([universe], reading, folder / "water.h5")
     series.save(folder / "water-flux.h5")
+    forget(reading, folder / "water.h5")
     report, text = write_spectrum(series, {"resolution": "10 cm^-1"}, files)
     opt.emit(report, as_json, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,11 +31,12 @@ def flux(
     universes = open_universes(topology, trajectory, reading)
     if per == "atom" and len(universes) > 1:
         raise opt.OptionError("--per atom takes one trajectory at a time; run the command for each")
-    series, analyses = run_flux(universes, reading, per)
+    series, analyses = run_flux(universes, reading, output, per)
     if per == "atom":
         analyses[0].save(output)
     else:
         series.save(output)
+    forget(reading, output)
     report = {"files": {"flux": str(output)}, **summary(series)}
     opt.emit(report, as_json, f"{text_summary(series)}\nflux: {output}")
 
@@ -44,29 +46,42 @@ def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.R
     return opt.open_universes(topology, trajectory, reading.file_format, reading.topology_format, reading.cell)
 
 
-def run_flux(universes: list[Any], reading: opt.Reading, per: str = "group") -> tuple[FluxSeries, list[Any]]:
-    """Return the merged flux of all trajectories and the analyses that made its parts."""
+def run_flux(
+    universes: list[Any], reading: opt.Reading, output: Path, per: str = "group"
+) -> tuple[FluxSeries, list[Any]]:
+    """Return the merged flux of all trajectories and the analyses that made its parts.
+
+    Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so that the same command
+    goes on after an interruption or an error in a late frame.
+    """
     from mda_aptnn.analysis.flux import DipoleFlux
     from mda_aptnn.analysis.flux_series import FluxSeries
 
+    folder = reading.checkpoint or output.with_name(f"{output.stem}.unfinished")
     groups = opt.pairs(reading.group, "group")
-    analyses = []
-    # all are opened and checked before the first one is predicted
-    for number, universe in enumerate(universes):
-        folder = reading.checkpoint
-        if folder is not None and len(universes) > 1:
-            folder.mkdir(parents=True, exist_ok=True)
-            folder = folder / f"part-{number + 1}"
-        atoms = universe.select_atoms(reading.select)
-        analyses.append(
-            DipoleFlux(atoms, reading.model, groups, per=per, checkpoint=folder, **reading.flux_options())
-        )
     parallel: dict[str, Any] = {}
     if reading.workers > 1:
         parallel = {"backend": "multiprocessing", "n_workers": reading.workers}
-    for analysis in analyses:
-        analysis.run(reading.start, reading.stop, reading.step, verbose=True, **parallel)
-    return FluxSeries.merge([analysis.series for analysis in analyses]), analyses
+    try:
+        analyses = []
+        for number, universe in enumerate(universes):
+            part = folder / f"part-{number + 1}"
+            atoms = universe.select_atoms(reading.select)
+            analyses.append(
+                DipoleFlux(atoms, reading.model, groups, per=per, checkpoint=part, **reading.flux_options())
+            )
+        for analysis in analyses:
+            analysis.run(reading.start, reading.stop, reading.step, verbose=True, **parallel)
+        return FluxSeries.merge([analysis.series for analysis in analyses]), analyses
+    finally:
+        if not list(folder.glob("part-*/block-*.h5")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget(reading: opt.Reading, output: Path) -> None:
+    """Remove the finished frames that `run_flux` kept beside `output`, now that the flux is written."""
+    if reading.checkpoint is None:
+        shutil.rmtree(output.with_name(f"{output.stem}.unfinished"), ignore_errors=True)
 
 
 def summary(series: FluxSeries) -> dict[str, Any]:

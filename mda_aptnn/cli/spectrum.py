@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.flux import open_universes, run_flux, summary, text_summary
+from mda_aptnn.cli.flux import forget, open_universes, run_flux, summary, text_summary
 from mda_aptnn.errors import AptnnError, SpectrumError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def spectrum(
         settings["groups"] = {name: parts.split("+") for name, parts in groups.items()} if groups else None
         kept: Path | None = topology
     else:
-        series, _ = run_flux(open_universes(topology, trajectory, reading), reading)
+        series, _ = run_flux(open_universes(topology, trajectory, reading), reading, output)
         kept = flux_output
     if flux_output is not None:
         series.save(flux_output)
@@ -92,7 +92,9 @@ def spectrum(
             raise
         kept = _unused_name(output)
         series.save(kept)
+        forget(reading, output)
         raise SpectrumError(f"{error}; the flux is kept, for: mda-aptnn spectrum {kept}") from error
+    forget(reading, output)
     opt.emit(report, as_json, text)
 
 

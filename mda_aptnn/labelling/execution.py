@@ -232,9 +232,17 @@ def _execute(task: Task, run: Run, command: Sequence[str], stop: threading.Event
 
 def _call(words: Sequence[str], work: Path, output: Path, stop: threading.Event | None) -> int:
     """Run the program in `work`, in a process group of its own; return its exit code."""
+    # without mpirun, Open MPI starts a daemon beside the program, which outlives a killed one and eats the memory
+    environment = {"OMPI_MCA_ess_singleton_isolated": "1", **os.environ}
     with open(output, "wb") as out, open(work / "stderr", "wb") as err:
         process = subprocess.Popen(
-            words, cwd=work, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+            words,
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
         )
         try:
             (work / "group").write_text(str(process.pid))

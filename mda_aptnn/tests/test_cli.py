@@ -108,6 +108,32 @@ def test_workers_and_checkpoint_give_the_same_flux(water, flux_file, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-6 * np.sqrt((expected**2).mean()))
 
 
+def test_an_interrupted_run_goes_on_without_being_asked_to(water, flux_file, tmp_path, monkeypatch):
+    from mda_aptnn.models.predict import Model
+
+    command = ["flux", *water, "-g", "O=element O", "-g", "H=element H", "-o", tmp_path / "x.h5"]
+    predict, seen = Model.predict, []
+
+    def interrupted(self, frame):
+        seen.append(frame)
+        if len(seen) == 10:
+            raise KeyboardInterrupt
+        return predict(self, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "predict", interrupted)
+        assert run(*command, fails=True).exit_code == 130
+    assert (tmp_path / "x.unfinished").is_dir()
+    counted = len(seen)
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "predict", lambda self, frame: (seen.append(frame), predict(self, frame))[1])
+        run(*command)
+    # one prediction more than the frames that were missing: the check of the first frame
+    assert len(seen) - counted <= N_FRAMES - 9 + 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+    assert (FluxSeries.load(tmp_path / "x.h5").flux == FluxSeries.load(flux_file).flux).all()
+
+
 def test_replicas_are_not_joined(water, tmp_path):
     topology, trajectory = water
     found = report("flux", topology, trajectory, trajectory, "-o", tmp_path / "two.h5")
