@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -62,8 +63,25 @@ class TorchEngine:
         return np.split(values, np.cumsum([len(frame) for frame in frames])[:-1])
 
 
+def _cpu_engine(contents: ModelFile, dtype: str, n_threads: int) -> Engine:
+    # importing numba takes a second, which whoever only trains does not need
+    from mda_aptnn.models.cpu_engine import CpuEngine
+
+    if contents.architecture != "density":
+        raise ModelError(f"engine 'cpu' has no kernels for architecture {contents.architecture!r}: use 'torch'")
+    return CpuEngine(contents, dtype, n_threads)
+
+
 #: What `load_model(engine=...)` may name.
-ENGINES: dict[str, Callable[[ModelFile, str, int], Engine]] = {"torch": TorchEngine}
+ENGINES: dict[str, Callable[[ModelFile, str, int], Engine]] = {"torch": TorchEngine, "cpu": _cpu_engine}
+
+
+def fastest_engine(contents: ModelFile) -> str:
+    """Return the name of the fastest engine that can evaluate a model here."""
+    if contents.architecture != "density" or importlib.util.find_spec("numba") is None:
+        return "torch"
+    # NUMBA_DISABLE_JIT leaves nothing compiled
+    return "torch" if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" else "cpu"
 
 
 class Model:
@@ -109,7 +127,7 @@ class Model:
         if n_threads < 1:
             raise ModelError(f"n_threads is {n_threads}: it must be at least 1")
         self.contents, self.path = contents, path
-        self.engine = "torch" if engine == "auto" else engine
+        self.engine = fastest_engine(contents) if engine == "auto" else engine
         self.dtype, self.n_threads = dtype, n_threads
         self._engine = ENGINES[self.engine](contents, dtype, n_threads)
         self.numbers = list(contents.numbers)
@@ -191,8 +209,8 @@ def load_model(model: Any, *, engine: str = "auto", dtype: str = "float32", n_th
     model : str, path or object
         The name of a bundled model ("water-rpbe-d3"), the path of a model file, or any object with
         ``predict(frame) -> [n_atoms, 3, 3]``, which is returned as it is.
-    engine : {"auto", "torch"}
-        What evaluates the network.
+    engine : {"auto", "cpu", "torch"}
+        What evaluates the network: compiled kernels ("cpu"), the network itself, or the faster of those that can.
     dtype : {"float32", "float64"}
         Of weights and features; geometry is float64 always.
     n_threads : int

@@ -1,0 +1,493 @@
+"""The function of a density network as compiled kernels: blocks of atoms carry out the program of each layer.
+
+A layer is one pass over all blocks. A block finds its neighbours within the cutoff, tabulates radial functions and
+spherical harmonics of all its pairs, sums over neighbours atom by atom, and carries out the learned steps for all
+its atoms together. Nothing is allocated, and everything of a block stays in the cache of its core. Geometry is
+float64; what it is used for is in the dtype of the program.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mda_aptnn.models.cpu_program import ADD, BLOCK, FILL, GATE, MIX, MULTIPLY, SIGMOID, SILU
+from mda_aptnn.models.cpu_tiles import CHUNK, ROWS, VECTOR_BYTES, WIDEST, stand_apart, tile
+
+#: Roundings may differ from the order that is written, but a NaN stays one.
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+
+def kept(function: Callable[..., Any]) -> Any:
+    """Compile on first use, without the GIL; kept on disk where there is a place for it."""
+    try:
+        return njit(nogil=True, fastmath=_FAST, cache=True)(function)
+    except RuntimeError as error:
+        warnings.warn(
+            f"compiled kernels cannot be kept, and are compiled again in each process ({error}); "
+            "set NUMBA_CACHE_DIR to a folder that can be written",
+            stacklevel=2,
+        )
+        return njit(nogil=True, fastmath=_FAST)(function)
+
+
+#: For what only other kernels call, into which it is linked: without what Python would need to call it.
+compiled = njit(nogil=True, fastmath=_FAST, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+class Geometry(NamedTuple):
+    """A frame, and the pairs of atoms that may be within the cutoff.
+
+    Attributes
+    ----------
+    positions : ndarray, shape [n_atoms, 3]
+        In Å.
+    first : ndarray, shape [n_atoms + 1]
+        First pair of each atom.
+    neighbour, image : ndarray, shape [n_pairs]
+        Neighbour, and which of `translations` brings it there.
+    translations : ndarray, shape [n_images, 3]
+        In Å.
+    atoms : ndarray, shape [n_blocks, BLOCK]
+        Atoms of a block, of one element; -1 where there is none.
+    elements : ndarray, shape [n_blocks]
+        Index of a block's element.
+    places : ndarray, shape [n_atoms]
+        Place of each atom in `atoms`, flat.
+    """
+
+    positions: NDArray[np.float64]
+    first: NDArray[np.int64]
+    neighbour: NDArray[np.int32]
+    image: NDArray[np.int32]
+    translations: NDArray[np.float64]
+    atoms: NDArray[np.int64]
+    elements: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+
+class Scratch(NamedTuple):
+    """What one thread works with: `work` is the workspace of a block, the rest belongs to its pairs.
+
+    Attributes
+    ----------
+    work : ndarray
+    lengths : ndarray, shape [n_pairs]
+        In Å.
+    units : ndarray, shape [3, n_pairs]
+        Unit vectors from centre to neighbour.
+    places : ndarray of int, shape [n_pairs]
+        Place of the neighbour among the atoms of all blocks.
+    starts : ndarray of int, shape [n_pairs]
+        Where the neighbour's message is, or the table of its radial functions.
+    terms : ndarray of float64, shape [6, n_pairs]
+        Intermediate results.
+    bessel : ndarray, shape [n_radial, n_pairs]
+    harmonics : ndarray, shape [(lmax+1)², n_pairs]
+    mixed, basis : ndarray, shape [rows, n_pairs]
+        Mixed radial functions; their products with the harmonics.
+    table : ndarray, shape [n_pairs · width]
+        Radial functions of a neighbour in the columns of its element, for the first layer.
+    density : ndarray
+        Of one atom.
+    counting, bessel_rows : ndarray of int32
+        0, 1, 2, ...; starts of the rows of `bessel`.
+    """
+
+    work: NDArray[Any]
+    lengths: NDArray[np.float64]
+    units: NDArray[np.float64]
+    places: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    terms: NDArray[np.float64]
+    bessel: NDArray[Any]
+    harmonics: NDArray[Any]
+    mixed: NDArray[Any]
+    basis: NDArray[Any]
+    table: NDArray[Any]
+    density: NDArray[Any]
+    counting: NDArray[np.int32]
+    bessel_rows: NDArray[np.int64]
+
+
+class Exchange(NamedTuple):
+    """What passes from layer to layer.
+
+    Attributes
+    ----------
+    received, sent : ndarray, shape [n_places · width]
+        Messages of all atoms, into this layer and into the next.
+    before, features : ndarray, shape [n_blocks, length]
+        Features of all blocks.
+    outputs : ndarray, shape [n_atoms, n_components]
+        Of the last layer.
+    """
+
+    received: NDArray[Any]
+    sent: NDArray[Any]
+    before: NDArray[Any]
+    features: NDArray[Any]
+    outputs: NDArray[np.float64]
+
+
+_wide = tile(ROWS, WIDEST)
+_double = tile(ROWS, 2)
+_single = tile(ROWS, 1)
+_wide_chunks = tile(ROWS, WIDEST, chunks=True)
+_single_chunks = tile(ROWS, 1, chunks=True)
+_sum_long = tile(1, 1, lanes=4 * CHUNK)
+_sum_chunk = tile(1, 1, lanes=CHUNK)
+
+
+@compiled
+def product(
+    a, a_start, a_step, a_index, a_first, b, b_start, b_index, b_first, count, c, c_start, c_step, rows, columns, add
+):  # type: ignore[no-untyped-def]
+    """C (+)= A B by tiles; rows and columns of C are multiples of those of a tile."""
+    stand_apart()
+    lanes = VECTOR_BYTES // a.itemsize
+    column = 0
+    while column < columns:
+        left = (columns - column) // lanes
+        size = WIDEST if left >= WIDEST else min(left, 2)
+        for row in range(0, rows, ROWS):
+            start = c_start + row * c_step + column
+            a_row = a_start + row * a_step
+            here = b_start + column
+            if size == WIDEST:
+                _wide(a, a_row, a_step, a_index, a_first, b, here, b_index, b_first, count, c, start, c_step, add)
+            elif size == 2:
+                _double(a, a_row, a_step, a_index, a_first, b, here, b_index, b_first, count, c, start, c_step, add)
+            else:
+                _single(a, a_row, a_step, a_index, a_first, b, here, b_index, b_first, count, c, start, c_step, add)
+        column += size * lanes
+
+
+@compiled
+def chunked_product(a, a_start, a_step, a_index, b, b_index, b_first, count, c, rows, columns):  # type: ignore[no-untyped-def]
+    """C = A B by tiles, C as [columns / CHUNK, rows, CHUNK]."""
+    stand_apart()
+    lanes = VECTOR_BYTES // a.itemsize
+    step = rows * CHUNK
+    column = 0
+    while column < columns:
+        size = WIDEST if (columns - column) // lanes >= WIDEST else 1
+        for row in range(0, rows, ROWS):
+            start = column * rows + row * CHUNK
+            a_row = a_start + row * a_step
+            if size == WIDEST:
+                _wide_chunks(a, a_row, a_step, a_index, 0, b, column, b_index, b_first, count, c, start, step, False)
+            else:
+                _single_chunks(
+                    a, a_row, a_step, a_index, 0, b, column, b_index, b_first, count, c, start, step, False
+                )
+        column += size * lanes
+
+
+@compiled
+def find_pairs(geometry, scratch, block, cutoff, firsts):  # type: ignore[no-untyped-def]
+    """Pairs within the cutoff of all atoms of a block; fills `firsts`, returns the smallest distance squared."""
+    stand_apart()
+    positions, translations = geometry.positions, geometry.translations
+    lengths, units, places = scratch.lengths, scratch.units, scratch.places
+    limit, closest = cutoff * cutoff, np.inf
+    count = 0
+    for row in range(BLOCK):
+        firsts[row] = count
+        atom = geometry.atoms[block, row]
+        if atom < 0:
+            continue
+        x, y, z = positions[atom, 0], positions[atom, 1], positions[atom, 2]
+        for pair in range(geometry.first[atom], geometry.first[atom + 1]):
+            other, image = geometry.neighbour[pair], geometry.image[pair]
+            dx = positions[other, 0] - x + translations[image, 0]
+            dy = positions[other, 1] - y + translations[image, 1]
+            dz = positions[other, 2] - z + translations[image, 2]
+            square = dx * dx + dy * dy + dz * dz
+            units[0, count], units[1, count], units[2, count] = dx, dy, dz
+            lengths[count] = square
+            places[count] = geometry.places[other]
+            count += square < limit
+            closest = min(closest, square)
+    firsts[BLOCK] = count
+    for pair in range(count):
+        lengths[pair] = math.sqrt(lengths[pair])
+        inverse = 1 / lengths[pair]
+        units[0, pair] *= inverse
+        units[1, pair] *= inverse
+        units[2, pair] *= inverse
+    return closest
+
+
+@compiled
+def radial_functions(scratch, count, cutoff, n_radial):  # type: ignore[no-untyped-def]
+    """B_k(r) = √(2/r_c) sin(kπr/r_c)/r · u(r/r_c); sin(kθ) by recurrence from sin θ and cos θ."""
+    stand_apart()
+    lengths, terms, bessel = scratch.lengths, scratch.terms, scratch.bessel
+    norm = math.sqrt(2 / cutoff)
+    for pair in range(count):
+        x = lengths[pair] / cutoff
+        x2 = x * x
+        x6 = x2 * x2 * x2
+        envelope = norm * (1 - x6 * (28 - x * (48 - 21 * x))) / lengths[pair]
+        # with y = πx − π/2 within ±π/2 the Taylor series, which need no library call, are exact to rounding
+        y = math.pi * (x - 0.5)
+        y2 = y * y
+        sine, cosine = 0.0, 0.0
+        for order in range(22, 0, -2):
+            cosine = (1 + cosine) * (-y2 / (order * (order - 1)))
+            sine = (1 + sine) * (-y2 / (order * (order + 1)))
+        terms[0, pair] = -2 * y * (1 + sine)
+        terms[1, pair] = 0.0
+        terms[2, pair] = envelope * (1 + cosine)
+    for k in range(n_radial):
+        for pair in range(count):
+            current = terms[2, pair]
+            bessel[k, pair] = current
+            terms[2, pair] = terms[0, pair] * current - terms[1, pair]
+            terms[1, pair] = current
+
+
+@compiled
+def spherical_harmonics(scratch, count, lmax, norms):  # type: ignore[no-untyped-def]
+    """Real spherical harmonics in e3nn's order and sign (y is the polar axis), by recurrence in l for each m."""
+    stand_apart()
+    units, terms, harmonics = scratch.units, scratch.terms, scratch.harmonics
+    peak = 1.0
+    for pair in range(count):
+        terms[0, pair], terms[1, pair] = 1.0, 0.0
+    for m in range(lmax + 1):
+        if m > 0:
+            peak *= 2 * m - 1
+            for pair in range(count):
+                real = units[2, pair] * terms[0, pair] - units[0, pair] * terms[1, pair]
+                terms[1, pair] = units[2, pair] * terms[1, pair] + units[0, pair] * terms[0, pair]
+                terms[0, pair] = real
+        for pair in range(count):
+            terms[2, pair], terms[3, pair] = 0.0, peak
+        for degree in range(m, lmax + 1):
+            middle = degree * degree + degree
+            up, down = norms[middle + m], norms[middle - m]
+            high, low = (2 * degree + 1) / (degree + 1 - m), (degree + m) / (degree + 1 - m)
+            for pair in range(count):
+                legendre = terms[3, pair]
+                harmonics[middle + m, pair] = up * legendre * terms[0, pair]
+                terms[3, pair] = high * units[1, pair] * legendre - low * terms[2, pair]
+                terms[2, pair] = legendre
+            if m > 0:
+                for pair in range(count):
+                    harmonics[middle - m, pair] = down * terms[2, pair] * terms[1, pair]
+
+
+@compiled
+def element_density(program, scratch, firsts, geometry):  # type: ignore[no-untyped-def]
+    """Density of each element about each atom of the block, for the first layer."""
+    stand_apart()
+    table, width, n_radial = scratch.table, program.width, program.n_radial
+    count = firsts[BLOCK]
+    for pair in range(count):
+        scratch.starts[pair] = pair * width
+        for column in range(width):
+            table[pair * width + column] = 0
+        column = pair * width + geometry.elements[scratch.places[pair] // BLOCK] * n_radial
+        for k in range(n_radial):
+            table[column + k] = scratch.bessel[k, pair]
+    harmonics = scratch.harmonics.reshape(-1)
+    step, n_rows = scratch.harmonics.shape[1], padded_rows((program.lmax + 1) ** 2)
+    for row in range(BLOCK):
+        first = firsts[row]
+        product(
+            harmonics, first, step, scratch.counting, 0, table, 0, scratch.starts, first, firsts[row + 1] - first,
+            scratch.work, program.density + row * width, BLOCK * width, n_rows, width, False,
+        )  # fmt: skip
+
+
+@compiled
+def padded_rows(count):  # type: ignore[no-untyped-def]
+    """Return the next multiple of the rows of a tile."""
+    return -(-count // ROWS) * ROWS
+
+
+@compiled
+def message_density(program, scratch, firsts, received):  # type: ignore[no-untyped-def]
+    """Sum of messages times mixed radial functions times harmonics for each atom of the block, coupled."""
+    stand_apart()
+    lanes = VECTOR_BYTES // scratch.work.itemsize
+    count, n_mixed, width = firsts[BLOCK], program.n_mixed, program.width
+    step = scratch.bessel.shape[1]
+    columns = -(-count // lanes) * lanes
+    n_degrees = program.lmax + 1
+    product(
+        program.radial, 0, program.n_radial, scratch.counting, 0, scratch.bessel.reshape(-1), 0, scratch.bessel_rows,
+        0, program.n_radial, scratch.mixed.reshape(-1), 0, step, padded_rows(n_degrees * n_mixed), columns, False,
+    )  # fmt: skip
+    basis, mixed, harmonics = scratch.basis, scratch.mixed, scratch.harmonics
+    for degree in range(n_degrees):
+        for m in range(degree * degree, (degree + 1) ** 2):
+            for q in range(n_mixed):
+                for pair in range(count):
+                    basis[m * n_mixed + q, pair] = harmonics[m, pair] * mixed[degree * n_mixed + q, pair]
+    for pair in range(count):
+        scratch.starts[pair] = scratch.places[pair] * width
+    rows = padded_rows(n_degrees**2 * n_mixed)
+    flat = basis.reshape(-1)
+    for row in range(BLOCK):
+        first = firsts[row]
+        chunked_product(
+            flat, first, step, scratch.counting, received, scratch.starts, first, firsts[row + 1] - first,
+            scratch.density, rows, width,
+        )  # fmt: skip
+        couple(program, scratch, row)
+
+
+@compiled
+def couple(program, scratch, row):  # type: ignore[no-untyped-def]
+    """Clebsch-Gordan coupling of one atom's density, into its row of the block."""
+    stand_apart()
+    length = program.n_mixed * CHUNK
+    for number in range(len(program.sums)):
+        first, count = program.sums[number, 0], program.sums[number, 1]
+        result = program.sums[number, 2] + row * program.sums[number, 3]
+        column = 0
+        while column < length:
+            if length - column >= 4 * CHUNK:
+                _sum_long(
+                    program.term_values, first, 0, scratch.counting, 0, scratch.density, column, program.term_places,
+                    first, count, scratch.work, result + column, 0, False,
+                )  # fmt: skip
+                column += 4 * CHUNK
+            else:
+                _sum_chunk(
+                    program.term_values, first, 0, scratch.counting, 0, scratch.density, column, program.term_places,
+                    first, count, scratch.work, result + column, 0, False,
+                )  # fmt: skip
+                column += CHUNK
+
+
+@compiled
+def sigmoid(values):  # type: ignore[no-untyped-def]
+    """1 / (1 + e^-x) in place: a Taylor series of e^(x/1024), squared ten times, runs in vectors unlike a library's.
+
+    It is good to 1e-12; beyond ±40 the sigmoid is a step to 4e-18.
+    """
+    stand_apart()
+    for number in range(len(values)):
+        x = -np.float64(values[number])
+        x = (40.0 if x > 40.0 else (-40.0 if x < -40.0 else x)) / 1024
+        power = 1 + x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6 * (1 + x / 7))))))
+        for _ in range(10):
+            power *= power
+        values[number] = 1 / (1 + power)
+
+
+@compiled
+def multiply_features(program, work, first, last, length):  # type: ignore[no-untyped-def]
+    """Clebsch-Gordan couplings of features of the same atom, a component of all atoms and channels at a time."""
+    stand_apart()
+    for number in range(first, last):
+        left, right, result = program.products[number, 0], program.products[number, 1], program.products[number, 2]
+        value = program.product_values[number]
+        a, b, c = work[left : left + length], work[right : right + length], work[result : result + length]
+        if program.products[number, 3]:
+            for place in range(length):
+                c[place] = value * a[place] * b[place]
+        else:
+            for place in range(length):
+                c[place] += value * a[place] * b[place]
+
+
+@compiled
+def carry_out(program, scratch, element):  # type: ignore[no-untyped-def]
+    """Carry out the steps of a program on a block of one element; see `cpu_program.Builder` for the steps."""
+    stand_apart()
+    work, weights, indices = scratch.work, program.weights, program.indices
+    for number in range(len(program.steps)):
+        step = program.steps[number]
+        if step[0] == MIX:
+            product(
+                work, step[1], step[2], indices, step[3], weights, step[5] + element * step[6], indices,
+                step[3] + step[4], step[4], work, step[7], step[8], step[9], step[8], step[10] != 0,
+            )  # fmt: skip
+        elif step[0] == FILL:
+            source = step[4] + element * step[5]
+            for row in range(step[3]):
+                for column in range(step[2]):
+                    work[step[1] + row * step[2] + column] = weights[source + column]
+        elif step[0] == MULTIPLY:
+            multiply_features(program, work, step[1], step[2], step[3])
+        elif step[0] == ADD:
+            for place in range(step[3]):
+                if step[4]:
+                    work[step[2] + place] += work[step[1] + place]
+                else:
+                    work[step[2] + place] = work[step[1] + place]
+        elif step[0] == SIGMOID:
+            sigmoid(work[step[1] : step[1] + step[2]])
+        elif step[0] == GATE:
+            for row in range(step[5]):
+                gates, values = step[1] + (row % BLOCK) * step[2], step[4] + row * step[3]
+                for column in range(step[3]):
+                    work[values + column] *= work[gates + column]
+        elif step[0] == SILU:
+            for place in range(step[2]):
+                scratch.density[place] = work[step[1] + place]
+            sigmoid(scratch.density[: step[2]])
+            for place in range(step[2]):
+                work[step[1] + place] *= scratch.density[place]
+
+
+@compiled
+def hand_over(program, scratch, geometry, exchange, block):  # type: ignore[no-untyped-def]
+    """Keep what the next layer needs of a block, or the outputs."""
+    stand_apart()
+    work = scratch.work
+    if program.message == 0:
+        element = geometry.elements[block]
+        for row in range(BLOCK):
+            atom = geometry.atoms[block, row]
+            if atom >= 0:
+                for number in range(len(program.components)):
+                    value = work[program.components[number, 0] + row * program.components[number, 1]]
+                    scale, shift = program.scale[element, number], program.shift[element, number]
+                    exchange.outputs[atom, number] = scale * value + shift
+        return
+    place, length = program.features[0], program.features[1]
+    for number in range(length):
+        exchange.features[block, number] = work[place + number]
+    for number in range(len(program.sent)):
+        place, width, channels = program.sent[number, 0], program.sent[number, 1], program.sent[number, 2]
+        start, n_components = program.sent[number, 3], program.sent[number, 4]
+        for m in range(n_components):
+            for row in range(BLOCK):
+                source = place + (m * BLOCK + row) * width
+                result = (block * BLOCK + row) * program.message + start + m * channels
+                for channel in range(channels):
+                    exchange.sent[result + channel] = work[source + channel]
+
+
+@kept
+def run_layer(program, geometry, scratch, exchange, first_block, last_block):  # type: ignore[no-untyped-def]
+    """Carry out a layer for some blocks; return the smallest distance squared that was met."""
+    firsts = np.zeros(BLOCK + 1, np.int64)
+    closest = np.inf
+    for block in range(first_block, last_block):
+        closest = min(closest, find_pairs(geometry, scratch, block, program.cutoff, firsts))
+        count = firsts[BLOCK]
+        radial_functions(scratch, count, program.cutoff, program.n_radial)
+        spherical_harmonics(scratch, count, program.lmax, program.harmonics)
+        if program.n_mixed == 0:
+            element_density(program, scratch, firsts, geometry)
+        else:
+            place, length = program.before[0], program.before[1]
+            for number in range(length):
+                scratch.work[place + number] = exchange.before[block, number]
+            message_density(program, scratch, firsts, exchange.received)
+        carry_out(program, scratch, geometry.elements[block])
+        hand_over(program, scratch, geometry, exchange, block)
+    return closest
