@@ -202,10 +202,14 @@ def check_geometry(output: RunOutput, frame: Frame, tolerance: float = 2e-6) -> 
 
 
 def last_lines(text: str, count: int = 15) -> str:
-    """Return the end of an output that says why it ended: CP2K's abort message if there is one."""
+    """Return the lines of an output that say why it failed: an abort message, the last SCF steps, or else its end."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    starts = [k for k, line in enumerate(lines) if "[ABORT]" in line]
-    return "\n".join(lines[starts[-1] :][:count] if starts else lines[-count:])
+    for words, before in (("[ABORT]", 2), ("SCF run NOT converged", 6), ("Leaving inner SCF loop", 6)):
+        places = [k for k, line in enumerate(lines) if words in line]
+        if places:
+            start = max(0, places[-1] - before)
+            return "\n".join(lines[start : start + count])
+    return "\n".join(lines[-count:])
 
 
 def _abort_message(text: str) -> str:

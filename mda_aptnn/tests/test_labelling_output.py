@@ -186,4 +186,8 @@ ABORT = """\
 def test_cp2k_says_itself_why_it_aborted():
     with pytest.raises(LabelError, match=r"<DZVPX-GTH> for element <O> was not found in the basis set files"):
         parse_output(ABORT)
-    assert "[ABORT]" in last_lines("many lines\n" * 100 + ABORT)
+    assert "[ABORT]" in last_lines("many lines\n" * 100 + ABORT + "a stack\n" * 100)
+    steps = "\n".join(f"    {k} OT DIIS" for k in range(60))
+    assert "59 OT DIIS" in last_lines(
+        f"{steps}\n *** WARNING in qs_scf.F:601 :: SCF run NOT converged ***\n" + "T\n" * 99
+    )
