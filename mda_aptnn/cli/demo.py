@@ -40,5 +40,5 @@ def demo(
     series, _ = run_flux([universe], reading, folder / "water.h5")
     series.save(folder / "water-flux.h5")
     forget(reading, folder / "water.h5")
-    report, text = write_spectrum(series, {"resolution": "10 cm^-1"}, files)
+    report, text = write_spectrum(series, {"resolution": "40 cm^-1"}, files)
     opt.emit(report, as_json, text)
