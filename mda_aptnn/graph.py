@@ -126,7 +126,7 @@ class NeighbourList:
         self._pbc = np.zeros(3, bool)
         self._cell = np.eye(3)
         self._fractions = np.zeros((0, 3))
-        self._shifts = np.zeros((0, 3), np.int32)
+        self._shifts = np.zeros((0, 3), np.int64)
         self._pairs: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]] | None = None
 
     def pairs(self, frame: Frame) -> Pairs:

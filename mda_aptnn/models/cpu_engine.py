@@ -146,7 +146,7 @@ def _scratch(layers: Sequence[LayerProgram], n_pairs: int, dtype: np.dtype) -> S
         harmonics=np.zeros((padded(n_harmonics, ROWS), n_pairs), dtype),
         mixed=np.zeros((padded(n_mixed, ROWS), n_pairs), dtype),
         basis=np.zeros((padded(n_basis, ROWS), n_pairs), dtype),
-        table=np.zeros(n_pairs * layers[0].width, dtype),
+        table=np.zeros((n_pairs, layers[0].width), dtype),
         density=np.zeros(max(n_density, n_work), dtype),
         counting=np.arange(max(n_pairs, n_radial), dtype=np.int32),
         bessel_rows=(np.arange(n_radial) * n_pairs).astype(np.int32),

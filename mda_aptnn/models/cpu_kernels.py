@@ -92,7 +92,7 @@ class Scratch(NamedTuple):
     harmonics : ndarray, shape [(lmax+1)², n_pairs]
     mixed, basis : ndarray, shape [rows, n_pairs]
         Mixed radial functions; their products with the harmonics.
-    table : ndarray, shape [n_pairs · width]
+    table : ndarray, shape [n_pairs, width]
         Radial functions of a neighbour in the columns of its element, for the first layer.
     density : ndarray
         Of one atom.
@@ -140,15 +140,16 @@ _wide = tile(ROWS, WIDEST)
 _double = tile(ROWS, 2)
 _single = tile(ROWS, 1)
 _wide_chunks = tile(ROWS, WIDEST, chunks=True)
+_double_chunks = tile(ROWS, 2, chunks=True)
 _single_chunks = tile(ROWS, 1, chunks=True)
 _sum_long = tile(1, 1, lanes=4 * CHUNK)
 _sum_chunk = tile(1, 1, lanes=CHUNK)
 
 
 @compiled
-def product(
+def product(  # type: ignore[no-untyped-def]
     a, a_start, a_step, a_index, a_first, b, b_start, b_index, b_first, count, c, c_start, c_step, rows, columns, add
-):  # type: ignore[no-untyped-def]
+):
     """C (+)= A B by tiles; rows and columns of C are multiples of those of a tile."""
     stand_apart()
     lanes = VECTOR_BYTES // a.itemsize
@@ -177,17 +178,35 @@ def chunked_product(a, a_start, a_step, a_index, b, b_index, b_first, count, c, 
     step = rows * CHUNK
     column = 0
     while column < columns:
-        size = WIDEST if (columns - column) // lanes >= WIDEST else 1
+        left = (columns - column) // lanes
+        size = WIDEST if left >= WIDEST else min(left, 2)
         for row in range(0, rows, ROWS):
             start = column * rows + row * CHUNK
             a_row = a_start + row * a_step
             if size == WIDEST:
                 _wide_chunks(a, a_row, a_step, a_index, 0, b, column, b_index, b_first, count, c, start, step, False)
+            elif size == 2:
+                _double_chunks(
+                    a, a_row, a_step, a_index, 0, b, column, b_index, b_first, count, c, start, step, False
+                )
             else:
                 _single_chunks(
                     a, a_row, a_step, a_index, 0, b, column, b_index, b_first, count, c, start, step, False
                 )
         column += size * lanes
+
+
+#: Taylor coefficients of cos y, of (sin y)/y (both in y²) and of e^y, from the highest.
+_COSINE = tuple((-1) ** n / math.factorial(2 * n) for n in range(11, -1, -1))
+_SINE = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(11, -1, -1))
+_EXPONENTIAL = tuple(1 / math.factorial(n) for n in range(11, -1, -1))
+
+
+@compiled
+def _horner(x, a):  # type: ignore[no-untyped-def]
+    """A polynomial of twelve coefficients; written out, because loops inside keep a loop from running in vectors."""
+    high = ((((a[0] * x + a[1]) * x + a[2]) * x + a[3]) * x + a[4]) * x + a[5]
+    return (((((high * x + a[6]) * x + a[7]) * x + a[8]) * x + a[9]) * x + a[10]) * x + a[11]
 
 
 @compiled
@@ -239,13 +258,11 @@ def radial_functions(scratch, count, cutoff, n_radial):  # type: ignore[no-untyp
         # with y = πx − π/2 within ±π/2 the Taylor series, which need no library call, are exact to rounding
         y = math.pi * (x - 0.5)
         y2 = y * y
-        sine, cosine = 0.0, 0.0
-        for order in range(22, 0, -2):
-            cosine = (1 + cosine) * (-y2 / (order * (order - 1)))
-            sine = (1 + sine) * (-y2 / (order * (order + 1)))
-        terms[0, pair] = -2 * y * (1 + sine)
+        cosine = _horner(y2, _COSINE)
+        sine = _horner(y2, _SINE)
+        terms[0, pair] = -2 * y * sine
         terms[1, pair] = 0.0
-        terms[2, pair] = envelope * (1 + cosine)
+        terms[2, pair] = envelope * cosine
     for k in range(n_radial):
         for pair in range(count):
             current = terms[2, pair]
@@ -291,19 +308,21 @@ def element_density(program, scratch, firsts, geometry):  # type: ignore[no-unty
     stand_apart()
     table, width, n_radial = scratch.table, program.width, program.n_radial
     count = firsts[BLOCK]
+    bessel, starts, places, elements = scratch.bessel, scratch.starts, scratch.places, geometry.elements
     for pair in range(count):
-        scratch.starts[pair] = pair * width
+        starts[pair] = pair * width
+        row = table[pair]
         for column in range(width):
-            table[pair * width + column] = 0
-        column = pair * width + geometry.elements[scratch.places[pair] // BLOCK] * n_radial
+            row[column] = 0
+        own = row[elements[places[pair] // BLOCK] * n_radial :]
         for k in range(n_radial):
-            table[column + k] = scratch.bessel[k, pair]
-    harmonics = scratch.harmonics.reshape(-1)
+            own[k] = bessel[k, pair]
+    harmonics, flat = scratch.harmonics.reshape(-1), table.reshape(-1)
     step, n_rows = scratch.harmonics.shape[1], padded_rows((program.lmax + 1) ** 2)
     for row in range(BLOCK):
         first = firsts[row]
         product(
-            harmonics, first, step, scratch.counting, 0, table, 0, scratch.starts, first, firsts[row + 1] - first,
+            harmonics, first, step, scratch.counting, 0, flat, 0, starts, first, firsts[row + 1] - first,
             scratch.work, program.density + row * width, BLOCK * width, n_rows, width, False,
         )  # fmt: skip
 
@@ -372,17 +391,19 @@ def couple(program, scratch, row):  # type: ignore[no-untyped-def]
 
 @compiled
 def sigmoid(values):  # type: ignore[no-untyped-def]
-    """1 / (1 + e^-x) in place: a Taylor series of e^(x/1024), squared ten times, runs in vectors unlike a library's.
+    """1 / (1 + e^-x) in place: the series of e^(x/16), to the power of 16, runs in vectors unlike a library's.
 
     It is good to 1e-12; beyond ±40 the sigmoid is a step to 4e-18.
     """
     stand_apart()
     for number in range(len(values)):
         x = -np.float64(values[number])
-        x = (40.0 if x > 40.0 else (-40.0 if x < -40.0 else x)) / 1024
-        power = 1 + x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6 * (1 + x / 7))))))
-        for _ in range(10):
-            power *= power
+        within = 40.0 if x > 40.0 else (-40.0 if x < -40.0 else x)
+        power = _horner(within / 16, _EXPONENTIAL)
+        power *= power
+        power *= power
+        power *= power
+        power *= power
         values[number] = 1 / (1 + power)
 
 
@@ -422,24 +443,28 @@ def carry_out(program, scratch, element):  # type: ignore[no-untyped-def]
         elif step[0] == MULTIPLY:
             multiply_features(program, work, step[1], step[2], step[3])
         elif step[0] == ADD:
-            for place in range(step[3]):
-                if step[4]:
-                    work[step[2] + place] += work[step[1] + place]
-                else:
-                    work[step[2] + place] = work[step[1] + place]
+            source, result = work[step[1] : step[1] + step[3]], work[step[2] : step[2] + step[3]]
+            if step[4]:
+                for place in range(len(result)):
+                    result[place] += source[place]
+            else:
+                for place in range(len(result)):
+                    result[place] = source[place]
         elif step[0] == SIGMOID:
             sigmoid(work[step[1] : step[1] + step[2]])
         elif step[0] == GATE:
-            for row in range(step[5]):
-                gates, values = step[1] + (row % BLOCK) * step[2], step[4] + row * step[3]
-                for column in range(step[3]):
-                    work[values + column] *= work[gates + column]
+            gates = work[step[1] : step[1] + step[2]]
+            for m in range(step[4]):
+                values = work[step[3] + m * step[2] :]
+                for place in range(len(gates)):
+                    values[place] *= gates[place]
         elif step[0] == SILU:
-            for place in range(step[2]):
-                scratch.density[place] = work[step[1] + place]
-            sigmoid(scratch.density[: step[2]])
-            for place in range(step[2]):
-                work[step[1] + place] *= scratch.density[place]
+            values, gates = work[step[1] : step[1] + step[2]], scratch.density[: step[2]]
+            for place in range(len(gates)):
+                gates[place] = values[place]
+            sigmoid(gates)
+            for place in range(len(gates)):
+                values[place] *= gates[place]
 
 
 @compiled
@@ -458,8 +483,9 @@ def hand_over(program, scratch, geometry, exchange, block):  # type: ignore[no-u
                     exchange.outputs[atom, number] = scale * value + shift
         return
     place, length = program.features[0], program.features[1]
-    for number in range(length):
-        exchange.features[block, number] = work[place + number]
+    kept_features, features = exchange.features[block], work[place : place + length]
+    for number in range(len(features)):
+        kept_features[number] = features[number]
     for number in range(len(program.sent)):
         place, width, channels = program.sent[number, 0], program.sent[number, 1], program.sent[number, 2]
         start, n_components = program.sent[number, 3], program.sent[number, 4]
@@ -467,8 +493,9 @@ def hand_over(program, scratch, geometry, exchange, block):  # type: ignore[no-u
             for row in range(BLOCK):
                 source = place + (m * BLOCK + row) * width
                 result = (block * BLOCK + row) * program.message + start + m * channels
-                for channel in range(channels):
-                    exchange.sent[result + channel] = work[source + channel]
+                row_sent, row_work = exchange.sent[result : result + channels], work[source : source + channels]
+                for channel in range(len(row_sent)):
+                    row_sent[channel] = row_work[channel]
 
 
 @kept
@@ -485,8 +512,9 @@ def run_layer(program, geometry, scratch, exchange, first_block, last_block):  #
             element_density(program, scratch, firsts, geometry)
         else:
             place, length = program.before[0], program.before[1]
-            for number in range(length):
-                scratch.work[place + number] = exchange.before[block, number]
+            before, features = exchange.before[block], scratch.work[place : place + length]
+            for number in range(len(features)):
+                features[number] = before[number]
             message_density(program, scratch, firsts, exchange.received)
         carry_out(program, scratch, geometry.elements[block])
         hand_over(program, scratch, geometry, exchange, block)

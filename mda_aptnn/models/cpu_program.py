@@ -154,7 +154,7 @@ class Builder:
     MULTIPLY  first product, last product, length
     ADD       place, result, length, add
     SIGMOID   place, length
-    GATE      place of gates, step, width, place, rows
+    GATE      place of gates, length, place, components
     SILU      place, length
     ========  ==========================================================================================
 
@@ -364,16 +364,12 @@ class Builder:
         if others:
             values = mixing_weights(self.layer.gates)[0, 1]
             parts = np.split(values, np.cumsum([segment.channels for segment in others])[:-1], axis=2)
-            wide = [
-                np.pad(v, ((0, 0), (0, 0), (0, s.width - s.channels))) for v, s in zip(parts, others, strict=True)
-            ]
-            gates = self.segment((0, 1), sum(segment.width for segment in others))
-            self.mix(scalars, range(scalars.channels), np.concatenate(wide, axis=2), gates)
-            self.steps.append((SIGMOID, gates.place, gates.length))
-            column = gates.place
-            for segment in others:
-                self.steps.append((GATE, column, gates.width, segment.width, segment.place, segment.rows))
-                column += segment.width
+            gates = [self.segment((0, 1), segment.channels) for segment in others]
+            for gate, part in zip(gates, parts, strict=True):
+                self.mix(scalars, range(scalars.channels), part, gate)
+            self.steps.append((SIGMOID, gates[0].place, sum(gate.length for gate in gates)))
+            for gate, segment in zip(gates, others, strict=True):
+                self.steps.append((GATE, gate.place, gate.length, segment.place, 2 * segment.degree + 1))
         self.steps.append((SILU, scalars.place, scalars.length))
 
     def couplings(self, convolution: Convolution) -> dict[Irrep, tuple[Segment, list[int]]]:
