@@ -14,8 +14,9 @@ from mda_aptnn.frames import Frame
 #: Atoms closer than this, in Å, are a mistake in the input and not chemistry.
 CLOSEST = 0.3
 
-#: Å beyond the cutoff in which `NeighbourList` looks for pairs.
-SKIN = 0.75
+#: Å beyond the cutoff in which `NeighbourList` looks for pairs: enough for ten steps of 2 fs of liquid water, since
+#: a search costs more than an atom's prediction, and a pair too many next to nothing.
+SKIN = 1.5
 
 #: Positions are rounded to 2⁻⁴⁰ Å, 9e-13: then sums of positions and cell vectors up to 2¹³ Å are exact.
 _GRID = 2.0**40
