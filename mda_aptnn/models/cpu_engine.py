@@ -51,6 +51,7 @@ class CpuEngine:
         self._scratch: list[Scratch] = []
         self._exchange: list[tuple[NDArray[np.floating], ...]] = []
         self._lock = threading.Lock()
+        logger.info("CPU kernels for %s: the very first frame takes some fifteen seconds, to compile them", dtype)
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
@@ -73,7 +74,6 @@ class CpuEngine:
 
     def _layer(self, program: LayerProgram, geometry: Geometry, exchange: Exchange) -> float:
         """Carry out a layer, return the smallest distance squared."""
-        _say_that_it_compiles(self.dtype)
         edges = np.linspace(0, len(geometry.atoms), self.n_threads + 1).astype(int).tolist()
         parts = [
             (program, geometry, scratch, exchange, *part)
@@ -151,8 +151,3 @@ def _scratch(layers: Sequence[LayerProgram], n_pairs: int, dtype: np.dtype) -> S
         counting=np.arange(max(n_pairs, n_radial), dtype=np.int32),
         bessel_rows=(np.arange(n_radial) * n_pairs).astype(np.int32),
     )
-
-
-def _say_that_it_compiles(dtype: np.dtype) -> None:
-    if not any(dtype.name in str(signature) for signature in run_layer.signatures):
-        logger.info("preparing the CPU kernels for %s; the first time this takes some ten seconds", dtype)
