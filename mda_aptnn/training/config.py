@@ -45,13 +45,13 @@ class TrainingConfig:
     """Frames kept aside to choose the best weights by: their number, or (below 1) their fraction, at least one."""
     held_out: float = 0.0
     """Frames kept aside for the model card alone: their number or fraction."""
-    steps: int = 8000
+    steps: int = 6000
     """Optimisation steps in all. The schedule is drawn over them, so that it is no limit to cut short by."""
     batch_frames: int = 1
     """Frames in one step."""
     learning_rate: float = 1.5e-2
     """Of Adam, at its peak."""
-    weight_decay: float = 0.03
+    weight_decay: float = 0.025
     """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in AdamW).
     It keeps a few frames from being learned by heart."""
     schedule: str = "cosine"

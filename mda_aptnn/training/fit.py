@@ -23,6 +23,7 @@ from mda_aptnn.training.card import accuracy, model_card
 from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.loop import DivergenceError, Run
+from mda_aptnn.training.ripples import Ripple, without_ripples
 from mda_aptnn.training.samples import check_labels, make_samples, output_scales
 
 #: Wall time in s between checkpoints: what a killed run loses at most, and one validation interval.
@@ -47,7 +48,8 @@ def fit(
     Parameters
     ----------
     dataset : Dataset
-        Split by frames into training, validation and held-out ones. Labels of NaN are left out.
+        Split by frames into training, validation and held-out ones. Labels of NaN are left out. Ripples of the
+        real-space grid that made the labels (see `ripples`) are taken out of those that are trained on.
     network : NetworkConfig, optional
         Shape of the network.
     training : TrainingConfig, optional
@@ -81,10 +83,11 @@ def fit(
     parts = _split(dataset, validation, training)
     others = {name: part for name, part in parts.items() if name != "training"}
     numbers = check_labels(parts["training"], others, target)
+    labels, ripples = without_ripples(parts["training"], target)
     module = _initial_network(network, parts["training"], numbers, target, training.seed)
     run = Run(
         module,
-        make_samples(module, parts["training"], target, training.element_weights),
+        make_samples(module, labels, target, training.element_weights),
         make_samples(module, parts["validation"], target),
         target,
         training,
@@ -92,7 +95,7 @@ def fit(
     settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(training)}
     divergence = _run(run, path, checkpoint.identity(settings, parts, target), verbose)
     if run.best:
-        _model_file(run, settings, parts, numbers, target).save(path)
+        _model_file(run, settings, parts, numbers, target, ripples).save(path)
     checkpoint.remove(checkpoint.checkpoint_path(path))
     if divergence is not None:
         kept = "there were no good weights before it, nothing is written"
@@ -103,7 +106,12 @@ def fit(
 
 
 def _model_file(
-    run: Run, settings: dict[str, dict[str, Any]], parts: dict[str, Dataset], numbers: list[int], target: Target
+    run: Run,
+    settings: dict[str, dict[str, Any]],
+    parts: dict[str, Dataset],
+    numbers: list[int],
+    target: Target,
+    ripples: list[Ripple],
 ) -> ModelFile:
     """What a run has come to, with its card."""
     learning = {name: np.asarray(values) for name, values in run.learning.items()}
@@ -115,6 +123,7 @@ def _model_file(
         training=settings["training"],
         card=model_card(parts, target),
     )
+    contents.card["grid_ripples_removed"] = [dataclasses.asdict(ripple) for ripple in ripples]
     contents.card["run"] = {"steps": run.step, "best_step": run.best_step, "seconds": round(run.seconds, 1)}
     model = Model(contents)
     contents.card["accuracy"] = {
