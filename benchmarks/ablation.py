@@ -1,6 +1,6 @@
-"""What each choice of the default network costs and brings: `docs/ablation.md` is this script's output.
+"""What each choice of the default network costs and brings, as a table.
 
-    python benchmarks/ablation.py --data DIR [--steps N] [--rows NAME ...] > docs/ablation.md
+    python benchmarks/ablation.py --data DIR [--steps N] [--rows NAME ...]
 
 Each row changes one thing of the default and is trained on nine published frames (one more for validation), with
 the default recipe but fewer steps; errors are on 19 frames never seen. DIR as in `published_apt.py`.
