@@ -1,0 +1,46 @@
+"""The paper's Figure 2 in miniature, from nothing: CP2K's dynamics and dipoles, labels, training, spectrum."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CP2K = next(filter(shutil.which, ("cp2k.psmp", "cp2k.popt", "cp2k")), None)
+TUTORIAL = Path(__file__).parents[1] / "tutorials" / "two-waters"
+pytestmark = [pytest.mark.cp2k, pytest.mark.slow, pytest.mark.skipif(CP2K is None, reason="no cp2k")]
+
+
+def test_polar_tensors_give_the_spectrum_of_the_dipoles(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    spec = importlib.util.spec_from_file_location("compare", TUTORIAL / "compare.py")
+    compare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(compare)
+    shutil.copy(TUTORIAL / "label.inp", tmp_path)
+    Path("md.inp").write_text((TUTORIAL / "md.inp").read_text().replace("STEPS 6000", "STEPS 3200"))
+    with open("md.out", "w") as out:
+        subprocess.run([CP2K, "-i", "md.inp"], stdout=out, stderr=out, check=True)
+
+    def command(*words):
+        subprocess.run([sys.executable, "-m", "mda_aptnn.cli", *words], check=True)
+
+    reading = ["--format", "CP2K", "--topology-format", "CP2K", "--pbc", "none"]
+    plan = ["md-pos-1.xyz", *reading, "--template", "label.inp", "--route", "displacement", "--apart", "0 ps"]
+    command("label", "plan", *plan, "--frames", "6", "--select", "uniform", "-o", "campaign")
+    command("label", "run", "campaign", "--command", CP2K)
+    command("label", "collect", "campaign", "-o", "labels.h5")
+    command(
+        "train", "labels.h5", "-o", "model.h5", "--steps", "600", "--validation-frames", "1", "--held-out-frames", "1"
+    )
+    predicted, explicit = compare.both_fluxes(tmp_path, "model.h5", 300)
+    assert len(predicted) == 2900
+    assert compare.relative_error(predicted, explicit) < 0.1
+    first, second = compare.block_spectra(explicit), compare.block_spectra(predicted)
+    error = first.std(axis=0, ddof=1) / np.sqrt(len(first))
+    bands = first.mean(axis=0) > 0.05 * first.mean(axis=0).max()
+    assert bands.sum() > 50
+    assert (np.abs((second - first).mean(axis=0)) < error)[bands].mean() > 0.9
