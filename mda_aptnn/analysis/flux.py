@@ -236,6 +236,9 @@ class DipoleFlux(AnalysisBase):
         else:
             self.series.save(path)
 
+    #: What `save` has written, as a `FluxSeries`.
+    load = FluxSeries.load
+
     def _name_elements(self) -> None:
         """Let selections such as "element O" work where the topology has no elements."""
         universe = self._frames.universe

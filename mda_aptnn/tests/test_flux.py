@@ -84,6 +84,12 @@ def test_the_first_index_is_that_of_the_dipole(rattling, model, reference):
         np.testing.assert_allclose(reference.results.flux[t].sum(axis=0), total, rtol=1e-6)
 
 
+def test_a_saved_flux_is_loaded_by_the_class_too(tmp_path):
+    flux = DipoleFlux(gas(n_frames=6), FixedCharges(CHARGES), **READING).run()
+    flux.save(tmp_path / "flux.h5")
+    assert (DipoleFlux.load(tmp_path / "flux.h5").flux == flux.results.flux).all()
+
+
 def test_records_of_every_frame(rattling, model, reference):
     positions, velocities = arrays(rattling)
     np.testing.assert_allclose(reference.results.volumes, [(9 + 0.1 * t) * 110 for t in range(40)], rtol=1e-6)
