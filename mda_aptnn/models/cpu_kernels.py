@@ -8,11 +8,15 @@ float64; what it is used for is in the dtype of the program.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -24,8 +28,28 @@ from mda_aptnn.models.cpu_tiles import CHUNK, ROWS, VECTOR_BYTES, WIDEST, stand_
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
+def _cache_folder() -> str:
+    """Where compiled kernels are kept: by the sources of all of them, as numba looks at that of each alone.
+
+    Not beside the sources, which is numba's habit: pip would leave them there when it removes the package, and an
+    empty package of the same name with them. Empty if there is no home.
+    """
+    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("cpu_*.py")))
+    name = f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
+    try:
+        return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mda-aptnn" / name)
+    except RuntimeError:
+        return ""
+
+
+_CACHE_FOLDER = _cache_folder()
+
+
 def kept(function: Callable[..., Any]) -> Any:
     """Compile on first use, without the GIL; kept on disk where there is a place for it."""
+    before = numba.config.CACHE_DIR
+    # read by numba at once, and set for these functions alone; NUMBA_CACHE_DIR goes first
+    numba.config.CACHE_DIR = before or _CACHE_FOLDER
     try:
         return njit(nogil=True, fastmath=_FAST, cache=True)(function)
     except RuntimeError as error:
@@ -35,6 +59,8 @@ def kept(function: Callable[..., Any]) -> Any:
             stacklevel=2,
         )
         return njit(nogil=True, fastmath=_FAST)(function)
+    finally:
+        numba.config.CACHE_DIR = before
 
 
 #: For what only other kernels call, into which it is linked: without what Python would need to call it.

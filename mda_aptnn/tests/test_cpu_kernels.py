@@ -2,7 +2,10 @@
 
 import dataclasses
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -208,6 +211,20 @@ def test_it_is_chosen_by_itself_or_by_name(tmp_path, monkeypatch):
     assert load_model(tmp_path / "model.h5").engine == "torch"
     with pytest.raises(ModelError, match="no kernels for architecture 'other'"):
         Model(dataclasses.replace(contents(), architecture="other"), engine="cpu")
+
+
+def test_kernels_are_kept_in_the_users_cache_and_not_beside_the_sources(tmp_path):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    code = (
+        "import numba\nfrom mda_aptnn.models import cpu_kernels as k\nassert not numba.config.CACHE_DIR\n"
+        "for f in vars(k).values():\n"
+        "    path = getattr(getattr(f, '_cache', None), 'cache_path', None)\n"
+        "    if path: print(path)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    paths = result.stdout.split()
+    assert paths and all(path.startswith(str(tmp_path / "mda-aptnn" / "kernels-")) for path in paths)
 
 
 def test_without_a_place_to_keep_kernels_they_work_and_it_is_said():
