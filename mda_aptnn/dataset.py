@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
@@ -84,8 +85,6 @@ class Dataset:
     @property
     def symbols(self) -> list[str]:
         """The elements that occur, by atomic number."""
-        from MDAnalysis.guesser.tables import Z2SYMB
-
         return [Z2SYMB[int(z)] for z in sorted({int(z) for item in self.frames for z in item.frame.numbers})]
 
     def save(self, path: str | os.PathLike[str]) -> None:

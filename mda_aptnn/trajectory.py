@@ -15,10 +15,8 @@ from mda_aptnn.cells import active_reader, format_names, is_oriented, periodic_d
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frames import Frame, cell_matrix
-from mda_aptnn.kinetics import constrained_bonds, is_plausible, kinetic_temperature, likely_unit, velocity_factor
+from mda_aptnn.kinetics import is_plausible, kinetic_temperature, likely_unit, velocity_factor
 from mda_aptnn.times import Clock, Timeline, read_clock
-
-__all__ = ["UniverseFrames", "constrained_bonds", "kinetic_temperature"]
 
 #: Readers that declare a velocity unit which the file does not hold: LAMMPS files are in the user's unit style.
 UNDECLARED = frozenset({"DATA", "LAMMPSDUMP"})

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from mda_aptnn.kinetics import kinetic_temperature
 from mda_aptnn.readers.cp2k import CP2KReader
-from mda_aptnn.trajectory import UniverseFrames, kinetic_temperature
+from mda_aptnn.trajectory import UniverseFrames
 
 CP2K = shutil.which("cp2k.psmp") or shutil.which("cp2k")
 pytestmark = [

@@ -12,7 +12,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from mda_aptnn.data import WATER64_TOPOLOGY
-from mda_aptnn.trajectory import UniverseFrames, constrained_bonds, kinetic_temperature
+from mda_aptnn.kinetics import constrained_bonds, kinetic_temperature
+from mda_aptnn.trajectory import UniverseFrames
 
 pytestmark = [
     pytest.mark.gromacs,

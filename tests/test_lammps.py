@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose
 from mda_aptnn import units
 from mda_aptnn.data import WATER64_TOPOLOGY
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.trajectory import UniverseFrames, constrained_bonds, kinetic_temperature
+from mda_aptnn.kinetics import constrained_bonds, kinetic_temperature
+from mda_aptnn.trajectory import UniverseFrames
 
 pytestmark = [
     pytest.mark.lammps,

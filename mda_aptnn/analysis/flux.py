@@ -218,7 +218,7 @@ class DipoleFlux(AnalysisBase):
     @property
     def series(self) -> FluxSeries:
         """The flux as an object of its own: save it, merge it, make spectra of it."""
-        if "flux" not in self.results or not hasattr(self, "_series"):
+        if not hasattr(self, "_series"):
             raise AttributeError("there is no flux yet; call run() first")
         return self._series
 

@@ -13,8 +13,9 @@ from numpy.testing import assert_allclose
 from mda_aptnn import units
 from mda_aptnn.cells import periodic_directions
 from mda_aptnn.errors import FrameError, TrajectoryError, UnitError
+from mda_aptnn.kinetics import kinetic_temperature
 from mda_aptnn.tests import trajectory_files as files
-from mda_aptnn.trajectory import UniverseFrames, kinetic_temperature
+from mda_aptnn.trajectory import UniverseFrames
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
