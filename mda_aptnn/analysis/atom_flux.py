@@ -20,6 +20,8 @@ from mda_aptnn.errors import FileFormatError, GroupError
 
 #: What a frame keeps of each atom: unit of the data set in the file.
 ATOM_RECORDS = {"atom_flux": units.FLUX, "positions": units.LENGTH}
+#: The cell of every frame, rows in Å; zero rows in directions that do not repeat.
+CELLS = "cells"
 #: Bytes that are summed at a time.
 _CHUNK_BYTES = 32_000_000
 
@@ -40,7 +42,7 @@ def write_atom_flux(
     series : FluxSeries
         The flux of groups of the same frames.
     store : BlockStore
-        With rows "atom_flux" and "positions" [n_atoms, 3], in e·Å/ps and Å.
+        With rows "atom_flux" and "positions" [n_atoms, 3] in e·Å/ps and Å, and "cells" [3, 3] in Å.
     frames : ndarray of int, shape [n_frames]
         Frames of the trajectory, in the order of `series`.
     indices : ndarray of int, shape [n_atoms]
@@ -58,9 +60,10 @@ def write_atom_flux(
         for name, unit in ATOM_RECORDS.items():
             dataset = group.create_dataset(name, shape, np.float32, chunks=(rows_per_chunk, *shape[1:]))
             dataset.attrs["units"] = unit
+        group.create_dataset(CELLS, (len(frames), 3, 3), np.float64).attrs["units"] = units.LENGTH
         for places, rows in store.rows(frames):
             order = np.argsort(places)
-            for name in ATOM_RECORDS:
+            for name in (*ATOM_RECORDS, CELLS):
                 group[name][places[order]] = rows[name][order]
 
 

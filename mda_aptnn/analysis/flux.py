@@ -354,6 +354,7 @@ class DipoleFlux(AnalysisBase):
             if self._per == "atom":
                 row["atom_flux"] = atom_flux[member].astype(np.float32)
                 row["positions"] = frame.positions[member].astype(np.float32)
+                row["cells"] = np.where(frame.pbc[:, None], frame.cell, 0.0)
             self._store.add(self._ts.frame, row)
 
     def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
