@@ -7,7 +7,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,20 +14,21 @@ from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import Results, ResultsGroup
 from MDAnalysis.guesser.tables import Z2SYMB
-from numpy.typing import NDArray
 
 from mda_aptnn.analysis import backends
 from mda_aptnn.analysis.atom_flux import write_atom_flux
 from mda_aptnn.analysis.blocks import BlockStore
 from mda_aptnn.analysis.flux_series import RECORDS, FluxSeries
+from mda_aptnn.analysis.frame_choice import chosen_frames
+from mda_aptnn.analysis.frame_flux import FrameFlux
 from mda_aptnn.analysis.groups import assign_groups, check_atoms
+from mda_aptnn.analysis.origin import model_identity, model_signature, trajectory_files
 from mda_aptnn.analysis.spectrum import Spectrum
-from mda_aptnn.errors import ModelError, TrajectoryError
+from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frames import Frame
-from mda_aptnn.hdf5 import file_hash
-from mda_aptnn.kinetics import constrained_bonds, kinetic_temperature
+from mda_aptnn.kinetics import constrained_bonds
 from mda_aptnn.models.predict import load_model
-from mda_aptnn.tensors import SUM_RULES, SumRuleNameError, apply_sum_rule, sum_rule_residual
+from mda_aptnn.tensors import SUM_RULES, SumRuleNameError
 from mda_aptnn.trajectory import UniverseFrames
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class DipoleFlux(AnalysisBase):
             raise ValueError(f"per={per!r}: choose 'group' or 'atom'")
         if sum_rule not in SUM_RULES:
             raise SumRuleNameError(f"sum rule {sum_rule!r}: choose one of {', '.join(SUM_RULES)}")
-        self._sum_rule, self._per, self._n_threads = sum_rule, per, n_threads
+        self._per, self._n_threads = per, n_threads
         self._source, self._model = model, load_model(model, n_threads=n_threads)
         self._frames = UniverseFrames(
             atoms.universe,
@@ -151,9 +151,17 @@ class DipoleFlux(AnalysisBase):
         )
         self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
         self._name_elements()
-        self._names, self._membership = assign_groups(atoms, groups, self._frames.indices)
+        names, membership = assign_groups(atoms, groups, self._frames.indices)
         first = self._check_first_frame()
-        self._degrees = self._degrees_of_freedom(degrees_of_freedom)
+        self._sums = FrameFlux(
+            names,
+            membership,
+            self._frames.masses,
+            self._frames.charge,
+            sum_rule,
+            self._degrees_of_freedom(degrees_of_freedom),
+            keep_atoms=per == "atom",
+        )
         self._scratch: Any = None
         if checkpoint is None and per == "atom":
             self._scratch = tempfile.TemporaryDirectory(prefix="mda-aptnn-")
@@ -191,7 +199,8 @@ class DipoleFlux(AnalysisBase):
         serial = isinstance(executor, str)
         if serial and n_parts not in (None, 1):
             raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
-        self._wanted = self._wanted_frames(start, stop, step, frames)
+        usable = self._frames.usable_frames
+        self._wanted = chosen_frames(self._trajectory, usable, start, stop, step, frames)
         self._timeline = self._frames.timeline(self._wanted)
         if not np.isfinite(self._timeline.spacing):
             raise TrajectoryError("no two of the chosen frames follow each other in time; give time_step=")
@@ -230,7 +239,7 @@ class DipoleFlux(AnalysisBase):
         """Write the flux to HDF5; with ``per="atom"`` every atom's flux and positions as well."""
         if self._per == "atom":
             assert self._store is not None
-            member = self._membership >= 0
+            member = self._sums.membership >= 0
             atoms = self._frames.indices[member], self._frames.numbers[member]
             write_atom_flux(path, self.series, self._store, self._wanted, *atoms)
         else:
@@ -273,50 +282,20 @@ class DipoleFlux(AnalysisBase):
 
     def _plan(self, first: Frame) -> dict[str, Any]:
         """What the rows of a checkpoint depend on, the first frame included."""
-        atoms = (self._membership, self._frames.numbers, self._frames.indices, self._frames.masses)
+        atoms = (self._sums.membership, self._frames.numbers, self._frames.indices, self._frames.masses)
         digest = hashlib.sha256(b"".join(values.tobytes() for values in atoms)).hexdigest()
-        model = _model_identity(self._source, self._model)
-        if getattr(self._model, "path", None) is None:
-            # an object is known by what it predicts, in few digits: on other hardware the last ones differ
-            tensors = np.asarray(self._model.predict(first), dtype=float).ravel()
-            model += f" (predicts {np.cos(np.arange(len(tensors))) @ tensors:.4g})"
         return {
-            "model": model,
+            "model": model_signature(self._source, self._model, first),
             "first frame": first.fingerprint(),
-            "degrees_of_freedom": str(self._degrees),
-            "trajectory": _files(self._trajectory),
+            "degrees_of_freedom": str(self._sums.degrees_of_freedom),
+            "trajectory": trajectory_files(self._trajectory),
             "n_frames": len(self._trajectory),
-            "groups": self._names,
+            "groups": self._sums.names,
             "atoms": digest,
             "per": self._per,
-            "sum_rule": self._sum_rule,
+            "sum_rule": self._sums.sum_rule,
             **{name: value for name, value in self._frames.settings.items() if name not in ("numbers", "indices")},
         }
-
-    def _wanted_frames(self, start: Any, stop: Any, step: Any, frames: Any) -> NDArray[np.int64]:
-        usable = self._frames.usable_frames
-        if frames is None:
-            chosen = np.arange(*self._trajectory.check_slice_indices(start, stop, step))
-        elif any(part is not None for part in (start, stop, step)):
-            raise ValueError("start/stop/step cannot be combined with frames")
-        else:
-            chosen = np.asarray(frames)
-            if chosen.dtype == bool and len(chosen) == len(self._trajectory):
-                chosen = np.flatnonzero(chosen)
-            if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
-                raise TrajectoryError("frames: give the numbers of frames, or a boolean for each frame")
-        beyond = chosen[(chosen < 0) | (chosen >= len(self._trajectory))]
-        if len(beyond):
-            raise TrajectoryError(
-                f"there is no frame {beyond[0]}: the trajectory has {len(self._trajectory)} frames, counted from 0"
-            )
-        chosen = chosen[(chosen >= usable.start) & (chosen < usable.stop)]
-        if len(chosen) < 2:
-            raise TrajectoryError(f"{len(chosen)} usable frames in the chosen range; a flux needs two or more")
-        strides = np.unique(np.diff(chosen))
-        if len(strides) > 1 or strides[0] < 1:
-            raise TrajectoryError("the chosen frames are not equally spaced; choose them with start, stop and step")
-        return chosen.astype(np.int64)
 
     def _prepare(self) -> None:
         if self._model is None:
@@ -325,36 +304,14 @@ class DipoleFlux(AnalysisBase):
 
     def _empty(self, n_frames: int) -> Results:
         arrays = {name: np.zeros((n_frames, *shape)) for name, (_, shape) in RECORDS.items()}
-        return Results(flux=np.zeros((n_frames, len(self._names), 3)), **arrays)
+        return Results(flux=np.zeros((n_frames, len(self._sums.names), 3)), **arrays)
 
     def _single_frame(self) -> None:
         frame, velocities = self._frames.frame(), self._frames.velocities()
-        masses, member = self._frames.masses, self._membership >= 0
-        tensors = np.asarray(self._model.predict(frame), dtype=float)
-        if tensors.shape != (len(frame), 3, 3):
-            raise ModelError(
-                f"the model gave tensors of shape {tensors.shape} for {len(frame)} atoms, not [n_atoms, 3, 3]"
-            )
-        residual = sum_rule_residual(tensors, self._frames.charge)
-        tensors = apply_sum_rule(tensors, self._sum_rule, masses, self._frames.charge)
-        atom_flux = np.einsum("iab,ib->ia", tensors, velocities)
-        row = {
-            "flux": np.stack(
-                [np.bincount(self._membership[member], atom_flux[member, a], len(self._names)) for a in range(3)],
-                axis=-1,
-            ),
-            "volumes": np.nan if frame.volume is None else frame.volume,
-            "temperatures": kinetic_temperature(velocities, masses, self._degrees),
-            "residuals": residual,
-            "equipartition": float(((tensors[member] ** 2).sum(axis=(1, 2)) / masses[member]).sum()),
-        }
-        for name, value in row.items():
-            self.results[name][self._frame_index] = value
+        row = self._sums.row(self._model.predict(frame), frame, velocities)
+        for name in self.results:
+            self.results[name][self._frame_index] = row[name]
         if self._store is not None:
-            if self._per == "atom":
-                row["atom_flux"] = atom_flux[member].astype(np.float32)
-                row["positions"] = frame.positions[member].astype(np.float32)
-                row["cells"] = np.where(frame.pbc[:, None], frame.cell, 0.0)
             self._store.add(self._ts.frame, row)
 
     def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
@@ -381,7 +338,7 @@ class DipoleFlux(AnalysisBase):
         times = self._timeline.times
         self.frames, self.times, self.n_frames = self._wanted, times, len(times)
         self._series = FluxSeries(
-            groups=list(self._names),
+            groups=list(self._sums.names),
             times=times,
             spacing=self._timeline.spacing,
             starts=self._timeline.starts.tolist(),
@@ -389,17 +346,17 @@ class DipoleFlux(AnalysisBase):
             info=self._describe(),
             **{name: results[name] for name in ("flux", *RECORDS)},
         )
-        results.groups, results.times = list(self._names), times
+        results.groups, results.times = list(self._sums.names), times
         results.correlation = self._series.correlation()
 
     def _describe(self) -> dict[str, Any]:
         return {
-            "model": _model_identity(self._source, self._model),
+            "model": model_identity(self._source, self._model),
             "level_of_theory": str((getattr(self._model, "info", None) or {}).get("level_of_theory", "")),
-            "sum_rule": self._sum_rule,
+            "sum_rule": self._sums.sum_rule,
             "charge": self._frames.charge,
             "n_atoms": len(self._frames.numbers),
-            "trajectory": _files(self._trajectory),
+            "trajectory": trajectory_files(self._trajectory),
             "notes": list(self._frames.notes),
         }
 
@@ -410,16 +367,3 @@ class DipoleFlux(AnalysisBase):
             state["_model"] = None
         state["_scratch"] = None
         return state
-
-
-def _model_identity(source: Any, model: Any) -> str:
-    """Name and content hash of a model file, the class of any other object."""
-    path = getattr(model, "path", None)
-    if path is not None:
-        return f"{Path(path).stem} (sha256 {file_hash(path)[:16]})"
-    return type(source).__name__
-
-
-def _files(trajectory: Any) -> list[str]:
-    """Names of the trajectory's files, none for arrays in memory."""
-    return [str(name) for name in getattr(trajectory, "filenames", [trajectory.filename]) if name is not None]
