@@ -179,6 +179,34 @@ class FluxSeries:
             short.
         """
         series = self if groups is None else self.regroup(groups)
+        kelvin, volume, notes = self.conditions(temperature, volume)
+        return absorption_spectrum(
+            series.segments(),
+            series.groups,
+            self.spacing,
+            kelvin,
+            volume,
+            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
+            window=window,
+            unbiased=unbiased,
+            finite_difference=self.finite_difference,
+            notes=notes,
+            info={name: value for name, value in self.info.items() if name != "notes"},
+        )
+
+    def conditions(self, temperature: Any = None, volume: Any = None) -> tuple[float, float | None, list[str]]:
+        """Return temperature (K), volume (Å³ or None) and notes that go with a spectrum of this flux.
+
+        Parameters
+        ----------
+        temperature, volume
+            As in `spectrum`.
+
+        Raises
+        ------
+        SpectrumError
+            If the temperature is not known (constraints, rigid molecules, finite differences).
+        """
         notes = [str(note) for note in self.info.get("notes", [])]
         if temperature is None:
             kelvin = float(self.temperatures.mean())
@@ -194,22 +222,8 @@ class FluxSeries:
             kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
         if volume is None:
             mean = float(self.volumes.mean())
-            volume = mean if np.isfinite(mean) else None
-        else:
-            volume = units.magnitude(volume, units.VOLUME, "volume")
-        return absorption_spectrum(
-            series.segments(),
-            series.groups,
-            self.spacing,
-            kelvin,
-            volume,
-            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-            window=window,
-            unbiased=unbiased,
-            finite_difference=self.finite_difference,
-            notes=notes,
-            info={name: value for name, value in self.info.items() if name != "notes"},
-        )
+            return kelvin, mean if np.isfinite(mean) else None, notes
+        return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to HDF5, with units and provenance."""
