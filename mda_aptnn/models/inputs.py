@@ -11,6 +11,7 @@ import torch
 from e3nn import o3
 from numpy.typing import NDArray
 
+from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.graph import neighbours
 
@@ -38,20 +39,38 @@ class Inputs(NamedTuple):
     neighbour: tuple[torch.Tensor, ...]
     basis: tuple[torch.Tensor, ...]
 
+    @classmethod
+    def together(cls, items: Sequence[Inputs]) -> Inputs:
+        """Return several frames as if they were one, of parts that do not see each other."""
+        offsets = np.cumsum([0, *(len(item.species) for item in items[:-1])]).tolist()
+        places = torch.cat([item.places + offset for item, offset in zip(items, offsets, strict=True)])
+        neighbour, basis = [], []
+        for layer in range(len(items[0].neighbour)):
+            slots = max(item.neighbour[layer].shape[1] for item in items)
+            shifted = [item.neighbour[layer] + offset for item, offset in zip(items, offsets, strict=True)]
+            neighbour.append(torch.cat([_widen(values, slots) for values in shifted]))
+            basis.append(torch.cat([_widen(item.basis[layer], slots) for item in items]))
+        species = torch.cat([item.species for item in items])
+        density = torch.cat([item.density for item in items], dim=1)
+        return _sorted(cls(species, places, density, tuple(neighbour), tuple(basis)))
 
-def collate(inputs: Sequence[Inputs]) -> Inputs:
-    """Return several frames as if they were one, of parts that do not see each other."""
-    offsets = np.cumsum([0, *(len(item.species) for item in inputs[:-1])]).tolist()
-    places = torch.cat([item.places + offset for item, offset in zip(inputs, offsets, strict=True)])
-    neighbour, basis = [], []
-    for layer in range(len(inputs[0].neighbour)):
-        slots = max(item.neighbour[layer].shape[1] for item in inputs)
-        shifted = [item.neighbour[layer] + offset for item, offset in zip(inputs, offsets, strict=True)]
-        neighbour.append(torch.cat([_widen(values, slots) for values in shifted]))
-        basis.append(torch.cat([_widen(item.basis[layer], slots) for item in inputs]))
-    species = torch.cat([item.species for item in inputs])
-    density = torch.cat([item.density for item in inputs], dim=1)
-    return _sorted(Inputs(species, places, density, tuple(neighbour), tuple(basis)))
+
+def species_of(frame: Frame, numbers: Sequence[int]) -> NDArray[np.int64]:
+    """Return the index of each atom's element in `numbers`, [n_atoms].
+
+    Raises
+    ------
+    ModelError
+        If the frame has an element that is not there.
+    """
+    table = {number: index for index, number in enumerate(numbers)}
+    unknown = [int(number) for number in np.unique(frame.numbers) if int(number) not in table]
+    if unknown:
+        symbols = [frame.symbols[int(np.flatnonzero(frame.numbers == number)[0])] for number in unknown]
+        raise ModelError(
+            f"the network does not know {', '.join(symbols)}; it was made for atomic numbers {list(numbers)}"
+        )
+    return np.array([table[int(number)] for number in frame.numbers], dtype=np.int64)
 
 
 def _widen(values: torch.Tensor, slots: int) -> torch.Tensor:

@@ -5,10 +5,15 @@ Layout of a file of kind ``model``::
     attributes   architecture, network (JSON), target (JSON), training (JSON), card (JSON),
                  and who made it: creator, command, created, format
     numbers      [n_species] atomic numbers, in the order of the species inside the network
+    shared/      optional: the arrays of the networks' state that all members have in common
     members/0/   one group for each member of a committee (a single model has one)
-        weights/     one data set for each array of the network's state, the best ones
+        weights/     one data set for each other array of the network's state, the best ones
         last/        the same at the end of training
         learning/    the learning curve: step, validation, ...
+
+The state of member k is that of `shared` and of ``members/k/weights`` together. There are two kinds of committees:
+independent networks, with nothing in `shared`, and last layers on one body, where `shared` has every array but those
+of the readout (``readout.*``), so that the body is stored once and computed once (`ModelFile.shares_body`).
 """
 
 from __future__ import annotations
@@ -27,12 +32,19 @@ from numpy.typing import NDArray
 from mda_aptnn import hdf5
 from mda_aptnn.errors import FileFormatError, ModelError
 from mda_aptnn.models.network import DensityNetwork, NetworkConfig
+from mda_aptnn.models.simple_network import SimpleNetwork, SimpleNetworkConfig
 from mda_aptnn.tensors import Target
 
 Arrays = dict[str, NDArray[Any]]
 
 #: What a file's `architecture` may be: the class of its settings and of its network.
-ARCHITECTURES: dict[str, tuple[type, type]] = {"density": (NetworkConfig, DensityNetwork)}
+ARCHITECTURES: dict[str, tuple[type, type]] = {
+    "density": (NetworkConfig, DensityNetwork),
+    "simple-network": (SimpleNetworkConfig, SimpleNetwork),
+}
+
+#: How the names of the last layer's arrays begin, in every network whose last layer is linear.
+READOUT = "readout."
 
 #: Number of an older format -> function that turns what such a file says into the next format.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -45,7 +57,7 @@ class Member:
     Attributes
     ----------
     weights : dict of str to ndarray
-        The network's state with the lowest validation error.
+        The network's state with the lowest validation error; without what all members of a committee share.
     last : dict of str to ndarray
         The state at the end of training; may be empty.
     learning : dict of str to ndarray
@@ -76,6 +88,8 @@ class ModelFile:
         Level of theory, data, domain, accuracy: what a user must know before trusting it.
     architecture : str
         Key of `ARCHITECTURES`.
+    shared : dict of str to ndarray
+        What all members have in common of the network's state; empty for independent members.
     """
 
     network: dict[str, Any]
@@ -85,6 +99,7 @@ class ModelFile:
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     card: dict[str, Any] = dataclasses.field(default_factory=dict)
     architecture: str = "density"
+    shared: Arrays = dataclasses.field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to `path`; the file appears when it is complete."""
@@ -94,6 +109,8 @@ class ModelFile:
             for name in ("network", "training", "card"):
                 file.attrs[name] = json.dumps(getattr(self, name))
             hdf5.write_array(file, "numbers", np.asarray(self.numbers, dtype=np.int64))
+            if self.shared:
+                write_arrays(file, "shared", self.shared)
             for index, member in enumerate(self.members):
                 for part in dataclasses.fields(member):
                     write_arrays(file, f"members/{index}/{part.name}", getattr(member, part.name))
@@ -115,6 +132,7 @@ class ModelFile:
             }
             contents["architecture"] = str(file.attrs["architecture"])
             contents["numbers"] = hdf5.read_array(file, "numbers", shape=(None,)).tolist()
+            contents["shared"] = read_arrays(file, "shared") if "shared" in file else {}
             contents["members"] = [
                 {part.name: read_arrays(file, f"members/{index}/{part.name}") for part in dataclasses.fields(Member)}
                 for index in range(len(file["members"]))
@@ -133,6 +151,16 @@ class ModelFile:
             except ModelError as error:
                 raise FileFormatError(f"{path}, member {index}: {error}") from error
         return result
+
+    @property
+    def shares_body(self) -> bool:
+        """Whether the members are last layers on one body, which needs to be computed only once."""
+        return bool(self.shared) and all(name.startswith(READOUT) for name in self.members[0].weights)
+
+    def single(self, member: int) -> ModelFile:
+        """Return one member of a committee as a model of its own."""
+        whole = dataclasses.replace(self.members[member], weights=self.shared | self.members[member].weights)
+        return dataclasses.replace(self, members=[whole], shared={})
 
     @property
     def config(self) -> Any:
@@ -160,9 +188,23 @@ class ModelFile:
         """
         config = self.config
         network = ARCHITECTURES[self.architecture][1](config, self.numbers, self.target).to(dtype)
-        load_state(network, self.members[member].weights)
+        load_state(network, self.shared | self.members[member].weights)
         network.eval().requires_grad_(False)
         return network
+
+
+def architecture_of(config: Any) -> str:
+    """Return the key in `ARCHITECTURES` of the settings of a network.
+
+    Raises
+    ------
+    ModelError
+        If they are of no known network.
+    """
+    for name, (settings, _) in ARCHITECTURES.items():
+        if type(config) is settings:
+            return name
+    raise ModelError(f"{config!r} are not the settings of a network: known are {', '.join(ARCHITECTURES)}")
 
 
 def state_arrays(network: torch.nn.Module) -> Arrays:

@@ -17,13 +17,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
-from mda_aptnn.models.inputs import Inputs, frame_inputs
+from mda_aptnn.models.inputs import Inputs, frame_inputs, species_of
 from mda_aptnn.models.irreps import Coupling, Features, Irrep, Mixing, Products, add, irreps_of
 from mda_aptnn.tensors import Target
 
@@ -294,25 +292,27 @@ class DensityNetwork(torch.nn.Module):
             If two atoms are on top of each other.
         """
         layers = [(layer.cutoff, layer.n_radial, layer.lmax) for layer in self.config.layers]
-        return frame_inputs(frame, self._species(frame), len(self.numbers), layers, self.scale.dtype)
-
-    def _species(self, frame: Frame) -> NDArray[np.int64]:
-        table = {number: index for index, number in enumerate(self.numbers)}
-        unknown = [int(number) for number in np.unique(frame.numbers) if int(number) not in table]
-        if unknown:
-            symbols = [frame.symbols[int(np.flatnonzero(frame.numbers == number)[0])] for number in unknown]
-            raise ModelError(
-                f"the network does not know {', '.join(symbols)}; it was made for atomic numbers {list(self.numbers)}"
-            )
-        return np.array([table[int(number)] for number in frame.numbers], dtype=np.int64)
+        return frame_inputs(frame, species_of(frame, self.numbers), len(self.numbers), layers, self.scale.dtype)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """Return [n_atoms, n_components] in the order of `target.basis` and the target's unit."""
-        counts = torch.bincount(inputs.species, minlength=len(self.numbers)).tolist()
+        return self.read(self.body(inputs), inputs)
+
+    def body(self, inputs: Inputs) -> Features:
+        """Return the features after the last layer, of atoms in the order of their elements."""
+        counts = self._counts(inputs)
         features: Features = {}
         for number, layer in enumerate(self.layers):
             features = layer(features, inputs, number, counts)
-        read = self.readout(features, counts)
+        return features
+
+    def _counts(self, inputs: Inputs) -> list[int]:
+        counts: list[int] = torch.bincount(inputs.species, minlength=len(self.numbers)).tolist()
+        return counts
+
+    def read(self, features: Features, inputs: Inputs) -> torch.Tensor:
+        """Return what `forward` does, from the features of `body`."""
+        read = self.readout(features, self._counts(inputs))
         used: dict[Irrep, int] = dict.fromkeys(read, 0)
         parts = []
         for count, degree, parity in self.target.irreps:

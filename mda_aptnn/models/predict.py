@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
-from mda_aptnn.models.inputs import collate
+from mda_aptnn.models.committee import mean_and_spread, stretched
 from mda_aptnn.models.model_file import ModelFile
 
 #: Folder of the bundled models, each NAME.h5.
@@ -34,12 +34,15 @@ class Engine(Protocol):
     """What evaluates the network's function."""
 
     def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
-        """Return the irreducible components of each frame, [n_atoms, n_components], in the target's unit."""
+        """Return the irreducible components of each frame, [n_members, n_atoms, n_components], in the target's unit.
+
+        Members are those of a committee; a single model has one.
+        """
         ...
 
 
 class TorchEngine:
-    """The network itself, as it was trained, on the CPU.
+    """The networks themselves, as they were trained, on the CPU; a body that they share is evaluated once.
 
     Parameters
     ----------
@@ -51,16 +54,35 @@ class TorchEngine:
     """
 
     def __init__(self, contents: ModelFile, dtype: str, n_threads: int) -> None:
-        self.network = contents.build(dtype=DTYPES[dtype])
+        self.networks = [contents.build(member, DTYPES[dtype]) for member in range(len(contents.members))]
+        self.shares_body = contents.shares_body
         self.n_threads = n_threads
 
     def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
-        """Return the irreducible components of each frame, [n_atoms, n_components]."""
+        """Return the irreducible components of each frame, [n_members, n_atoms, n_components]."""
+        first = self.networks[0]
         with torch.inference_mode(), _threads(self.n_threads):
-            inputs = [self.network.inputs(frame) for frame in frames]
-            together = inputs[0] if len(inputs) == 1 else collate(inputs)
-            values = self.network(together).numpy().astype(np.float64)
-        return np.split(values, np.cumsum([len(frame) for frame in frames])[:-1])
+            inputs = [first.inputs(frame) for frame in frames]
+            together = inputs[0] if len(inputs) == 1 else type(inputs[0]).together(inputs)
+            if self.shares_body:
+                features = first.body(together)
+                outputs = [network.read(features, together) for network in self.networks]
+            else:
+                outputs = [network(together) for network in self.networks]
+            values = torch.stack(outputs).numpy().astype(np.float64)
+        return np.split(values, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
+
+
+class MemberEngines:
+    """One engine for each member of a committee."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self.engines = engines
+
+    def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
+        """Return the irreducible components of each frame, [n_members, n_atoms, n_components]."""
+        members = [engine.components(frames) for engine in self.engines]
+        return [np.concatenate(values) for values in zip(*members, strict=True)]
 
 
 def _cpu_engine(contents: ModelFile, dtype: str, n_threads: int) -> Engine:
@@ -69,7 +91,9 @@ def _cpu_engine(contents: ModelFile, dtype: str, n_threads: int) -> Engine:
 
     if contents.architecture != "density":
         raise ModelError(f"engine 'cpu' has no kernels for architecture {contents.architecture!r}: use 'torch'")
-    return CpuEngine(contents, dtype, n_threads)
+    singles = [contents.single(member) for member in range(len(contents.members))]
+    engines = [CpuEngine(single, dtype, n_threads) for single in singles]
+    return engines[0] if len(engines) == 1 else MemberEngines(engines)
 
 
 #: What `load_model(engine=...)` may name.
@@ -168,7 +192,7 @@ class Model:
         check_elements(frame, self.numbers)
 
     def predict(self, atoms: Any) -> NDArray[np.float64]:
-        """Return the tensor of every atom.
+        """Return the tensor of every atom: the mean of the members, where the model is a committee.
 
         Parameters
         ----------
@@ -186,10 +210,64 @@ class Model:
         ModelError
             If there is an element that the model does not know.
         """
+        mean: NDArray[np.float64] = self._members(atoms)[0].mean(axis=0)
+        return mean
+
+    def predict_members(self, atoms: Any, *, calibrated: bool = True) -> NDArray[np.float64]:
+        """Return the tensors of every member of a committee, [n_members, n_atoms, 3, 3] in e; a single model has one.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            As for `predict`.
+        calibrated : bool
+            Stretch the members' deviations from their mean by the factor of each element in the model card, so that
+            their scatter is the error to be expected (G. Imbalzano et al., J. Chem. Phys. 154, 074102 (2021)).
+        """
+        members, numbers = self._members(atoms)
+        return stretched(members, numbers, self.spread_factors) if calibrated else members
+
+    def predict_with_spread(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean of the members and their spread, the error to be expected of each component.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            As for `predict`.
+
+        Returns
+        -------
+        mean, spread : ndarray, shape [n_atoms, 3, 3]
+            In e. The spread is the standard deviation over the members times the factor of the element in the model
+            card, 1 if the committee was not calibrated.
+
+        Raises
+        ------
+        ModelError
+            If the model is no committee.
+        """
+        return mean_and_spread(self.predict_members(atoms))
+
+    @property
+    def n_members(self) -> int:
+        """Number of members of the committee, 1 for a single model."""
+        return len(self.contents.members)
+
+    @property
+    def spread_factors(self) -> dict[str, float]:
+        """What the members' standard deviation is multiplied by for each element, so that it is the error."""
+        return dict(self.contents.card.get("spread", {}).get("factors", {}))
+
+    def _members(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Tensors of all members as they are, and atomic numbers."""
         frame, rows = as_frame(atoms)
         self.check(frame)
-        tensors = self.target.to_cartesian(self._engine.components([frame])[0])
-        return tensors if rows is None else tensors[rows]
+        tensors = self._cartesian(self._engine.components([frame])[0])
+        return (tensors, frame.numbers) if rows is None else (tensors[:, rows], frame.numbers[rows])
+
+    def _cartesian(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[n_members, n_atoms, n_components] to [n_members, n_atoms, 3, 3]."""
+        return np.stack([self.target.to_cartesian(values) for values in components])
 
     def predict_many(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
         """Return the tensors of many frames, each [n_atoms, 3, 3]; small ones go through the network together."""
@@ -197,7 +275,7 @@ class Model:
         for batch in _batches(frames):
             for frame in batch:
                 self.check(frame)
-            results += [self.target.to_cartesian(values) for values in self._engine.components(batch)]
+            results += [self._cartesian(values).mean(axis=0) for values in self._engine.components(batch)]
         return results
 
 

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
-from mda_aptnn.models.inputs import collate, radial_basis
+from mda_aptnn.models.inputs import Inputs, radial_basis
 from mda_aptnn.models.network import DensityNetwork, LayerConfig, NetworkConfig
 from mda_aptnn.tensors import APT, PGT, Target
 
@@ -220,10 +220,10 @@ def test_frames_together_are_as_frames_alone():
     network = made()
     frames = [water(1), water(8, seed=4), Frame(np.array([1]), np.zeros((1, 3))), water(5, pbc=(False,) * 3)]
     inputs = [network.inputs(frame) for frame in frames]
-    together = network(collate(inputs))
+    together = network(Inputs.together(inputs))
     alone = torch.cat([network(item) for item in inputs])
     assert_allclose(together.numpy(), alone.numpy(), atol=EXACT)
-    nested = network(collate([collate(inputs[:2]), collate(inputs[2:])]))
+    nested = network(Inputs.together([Inputs.together(inputs[:2]), Inputs.together(inputs[2:])]))
     assert_allclose(nested.numpy(), alone.numpy(), atol=EXACT)
 
 

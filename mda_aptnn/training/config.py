@@ -5,7 +5,8 @@ A plan has two tables, and every key is optional::
     [training]                          # fields of `TrainingConfig`
     steps = 4000
 
-    [network]                           # fields of `mda_aptnn.models.network.NetworkConfig`
+    [network]                           # fields of `mda_aptnn.models.network.NetworkConfig`, or, after
+    architecture = "density"            # "simple-network", of `models.simple_network.SimpleNetworkConfig`
     [[network.layers]]                  # one such table for each layer, fields of `LayerConfig`
     features = "16x0e+16x1o+16x2e"
     cutoff = "5 angstrom"               # lengths: a number in Å, or a string with a unit
@@ -26,7 +27,7 @@ import numpy as np
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError, LabelError, TrainingError
 from mda_aptnn.frames import atomic_numbers
-from mda_aptnn.models.network import NetworkConfig
+from mda_aptnn.models.model_file import ARCHITECTURES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,9 @@ class TrainingConfig:
     """Steps over which the learning rate rises linearly from zero."""
     clip_norm: float = 10.0
     """Largest norm of the gradient, of the loss in units of the labels' mean square; longer ones are shortened."""
+    amsgrad: bool = False
+    """Adam by the largest squared gradients so far. Off: those are of the first steps, and beside them weight
+    decay wins."""
     average_decay: float = 0.995
     """Decay per step of the moving average of the weights, which is what is validated and saved."""
     validate_every: int = 50
@@ -144,8 +148,14 @@ def _count(number: float, n_frames: int) -> int:
     return round(number * n_frames) if number < 1 else int(number)
 
 
-def read_plan(path: str | os.PathLike[str]) -> tuple[NetworkConfig, TrainingConfig]:
+def read_plan(path: str | os.PathLike[str]) -> tuple[Any, TrainingConfig]:
     """Read a TOML plan; what it does not give has its default.
+
+    Returns
+    -------
+    network : NetworkConfig or SimpleNetworkConfig
+        By the key `architecture`.
+    training : TrainingConfig
 
     Raises
     ------
@@ -160,9 +170,14 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[NetworkConfig, TrainingConf
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} is not TOML: {error}") from error
     _check_keys(path, plan, ["network", "training"], "table")
-    network = _settings(plan.get("network", {}), NetworkConfig(), f"{path} [network]")
+    table, where = plan.get("network", {}), f"{path} [network]"
+    architecture = table.pop("architecture", "density") if isinstance(table, dict) else "density"
+    if architecture not in ARCHITECTURES:
+        raise FileFormatError(f"{where} architecture = {architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+    shape = ARCHITECTURES[architecture][0]
+    network = _settings(table, shape(), where)
     training = _settings(plan.get("training", {}), TrainingConfig(), f"{path} [training]")
-    return NetworkConfig(**network), TrainingConfig(**training)
+    return shape(**network), TrainingConfig(**training)
 
 
 def _settings(table: Any, defaults: Any, where: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import torch
 from mda_aptnn import hdf5
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError, TrainingError
-from mda_aptnn.models.model_file import Member, ModelFile, state_arrays
-from mda_aptnn.models.network import DensityNetwork, NetworkConfig
+from mda_aptnn.models.model_file import ARCHITECTURES, Member, ModelFile, architecture_of, state_arrays
+from mda_aptnn.models.network import NetworkConfig
 from mda_aptnn.models.predict import Model, load_model
 from mda_aptnn.tensors import APT, Target
 from mda_aptnn.training import checkpoint
@@ -32,7 +32,7 @@ CHECKPOINT_EVERY = 20.0
 
 def fit(
     dataset: Dataset,
-    network: NetworkConfig | None = None,
+    network: Any = None,
     training: TrainingConfig | None = None,
     path: str | os.PathLike[str] = "model.h5",
     *,
@@ -50,8 +50,8 @@ def fit(
     dataset : Dataset
         Split by frames into training, validation and held-out ones. Labels of NaN are left out. Ripples of the
         real-space grid that made the labels (see `ripples`) are taken out of those that are trained on.
-    network : NetworkConfig, optional
-        Shape of the network.
+    network : NetworkConfig or SimpleNetworkConfig, optional
+        Shape of the network, and by its class the architecture; the density network by default.
     training : TrainingConfig, optional
         Settings of the loop.
     path : path
@@ -116,6 +116,7 @@ def _model_file(
     """What a run has come to, with its card."""
     learning = {name: np.asarray(values) for name, values in run.learning.items()}
     contents = ModelFile(
+        architecture=architecture_of(run.network.config),
         network=settings["network"],
         numbers=numbers,
         target=target,
@@ -157,12 +158,10 @@ def _split(dataset: Dataset, validation: Dataset | None, config: TrainingConfig)
     return {name: part for name, part in parts.items() if len(part) or name != "held_out"}
 
 
-def _initial_network(
-    config: NetworkConfig, training: Dataset, numbers: list[int], target: Target, seed: int
-) -> DensityNetwork:
+def _initial_network(config: Any, training: Dataset, numbers: list[int], target: Target, seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = DensityNetwork(config, numbers, target)
+        network = ARCHITECTURES[architecture_of(config)][1](config, numbers, target)
     for name, values in zip(("scale", "shift"), output_scales(training, target, numbers), strict=True):
         getattr(network, name).copy_(torch.as_tensor(values))
     return network

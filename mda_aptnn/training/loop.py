@@ -61,9 +61,8 @@ class Run:
     ) -> None:
         self.network, self.training, self.validation, self.config = network, training, validation, config
         self.average = copy.deepcopy(network).requires_grad_(False)
-        # not amsgrad: its largest gradients are those of the first steps, and beside them weight decay wins
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, amsgrad=config.amsgrad
         )
         self.step, self.seconds = 0, 0.0
         self.best: Arrays = {}

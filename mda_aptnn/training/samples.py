@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError
-from mda_aptnn.models.inputs import collate
 from mda_aptnn.tensors import Target
 
 
@@ -61,7 +60,7 @@ def join(samples: Sequence[Sample]) -> Sample:
     if len(samples) == 1:
         return samples[0]
     return Sample(
-        collate([sample.inputs for sample in samples]),
+        type(samples[0].inputs).together([sample.inputs for sample in samples]),
         torch.cat([sample.labels for sample in samples]),
         torch.cat([sample.weights for sample in samples]),
     )
