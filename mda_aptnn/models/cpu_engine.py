@@ -55,9 +55,9 @@ class CpuEngine:
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
-        """Return the irreducible components of each frame, [n_atoms, n_components]."""
+        """Return the irreducible components of each frame, [1, n_atoms, n_components]: those of the one member."""
         with self._lock:
-            return [self._components(frame) for frame in frames]
+            return [self._components(frame)[None] for frame in frames]
 
     def _components(self, frame: Frame) -> NDArray[np.float64]:
         pairs = self.neighbours.pairs(frame)
