@@ -61,6 +61,12 @@ def _table(report: dict[str, Any]) -> str:
     for name, *values in rows:
         lines.append(f"{name:14}" + "".join(f"{value:9.4f}" for value in values if value is not None))
     lines.append("")
+    offsets = {
+        symbol: values[0][0] for symbol, values in report["offset_per_species"].items() if report["target"] == "apt"
+    }
+    if offsets:
+        said = ", ".join(f"{symbol} {value:+.4f}" for symbol, value in offsets.items())
+        lines.append(f"isotropic offset: {said}; RMSE without it: {report['rmse_without_offset']:.4f}")
     lines += [f"without a network: {value:.4f} ({name})" for name, value in report["baseline_rmse"].items()]
     lines.append(f"relative error of the flux for thermal velocities: {report['spectrum_error']:.4f}")
     lines += [f"{name}: {path}" for name, path in report.get("files", {}).items()]

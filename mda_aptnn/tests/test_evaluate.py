@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 from mda_aptnn.cli import app
@@ -72,6 +73,21 @@ def test_an_error_of_one_symmetry_is_seen_in_one_irrep(error, irrep, components)
     for name, value in got.items():
         expected = 0.01 * np.linalg.norm(error) / np.sqrt(components) if name == irrep else 0.0
         assert value == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_offset_between_two_levels_of_theory_is_told_from_scatter():
+    dataset = water(2)
+    errors = noise(dataset)
+    for item, error in zip(dataset, errors, strict=True):
+        for number, offset in ((1, 0.01), (8, -0.02)):
+            rows = item.frame.numbers == number
+            error[rows] += offset * np.eye(3)
+    got = evaluate(Off(dataset, errors), dataset)
+    assert_allclose(got.offsets()["H"], 0.01 * np.eye(3), atol=4e-3)  # four standard errors
+    assert_allclose(got.offsets()["O"], -0.02 * np.eye(3), atol=6e-3)
+    rows = np.concatenate([item.frame.numbers for item in dataset])
+    squares = got.rmse**2 - np.mean([np.mean(got.offsets()["H" if z == 1 else "O"] ** 2) for z in rows])
+    assert got.scatter() == pytest.approx(np.sqrt(squares), rel=1e-12)
 
 
 def test_irreps_share_the_squared_error():

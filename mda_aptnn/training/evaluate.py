@@ -91,6 +91,18 @@ class Evaluation:
         components = self.target.to_irreps(self.errors)
         return {name: _rms(components[:, block]) for name, block in self.target.blocks}
 
+    def offsets(self) -> dict[str, NDArray[np.float64]]:
+        """Return the invariant part of the mean error of each element, [3, 3]: what levels of theory differ by."""
+        return {
+            symbol: invariant_part(part.errors.mean(axis=0), self.target)
+            for symbol, part in self.by_species().items()
+        }
+
+    def scatter(self) -> float:
+        """Return the root mean square error that is left without the offset of each element."""
+        offsets = self.offsets()
+        return _rms(self.errors - np.array([offsets[Z2SYMB[int(z)]] for z in self.numbers]))
+
     def spectrum_error(self) -> float:
         """Return sqrt(Σ‖δP_i‖²/m_i / Σ‖P_i‖²/m_i), the expected relative error of Ṁ for thermal velocities.
 
@@ -124,6 +136,8 @@ class Evaluation:
             "rmse_per_species_and_irrep": {
                 symbol: part.rmse_per_irrep() for symbol, part in self.by_species().items()
             },
+            "offset_per_species": {symbol: values.tolist() for symbol, values in self.offsets().items()},
+            "rmse_without_offset": self.scatter(),
             "rmse_per_component": self.component_rmse.tolist(),
             "r2_per_component": _without_nan(self.component_r2),
             "baseline_rmse": self.baseline_rmse(),
@@ -195,16 +209,21 @@ def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:
     -------
     dict of str to nested list, [3, 3]
     """
-    invariant = np.zeros(len(target.basis))
-    for name, block in target.blocks:
-        invariant[block] = name.split(".")[0] == "0e"
     means = {}
     for number in sorted({int(z) for item in dataset for z in item.frame.numbers}):
         labels = complete_labels(dataset, target, number)
         if len(labels):
-            mean = target.to_irreps(labels.mean(axis=0, keepdims=True)) * invariant
-            means[Z2SYMB[number]] = target.to_cartesian(mean)[0].tolist()
+            means[Z2SYMB[number]] = invariant_part(labels.mean(axis=0), target).tolist()
     return means
+
+
+def invariant_part(tensor: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+    """Return what no rotation changes of a tensor: of a polar tensor, its trace/3 on the diagonal, [3, 3]."""
+    invariant = np.zeros(len(target.basis))
+    for name, block in target.blocks:
+        invariant[block] = name.split(".")[0] == "0e"
+    result: NDArray[np.float64] = target.to_cartesian(target.to_irreps(tensor[None]) * invariant)[0]
+    return result
 
 
 def _refuse_seen(dataset: Dataset, fingerprints: dict[str, list[str]]) -> None:
