@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from MDAnalysis.guesser.tables import vdwradii
 from numpy.typing import NDArray
 
 from mda_aptnn import units
+from mda_aptnn.bonds import near_pairs
 from mda_aptnn.errors import TrajectoryError, UnitError
 from mda_aptnn.frames import Frame
-from mda_aptnn.graph import neighbours
 
 #: Units in which programs write velocities: GROMACS nm/ps, LAMMPS Å/ps (metal) and Å/fs (real), CP2K and other
 #: electronic-structure codes atomic units, Amber and CHARMM Å per 48.88821 fs.
@@ -129,12 +128,8 @@ def constrained_bonds(frame: Frame, velocities: NDArray[np.float64], masses: NDA
 
 
 def _bonded_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Bonds (distance below 0.55 of the sum of van der Waals radii) and 1-3 pairs, each once, with their vectors."""
-    radii = np.array([vdwradii.get(symbol.upper(), 2.0) for symbol in frame.symbols])
-    found = neighbours(frame, cutoff=float(1.1 * radii.max()))
-    lengths = np.linalg.norm(found.vectors, axis=1)
-    near = lengths < 0.55 * (radii[found.centre] + radii[found.neighbour])
-    centre, neighbour, vectors = found.centre[near], found.neighbour[near], found.vectors[near]
+    """Pairs at bonding distance and 1-3 pairs, each once, with their vectors."""
+    centre, neighbour, vectors = near_pairs(frame)
     once = centre < neighbour
     i, j, d = [centre[once]], [neighbour[once]], [vectors[once]]
     starts = np.searchsorted(centre, np.arange(len(frame) + 1))
