@@ -107,6 +107,10 @@ def factor(source: str, target: str) -> float:
 BOLTZMANN = float(ureg.Quantity(1.0, "boltzmann_constant").to("u*angstrom^2/ps^2/K").magnitude)
 #: Speed of light in cm/ps: angular frequency ω [rad/ps] = 2π c ν̃.
 SPEED_OF_LIGHT = float(ureg.Quantity(1.0, "speed_of_light").to("cm/ps").magnitude)
+#: hc/k_B in cm K: βħω of a wavenumber ν̃ in cm⁻¹ is this times ν̃/T.
+SECOND_RADIATION_CONSTANT = float(
+    ureg.Quantity(1.0, "planck_constant*speed_of_light/boltzmann_constant").to("cm*K").magnitude
+)
 
 
 def absorption_prefactor(temperature: float) -> float:

@@ -45,14 +45,12 @@ def cross_correlation(
         # [groups, 3, frequencies]: the transforms of one pair lie in one piece
         transforms = scipy.fft.rfft(np.ascontiguousarray(np.moveaxis(series, 0, -1)), size)
         for g in range(n_groups):
-            for h in range(g, n_groups):
-                density = np.einsum("af,af->f", transforms[g].conj(), transforms[h])
-                products = scipy.fft.irfft(density, size)
-                total[:kept, g, h] += products[:kept]
-                if h > g:
-                    # C_hg(n) = C_gh(−n), which stands at the end of the circle
-                    total[0, h, g] += products[0]
-                    total[1:kept, h, g] += products[: size - kept : -1]
+            densities = np.einsum("af,haf->hf", transforms[g].conj(), transforms[g:])
+            products = scipy.fft.irfft(densities, size).T
+            total[:kept, g, g:] += products[:kept]
+            # C_hg(n) = C_gh(−n), which stands at the end of the circle
+            total[0, g + 1 :, g] += products[0, 1:]
+            total[1:kept, g + 1 :, g] += products[: size - kept : -1, 1:]
     if total is None:
         raise ValueError("no series to correlate")
     return total / np.maximum(weight, 1)[:, None, None]

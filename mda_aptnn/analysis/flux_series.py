@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.absorption import absorption_spectrum
 from mda_aptnn.analysis.correlation import cross_correlation
-from mda_aptnn.analysis.spectrum import Spectrum, absorption_spectrum
+from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.analysis.statistics import ratio_with_error
 from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError, TrajectoryError
 
@@ -154,6 +155,8 @@ class FluxSeries:
         *,
         unbiased: bool = False,
         volume: Any = None,
+        segments: int | str | None = "auto",
+        quantum_correction: str = "harmonic",
     ) -> Spectrum:
         """Return the absolute infrared spectrum with every auto and cross term.
 
@@ -171,6 +174,11 @@ class FluxSeries:
             Divide by the number of terms of each lag; auto terms can then be negative.
         volume : float, str or pint.Quantity, optional
             In Å³; by default the mean volume of the cells. None in the gas phase.
+        segments : int, "auto", "replicas" or None
+            Disjoint parts of the trajectory for the error bars: how many; 4 to 16, as many as are twice as long as
+            the resolution needs, none if fewer; each series of its own; none.
+        quantum_correction : {"harmonic", "standard", "schofield", "none"}
+            See `mda_aptnn.analysis.quantum.quantum_factor`.
 
         Raises
         ------
@@ -189,6 +197,8 @@ class FluxSeries:
             resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
             window=window,
             unbiased=unbiased,
+            segments=segments,
+            quantum_correction=quantum_correction,
             finite_difference=self.finite_difference,
             notes=notes,
             info={name: value for name, value in self.info.items() if name != "notes"},

@@ -53,6 +53,8 @@ def plot_spectrum(
     values, unit = spectrum.default_values()
     ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
     ax.plot(wavenumber, values, color="black", linewidth=1.4, label="total", zorder=3)
+    if spectrum.segments is not None:
+        ax.fill_between(wavenumber, *spectrum.default_band(), color="black", alpha=0.2, linewidth=0, label="68 %")
     if terms is None:
         terms = 2 <= len(spectrum.groups) <= 5
     for a, b in spectrum.pairs() if terms else []:

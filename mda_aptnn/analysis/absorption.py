@@ -1,0 +1,167 @@
+"""From the flux to the absolute infrared spectrum: correlation, window, transform, prefactor, segments."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.analysis import windows
+from mda_aptnn.analysis.correlation import component_correlation, cross_correlation
+from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.analysis.statistics import Segments, choose_segments, relative_variance
+from mda_aptnn.analysis.transform import CosineTransform
+from mda_aptnn.errors import SpectrumError
+
+Array = NDArray[np.float64]
+
+#: Central differences of positions are corrected up to this part of the Nyquist frequency, then cut.
+FINITE_DIFFERENCE_LIMIT = 0.7
+#: A spectrum whose relative standard error must be larger than this comes with a warning.
+_LARGE_ERROR = 0.2
+
+
+def absorption_spectrum(
+    series: Sequence[NDArray[np.float64]],
+    groups: Sequence[str],
+    spacing: float,
+    temperature: float,
+    volume: float | None,
+    *,
+    resolution: float = 10.0,
+    window: str = "gaussian",
+    unbiased: bool = False,
+    segments: int | str | None = "auto",
+    quantum_correction: str = "harmonic",
+    finite_difference: float = 0.0,
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
+) -> Spectrum:
+    """Return the spectrum of a flux, Eq. 2 of the paper.
+
+    Parameters
+    ----------
+    series : sequence of ndarray, shape [n_frames, n_groups, 3]
+        Ṁ of each group in e·Å/ps, one array per uninterrupted series.
+    groups : sequence of str
+        Names of the groups.
+    spacing : float
+        In ps.
+    temperature : float
+        In K.
+    volume : float or None
+        In Å³.
+    resolution : float
+        Full width at half maximum of a line, in cm⁻¹.
+    window : str
+        See `mda_aptnn.analysis.windows.lag_window`.
+    unbiased : bool
+        See `mda_aptnn.analysis.correlation.cross_correlation`; auto terms can then be negative.
+    segments : int, "auto", "replicas" or None
+        Disjoint parts for the error bars, see `mda_aptnn.analysis.statistics.choose_segments`.
+    quantum_correction : str
+        See `Spectrum.corrected`.
+    finite_difference : float
+        If not 0, velocities are central differences of positions this many ps apart: the spectrum is
+        multiplied by [ωΔt/sin ωΔt]² and ends at 0.7 of their Nyquist frequency.
+    notes : sequence of str
+        Kept with the result.
+    info : mapping, optional
+        Kept with the result; the estimator is added.
+
+    Raises
+    ------
+    SpectrumError
+        If the series are too short for the resolution, or the temperature or volume is not positive.
+
+    Notes
+    -----
+    n(ω)α(ω) = β/(6 ε₀ c V) ∫ dt e^{-iωt} ⟨Ṁ(0)·Ṁ(t)⟩: P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023).
+    The harmonic quantum correction is in the prefactor already. The mean of Ṁ is never removed: it is conduction.
+    """
+    if temperature <= 0:
+        raise SpectrumError(f"the temperature must be positive, not {temperature} K")
+    if volume is not None and volume <= 0:
+        raise SpectrumError(f"the volume must be positive, not {volume} Å³")
+    transform = CosineTransform.plan(window, resolution, spacing, max(len(part) for part in series))
+    correlation = cross_correlation(series, transform.n_lags, unbiased=unbiased)
+    parts = component_correlation(series, transform.n_lags, unbiased=unbiased)
+    wavenumber, kept, correction = _velocity_correction(transform.wavenumber, finite_difference)
+    scale = units.absorption_prefactor(temperature) * units.factor("angstrom^3/cm", "angstrom^2") * correction
+    terms, components = (
+        scale[:, None, None] * transform(0.5 * (values + values.transpose(0, 2, 1)))[:kept]
+        for values in (correlation, parts)
+    )
+    if window in windows.POSITIVE_DEFINITE and not unbiased:
+        # what is below zero here is rounding of the transform
+        for values in (terms, components):
+            diagonal = np.einsum("fgg->fg", values)
+            np.maximum(diagonal, 0.0, out=diagonal)
+    if window != "none":
+        _warn_if_short([len(part) for part in series], transform, resolution, unbiased)
+    found = Spectrum(
+        wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
+        groups=list(groups),
+        cross_section_terms=units.quantity(terms, "angstrom^2"),
+        cross_section_components=units.quantity(components, "angstrom^2"),
+        lags=units.quantity(np.arange(transform.n_lags) * spacing, units.TIME),
+        correlation=units.quantity(correlation, units.FLUX_CORRELATION),
+        temperature=units.quantity(temperature, units.TEMPERATURE),
+        volume=None if volume is None else units.quantity(volume, units.VOLUME),
+        resolution=units.quantity(resolution if window != "none" else 0.0, units.WAVENUMBER),
+        window=window,
+        segments=_segment_spectra(
+            series, choose_segments(series, segments, resolution, spacing), transform, scale, unbiased
+        ),
+        notes=list(notes),
+        info={**(info or {}), "estimator": "1/(N - n)" if unbiased else "1/N"},
+    )
+    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+
+
+def _velocity_correction(wavenumber: Array, finite_difference: float) -> tuple[Array, int, Array]:
+    """The part of the grid that velocities made of positions reach, its length, and what they are corrected with."""
+    if not finite_difference:
+        return wavenumber, len(wavenumber), np.ones(len(wavenumber))
+    phase = 2 * np.pi * units.SPEED_OF_LIGHT * wavenumber * finite_difference
+    kept = int((phase <= FINITE_DIFFERENCE_LIMIT * np.pi).sum())
+    return wavenumber[:kept], kept, np.sinc(phase[:kept] / np.pi) ** -2
+
+
+def _segment_spectra(
+    series: Sequence[Array], segments: list[list[Array]], transform: CosineTransform, scale: Array, unbiased: bool
+) -> Segments | None:
+    """Every auto and cross term of each segment."""
+    if not segments:
+        return None
+    n_groups = series[0].shape[1]
+    autos, (first, second) = np.arange(n_groups), np.triu_indices(n_groups, 1)
+    terms = np.empty((len(segments), len(scale), n_groups + len(first)), dtype=np.float32)
+    for row, segment in zip(terms, segments, strict=True):
+        correlation = cross_correlation(segment, transform.n_lags, unbiased=unbiased)
+        crosses = correlation[:, first, second] + correlation[:, second, first]
+        pairs = np.concatenate([correlation[:, autos, autos], crosses], axis=1)
+        row[:] = scale[:, None] * transform(pairs)[: len(scale)]
+    lengths = [[len(piece) for piece in segment] for segment in segments]
+    frames = np.array([sum(pieces) for pieces in lengths], dtype=float)
+    own = np.array([relative_variance(pieces, transform.window, unbiased) for pieces in lengths])
+    whole = relative_variance([len(part) for part in series], transform.window, unbiased)
+    return Segments(terms, frames * transform.spacing, whole / float(((frames / frames.sum()) ** 2 * own).sum()))
+
+
+def _warn_if_short(lengths: Sequence[int], transform: CosineTransform, resolution: float, unbiased: bool) -> None:
+    """Warn if even the best case, three independent Gaussian components, leaves a large error."""
+    error = float(np.sqrt(relative_variance(lengths, transform.window, unbiased) / 3))
+    if error > _LARGE_ERROR:
+        length = sum(lengths) * transform.spacing
+        factor = (error / _LARGE_ERROR) ** 2
+        warnings.warn(
+            f"{length:.3g} ps are short for a resolution of {resolution:g} cm⁻¹: the standard error at each point is "
+            f"{error:.0%} of the spectrum or more; ask for {factor * resolution:.2g} cm⁻¹, or run "
+            f"{factor * length:.2g} ps",
+            stacklevel=4,
+        )
