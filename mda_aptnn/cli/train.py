@@ -33,6 +33,13 @@ def train(
         int | None, typer.Option(help="Of the split, the first weights and the order.", show_default=False)
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimisation steps.", show_default=False)] = None,
+    members: Annotated[
+        int, typer.Option(help="Members of a committee, whose spread tells the error; 1: a single model.")
+    ] = 1,
+    shared_body: Annotated[
+        bool,
+        typer.Option("--shared-body", help="The members are last layers on one body: cheap, and a coarser spread."),
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw the learning curve (png, pdf, svg).", show_default=False)
     ] = None,
@@ -45,9 +52,12 @@ def train(
     import dataclasses
 
     from mda_aptnn import hdf5
+    from mda_aptnn.training.committee import fit_committee
     from mda_aptnn.training.config import TrainingConfig, read_plan
     from mda_aptnn.training.fit import fit
 
+    if members < 1 or (shared_body and members < 2):
+        raise opt.OptionError(f"--members {members}: a committee has two or more, a single model 1")
     for path in filter(None, (output, plot)):
         hdf5.check_writable(path)
     network, training = read_plan(config) if config else (None, TrainingConfig())
@@ -59,15 +69,19 @@ def train(
     }
     training = dataclasses.replace(training, **{key: value for key, value in given.items() if value is not None})
     dataset = label_files.read(labels, cell)
-    model = fit(dataset, network, training, output, verbose=True)
+    if members == 1:
+        model = fit(dataset, network, training, output, verbose=True)
+    else:
+        model = fit_committee(dataset, members, network, training, output, shared_body=shared_body, verbose=True)
     if plot:
         from mda_aptnn.training.plotting import plot_learning
 
-        plot_learning(model.contents.members[0].learning, model.target.unit, plot)
+        plot_learning([member.learning for member in model.contents.members], model.target.unit, plot)
     accuracy = model.info["accuracy"]
     files = {"model": str(output)} | ({"plot": str(plot)} if plot else {})
     report = {"files": files, "n_frames": model.info["data"]["n_frames"], **model.info["run"], "accuracy": accuracy}
-    lines = [
+    lines = _committee_lines(model.info) if members > 1 else []
+    lines += [
         f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} "
         f"({', '.join(f'{symbol} {value:.4f}' for symbol, value in errors['rmse_per_species'].items())}; "
         f"without a network {min(errors['baseline_rmse'].values()):.3f}), relative error of the flux "
@@ -75,3 +89,13 @@ def train(
         for name, errors in accuracy.items()
     ]
     opt.emit(report, as_json, "\n".join([*lines, *(f"{name}: {path}" for name, path in files.items())]))
+
+
+def _committee_lines(info: dict[str, Any]) -> list[str]:
+    trained = info["committee"]["trained"]
+    errors = ", ".join(f"{member['validation_rmse']:.4f}" for member in trained)
+    lines = [f"{info['members']} members ({info['committee']['kind']}); validation, each on its own frames: {errors}"]
+    factors = info.get("spread", {}).get("factors", {})
+    if factors:
+        lines.append("spread times " + ", ".join(f"{symbol} {value:.2f}" for symbol, value in factors.items()))
+    return lines

@@ -328,5 +328,5 @@ def test_pictures(tmp_path):
     plot_parity(evaluate(Off(dataset, noise(dataset)), dataset), tmp_path / "parity.pdf")
     assert (tmp_path / "parity.pdf").read_bytes()[:4] == b"%PDF"
     learning = {"step": [1, 2], "training_rmse": [0.2, 0.1], "validation_rmse": [0.2, 0.15]}
-    plot_learning(learning, "e", tmp_path / "curve.svg")
+    plot_learning([learning], "e", tmp_path / "curve.svg")
     assert b"<svg" in (tmp_path / "curve.svg").read_bytes()

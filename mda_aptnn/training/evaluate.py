@@ -31,6 +31,8 @@ class Evaluation:
     baselines : dict of str to ndarray, shape [n_atoms, 3, 3]
         What needs no network, by what it is: the isotropic mean of each element (of the training frames where the
         model card says it, else of these), and the mean of these frames' molecules turned to each of them.
+    spreads : ndarray, shape [n_atoms, 3, 3], or None
+        What a committee says of its error; None for a single model.
     """
 
     target: Target
@@ -39,6 +41,7 @@ class Evaluation:
     labels: NDArray[np.float64]
     predictions: NDArray[np.float64]
     baselines: dict[str, NDArray[np.float64]]
+    spreads: NDArray[np.float64] | None = None
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -150,6 +153,7 @@ class Evaluation:
             labels=self.labels[chosen],
             predictions=self.predictions[chosen],
             baselines={name: values[chosen] for name, values in self.baselines.items()},
+            spreads=None if self.spreads is None else self.spreads[chosen],
         )
 
 
@@ -183,23 +187,29 @@ def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = Fals
     means, source = data.get("isotropic_mean"), "training frames"
     if means is None:
         means, source = isotropic_means(dataset, target), "these frames"
-    columns: list[list[NDArray[Any]]] = [[], [], [], [], []]
+    is_committee = getattr(model, "n_members", 1) > 1
+    columns: list[list[NDArray[Any]]] = [[], [], [], [], [], []]
     for item, rigid in zip(dataset, rigid_tensors(dataset, target), strict=True):
         values = item.tensors[target.name]
         complete = np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if not complete.any():
             continue
-        predicted = model.predict(item.frame)[complete]
+        if is_committee:
+            predicted, spread = model.predict_with_spread(item.frame)
+        else:
+            predicted = spread = model.predict(item.frame)
         numbers = item.frame.numbers[complete]
         isotropic = np.array([means[Z2SYMB[int(z)]] for z in numbers])
-        row = (numbers, values[complete], predicted, isotropic, rigid[complete])
+        row = (numbers, values[complete], predicted[complete], isotropic, rigid[complete], spread[complete])
         for column, part in zip(columns, row, strict=True):
             column.append(part)
     if not columns[0]:
         raise LabelError(f"no atom has a label: every {target.name!r} is NaN")
-    numbers, labels, predictions, isotropic, rigid = map(np.concatenate, columns)
+    numbers, labels, predictions, isotropic, rigid, spreads = map(np.concatenate, columns)
     baselines = {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid}
-    return Evaluation(target, len(dataset), numbers, labels, predictions, baselines)
+    return Evaluation(
+        target, len(dataset), numbers, labels, predictions, baselines, spreads if is_committee else None
+    )
 
 
 def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:

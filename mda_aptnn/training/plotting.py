@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mda_aptnn import hdf5
+from mda_aptnn.training.calibration import rms, rms_of_atoms, spread_summary, spreads_of
 from mda_aptnn.training.evaluate import Evaluation
 
 
@@ -54,13 +55,52 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         figure.savefig(temporary, dpi=150)
 
 
-def plot_learning(learning: Mapping[str, Any], unit: str, path: str | os.PathLike[str]) -> None:
+def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
+    """Draw the error of a committee against its spread, both as root mean square over the components of an atom.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of a committee.
+    path : path
+        Format by the ending.
+
+    Raises
+    ------
+    LabelError
+        If the model is no committee.
+    """
+    from matplotlib.figure import Figure
+
+    summary = spread_summary(evaluation)
+    figure = Figure(figsize=(4.2 * len(summary), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(summary), squeeze=False)[0]
+    unit = evaluation.target.unit
+    for ax, (symbol, part) in zip(axes, evaluation.by_species().items(), strict=True):
+        errors, spreads = rms_of_atoms(part.errors), rms_of_atoms(spreads_of(part))
+        ax.loglog(spreads, errors, ".", markersize=3, alpha=0.4, color="tab:blue", label="atoms", rasterized=True)
+        bins = summary[symbol]["bins"]
+        x, y = ([row[name] for row in bins] for name in ("rms_spread", "rms_error"))
+        ax.loglog(x, y, "o-", color="black", markersize=5, label="as many atoms in each point")
+        low, high = min(*errors, *spreads), max(*errors, *spreads)
+        ax.loglog([low, high], [low, high], "k--", linewidth=0.8, label="error = spread")
+        found = summary[symbol]["rank_correlation"]
+        rank = "" if found is None else f", rank correlation {found:.2f}"
+        ax.set_title(f"{symbol}: {part.rmse:.4f} {unit}, spread {rms(spreads):.4f}{rank}", fontsize="medium")
+        ax.set_xlabel(f"spread of the committee, calibrated / {unit}")
+        ax.set_ylabel(f"error / {unit}")
+        ax.legend(fontsize="small")
+    with hdf5.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def plot_learning(learning: Sequence[Mapping[str, Any]], unit: str, path: str | os.PathLike[str]) -> None:
     """Draw the errors in training and validation against the step.
 
     Parameters
     ----------
-    learning : mapping of str to ndarray
-        As a model file keeps it.
+    learning : sequence of mapping of str to ndarray
+        Of each member, as a model file keeps it.
     unit : str
         Of the errors.
     path : path
@@ -70,9 +110,11 @@ def plot_learning(learning: Mapping[str, Any], unit: str, path: str | os.PathLik
 
     figure = Figure(figsize=(5.5, 3.8), layout="constrained")
     ax = figure.subplots()
-    # the training error is of the moving weights, validation of their average: it may well be lower
-    ax.semilogy(learning["step"], learning["training_rmse"], label="training, current weights")
-    ax.semilogy(learning["step"], learning["validation_rmse"], label="validation, averaged weights")
+    for number, curve in enumerate(learning):
+        names = ["training, current weights", "validation, averaged weights"] if number == 0 else [None, None]
+        # the training error is of the moving weights, validation of their average: it may well be lower
+        ax.semilogy(curve["step"], curve["training_rmse"], color="tab:blue", label=names[0])
+        ax.semilogy(curve["step"], curve["validation_rmse"], color="tab:orange", label=names[1])
     ax.set_xlabel("step")
     ax.set_ylabel(f"RMSE per component / {unit}")
     ax.grid(which="both", alpha=0.3)
