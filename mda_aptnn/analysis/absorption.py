@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.analysis import windows
 from mda_aptnn.analysis.correlation import component_correlation, cross_correlation
+from mda_aptnn.analysis.members import MemberSpectra
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.analysis.statistics import Segments, choose_segments, relative_variance
 from mda_aptnn.analysis.transform import CosineTransform
@@ -36,6 +37,7 @@ def absorption_spectrum(
     window: str = "gaussian",
     unbiased: bool = False,
     segments: int | str | None = "auto",
+    members: Sequence[NDArray[np.float64]] | None = None,
     quantum_correction: str = "harmonic",
     finite_difference: float = 0.0,
     notes: Sequence[str] = (),
@@ -63,6 +65,8 @@ def absorption_spectrum(
         See `mda_aptnn.analysis.correlation.cross_correlation`; auto terms can then be negative.
     segments : int, "auto", "replicas" or None
         Disjoint parts for the error bars, see `mda_aptnn.analysis.statistics.choose_segments`.
+    members : sequence of ndarray, shape [n_frames, n_members, n_groups, 3], optional
+        Ṁ of each group by each member of a committee, as `series`.
     quantum_correction : str
         See `Spectrum.corrected`.
     finite_difference : float
@@ -117,6 +121,7 @@ def absorption_spectrum(
         segments=_segment_spectra(
             series, choose_segments(series, segments, resolution, spacing), transform, scale, unbiased
         ),
+        members=None if members is None else _member_spectra(members, transform, scale, unbiased),
         notes=list(notes),
         info={**(info or {}), "estimator": "1/(N - n)" if unbiased else "1/N"},
     )
@@ -138,19 +143,36 @@ def _segment_spectra(
     """Every auto and cross term of each segment."""
     if not segments:
         return None
-    n_groups = series[0].shape[1]
-    autos, (first, second) = np.arange(n_groups), np.triu_indices(n_groups, 1)
-    terms = np.empty((len(segments), len(scale), n_groups + len(first)), dtype=np.float32)
-    for row, segment in zip(terms, segments, strict=True):
-        correlation = cross_correlation(segment, transform.n_lags, unbiased=unbiased)
-        crosses = correlation[:, first, second] + correlation[:, second, first]
-        pairs = np.concatenate([correlation[:, autos, autos], crosses], axis=1)
-        row[:] = scale[:, None] * transform(pairs)[: len(scale)]
+    terms = np.stack([_pair_spectra(segment, transform, scale, unbiased) for segment in segments])
     lengths = [[len(piece) for piece in segment] for segment in segments]
     frames = np.array([sum(pieces) for pieces in lengths], dtype=float)
     own = np.array([relative_variance(pieces, transform.window, unbiased) for pieces in lengths])
     whole = relative_variance([len(part) for part in series], transform.window, unbiased)
     return Segments(terms, frames * transform.spacing, whole / float(((frames / frames.sum()) ** 2 * own).sum()))
+
+
+def _member_spectra(
+    members: Sequence[Array], transform: CosineTransform, scale: Array, unbiased: bool
+) -> MemberSpectra:
+    """Every auto and cross term of each member of a committee."""
+    n_members = members[0].shape[1]
+    return MemberSpectra(
+        np.stack(
+            [_pair_spectra([part[:, m] for part in members], transform, scale, unbiased) for m in range(n_members)]
+        )
+    )
+
+
+def _pair_spectra(
+    series: Sequence[Array], transform: CosineTransform, scale: Array, unbiased: bool
+) -> NDArray[np.float32]:
+    """Every auto and cross term of some series, [n_frequencies, n_pairs] in the order of `Spectrum.pairs`."""
+    n_groups = series[0].shape[1]
+    autos, (first, second) = np.arange(n_groups), np.triu_indices(n_groups, 1)
+    correlation = cross_correlation(series, transform.n_lags, unbiased=unbiased)
+    crosses = correlation[:, first, second] + correlation[:, second, first]
+    pairs = np.concatenate([correlation[:, autos, autos], crosses], axis=1)
+    return (scale[:, None] * transform(pairs)[: len(scale)]).astype(np.float32)
 
 
 def _warn_if_short(lengths: Sequence[int], transform: CosineTransform, resolution: float, unbiased: bool) -> None:

@@ -40,21 +40,20 @@ def plot_spectrum(
     -------
     matplotlib.axes.Axes
     """
-    from matplotlib.figure import Figure
-
     if ax is None:
-        if path is None:
-            import matplotlib.pyplot as plt
-
-            _, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
-        else:
-            ax = Figure(figsize=(7.0, 4.2), layout="constrained").subplots()
+        ax = new_figure(path).subplots()
     wavenumber = spectrum.wavenumber.magnitude
     values, unit = spectrum.default_values()
     ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
     ax.plot(wavenumber, values, color="black", linewidth=1.4, label="total", zorder=3)
     if spectrum.segments is not None:
         ax.fill_between(wavenumber, *spectrum.default_band(), color="black", alpha=0.2, linewidth=0, label="68 %")
+    if spectrum.members is not None:
+        error = spectrum.default_model_error()
+        label = "error of the model"
+        ax.fill_between(
+            wavenumber, values - error, values + error, color="tab:red", alpha=0.4, linewidth=0, label=label
+        )
     if terms is None:
         terms = 2 <= len(spectrum.groups) <= 5
     for a, b in spectrum.pairs() if terms else []:
@@ -67,11 +66,22 @@ def plot_spectrum(
     if spectrum.resolution.magnitude > 0:
         title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"
     ax.set_title(title, fontsize="medium")
-    if terms:
+    if terms or spectrum.members is not None:
         ax.legend(frameon=False, fontsize="small")
     if path is not None:
         save_figure(ax.figure, path)
     return ax
+
+
+def new_figure(path: str | os.PathLike[str] | None, size: tuple[float, float] = (7.0, 4.2)) -> Any:
+    """Return a figure without a display if it goes to a file, one that can be shown otherwise."""
+    if path is not None:
+        from matplotlib.figure import Figure
+
+        return Figure(figsize=size, layout="constrained")
+    import matplotlib.pyplot as plt
+
+    return plt.figure(figsize=size, layout="constrained")
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:

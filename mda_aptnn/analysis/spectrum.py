@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.analysis.bands import band_weights
+from mda_aptnn.analysis.members import MemberSpectra
 from mda_aptnn.analysis.quantum import quantum_factor
 from mda_aptnn.analysis.statistics import Segments, confidence_band
 from mda_aptnn.errors import SpectrumError
@@ -44,6 +45,8 @@ class Spectrum:
         Name of the lag window.
     segments : Segments or None
         The same from disjoint parts of the trajectory, for the statistical error; None where there are too few.
+    members : MemberSpectra or None
+        The same from each member of a committee, for the error of the model; None for a single model.
     quantum_correction : str
         Factor that the harmonic spectrum has been multiplied with, see `corrected`.
     notes : list of str
@@ -63,6 +66,7 @@ class Spectrum:
     resolution: Any
     window: str
     segments: Segments | None = None
+    members: MemberSpectra | None = None
     quantum_correction: str = "harmonic"
     notes: list[str] = dataclasses.field(default_factory=list)
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -227,6 +231,43 @@ class Spectrum:
             ]
         return self.segments.standard_error(values) * np.sqrt(np.abs(ratios[0] * ratios[-1]))
 
+    def model_error(self, first: str | None = None, second: str | None = None) -> Any:
+        """Return the error of n·α [n_frequencies] that the committee's spread makes likely, in cm⁻¹.
+
+        Of the total, or of a term as in `term`. It has nothing to do with the length of the trajectory; see
+        `mda_aptnn.analysis.members.MemberSpectra.error`.
+
+        Raises
+        ------
+        SpectrumError
+            If the model was no committee, or there is no such group, or no volume.
+        """
+        pair = None if first is None else (first, second or first)
+        return self._per_volume(units.quantity(self.section_model_error(pair), "angstrom^2"))
+
+    def section_model_error(
+        self, pair: tuple[str, str] | None = None, weights: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the model's error of V·n·α in Å², of the total or of a term, or of its sum with weights.
+
+        Raises
+        ------
+        SpectrumError
+            If the model was no committee, or there is no such group.
+        """
+        if self.members is None:
+            raise SpectrumError(
+                "the flux was predicted by a single model, so that the model's error is not known: train a committee "
+                "(mda-aptnn train --members 4)"
+            )
+        if pair is None:
+            return self.members.error(self.cross_section.magnitude, weights=weights)
+        return self.members.error(self.cross_section_of(*pair).magnitude, self.pair_index(*pair), weights)
+
+    def default_model_error(self, pair: tuple[str, str] | None = None) -> NDArray[np.float64]:
+        """Return the model's error of `default_values`, as plain numbers in its unit."""
+        return self.in_default_unit(units.quantity(self.section_model_error(pair), "angstrom^2"))
+
     def default_band(
         self, pair: tuple[str, str] | None = None, sigmas: float = 1.0
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -273,11 +314,15 @@ class Spectrum:
         if segments is not None:
             terms = segments.terms * factor[:, None].astype(np.float32)
             segments = dataclasses.replace(segments, terms=terms)
+        members = self.members
+        if members is not None:
+            members = MemberSpectra(members.terms * factor[:, None].astype(np.float32))
         return dataclasses.replace(
             self,
             cross_section_terms=self.cross_section_terms * factor[:, None, None],
             cross_section_components=self.cross_section_components * factor[:, None, None],
             segments=segments,
+            members=members,
             quantum_correction=name,
         )
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.members import MemberSpectra
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.analysis.statistics import Segments
 
@@ -28,12 +29,14 @@ _UNITS = {
 
 
 def write_csv(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
-    """Write wavenumber, total, standard error, every auto and cross term and the diagonal Cartesian components."""
+    """Write wavenumber, total, its errors, every auto and cross term and the diagonal Cartesian components."""
     columns = {"wavenumber [1/cm]": spectrum.wavenumber.magnitude}
     total, unit = spectrum.default_values()
     columns[f"total [{unit}]"] = total
     if spectrum.segments is not None:
         columns[f"standard error [{unit}]"] = spectrum.default_error()
+    if spectrum.members is not None:
+        columns[f"error of the model [{unit}]"] = spectrum.default_model_error()
     for a, b in spectrum.pairs() if len(spectrum.groups) > 1 else []:
         columns[f"{a} [{unit}]" if a == b else f"{a} x {b} [{unit}]"] = spectrum.default_values((a, b))[0]
     for axis, name in enumerate("xyz"):
@@ -59,6 +62,8 @@ def write_spectrum(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
             hdf5.write_array(group, "terms", spectrum.segments.terms, _SECTION)
             hdf5.write_array(group, "lengths", spectrum.segments.lengths, units.TIME)
             group.attrs["inflation"] = spectrum.segments.inflation
+        if spectrum.members is not None:
+            hdf5.write_array(file, "members", spectrum.members.terms, _SECTION)
         file.attrs["groups"] = json.dumps(spectrum.groups)
         file.attrs["window"] = spectrum.window
         file.attrs["quantum_correction"] = spectrum.quantum_correction
@@ -95,12 +100,16 @@ def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
             else None
             for name, unit in _UNITS.items()
         }
+        n_pairs = n_groups * (n_groups + 1) // 2
         notes, info = (json.loads(file.attrs[name]) for name in ("notes", "info"))
         return Spectrum(
             groups=groups,
             window=str(file.attrs["window"]),
             quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
-            segments=_read_segments(file, n, n_groups * (n_groups + 1) // 2),
+            segments=_read_segments(file, n, n_pairs),
+            members=MemberSpectra(hdf5.read_array(file, "members", _SECTION, (None, n, n_pairs)))
+            if "members" in file
+            else None,
             notes=notes,
             info=info,
             **values,
