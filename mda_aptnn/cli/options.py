@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from mda_aptnn.errors import AptnnError
+from mda_aptnn.errors import AptnnError, TrajectoryError
 
 Topology = Annotated[Path, typer.Argument(help="Topology or structure that MDAnalysis reads.", show_default=False)]
 Trajectory = Annotated[
@@ -159,6 +159,8 @@ def open_universes(
     ------
     FileNotFoundError
         If a file is not there.
+    TrajectoryError
+        If MDAnalysis cannot read it.
     """
     import MDAnalysis
 
@@ -171,7 +173,18 @@ def open_universes(
         # MDAnalysis' selections need the cell too, where the files have none
         options["cell"] = cell
     files = [[str(topology), str(path)] for path in trajectories or []] or [[str(topology)]]
-    return [MDAnalysis.Universe(*names, **options) for names in files]
+    universes = []
+    for names in files:
+        try:
+            universes.append(MDAnalysis.Universe(*names, **options))
+        except Exception as error:
+            # parsers of many authors meet a file of unknown content: what they raise can be anything
+            said = " ".join(str(error).split()).split(". ")[0][:200] or type(error).__name__
+            raise TrajectoryError(
+                f"MDAnalysis cannot read {' with '.join(names)}: {said}; check the files, or name their kinds with "
+                "--format and --topology-format"
+            ) from error
+    return universes
 
 
 def emit(report: dict[str, Any], as_json: bool, text: str) -> None:
