@@ -139,7 +139,7 @@ def table() -> str:
     lines = [
         "# Mistakes, and what is said to them",
         "",
-        "Made by `python -m mda_aptnn.tests.mistakes > docs/mistakes.md`: each command was run. All of them end with an",
+        "Made by `python -m mda_aptnn.tests.mistakes > docs/mistakes.md`: each command was run. All end with an",
         "exit code that is not 0, before anything is computed that would be lost.",
         "",
         "| mistake | command (`mda-aptnn ...`) | answer |",
