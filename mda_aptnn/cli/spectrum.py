@@ -47,6 +47,12 @@ def spectrum(
     unbiased: Annotated[
         bool, typer.Option("--unbiased", help="Unbiased correlation; intensities may be negative.")
     ] = False,
+    segments: Annotated[
+        str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto", "replicas" or "none".')
+    ] = "auto",
+    quantum_correction: Annotated[
+        str, typer.Option(help="harmonic, standard, schofield or none (the classical line shape).")
+    ] = "harmonic",
     as_json: opt.Json = False,
     *,
     reading: opt.Reading,
@@ -62,6 +68,8 @@ def spectrum(
         "window": window,
         "unbiased": unbiased,
         "volume": volume,
+        "segments": number_of_segments(segments),
+        "quantum_correction": quantum_correction,
     }
     check_settings(settings)
     if not trajectory and hdf5.kind_of(topology) == "flux":
@@ -125,6 +133,7 @@ def check_outputs(files: dict[str, Path | None]) -> None:
 def check_settings(settings: dict[str, Any]) -> None:
     """Refuse values that the spectrum would refuse, before the long run."""
     from mda_aptnn import units
+    from mda_aptnn.analysis.quantum import CORRECTIONS
     from mda_aptnn.analysis.windows import WINDOWS
 
     dimensions = {"temperature": units.TEMPERATURE, "resolution": units.WAVENUMBER, "volume": units.VOLUME}
@@ -133,12 +142,28 @@ def check_settings(settings: dict[str, Any]) -> None:
             raise opt.OptionError(f"--{name} {settings[name]!r} must be positive")
     if settings["window"] not in WINDOWS:
         raise opt.OptionError(f"--window {settings['window']!r}: choose one of {', '.join(WINDOWS)}")
+    if settings["quantum_correction"] not in CORRECTIONS:
+        name = settings["quantum_correction"]
+        raise opt.OptionError(f"--quantum-correction {name!r}: choose one of {', '.join(CORRECTIONS)}")
+
+
+def number_of_segments(text: str) -> int | str | None:
+    """Read the option ``--segments``."""
+    if text in ("auto", "replicas"):
+        return text
+    if text == "none":
+        return None
+    if text.isdecimal() and int(text) > 1:
+        return int(text)
+    raise opt.OptionError(f"--segments {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'")
 
 
 def write_spectrum(
     series: FluxSeries, settings: dict[str, Any], files: dict[str, Path | None]
 ) -> tuple[dict[str, Any], str]:
     """Make the spectrum, write what was asked for, and return the report as numbers and as text."""
+    from mda_aptnn.analysis.bands import peaks
+
     result: Spectrum = series.spectrum(**settings)
     if files["spectrum"] is not None:
         result.save(files["spectrum"])
@@ -146,19 +171,39 @@ def write_spectrum(
         result.to_csv(files["csv"])  # type: ignore[arg-type]
     if files.get("plot") is not None:
         result.plot(files["plot"])
-    maxima = result.maxima()
-    _, unit = result.default_values()
+    maxima = peaks(result)
     written = {name: str(path) for name, path in files.items() if path is not None}
     report = {
         "files": written,
-        "maxima": [{"wavenumber": x, "height": y} for x, y in maxima],
-        "unit": unit,
+        "maxima": [
+            {
+                "wavenumber": peak.position.value,
+                "wavenumber_error": _finite(peak.position.error),
+                "height": peak.height.value,
+                "height_error": _finite(peak.height.error),
+            }
+            for peak in maxima
+        ],
+        "unit": result.default_values()[1],
+        "segments": None if result.segments is None else len(result.segments.lengths),
         "temperature_used": float(result.temperature.magnitude),
         **summary(series),
     }
     report["notes"] = result.notes
     lines = [text_summary(series)]
     lines += [f"note: {note}" for note in result.notes if note not in series.info.get("notes", [])]
-    lines.append(f"band maxima [cm^-1]: {', '.join(f'{x:.0f}' for x, _ in maxima)}")
+    positions = (
+        f"{peak.position.value:.0f}" + (f" +- {peak.position.error:.0f}" if result.segments is not None else "")
+        for peak in maxima
+    )
+    lines.append(f"band maxima [cm^-1]: {', '.join(positions)}")
+    if result.segments is None:
+        lines.append("no error bars: none wanted, or fewer than 4 segments at this resolution")
+    else:
+        lines.append(f"error bars from {len(result.segments.lengths)} segments")
     lines += [f"{name}: {path}" for name, path in written.items()]
     return report, "\n".join(lines)
+
+
+def _finite(value: float) -> float | None:
+    return value if value == value else None

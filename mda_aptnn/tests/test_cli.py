@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from mda_aptnn.analysis.bands import peaks
 from mda_aptnn.analysis.flux_series import FluxSeries
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.cli import app
@@ -84,9 +85,9 @@ def test_spectrum_writes_what_it_says(water, tmp_path):
     table = np.genfromtxt(names["csv"], delimiter=",", names=True)
     spectrum = Spectrum.load(tmp_path / "x.h5")
     np.testing.assert_allclose(table["total_1cm"], spectrum.absorption.magnitude, rtol=1e-6)
-    assert {round(item["wavenumber"], 6) for item in found["maxima"]} <= set(
-        np.round(spectrum.wavenumber.magnitude, 6)
-    )
+    assert spectrum.segments is None and found["segments"] is None
+    assert [item["wavenumber"] for item in found["maxima"]] == [peak.position.value for peak in peaks(spectrum)]
+    assert all(item["wavenumber_error"] is None for item in found["maxima"])
     assert FluxSeries.load(names["flux"]).groups == ["O", "rest"]
 
 
@@ -96,6 +97,29 @@ def test_spectrum_of_a_stored_flux_predicts_nothing(flux_file, tmp_path, monkeyp
     assert found["groups"] == ["O", "H"]
     assert Spectrum.load(tmp_path / "x.h5").groups == ["water"]
     assert any("temperature" in note and "velocities" in note for note in found["notes"])
+
+
+def test_error_bars_and_quantum_correction_of_a_stored_flux(flux_file, tmp_path):
+    found = report(
+        "spectrum", flux_file, "--resolution", "9000 cm^-1", "--segments", 3, "--quantum-correction", "standard",
+        "-T", 300, "-o", tmp_path / "x.h5",
+    )  # fmt: skip
+    spectrum = Spectrum.load(tmp_path / "x.h5")
+    assert found["segments"] == len(spectrum.segments.lengths) == 3
+    assert spectrum.quantum_correction == "standard"
+    assert all(item["height_error"] > 0 for item in found["maxima"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--segments", "1", "a number from 2 upward"),
+        ("--segments", "eight", "'auto', 'replicas' or 'none'"),
+        ("--quantum-correction", "full", "choose one of harmonic, standard"),
+    ],
+)
+def test_statistics_that_cannot_be_are_refused(flux_file, tmp_path, option, value, said):
+    assert said in error("spectrum", flux_file, option, value, "-o", tmp_path / "x.h5")
 
 
 def test_workers_and_checkpoint_give_the_same_flux(water, flux_file, tmp_path):
