@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -69,8 +70,9 @@ class Molecules:
         return np.cumsum(self.sizes) - self.sizes
 
     @functools.cached_property
-    def _levels(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        return _levels(self.bonds, self.membership)
+    def tree(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Pairs (parent, child) along bonds, from each first atom outward: arrays for each distance from it."""
+        return _tree(self.bonds, self.membership)
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add up values of atoms [n_atoms, ...] in each molecule, [n_molecules, ...]."""
@@ -82,7 +84,7 @@ class Molecules:
         if not frame.pbc.any() or len(self.bonds) == 0:
             return frame.positions
         positions = frame.positions.copy()
-        for parent, child in self._levels:
+        for parent, child in self.tree:
             arms = nearest_images(frame.positions[child] - frame.positions[parent], frame)
             positions[child] = positions[parent] + arms
         return positions
@@ -139,6 +141,66 @@ def find_molecules(universe: Any, indices: NDArray[np.int64], frame: Frame) -> M
     return dataclasses.replace(found, linear=_linear(found, whole), endless=_endless(found, vectors, whole))
 
 
+class MoleculesOnDemand:
+    """The molecules of a Universe, found when they are first asked for.
+
+    Parameters
+    ----------
+    universe, indices, frame
+        As in `find_molecules`.
+    notes : list of str
+        Where notes on the bonds are added.
+    """
+
+    def __init__(self, universe: Any, indices: NDArray[np.int64], frame: Frame, notes: list[str]) -> None:
+        self._source, self._notes = (universe, indices, frame), notes
+        #: None before they are asked for.
+        self.found: Molecules | None = None
+
+    def __call__(self) -> Molecules:
+        """Return the molecules."""
+        if self.found is None:
+            self.found = find_molecules(*self._source)
+            self._notes.extend(self.found.notes)
+        return self.found
+
+
+def broken_note(
+    molecules: Molecules,
+    broken: NDArray[np.int64],
+    frames: NDArray[np.int64],
+    times: NDArray[np.float64],
+    indices: NDArray[np.int64],
+) -> list[str]:
+    """Say in which frame a molecule first broke, also as a warning; nothing if none did.
+
+    Parameters
+    ----------
+    molecules : Molecules
+    broken : ndarray of int, shape [n_frames]
+        `Molecules.broken_bond` of each frame.
+    frames : ndarray of int, shape [n_frames]
+        Their numbers.
+    times : ndarray, shape [n_frames]
+        In ps.
+    indices : ndarray of int, shape [n_atoms]
+        Universe indices of the atoms.
+    """
+    at = np.flatnonzero(broken >= 0)
+    if len(at) == 0:
+        return []
+    first = at[0]
+    pair = molecules.bonds[broken[first]]
+    symbols = "-".join(Z2SYMB[int(number)] for number in molecules.numbers[pair])
+    note = (
+        f"bonds change: in frame {frames[first]} ({times[first]:.6g} ps) the bond {symbols} of atoms "
+        f"{indices[pair[0]]} and {indices[pair[1]]} (counted from 0) is broken; there are such bonds in {len(at)} of "
+        f"{len(broken)} frames. Molecules stay those of the first frame; groups of atoms do not depend on them"
+    )
+    warnings.warn(note, stacklevel=2)
+    return [note]
+
+
 def bonded_paths(bonds: NDArray[np.int64], n_atoms: int, length: int) -> NDArray[np.int64]:
     """Return all chains of `length` atoms along bonds, each once and from both ends, [n_paths, length]."""
     both = np.concatenate([bonds, bonds[:, ::-1]])
@@ -156,7 +218,7 @@ def bonded_paths(bonds: NDArray[np.int64], n_atoms: int, length: int) -> NDArray
     return paths
 
 
-def _levels(
+def _tree(
     bonds: NDArray[np.int64], membership: NDArray[np.int64]
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs (parent, child) of a tree over each molecule, by their distance from its first atom."""

@@ -21,15 +21,20 @@ from mda_aptnn.analysis.blocks import BlockStore
 from mda_aptnn.analysis.flux_series import RECORDS, FluxSeries
 from mda_aptnn.analysis.frame_choice import chosen_frames
 from mda_aptnn.analysis.frame_flux import FrameFlux
-from mda_aptnn.analysis.groups import assign_groups, check_atoms
+from mda_aptnn.analysis.groups import KINDS, UpdatingGroups, assign_groups, check_atoms, every
+from mda_aptnn.analysis.motions import make_motions
 from mda_aptnn.analysis.origin import model_identity, model_signature, trajectory_files
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frames import Frame
 from mda_aptnn.kinetics import constrained_bonds
 from mda_aptnn.models.predict import load_model
+from mda_aptnn.molecules import MoleculesOnDemand, broken_note
 from mda_aptnn.tensors import SUM_RULES, SumRuleNameError
 from mda_aptnn.trajectory import UniverseFrames
+
+#: Up to so many groups, correlation functions are a result of every run.
+_FEW = 16
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +49,18 @@ class DipoleFlux(AnalysisBase):
     model : str, path or object
         Name of a bundled model, a model file, or any object with ``predict(frame) -> [n_atoms, 3, 3]`` in e.
     groups : mapping of str to str or AtomGroup, optional
-        Selections within `atomgroup`, which must not overlap. What they leave out is the group "rest".
-    per : {"group", "atom"}
-        "atom" keeps every atom's flux and position on disk, so that other selections need no new prediction.
+        Selections within `atomgroup`, which must not overlap, made in the first frame. What they leave out is the
+        group "rest". An AtomGroup that is updated, such as a shell, is selected again in each frame, where it may be
+        empty.
+    per : {"group", "element", "resname", "residue", "molecule", "atom"}
+        A group for every element, residue name, residue or molecule, in place of `groups`. "atom" keeps every atom's
+        flux and position on disk, so that other groups need no new prediction.
+    updating : bool
+        Make the selections of `groups` again in each frame.
+    motions : "rigid", mapping, NormalModes or object, optional
+        Take the flux of each group apart into motions of molecules: translation, rotation and vibration; or
+        internal coordinates, ``{"OH": ("element O", "element H")}``; or normal modes; see
+        `mda_aptnn.analysis.motions.make_motions`.
     velocities : {"trajectory", "finite-difference"}
         Recorded velocities, or central differences of positions, which must be said explicitly.
     velocity_unit : str
@@ -87,7 +101,7 @@ class DipoleFlux(AnalysisBase):
     results.equipartition : ndarray, shape [n_frames]
         Σ_i ‖P_i‖²/m_i, in e²/u.
     results.correlation : ndarray, shape [n_lags, n_groups, n_groups]
-        ⟨Ṁ_g(0)·Ṁ_h(t)⟩ up to 5 ps, in e² Å²/ps².
+        ⟨Ṁ_g(0)·Ṁ_h(t)⟩ up to 5 ps, in e² Å²/ps², for up to 16 groups.
     series : FluxSeries
         All of it as one object that can be saved, merged and turned into spectra.
 
@@ -115,6 +129,8 @@ class DipoleFlux(AnalysisBase):
         groups: Mapping[str, Any] | None = None,
         *,
         per: str = "group",
+        updating: bool = False,
+        motions: Any = None,
         velocities: str = "trajectory",
         velocity_unit: str = "auto",
         time_step: Any = None,
@@ -132,8 +148,10 @@ class DipoleFlux(AnalysisBase):
         atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
         check_atoms(atoms, "atomgroup")
         super().__init__(atoms.universe.trajectory, verbose)
-        if per not in ("group", "atom"):
-            raise ValueError(f"per={per!r}: choose 'group' or 'atom'")
+        if per not in ("group", *KINDS, "atom"):
+            raise ValueError(f"per={per!r}: choose one of group, {', '.join(KINDS)}, atom")
+        if groups and per in KINDS:
+            raise ValueError(f"groups= and per={per!r} are two ways to say it; leave one out")
         if sum_rule not in SUM_RULES:
             raise SumRuleNameError(f"sum rule {sum_rule!r}: choose one of {', '.join(SUM_RULES)}")
         self._per, self._n_threads = per, n_threads
@@ -151,17 +169,23 @@ class DipoleFlux(AnalysisBase):
         )
         self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
         self._name_elements()
-        names, membership = assign_groups(atoms, groups, self._frames.indices)
         first = self._check_first_frame()
+        indices, numbers, masses = self._frames.indices, self._frames.numbers, self._frames.masses
+        molecules = MoleculesOnDemand(atoms.universe, indices, first, self._frames.notes)
         self._sums = FrameFlux(
-            names,
-            membership,
-            self._frames.masses,
+            every(per, atoms, indices, numbers, molecules)
+            if per in KINDS
+            else assign_groups(atoms, groups, indices, updating=updating),
+            None if motions is None else make_motions(motions, atoms, indices, masses, molecules),
+            molecules.found,
+            masses,
             self._frames.charge,
             sum_rule,
             self._degrees_of_freedom(degrees_of_freedom),
             keep_atoms=per == "atom",
         )
+        n_members = getattr(self._model, "n_members", 1)
+        self._n_members = n_members if n_members > 1 and len(self._sums.names) <= _FEW else 0
         self._scratch: Any = None
         if checkpoint is None and per == "atom":
             self._scratch = tempfile.TemporaryDirectory(prefix="mda-aptnn-")
@@ -239,9 +263,10 @@ class DipoleFlux(AnalysisBase):
         """Write the flux to HDF5; with ``per="atom"`` every atom's flux and positions as well."""
         if self._per == "atom":
             assert self._store is not None
-            member = self._sums.membership >= 0
+            member = self._sums.groups.wanted
             atoms = self._frames.indices[member], self._frames.numbers[member]
-            write_atom_flux(path, self.series, self._store, self._wanted, *atoms)
+            motions = [] if self._sums.motions is None else list(self._sums.motions.names)
+            write_atom_flux(path, self.series, self._store, self._wanted, *atoms, motions)
         else:
             self.series.save(path)
 
@@ -282,7 +307,7 @@ class DipoleFlux(AnalysisBase):
 
     def _plan(self, first: Frame) -> dict[str, Any]:
         """What the rows of a checkpoint depend on, the first frame included."""
-        atoms = (self._sums.membership, self._frames.numbers, self._frames.indices, self._frames.masses)
+        atoms = (self._sums.groups.fixed, self._frames.numbers, self._frames.indices, self._frames.masses)
         digest = hashlib.sha256(b"".join(values.tobytes() for values in atoms)).hexdigest()
         return {
             "model": model_signature(self._source, self._model, first),
@@ -291,6 +316,7 @@ class DipoleFlux(AnalysisBase):
             "trajectory": trajectory_files(self._trajectory),
             "n_frames": len(self._trajectory),
             "groups": self._sums.names,
+            "updating": isinstance(self._sums.groups, UpdatingGroups),
             "atoms": digest,
             "per": self._per,
             "sum_rule": self._sums.sum_rule,
@@ -304,11 +330,18 @@ class DipoleFlux(AnalysisBase):
 
     def _empty(self, n_frames: int) -> Results:
         arrays = {name: np.zeros((n_frames, *shape)) for name, (_, shape) in RECORDS.items()}
+        if self._sums.molecules is not None:
+            arrays["broken_bond"] = np.zeros(n_frames, dtype=np.int64)
+        if self._n_members:
+            arrays["members"] = np.zeros((n_frames, self._n_members, len(self._sums.names), 3))
         return Results(flux=np.zeros((n_frames, len(self._sums.names), 3)), **arrays)
 
     def _single_frame(self) -> None:
         frame, velocities = self._frames.frame(), self._frames.velocities()
-        row = self._sums.row(self._model.predict(frame), frame, velocities)
+        membership = self._sums.groups.membership()
+        members = self._model.predict_members(frame) if self._n_members else None
+        tensors = self._model.predict(frame) if members is None else members.mean(axis=0)
+        row = self._sums.row(tensors, frame, velocities, membership, members)
         for name in self.results:
             self.results[name][self._frame_index] = row[name]
         if self._store is not None:
@@ -323,7 +356,8 @@ class DipoleFlux(AnalysisBase):
                 self._store.flush()
 
     def _get_aggregator(self) -> ResultsGroup:
-        rows = {"flux": ResultsGroup.ndarray_vstack}
+        rows = dict.fromkeys(("flux", "members"), ResultsGroup.ndarray_vstack)
+        rows["broken_bond"] = ResultsGroup.ndarray_hstack
         for name, (_, shape) in RECORDS.items():
             rows[name] = ResultsGroup.ndarray_vstack if shape else ResultsGroup.ndarray_hstack
         return ResultsGroup(lookup=rows)
@@ -337,17 +371,23 @@ class DipoleFlux(AnalysisBase):
                     results[name][places] = rows[name]
         times = self._timeline.times
         self.frames, self.times, self.n_frames = self._wanted, times, len(times)
+        notes = [*self._frames.notes]
+        if self._sums.molecules is not None:
+            notes += broken_note(self._sums.molecules, results.broken_bond, self._wanted, times, self._frames.indices)
         self._series = FluxSeries(
             groups=list(self._sums.names),
             times=times,
             spacing=self._timeline.spacing,
             starts=self._timeline.starts.tolist(),
             finite_difference=self._finite_difference,
-            info=self._describe(),
+            info={**self._describe(), "notes": notes},
+            labels=self._sums.labels,
+            members=results.members if self._n_members else None,
             **{name: results[name] for name in ("flux", *RECORDS)},
         )
         results.groups, results.times = list(self._sums.names), times
-        results.correlation = self._series.correlation()
+        if len(self._sums.names) <= _FEW:
+            results.correlation = self._series.correlation()
 
     def _describe(self) -> dict[str, Any]:
         return {
@@ -357,7 +397,6 @@ class DipoleFlux(AnalysisBase):
             "charge": self._frames.charge,
             "n_atoms": len(self._frames.numbers),
             "trajectory": trajectory_files(self._trajectory),
-            "notes": list(self._frames.notes),
         }
 
     def __getstate__(self) -> dict[str, Any]:

@@ -63,6 +63,11 @@ class FluxSeries:
         Spacing of the positions that velocities were made from, in ps; 0 for recorded velocities.
     info : dict
         Model, sum rule, sources and notes.
+    labels : dict of str to list of str
+        What each term of `groups` is: its "group", and where there are, its "motion", the "species" of its molecule.
+    members : ndarray, shape [n_frames, n_members, n_groups, 3], or None
+        The flux by each member of a committee, in e·Å/ps: their mean is `flux`, their scatter, calibrated for each
+        element, its error. None for a single model, and where there are too many groups to keep it.
     """
 
     flux: NDArray[np.float64]
@@ -76,6 +81,8 @@ class FluxSeries:
     equipartition: NDArray[np.float64]
     finite_difference: float = 0.0
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
+    labels: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    members: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.flux)
@@ -112,16 +119,38 @@ class FluxSeries:
         if len(set(used)) < len(used):
             raise GroupError(f"a group stands in two sums: {groups}")
         sums = {
-            name: self.flux[
-                :, [self.groups.index(part) for part in ([parts] if isinstance(parts, str) else parts)]
-            ].sum(1)
+            name: [self.groups.index(part) for part in ([parts] if isinstance(parts, str) else parts)]
             for name, parts in groups.items()
         }
         rest = [k for k, name in enumerate(self.groups) if name not in used]
         if rest:
-            name = "rest" if "rest" not in sums else "remaining"
-            sums[name] = self.flux[:, rest].sum(axis=1)
-        return dataclasses.replace(self, flux=np.stack(list(sums.values()), axis=1), groups=list(sums))
+            sums["rest" if "rest" not in sums else "remaining"] = rest
+        return self._summed(sums, {})
+
+    def sum_over(self, label: str) -> FluxSeries:
+        """Return the flux of all terms that are alike in a label: "motion", "group" or "species".
+
+        Raises
+        ------
+        GroupError
+            If the terms have no such label.
+        """
+        if label not in self.labels:
+            raise GroupError(f"the flux has no {label!r}; it has {', '.join(self.labels) or 'groups only'}")
+        words = self.labels[label]
+        names = list(dict.fromkeys(words))
+        return self._summed(
+            {name: [k for k, word in enumerate(words) if word == name] for name in names}, {label: names}
+        )
+
+    def _summed(self, sums: Mapping[str, Sequence[int]], labels: dict[str, list[str]]) -> FluxSeries:
+        """The flux of sums of terms, by name the numbers of the terms."""
+        terms = [list(numbers) for numbers in sums.values()]
+        flux = np.stack([self.flux[:, k].sum(axis=1) for k in terms], axis=1)
+        members = self.members
+        if members is not None:
+            members = np.stack([members[:, :, k].sum(axis=2) for k in terms], axis=2)
+        return dataclasses.replace(self, flux=flux, groups=list(sums), labels=labels, members=members)
 
     def correlation(self, max_lag: Any = "5 ps", *, unbiased: bool = False) -> NDArray[np.float64]:
         """Return ⟨Ṁ_g(0)·Ṁ_h(t)⟩ [n_lags, n_groups, n_groups] in e² Å²/ps².
@@ -198,6 +227,7 @@ class FluxSeries:
             window=window,
             unbiased=unbiased,
             segments=segments,
+            members=None if series.members is None else np.split(series.members, self.starts[1:]),
             quantum_correction=quantum_correction,
             finite_difference=self.finite_difference,
             notes=notes,
@@ -249,8 +279,12 @@ class FluxSeries:
         hdf5.write_array(file, "starts", np.array(self.starts))
         hdf5.write_array(file, "spacing", self.spacing, units.TIME)
         hdf5.write_array(file, "finite_difference", self.finite_difference, units.TIME)
-        file.attrs["groups"] = json.dumps(self.groups)
+        # an attribute holds no more than 64 kB: too little for thousands of molecules
+        hdf5.write_array(file, "groups", json.dumps(self.groups))
         file.attrs["info"] = json.dumps(self.info)
+        hdf5.write_array(file, "labels", json.dumps(self.labels))
+        if self.members is not None:
+            hdf5.write_array(file, "members", self.members, units.FLUX)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FluxSeries:
@@ -262,7 +296,7 @@ class FluxSeries:
             If the file is damaged, foreign, or its arrays disagree.
         """
         with hdf5.open_checked(path, "flux") as file:
-            groups = json.loads(file.attrs["groups"])
+            groups = json.loads(file["groups"].asstr()[()] if "groups" in file else file.attrs["groups"])
             flux = hdf5.read_array(file, "flux", units.FLUX, (None, len(groups), 3))
             n = len(flux)
             records = {
@@ -279,6 +313,10 @@ class FluxSeries:
                 starts=starts,
                 finite_difference=float(hdf5.read_array(file, "finite_difference", units.TIME, ())),
                 info=json.loads(file.attrs["info"]),
+                labels=json.loads(file["labels"].asstr()[()]) if "labels" in file else {},
+                members=hdf5.read_array(file, "members", units.FLUX, (n, None, len(groups), 3))
+                if "members" in file
+                else None,
                 **records,
             )
 
@@ -331,6 +369,8 @@ class FluxSeries:
         merged: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "times", *RECORDS)
         }
+        members = [part.members for part in parts if part.members is not None]
+        merged["members"] = np.concatenate(members) if len(members) == len(parts) else None
         earlier = [note for part in parts for note in part.info.get("notes", [])]
         info = first.info | {
             "trajectory": [name for part in parts for name in part.info.get("trajectory", [])],

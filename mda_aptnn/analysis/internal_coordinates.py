@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mda_aptnn.analysis.motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions
+from mda_aptnn.analysis.rigid_motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions
 from mda_aptnn.bonds import nearest_images
 from mda_aptnn.errors import GroupError
 from mda_aptnn.frames import Frame

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn.analysis.motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions, turn
+from mda_aptnn.analysis.rigid_motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions, turn
 from mda_aptnn.errors import GroupError
 from mda_aptnn.frames import Frame, atomic_numbers
 

@@ -191,7 +191,7 @@ def _replace(name, values):
         (_replace("starts", [0, 50, 50]), "starts"),
         (_replace("starts", np.zeros(0, int)), "starts"),
         (lambda file: file.__delitem__("residuals"), "residuals"),
-        (lambda file: file.attrs.__delitem__("groups"), "groups"),
+        (lambda file: file.__delitem__("groups"), "groups"),
         (lambda file: file.attrs.__setitem__("info", "{"), "damaged"),
         (lambda file: file.attrs.__setitem__("kind", "labels"), "not a flux file"),
         (lambda file: file["flux"].attrs.__setitem__("units", "kelvin"), "kelvin"),
