@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
-from mda_aptnn.analysis import windows
 from mda_aptnn.analysis.correlation import component_correlation, cross_correlation
+from mda_aptnn.analysis.densities import (
+    pair_spectra,
+    segment_spectra,
+    spectral_terms,
+    velocity_correction,
+    warn_if_short,
+)
 from mda_aptnn.analysis.members import MemberSpectra
 from mda_aptnn.analysis.spectrum import Spectrum
-from mda_aptnn.analysis.statistics import Segments, choose_segments, relative_variance
+from mda_aptnn.analysis.statistics import choose_segments
 from mda_aptnn.analysis.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError
 
 Array = NDArray[np.float64]
-
-#: Central differences of positions are corrected up to this part of the Nyquist frequency, then cut.
-FINITE_DIFFERENCE_LIMIT = 0.7
-#: A spectrum whose relative standard error must be larger than this comes with a warning.
-_LARGE_ERROR = 0.2
 
 
 def absorption_spectrum(
@@ -94,19 +94,13 @@ def absorption_spectrum(
     transform = CosineTransform.plan(window, resolution, spacing, max(len(part) for part in series))
     correlation = cross_correlation(series, transform.n_lags, unbiased=unbiased)
     parts = component_correlation(series, transform.n_lags, unbiased=unbiased)
-    wavenumber, kept, correction = _velocity_correction(transform.wavenumber, finite_difference)
+    wavenumber, correction = velocity_correction(transform.wavenumber, finite_difference)
     scale = units.absorption_prefactor(temperature) * units.factor("angstrom^3/cm", "angstrom^2") * correction
     terms, components = (
-        scale[:, None, None] * transform(0.5 * (values + values.transpose(0, 2, 1)))[:kept]
-        for values in (correlation, parts)
+        spectral_terms(values, transform, scale, window=window, unbiased=unbiased) for values in (correlation, parts)
     )
-    if window in windows.POSITIVE_DEFINITE and not unbiased:
-        # what is below zero here is rounding of the transform
-        for values in (terms, components):
-            diagonal = np.einsum("fgg->fg", values)
-            np.maximum(diagonal, 0.0, out=diagonal)
     if window != "none":
-        _warn_if_short([len(part) for part in series], transform, resolution, unbiased)
+        warn_if_short([len(part) for part in series], transform, resolution, unbiased)
     found = Spectrum(
         wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
         groups=list(groups),
@@ -118,7 +112,7 @@ def absorption_spectrum(
         volume=None if volume is None else units.quantity(volume, units.VOLUME),
         resolution=units.quantity(resolution if window != "none" else 0.0, units.WAVENUMBER),
         window=window,
-        segments=_segment_spectra(
+        segments=segment_spectra(
             series, choose_segments(series, segments, resolution, spacing), transform, scale, unbiased
         ),
         members=None if members is None else _member_spectra(members, transform, scale, unbiased),
@@ -128,29 +122,6 @@ def absorption_spectrum(
     return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
 
 
-def _velocity_correction(wavenumber: Array, finite_difference: float) -> tuple[Array, int, Array]:
-    """The part of the grid that velocities made of positions reach, its length, and what they are corrected with."""
-    if not finite_difference:
-        return wavenumber, len(wavenumber), np.ones(len(wavenumber))
-    phase = 2 * np.pi * units.SPEED_OF_LIGHT * wavenumber * finite_difference
-    kept = int((phase <= FINITE_DIFFERENCE_LIMIT * np.pi).sum())
-    return wavenumber[:kept], kept, np.sinc(phase[:kept] / np.pi) ** -2
-
-
-def _segment_spectra(
-    series: Sequence[Array], segments: list[list[Array]], transform: CosineTransform, scale: Array, unbiased: bool
-) -> Segments | None:
-    """Every auto and cross term of each segment."""
-    if not segments:
-        return None
-    terms = np.stack([_pair_spectra(segment, transform, scale, unbiased) for segment in segments])
-    lengths = [[len(piece) for piece in segment] for segment in segments]
-    frames = np.array([sum(pieces) for pieces in lengths], dtype=float)
-    own = np.array([relative_variance(pieces, transform.window, unbiased) for pieces in lengths])
-    whole = relative_variance([len(part) for part in series], transform.window, unbiased)
-    return Segments(terms, frames * transform.spacing, whole / float(((frames / frames.sum()) ** 2 * own).sum()))
-
-
 def _member_spectra(
     members: Sequence[Array], transform: CosineTransform, scale: Array, unbiased: bool
 ) -> MemberSpectra:
@@ -158,32 +129,6 @@ def _member_spectra(
     n_members = members[0].shape[1]
     return MemberSpectra(
         np.stack(
-            [_pair_spectra([part[:, m] for part in members], transform, scale, unbiased) for m in range(n_members)]
+            [pair_spectra([part[:, m] for part in members], transform, scale, unbiased) for m in range(n_members)]
         )
     )
-
-
-def _pair_spectra(
-    series: Sequence[Array], transform: CosineTransform, scale: Array, unbiased: bool
-) -> NDArray[np.float32]:
-    """Every auto and cross term of some series, [n_frequencies, n_pairs] in the order of `Spectrum.pairs`."""
-    n_groups = series[0].shape[1]
-    autos, (first, second) = np.arange(n_groups), np.triu_indices(n_groups, 1)
-    correlation = cross_correlation(series, transform.n_lags, unbiased=unbiased)
-    crosses = correlation[:, first, second] + correlation[:, second, first]
-    pairs = np.concatenate([correlation[:, autos, autos], crosses], axis=1)
-    return (scale[:, None] * transform(pairs)[: len(scale)]).astype(np.float32)
-
-
-def _warn_if_short(lengths: Sequence[int], transform: CosineTransform, resolution: float, unbiased: bool) -> None:
-    """Warn if even the best case, three independent Gaussian components, leaves a large error."""
-    error = float(np.sqrt(relative_variance(lengths, transform.window, unbiased) / 3))
-    if error > _LARGE_ERROR:
-        length = sum(lengths) * transform.spacing
-        factor = (error / _LARGE_ERROR) ** 2
-        warnings.warn(
-            f"{length:.3g} ps are short for a resolution of {resolution:g} cm⁻¹: the standard error at each point is "
-            f"{error:.0%} of the spectrum or more; ask for {factor * resolution:.2g} cm⁻¹, or run "
-            f"{factor * length:.2g} ps",
-            stacklevel=4,
-        )
