@@ -1,13 +1,20 @@
 """The committee's band on a spectrum."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mda_aptnn.analysis.absorption import absorption_spectrum
+from mda_aptnn.analysis.flux import DipoleFlux
+from mda_aptnn.analysis.flux_series import FluxSeries
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.errors import SpectrumError
+from mda_aptnn.models.committee import Committee
+from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors
 
 SPACING, TEMPERATURE, VOLUME = 0.5e-3, 300.0, 1000.0
+READING = {"velocity_unit": "angstrom/ps"}
 
 
 def spectrum(scales, n_frames=4000, noise=0.0, **options):
@@ -64,3 +71,63 @@ def test_a_single_model_has_no_band():
     found = spectrum([0.98, 1.02], members=None)
     with pytest.raises(SpectrumError, match="predicted by a single model"):
         found.model_error()
+
+
+# --- the flux of members ---
+
+
+def committee(factors=None):
+    tensors = [random_tensors(9, seed) for seed in range(3)]
+    return Committee([KnownTensors(values, slope=0.2) for values in tensors], factors)
+
+
+def test_the_flux_of_members_is_that_of_each_member_alone():
+    model = committee()
+    found = DipoleFlux(gas(), model, {"O": "element O"}, sum_rule="mass", **READING).run().series
+    assert found.members.shape == (40, 3, 2, 3)
+    for k, single in enumerate(model.models):
+        alone = DipoleFlux(gas(), single, {"O": "element O"}, sum_rule="mass", **READING).run().series
+        assert alone.members is None
+        assert np.allclose(found.members[:, k], alone.flux, rtol=0, atol=1e-10 * np.abs(alone.flux).max())
+    assert np.allclose(found.members.mean(axis=1), found.flux, rtol=0, atol=1e-10 * np.abs(found.flux).max())
+
+
+def test_the_scatter_of_an_element_is_stretched_in_the_flux_too():
+    plain, stretched = (
+        DipoleFlux(gas(), committee(factors), {"O": "element O"}, **READING).run().series
+        for factors in (None, {"O": 3.0})
+    )
+    assert np.allclose(plain.flux, stretched.flux, rtol=0, atol=1e-10 * np.abs(plain.flux).max())
+    deviations = [series.members - series.flux[:, None] for series in (plain, stretched)]
+    scale = np.array([3.0, 1.0])[:, None]
+    assert np.allclose(deviations[1], scale * deviations[0], rtol=0, atol=1e-9 * np.abs(plain.flux).max())
+
+
+def test_members_go_with_the_flux_wherever_it_goes(tmp_path):
+    analysis = DipoleFlux(
+        gas(), committee(), {"O": "element O", "H": "element H"}, checkpoint=tmp_path / "part", **READING
+    )
+    series = analysis.run().series
+    parallel = DipoleFlux(gas(), committee(), {"O": "element O", "H": "element H"}, **READING)
+    parallel.run(backend="multiprocessing", n_workers=2)
+    assert np.allclose(parallel.series.members, series.members, rtol=0, atol=1e-10)
+    series.save(tmp_path / "flux.h5")
+    loaded = FluxSeries.load(tmp_path / "flux.h5")
+    assert np.array_equal(loaded.members, series.members)
+    total = loaded.regroup({"all": ["O", "H"]})
+    assert np.allclose(total.members[:, :, 0], series.members.sum(axis=2), rtol=0, atol=1e-10)
+    twice = FluxSeries.merge([series, loaded])
+    assert len(twice.members) == 80
+    spectrum = twice.spectrum(TEMPERATURE, "2000 cm^-1")
+    assert spectrum.members.terms.shape == (3, len(spectrum.wavenumber), 3)
+    assert (spectrum.model_error().magnitude > 0).all()
+    alone = dataclasses.replace(twice, flux=twice.members[:, 1], members=None).spectrum(TEMPERATURE, "2000 cm^-1")
+    own = spectrum.members.terms[1].sum(axis=1)
+    assert np.allclose(own, alone.cross_section.magnitude, rtol=1e-4, atol=1e-6 * own.max())
+
+
+def test_many_groups_keep_no_members():
+    groups = {f"atom {k}": f"index {k}" for k in range(20)}
+    universe = gas(n_molecules=7)
+    model = Committee([KnownTensors(random_tensors(21, seed)) for seed in range(2)])
+    assert DipoleFlux(universe, model, groups, **READING).run().series.members is None

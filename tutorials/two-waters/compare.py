@@ -28,7 +28,9 @@ def both_fluxes(folder: Path, model: str, start: int) -> tuple[FluxSeries, FluxS
     predicted = series.regroup({"all": series.groups})
     flux = (moments[start + 1 : stop + 1] - moments[start - 1 : stop - 1]) / (2 * predicted.spacing)
     # the spectrum is corrected for what central differences take from fast motion
-    return predicted, dataclasses.replace(predicted, flux=flux[:, None, :], finite_difference=predicted.spacing)
+    return predicted, dataclasses.replace(
+        predicted, flux=flux[:, None, :], finite_difference=predicted.spacing, members=None
+    )
 
 
 def relative_error(predicted: FluxSeries, explicit: FluxSeries) -> float:
@@ -43,7 +45,7 @@ def block_spectra(series: FluxSeries) -> np.ndarray:
     spectra = []
     for block in range(N_BLOCKS):
         part = {name: getattr(series, name)[block * size : (block + 1) * size] for name in names}
-        spectrum = dataclasses.replace(series, starts=[0], **part).spectrum("300 K", "120 cm^-1")
+        spectrum = dataclasses.replace(series, starts=[0], members=None, **part).spectrum("300 K", "120 cm^-1")
         spectra.append(np.interp(GRID, spectrum.wavenumber.magnitude, spectrum.molar_absorption.magnitude))
     return np.array(spectra) / N_MOLECULES
 
