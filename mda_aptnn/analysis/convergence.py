@@ -62,6 +62,9 @@ class Convergence:
         lower.loglog(self.lengths, 100 * errors / np.abs(values), "ko-", linewidth=1, label="standard error")
         guide = 100 * (errors / np.abs(values))[-1] * np.sqrt(self.lengths[-1] / self.lengths)
         lower.loglog(self.lengths, guide, "--", color="0.5", linewidth=1, label=r"$\propto 1/\sqrt{\mathrm{length}}$")
+        for axis in (lower.xaxis, lower.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
         lower.set_xlabel("length of the trajectory / ps")
         lower.set_ylabel("standard error / %")
         lower.legend(frameon=False, fontsize="small")

@@ -74,7 +74,7 @@ class Spectrum:
     @property
     def terms(self) -> Any:
         """n(ω)α(ω) of each pair of groups [n_frequencies, n_groups, n_groups] in cm⁻¹; sums to `absorption`."""
-        return self._per_volume(self.cross_section_terms)
+        return self.per_volume(self.cross_section_terms)
 
     @property
     def absorption(self) -> Any:
@@ -85,12 +85,12 @@ class Spectrum:
         SpectrumError
             If there is no volume.
         """
-        return self._per_volume(self.cross_section)
+        return self.per_volume(self.cross_section)
 
     @property
     def components(self) -> Any:
         """n(ω)α(ω) by Cartesian components [n_frequencies, 3, 3] in cm⁻¹; the trace is `absorption`."""
-        return self._per_volume(self.cross_section_components)
+        return self.per_volume(self.cross_section_components)
 
     @property
     def cross_section(self) -> Any:
@@ -115,7 +115,7 @@ class Spectrum:
         SpectrumError
             If there is no such group, or no volume.
         """
-        return self._per_volume(self.cross_section_of(first, second or first))
+        return self.per_volume(self.cross_section_of(first, second or first))
 
     def intensity(self, low: Any = 0.0, high: Any = None, *, n_molecules: int = 1) -> Any:
         """Return the integrated molar intensity of a band, in km/mol.
@@ -161,7 +161,7 @@ class Spectrum:
     def in_default_unit(self, section: Any) -> NDArray[np.float64]:
         """Return a V·n·α as plain numbers in the unit of `default_values`."""
         values: NDArray[np.float64] = (
-            self._molar(section) if self.volume is None else self._per_volume(section).magnitude
+            self._molar(section) if self.volume is None else self.per_volume(section).magnitude
         )
         return values
 
@@ -187,7 +187,7 @@ class Spectrum:
             If the spectrum has no error bars, or there is no such group, or no volume.
         """
         pair = None if first is None else (first, second or first)
-        return self._per_volume(units.quantity(self.section_error(pair), "angstrom^2"))
+        return self.per_volume(units.quantity(self.section_error(pair), "angstrom^2"))
 
     def section_error(
         self, pair: tuple[str, str] | None = None, weights: NDArray[np.float64] | None = None
@@ -243,7 +243,7 @@ class Spectrum:
             If the model was no committee, or there is no such group, or no volume.
         """
         pair = None if first is None else (first, second or first)
-        return self._per_volume(units.quantity(self.section_model_error(pair), "angstrom^2"))
+        return self.per_volume(units.quantity(self.section_model_error(pair), "angstrom^2"))
 
     def section_model_error(
         self, pair: tuple[str, str] | None = None, weights: NDArray[np.float64] | None = None
@@ -388,7 +388,14 @@ class Spectrum:
 
         return read_spectrum(path)
 
-    def _per_volume(self, section: Any) -> Any:
+    def per_volume(self, section: Any) -> Any:
+        """Return n·α in cm⁻¹ of a V·n·α in Å².
+
+        Raises
+        ------
+        SpectrumError
+            If there is no volume.
+        """
         if self.volume is None:
             raise SpectrumError(
                 "n·α needs a volume and the sample has none; use cross_section, molar_absorption or "
