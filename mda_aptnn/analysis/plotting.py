@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mda_aptnn.analysis.spectrum import Spectrum
 
 #: What the vertical axis says, by unit.
-_LABELS = {"1/cm": r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$", "km/mol*cm": r"molar absorption / km mol$^{-1}$ cm"}
+LABELS = {"1/cm": r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$", "km/mol*cm": r"molar absorption / km mol$^{-1}$ cm"}
 
 
 def plot_spectrum(
@@ -58,10 +58,13 @@ def plot_spectrum(
         terms = 2 <= len(spectrum.groups) <= 5
     for a, b in spectrum.pairs() if terms else []:
         label, style = (a, "-") if a == b else (f"{a} × {b}", "--")
-        ax.plot(wavenumber, spectrum.default_values((a, b))[0], style, linewidth=1.0, label=label)
+        values = spectrum.default_values((a, b))[0]
+        # self and distinct parts have no cross terms
+        if values.any() or not spectrum.signed:
+            ax.plot(wavenumber, values, style, linewidth=1.0, label=label)
     ax.set_xlim(0, min(limit, wavenumber[-1]))
     ax.set_xlabel(r"wavenumber / cm$^{-1}$")
-    ax.set_ylabel(_LABELS[unit])
+    ax.set_ylabel(LABELS[unit])
     title = f"{spectrum.temperature.magnitude:.0f} K"
     if spectrum.resolution.magnitude > 0:
         title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"

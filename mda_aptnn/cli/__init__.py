@@ -20,6 +20,7 @@ from mda_aptnn.cli.flux import flux
 from mda_aptnn.cli.info import info
 from mda_aptnn.cli.label import label_app
 from mda_aptnn.cli.predict import predict
+from mda_aptnn.cli.space import distances, profile
 from mda_aptnn.cli.spectrum import spectrum
 from mda_aptnn.cli.train import train
 from mda_aptnn.errors import AptnnError
@@ -56,7 +57,7 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-for _command in (demo, spectrum, flux, predict, train, evaluate, info):
+for _command in (demo, spectrum, flux, distances, profile, predict, train, evaluate, info):
     app.command()(_command)
 app.add_typer(label_app, name="label")
 for _registered in (*app.registered_commands, *label_app.registered_commands):

@@ -1,0 +1,132 @@
+"""``mda-aptnn distances`` and ``mda-aptnn profile``: spectra resolved in space, from the flux of every atom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.spectrum import check_outputs
+
+if TYPE_CHECKING:
+    from mda_aptnn.analysis.resolved import ResolvedSpectrum
+
+Flux = Annotated[Path, typer.Argument(help="Flux file with every atom's flux (--per atom).", show_default=False)]
+Topology = Annotated[Path, typer.Argument(help="Topology of the same run, for its molecules.", show_default=False)]
+Plot = Annotated[Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)]
+Temperature = Annotated[
+    str | None,
+    typer.Option(
+        "--temperature", "-T", help='Such as "300 K"; from the velocities if not given.', show_default=False
+    ),
+]
+Resolution = Annotated[str, typer.Option(help="Full width at half maximum of a line.")]
+Window = Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")]
+Volume = Annotated[str | None, typer.Option(help="Where there is no cell.", show_default=False)]
+
+
+def distances(
+    flux: Flux,
+    topology: Topology,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("distances.h5"),
+    plot: Plot = None,
+    bin_width: Annotated[str, typer.Option(help="Width of the shells.")] = "0.5 angstrom",
+    edges: Annotated[
+        str | None, typer.Option(help='Limits of the shells in Å instead: "2.5,3.5,6".', show_default=False)
+    ] = None,
+    temperature: Temperature = None,
+    resolution: Resolution = "10 cm^-1",
+    window: Window = "gaussian",
+    volume: Volume = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that share the molecules.")] = 1,
+    as_json: opt.Json = False,
+) -> None:
+    """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum to the total."""
+    from mda_aptnn.analysis.spatial import distance_spectrum
+
+    def make(molecules: Any, series: Any, **settings: Any) -> ResolvedSpectrum:
+        limits = None if edges is None else _numbers(edges)
+        return distance_spectrum(molecules, series, edges=limits, bin_width=bin_width, n_threads=threads, **settings)
+
+    settings = {"temperature": temperature, "resolution": resolution, "window": window, "volume": volume}
+    found = _resolve(flux, topology, output, plot, make, settings)
+    neighbours = [round(float(n), 4) for n in found.neighbours]  # type: ignore[attr-defined]
+    limits = [float(edge) for edge in found.edges.magnitude[:-1]]  # type: ignore[attr-defined]
+    report = _report(found, output, plot) | {"edges_angstrom": limits, "neighbours": neighbours}
+    ends = [*(f"to {edge:g} Å" for edge in limits[1:]), "Å and beyond"]
+    text = [
+        f"{low:g} {end}: {n:.3f} molecules around one" for low, end, n in zip(limits, ends, neighbours, strict=True)
+    ]
+    opt.emit(report, as_json, "\n".join([*text, *_lines(report)]))
+
+
+def profile(
+    flux: Flux,
+    topology: Topology,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("profile.h5"),
+    plot: Plot = None,
+    axis: Annotated[str, typer.Option(help="x, y or z, normal to the slabs.")] = "z",
+    slabs: Annotated[int, typer.Option(min=1, help="Number of slabs that fill a periodic cell.")] = 20,
+    edges: Annotated[
+        str | None, typer.Option(help='Limits of the slabs in Å, without a cell: "-5,0,5".', show_default=False)
+    ] = None,
+    relative_to: Annotated[str, typer.Option(help='"cell", or "centre" of the sample.')] = "cell",
+    temperature: Temperature = None,
+    resolution: Resolution = "10 cm^-1",
+    window: Window = "gaussian",
+    volume: Volume = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Spectrum along an axis, in the plane and out of it, as at an interface."""
+    from mda_aptnn.analysis.spatial import axis_profile
+
+    def make(molecules: Any, series: Any, **settings: Any) -> ResolvedSpectrum:
+        limits = None if edges is None else _numbers(edges)
+        return axis_profile(molecules, series, axis, n_slabs=slabs, edges=limits, relative_to=relative_to, **settings)
+
+    settings = {"temperature": temperature, "resolution": resolution, "window": window, "volume": volume}
+    found = _resolve(flux, topology, output, plot, make, settings)
+    report = _report(found, output, plot) | {
+        "edges_angstrom": [float(edge) for edge in found.edges.magnitude],  # type: ignore[attr-defined]
+        "molecules": [float(n) for n in found.density],  # type: ignore[attr-defined]
+    }
+    opt.emit(report, as_json, "\n".join(_lines(report)))
+
+
+def _resolve(
+    flux: Path, topology: Path, output: Path, plot: Path | None, make: Any, settings: dict[str, Any]
+) -> ResolvedSpectrum:
+    """Check names, open the flux with its molecules, and write what `make` makes of them."""
+    import MDAnalysis
+
+    from mda_aptnn.analysis.molecular_flux import open_molecules
+
+    check_outputs({"output": output, "plot": plot})
+    for path in (flux, topology):
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+    with open_molecules(flux, MDAnalysis.Universe(str(topology))) as (series, molecules):
+        found: ResolvedSpectrum = make(molecules, series, **settings)
+    found.save(output)
+    if plot is not None:
+        found.plot(plot)  # type: ignore[attr-defined]
+    return found
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise opt.OptionError(f'--edges {text!r}: give numbers in Å, like "2.5,3.5,6"') from None
+
+
+def _report(found: ResolvedSpectrum, output: Path, plot: Path | None) -> dict[str, Any]:
+    files = {"output": str(output)} | ({} if plot is None else {"plot": str(plot)})
+    return {"files": files, "temperature": float(found.temperature.magnitude), "notes": found.notes}
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    notes = [f"note: {note}" for note in report["notes"]]
+    return notes + [f"{name}: {path}" for name, path in report["files"].items()]
