@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.absorption import absorption_spectrum
 from mda_aptnn.analysis.correlation import cross_correlation
+from mda_aptnn.analysis.self_distinct import self_and_distinct
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.analysis.statistics import ratio_with_error
 from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError, TrajectoryError
@@ -186,6 +187,7 @@ class FluxSeries:
         volume: Any = None,
         segments: int | str | None = "auto",
         quantum_correction: str = "harmonic",
+        distinct: bool | None = None,
     ) -> Spectrum:
         """Return the absolute infrared spectrum with every auto and cross term.
 
@@ -208,13 +210,29 @@ class FluxSeries:
             the resolution needs, none if fewer; each series of its own; none.
         quantum_correction : {"harmonic", "standard", "schofield", "none"}
             See `mda_aptnn.analysis.quantum.quantum_factor`.
+        distinct : bool, optional
+            Put the terms of molecules together: those of each with itself and those of different ones. By default of
+            a flux of molecules; see `mda_aptnn.analysis.self_distinct.self_and_distinct`.
 
         Raises
         ------
         SpectrumError
             If the temperature is not known (constraints, rigid molecules, finite differences) or the series is too
-            short.
+            short, or `distinct` is asked of groups that are not molecules.
         """
+        resolution = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+        if distinct or (distinct is None and groups is None and "species" in self.labels):
+            series = self if groups is None else self.regroup(groups)
+            found = self_and_distinct(
+                series,
+                temperature=temperature,
+                resolution=resolution,
+                window=window,
+                unbiased=unbiased,
+                volume=volume,
+                segments=segments,
+            )
+            return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
         series = self if groups is None else self.regroup(groups)
         kelvin, volume, notes = self.conditions(temperature, volume)
         return absorption_spectrum(
@@ -223,7 +241,7 @@ class FluxSeries:
             self.spacing,
             kelvin,
             volume,
-            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
+            resolution=resolution,
             window=window,
             unbiased=unbiased,
             segments=segments,

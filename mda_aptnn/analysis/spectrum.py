@@ -49,6 +49,8 @@ class Spectrum:
         The same from each member of a committee, for the error of the model; None for a single model.
     quantum_correction : str
         Factor that the harmonic spectrum has been multiplied with, see `corrected`.
+    signed : list of str
+        Groups that have no flux of their own, whose auto term may be negative: the distinct part of molecules.
     notes : list of str
         What was assumed on the way.
     info : dict
@@ -68,6 +70,7 @@ class Spectrum:
     segments: Segments | None = None
     members: MemberSpectra | None = None
     quantum_correction: str = "harmonic"
+    signed: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -209,7 +212,8 @@ class Spectrum:
         Notes
         -----
         The relative error of the segments is that of the whole: short series leak from strong bands into gaps, by a
-        factor that cancels in the ratio. A cross term is scaled like the geometric mean of its two auto terms.
+        factor that cancels in the ratio. A cross term is scaled like the geometric mean of its two auto terms, and
+        what has no such term (`signed`) like the total.
         """
         if self.segments is None:
             raise SpectrumError(
@@ -221,8 +225,9 @@ class Spectrum:
             return values if weights is None else np.asarray(values @ weights)
 
         values = reduce(self.segments.of_pair(None if pair is None else self.pair_index(*pair)))
-        if pair is None:
-            ratios = [reduce(self.cross_section.magnitude) / _positive(self.segments.mean(values))]
+        if pair is None or set(pair) & set(self.signed):
+            total = self.segments.mean(reduce(self.segments.of_pair(None)))
+            ratios = [reduce(self.cross_section.magnitude) / _positive(total)]
         else:
             ratios = [
                 reduce(self.cross_section_of(name, name).magnitude)
@@ -292,7 +297,7 @@ class Spectrum:
             error,
             self.segments.degrees_of_freedom,
             sigmas,
-            positive=pair is None or pair[0] == pair[1],
+            positive=pair is None or (pair[0] == pair[1] and pair[0] not in self.signed),
         )
 
     def corrected(self, name: str) -> Spectrum:

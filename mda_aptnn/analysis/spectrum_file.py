@@ -67,6 +67,7 @@ def write_spectrum(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
         file.attrs["groups"] = json.dumps(spectrum.groups)
         file.attrs["window"] = spectrum.window
         file.attrs["quantum_correction"] = spectrum.quantum_correction
+        file.attrs["signed"] = json.dumps(spectrum.signed)
         file.attrs["notes"] = json.dumps(spectrum.notes)
         file.attrs["info"] = json.dumps(spectrum.info)
 
@@ -107,6 +108,7 @@ def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
             window=str(file.attrs["window"]),
             quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
             segments=_read_segments(file, n, n_pairs),
+            signed=json.loads(file.attrs.get("signed", "[]")),
             members=MemberSpectra(hdf5.read_array(file, "members", _SECTION, (None, n, n_pairs)))
             if "members" in file
             else None,
