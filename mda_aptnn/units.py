@@ -7,6 +7,7 @@ physical results leave through :func:`quantity`.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -30,6 +31,10 @@ CHARGE = "e"
 WAVENUMBER = "1/cm"
 ABSORPTION = "1/cm"
 MASS = "u"
+#: Polarizabilities are volumes, α/4πε₀.
+POLARIZABILITY_FLUX = "angstrom^3/ps"
+#: Squares of ∂α/∂Q per wavenumber, with α/4πε₀ in Å³ and Q in Å·√u: a band's integral is its Raman activity in Å⁴/u.
+RAMAN_ACTIVITY = "angstrom^4/u*cm"
 #: Molar absorption per wavenumber: its integral over a band, in cm⁻¹, is the band's intensity in km/mol.
 MOLAR_ABSORPTION = "km/mol*cm"
 
@@ -111,6 +116,12 @@ SPEED_OF_LIGHT = float(ureg.Quantity(1.0, "speed_of_light").to("cm/ps").magnitud
 SECOND_RADIATION_CONSTANT = float(
     ureg.Quantity(1.0, "planck_constant*speed_of_light/boltzmann_constant").to("cm*K").magnitude
 )
+#: h/(8π²c) in u Å² cm⁻¹: the mean square of a normal coordinate in its ground state is this over ν̃.
+GROUND_STATE_SQUARE = float(
+    ureg.Quantity(1 / (8 * math.pi**2), "planck_constant/speed_of_light").to("u*angstrom^2/cm").magnitude
+)
+#: 4π e ps²/u in Å²/V: second-order susceptibilities of α/4πε₀ in Å³ and dipoles in e·Å.
+SECOND_ORDER_FACTOR = float(ureg.Quantity(4 * math.pi, "e*ps^2/u").to("angstrom^2/V").magnitude)
 
 
 def absorption_prefactor(temperature: float) -> float:
