@@ -38,7 +38,10 @@ def write_csv(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
     if spectrum.members is not None:
         columns[f"error of the model [{unit}]"] = spectrum.default_model_error()
     for a, b in spectrum.pairs() if len(spectrum.groups) > 1 else []:
-        columns[f"{a} [{unit}]" if a == b else f"{a} x {b} [{unit}]"] = spectrum.default_values((a, b))[0]
+        values = spectrum.default_values((a, b))[0]
+        # self and distinct parts have no cross terms
+        if values.any() or not spectrum.signed:
+            columns[f"{a} [{unit}]" if a == b else f"{a} x {b} [{unit}]"] = values
     for axis, name in enumerate("xyz"):
         section = spectrum.cross_section_components[:, axis, axis]
         columns[f"{name}{name} [{unit}]"] = spectrum.in_default_unit(section)

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.stored import is_stored, stored_series
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.flux_series import FluxSeries
+
+#: More groups than this are not listed one by one.
+_MANY = 20
 
 
 @opt.with_reading_options
@@ -19,20 +23,30 @@ def flux(
     topology: opt.Topology,
     trajectory: opt.Trajectory = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the flux.")] = Path("flux.h5"),
-    per: Annotated[str, typer.Option(help='"group", or "atom" to keep every atom\'s flux on disk.')] = "group",
     as_json: opt.Json = False,
     *,
     reading: opt.Reading,
 ) -> None:
-    """Predict polar tensors along a trajectory and store the dipole flux of groups of atoms."""
+    """Predict polar tensors along a trajectory and store the dipole flux of groups of atoms.
+
+    With --per atom every atom's flux is kept: such a file can stand in the place of the trajectory in this command
+    and in `spectrum`, for other groups without a new prediction.
+    """
     from mda_aptnn import hdf5
 
     hdf5.check_writable(output)
+    if trajectory and is_stored(trajectory):
+        stored = stored_series(topology, trajectory, reading)
+        stored.save(output)
+        opt.emit(
+            {"files": {"flux": str(output)}, **summary(stored)}, as_json, f"{text_summary(stored)}\nflux: {output}"
+        )
+        return
     universes = open_universes(topology, trajectory, reading)
-    if per == "atom" and len(universes) > 1:
+    if reading.per == "atom" and len(universes) > 1:
         raise opt.OptionError("--per atom takes one trajectory at a time; run the command for each")
-    series, analyses = run_flux(universes, reading, output, per)
-    if per == "atom":
+    series, analyses = run_flux(universes, reading, output)
+    if reading.per == "atom":
         analyses[0].save(output)
     else:
         series.save(output)
@@ -46,9 +60,7 @@ def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.R
     return opt.open_universes(topology, trajectory, reading.file_format, reading.topology_format, reading.cell)
 
 
-def run_flux(
-    universes: list[Any], reading: opt.Reading, output: Path, per: str = "group"
-) -> tuple[FluxSeries, list[Any]]:
+def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[FluxSeries, list[Any]]:
     """Return the merged flux of all trajectories and the analyses that made its parts.
 
     Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so that the same command
@@ -67,9 +79,7 @@ def run_flux(
         for number, universe in enumerate(universes):
             part = folder / f"part-{number + 1}"
             atoms = universe.select_atoms(reading.select)
-            analyses.append(
-                DipoleFlux(atoms, reading.model, groups, per=per, checkpoint=part, **reading.flux_options())
-            )
+            analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **reading.flux_options()))
         for analysis in analyses:
             analysis.run(reading.start, reading.stop, reading.step, verbose=True, **parallel)
         return FluxSeries.merge([analysis.series for analysis in analyses]), analyses
@@ -105,12 +115,19 @@ def summary(series: FluxSeries) -> dict[str, Any]:
     }
 
 
+def _listed(groups: list[str]) -> str:
+    """Names of groups, the first and last of many."""
+    if len(groups) > _MANY:
+        return f"{len(groups)} groups: {groups[0]}, {groups[1]}, ... {groups[-1]}"
+    return f"groups: {', '.join(groups)}"
+
+
 def text_summary(series: FluxSeries) -> str:
     """The same for people."""
     values = summary(series)
     lines = [
         f"{values['n_frames']} frames, {series.spacing * 1000:g} fs apart, in {values['n_series']} series; "
-        f"groups: {', '.join(series.groups)}"
+        f"{_listed(series.groups)}"
     ]
     if values["temperature"] is not None:
         lines.append(f"kinetic temperature: {values['temperature']:.1f} K")

@@ -26,6 +26,29 @@ Group = Annotated[
     list[str] | None,
     typer.Option("--group", "-g", help='NAME=SELECTION, repeatable: "O=element O".', show_default=False),
 ]
+Per = Annotated[
+    str,
+    typer.Option(
+        help='A group for every "element", "resname", "residue", "molecule"; "atom" (flux) keeps every atom on disk.'
+    ),
+]
+Updating = Annotated[bool, typer.Option("--updating", help="Select the groups again in each frame, as for a shell.")]
+MotionsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--motions",
+        help='"rigid": translation, rotation and vibration of molecules; "stored": those of a flux of atoms.',
+        show_default=False,
+    ),
+]
+Coordinate = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--coordinate",
+        help='NAME=SELECTION;SELECTION[;...], repeatable: bonds, angles, torsions: "OH=element O;element H".',
+        show_default=False,
+    ),
+]
 Start = Annotated[int | None, typer.Option(help="First frame, counted from 0.", show_default=False)]
 Stop = Annotated[int | None, typer.Option(help="Frame to stop before.", show_default=False)]
 Step = Annotated[int | None, typer.Option(help="Use every n-th frame.", show_default=False)]
@@ -77,6 +100,10 @@ class Reading:
 
     model: Model = "water-rpbe-d3"
     group: Group = None
+    per: Per = "group"
+    updating: Updating = False
+    motions: MotionsOption = None
+    coordinate: Coordinate = None
     select: Select = "all"
     start: Start = None
     stop: Stop = None
@@ -99,9 +126,18 @@ class Reading:
     def flux_options(self) -> dict[str, Any]:
         """Keyword arguments of `DipoleFlux`, apart from the model, the groups and the checkpoint."""
         elsewhere = {"model", "group", "select", "start", "stop", "step", "element", "checkpoint", "workers"}
-        elsewhere |= {"file_format", "topology_format"}
+        elsewhere |= {"file_format", "topology_format", "motions", "coordinate"}
         named = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in elsewhere}
-        return {"elements": pairs(self.element, "element"), **named}
+        return {"elements": pairs(self.element, "element"), "motions": self._motions(), **named}
+
+    def _motions(self) -> Any:
+        """What the flux is taken apart into: "rigid", internal coordinates, nothing."""
+        coordinates = pairs(self.coordinate, "coordinate")
+        if coordinates is None:
+            return self.motions
+        if self.motions is not None:
+            raise OptionError("--motions and --coordinate are two ways to say it; leave one out")
+        return {name: tuple(part.strip() for part in text.split(";")) for name, text in coordinates.items()}
 
 
 def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -134,7 +170,7 @@ def pairs(items: list[str] | None, what: str) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for item in items or []:
         name, separator, value = item.partition("=")
-        if not separator or not name.strip() or (what == "group" and not value.strip()):
+        if not separator or not name.strip() or (what in ("group", "coordinate") and not value.strip()):
             raise OptionError(f'--{what} {item!r}: write NAME=VALUE, such as --{what} "O=element O"')
         if name.strip() in found:
             raise OptionError(f"--{what}: the name {name.strip()!r} comes twice")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.flux import forget, open_universes, run_flux, summary, text_summary
+from mda_aptnn.cli.stored import is_stored, refuse_unused, stored_series
 from mda_aptnn.errors import AptnnError, SpectrumError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @opt.with_reading_options
 def spectrum(
     topology: Annotated[
-        Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file.", show_default=False)
+        Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file alone.", show_default=False)
     ],
     trajectory: opt.Trajectory = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("spectrum.h5"),
@@ -57,7 +57,11 @@ def spectrum(
     *,
     reading: opt.Reading,
 ) -> None:
-    """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms."""
+    """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms and motions of molecules.
+
+    Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the trajectory. With --per
+    molecule (or residue) the spectrum has a self and a distinct part.
+    """
     from mda_aptnn import hdf5
 
     files = {"spectrum": output, "csv": csv, "plot": plot, "flux": flux_output}
@@ -76,18 +80,15 @@ def spectrum(
         from mda_aptnn.analysis.flux_series import FluxSeries
 
         series = FluxSeries.load(topology)
-        unused = [
-            field.name
-            for field in dataclasses.fields(reading)
-            if field.name != "group" and getattr(reading, field.name) != field.default
-        ]
-        if unused:
-            options = ", ".join("--" + name.replace("_", "-").removeprefix("file-") for name in unused)
-            raise opt.OptionError(f"{topology} is a flux already: {options} cannot change it; leave it out")
+        refuse_unused(topology, reading, {"group"})
         groups = opt.pairs(reading.group, "group")
         settings["groups"] = {name: parts.split("+") for name, parts in groups.items()} if groups else None
         kept: Path | None = topology
+    elif trajectory and is_stored(trajectory):
+        series, kept = stored_series(topology, trajectory, reading), trajectory[0]
     else:
+        if reading.per == "atom":
+            raise opt.OptionError("--per atom is for the command flux; its file then serves here")
         series, _ = run_flux(open_universes(topology, trajectory, reading), reading, output)
         kept = flux_output
     if flux_output is not None:
