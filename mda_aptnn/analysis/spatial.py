@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
+from mda_aptnn.analysis.densities import velocity_correction
 from mda_aptnn.analysis.flux_series import FluxSeries
 from mda_aptnn.analysis.molecular_flux import MolecularFlux, MoleculeBlock, filled_cells, repeats
 from mda_aptnn.analysis.origin_blocks import OriginBlock, OriginCorrelation, origin_blocks
@@ -193,6 +194,10 @@ class _Plan:
     def n_lags(self) -> int:
         return self.transform.n_lags
 
+    @property
+    def wavenumber(self) -> NDArray[np.float64]:
+        return velocity_correction(self.transform.wavenumber, self.series.finite_difference)[0]
+
     def blocks(self, molecules: MolecularFlux) -> Iterator[OriginBlock]:
         """Blocks of time origins that fit into memory."""
         return origin_blocks(molecules.starts, molecules.n_frames, self.n_lags, self.n_segments, self.longest)
@@ -212,10 +217,6 @@ class _Plan:
                 f"molecules have {molecules.n_frames} frames in series from {molecules.starts}, the flux "
                 f"{len(series)} in series from {series.starts}; take both from one run"
             )
-        if series.finite_difference:
-            raise SpectrumError(
-                "a spectrum resolved in space needs recorded velocities, these are finite differences of positions"
-            )
         width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
         kelvin, cubic, notes = series.conditions(temperature, volume)
         lengths = np.diff([*series.starts, len(series)])
@@ -233,20 +234,25 @@ class _Plan:
         """From sums over origins [n_segments, n_lags, ...] to cross sections in Å²: of all, and of each segment."""
         limits = [round(len(self.series) * k / self.n_segments) for k in range(self.n_segments + 1)]
         frames = np.diff(limits)
-        factor = units.absorption_prefactor(self.temperature) * units.factor("angstrom^3/cm", "angstrom^2")
-        whole = factor * self.transform(sums.sum(axis=0) / len(self.series))
+        scale = units.absorption_prefactor(self.temperature) * units.factor("angstrom^3/cm", "angstrom^2")
+        wavenumber, correction = velocity_correction(self.transform.wavenumber, self.series.finite_difference)
+
+        def section(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+            values = self.transform(correlation)[: len(wavenumber)]
+            return scale * values * correction.reshape(-1, *[1] * (values.ndim - 1))
+
+        whole = section(sums.sum(axis=0) / len(self.series))
         if self.n_segments == 1:
             return whole, None
-        parts = [factor * self.transform(part / n) for part, n in zip(sums, frames, strict=True)]
-        return whole, Segments(
-            np.array(parts, dtype=np.float32), np.asarray(frames * self.series.spacing, dtype=float)
-        )
+        parts = [section(part / n) for part, n in zip(sums, frames, strict=True)]
+        lengths = np.asarray(frames * self.series.spacing, dtype=float)
+        return whole, Segments(np.array(parts, dtype=np.float32), lengths)
 
     def common(self, cross_sections: NDArray[np.float64], segments: Segments | None) -> dict[str, Any]:
         """The attributes that every resolved spectrum has."""
         info = {name: value for name, value in self.series.info.items() if name != "notes"}
         return {
-            "wavenumber": units.quantity(self.transform.wavenumber, units.WAVENUMBER),
+            "wavenumber": units.quantity(self.wavenumber, units.WAVENUMBER),
             "cross_sections": units.quantity(cross_sections, "angstrom^2"),
             "temperature": units.quantity(self.temperature, units.TEMPERATURE),
             "volume": None if self.volume is None else units.quantity(self.volume, units.VOLUME),

@@ -19,8 +19,11 @@ from mda_aptnn.cli.evaluate import evaluate
 from mda_aptnn.cli.flux import flux
 from mda_aptnn.cli.info import info
 from mda_aptnn.cli.label import label_app
+from mda_aptnn.cli.learn import learn
 from mda_aptnn.cli.predict import predict
+from mda_aptnn.cli.select import select
 from mda_aptnn.cli.space import distances, profile
+from mda_aptnn.cli.spectrogram import spectrogram
 from mda_aptnn.cli.spectrum import spectrum
 from mda_aptnn.cli.train import train
 from mda_aptnn.errors import AptnnError
@@ -57,7 +60,20 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-for _command in (demo, spectrum, flux, distances, profile, predict, train, evaluate, info):
+for _command in (
+    demo,
+    spectrum,
+    flux,
+    distances,
+    profile,
+    spectrogram,
+    predict,
+    train,
+    evaluate,
+    select,
+    learn,
+    info,
+):
     app.command()(_command)
 app.add_typer(label_app, name="label")
 for _registered in (*app.registered_commands, *label_app.registered_commands):

@@ -1,0 +1,50 @@
+"""``mda-aptnn spectrogram``: the spectrum as it changes with time, from a stored flux."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.space import Plot, Temperature, Volume
+from mda_aptnn.cli.spectrum import check_outputs
+
+
+def spectrogram(
+    flux: Annotated[Path, typer.Argument(help="Flux file.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("spectrogram.h5"),
+    plot: Plot = None,
+    resolution: Annotated[str, typer.Option(help="Of lines; 14.7 ps cm^-1 over it is that in time.")] = "50 cm^-1",
+    step: Annotated[str | None, typer.Option(help='From window to window: "0.1 ps".', show_default=False)] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Auto term of one group instead of the total.", show_default=False)
+    ] = None,
+    highest: Annotated[str, typer.Option(help="Where the spectrum ends.")] = "4500 cm^-1",
+    temperature: Temperature = None,
+    volume: Volume = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Spectrum through a window that moves along the trajectory."""
+    from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.spectrogram import spectrogram as follow
+
+    check_outputs({"output": output, "plot": plot})
+    found = follow(
+        FluxSeries.load(flux),
+        resolution=resolution,
+        step=step,
+        group=group,
+        highest=highest,
+        temperature=temperature,
+        volume=volume,
+    )
+    found.save(output)
+    if plot is not None:
+        found.plot(plot)
+    width = float(found.time_resolution.magnitude)
+    files = {"output": str(output)} | ({} if plot is None else {"plot": str(plot)})
+    report = {"files": files, "n_windows": len(found.weights), "time_resolution_ps": width, "notes": found.notes}
+    lines = [f"{len(found.weights)} windows, {width:.3g} ps wide", *(f"note: {note}" for note in found.notes)]
+    opt.emit(report, as_json, "\n".join(lines + [f"{name}: {path}" for name, path in files.items()]))
