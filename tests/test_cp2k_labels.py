@@ -15,10 +15,12 @@ from scipy.spatial.transform import Rotation
 
 from mda_aptnn.dataset import read_labels
 from mda_aptnn.frames import Frame
+from mda_aptnn.labelling.analytic_route import AnalyticRoute
 from mda_aptnn.labelling.campaign import Campaign, Snapshot, plan
 from mda_aptnn.labelling.collect import collect
+from mda_aptnn.labelling.displacement_routes import DisplacementRoute
 from mda_aptnn.labelling.execution import run_campaign
-from mda_aptnn.labelling.routes import AnalyticRoute, DisplacementRoute, FieldRoute
+from mda_aptnn.labelling.field_routes import FieldRoute
 from mda_aptnn.labelling.template import Template
 
 CP2K = next(filter(shutil.which, ("cp2k.psmp", "cp2k.popt", "cp2k")), None)

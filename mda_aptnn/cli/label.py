@@ -21,16 +21,26 @@ def plan(
     ),
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the campaign.")] = Path("campaign"),
     route: Annotated[
-        str, typer.Option(help='"field" (6 runs a snapshot), "displacement" (6 an atom), "analytic" (CP2K\'s own).')
+        str,
+        typer.Option(
+            help='"field" (6 runs a snapshot), "displacement" (6 an atom), "analytic" (CP2K\'s own); "field-raman" '
+            '(12) and "displacement-raman" (6 an atom) label polarizability gradients as well.'
+        ),
     ] = "field",
     frames: Annotated[int | None, typer.Option(help="How many snapshots.", show_default=False)] = None,
     select: Annotated[str, typer.Option(help='"random", "uniform" or "indices".')] = "random",
     indices: Annotated[str | None, typer.Option(help='Frames counted from 0: "0 10 20".', show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Of the random choice.")] = 0,
     apart: Annotated[str, typer.Option(help="Warn when two snapshots are closer in time.")] = "0.1 ps",
-    field: Annotated[str, typer.Option(help='Field strength in atomic units, or "0.05 V/angstrom".')] = "1e-3",
+    field: Annotated[
+        str | None,
+        typer.Option(
+            help='Field strength in atomic units, or "0.05 V/angstrom"; 1e-3 by default, 5e-3 for field-raman.',
+            show_default=False,
+        ),
+    ] = None,
     second_field: Annotated[
-        str | None, typer.Option(help="Another strength, to check linearity (6 more runs).", show_default=False)
+        str | None, typer.Option(help="Another strength, to check linearity (as many more runs).", show_default=False)
     ] = None,
     displacement: Annotated[str, typer.Option(help="Displacement of each atom, in Å.")] = "0.01",
     atoms: Annotated[
@@ -56,16 +66,19 @@ def plan(
     from mda_aptnn.labelling.template import Template
     from mda_aptnn.trajectory import UniverseFrames
 
-    parameters: dict[str, dict[str, Any]] = {
-        "field": {
-            "field": units.magnitude(field, "hartree/e/bohr", "field"),
-            "second_field": second_field and units.magnitude(second_field, "hartree/e/bohr", "second field"),
-        },
-        "displacement": {"displacement": units.magnitude(displacement, "angstrom", "displacement")},
-    }
-    if atoms is not None and route != "displacement":
+    parameters: dict[str, Any] = {}
+    if route.startswith("field"):
+        strengths = {"field": field, "second_field": second_field}
+        parameters = {
+            name: units.magnitude(value, "hartree/e/bohr", name.replace("_", " "))
+            for name, value in strengths.items()
+            if value is not None
+        }
+    elif route.startswith("displacement"):
+        parameters = {"displacement": units.magnitude(displacement, "angstrom", "displacement")}
+    if atoms is not None and not route.startswith("displacement"):
         raise opt.OptionError("--atoms goes with --route displacement: the other routes label all atoms at once")
-    way = make_route(route, parameters.get(route, {}))
+    way = make_route(route, parameters)
     checked = Template.read(template)
     universes = opt.open_universes(topology, trajectory, file_format, topology_format)
     begin = [0, *itertools.accumulate(universe.trajectory.n_frames for universe in universes)]
@@ -162,6 +175,9 @@ def collect(
     max_residual: Annotated[
         float, typer.Option(help="Largest accepted component of Σ P − Q·1 for each atom, in e.")
     ] = 2e-3,
+    max_pgt_residual: Annotated[
+        float, typer.Option(help="Largest accepted component of Σ G (polarizability gradients) for each atom, in Å².")
+    ] = 2e-2,
     as_json: opt.Json = False,
 ) -> None:
     """Check every run and write the labels; snapshots that fail a check are left out and listed."""
@@ -171,7 +187,7 @@ def collect(
     from mda_aptnn.labelling.collect import collect as gather
 
     hdf5.check_writable(output)
-    dataset, left_out = gather(Campaign(folder), max_residual)
+    dataset, left_out = gather(Campaign(folder), max_residual, max_pgt_residual)
     for item in left_out:
         typer.echo(f"left out: {item.frame}: {item.reason}", err=True)
     if not len(dataset):
@@ -231,7 +247,22 @@ def _quality_text(report: dict[str, Any]) -> str:
     lines.append(f"outliers: {shown or 'none'}")
     if report["linearity"]:
         lines.append(f"linearity: largest change with field strength {max(report['linearity'].values()):.1e} e")
+    if "polarizability_gradients" in report:
+        lines += _gradient_lines(report["polarizability_gradients"])
     return "\n".join(lines)
+
+
+def _gradient_lines(report: dict[str, Any]) -> list[str]:
+    residuals = [value for value in report["sum_rule_per_atom"] if value is not None]
+    lines = ["polarizability gradients"]
+    if residuals:
+        lines.append(f"sum rule: largest component per atom {max(residuals):.1e} Å²")
+    lines.append(f"{'':4}{'atoms':>7}{'isotropic':>11}{'anisotropic':>13}   (Å², rms of the norm)")
+    for symbol, row in report["species"].items():
+        lines.append(f"{symbol:4}{row['atoms']:7d}{row['isotropic_rms']:11.4f}{row['anisotropic_rms']:13.4f}")
+    if report["linearity"]:
+        lines.append(f"linearity: largest change with field strength {max(report['linearity'].values()):.1e} Å²")
+    return lines
 
 
 label_app = typer.Typer(

@@ -24,7 +24,10 @@ import numpy as np
 from mda_aptnn import hdf5
 from mda_aptnn.errors import CampaignError
 from mda_aptnn.frames import Frame
-from mda_aptnn.labelling.routes import Route, Run, make_route
+from mda_aptnn.labelling.displacement_routes import DisplacementRoute
+from mda_aptnn.labelling.field_routes import FieldRoute
+from mda_aptnn.labelling.routes import Route, make_route
+from mda_aptnn.labelling.runs import Run
 from mda_aptnn.labelling.template import DFT, Template
 
 FORMAT = 1
@@ -219,7 +222,7 @@ def plan(
         frames = old["frames"]
     elif folder.exists() and any(item.name != "tasks" for item in folder.iterdir()):
         raise CampaignError(f"{folder} is not empty and no campaign; choose another folder")
-    if route.name == "field" and template.input.value(f"{DFT}/QS", "METHOD", "GPW") == "XTB":
+    if isinstance(route, FieldRoute) and template.input.value(f"{DFT}/QS", "METHOD", "GPW") == "XTB":
         warnings.warn(
             "CP2K 2023.1 returns −P for GFN1-xTB in fields, and collecting will refuse it; use --route displacement",
             stacklevel=2,
@@ -247,7 +250,7 @@ def describe(info: dict[str, Any]) -> str:
 
 def _shares(snapshot: Snapshot, route: Route) -> list[tuple[int, ...]]:
     """Which atoms each task of a snapshot displaces."""
-    if route.name != "displacement":
+    if not isinstance(route, DisplacementRoute):
         return [()]
     atoms = snapshot.atoms
     return [atoms[start : start + ATOMS_PER_TASK] for start in range(0, len(atoms), ATOMS_PER_TASK)]

@@ -15,11 +15,13 @@ from mda_aptnn.frames import Frame
 from mda_aptnn.hdf5 import file_hash
 from mda_aptnn.labelling.campaign import MANIFEST, Campaign, Task, describe
 from mda_aptnn.labelling.cp2k_output import RunOutput, check_geometry, parse_output
-from mda_aptnn.labelling.routes import Labels
+from mda_aptnn.labelling.runs import Labels
 from mda_aptnn.tensors import sum_rule_residual
 
 #: Largest component of Σ_i P_i − Q·1, in e for each atom. Good labels of liquid water have 2e-4 to 4e-4.
 MAX_RESIDUAL = 2e-3
+#: Largest component of Σ_i G_i, in Å² for each atom.
+MAX_PGT_RESIDUAL = 2e-2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,9 @@ class LeftOut:
     reason: str
 
 
-def collect(campaign: Campaign, max_residual: float = MAX_RESIDUAL) -> tuple[Dataset, list[LeftOut]]:
+def collect(
+    campaign: Campaign, max_residual: float = MAX_RESIDUAL, max_pgt_residual: float = MAX_PGT_RESIDUAL
+) -> tuple[Dataset, list[LeftOut]]:
     """Read, check and assemble the labels of all snapshots.
 
     Parameters
@@ -45,6 +49,8 @@ def collect(campaign: Campaign, max_residual: float = MAX_RESIDUAL) -> tuple[Dat
     campaign : Campaign
     max_residual : float
         Threshold of the acoustic sum rule, largest component of the residual divided by the number of atoms, in e.
+    max_pgt_residual : float
+        The same for ``Σ_i G_i``, which translation invariance makes zero, in Å².
 
     Returns
     -------
@@ -57,7 +63,7 @@ def collect(campaign: Campaign, max_residual: float = MAX_RESIDUAL) -> tuple[Dat
     levels: list[str] = []
     for info, tasks in campaign.frames():
         try:
-            labelled, level = _collect_frame(tasks, max_residual)
+            labelled, level = _collect_frame(tasks, max_residual, max_pgt_residual)
         except (CampaignError, LabelError) as error:
             left_out.append(LeftOut(describe(info), str(error)))
             continue
@@ -72,7 +78,7 @@ def collect(campaign: Campaign, max_residual: float = MAX_RESIDUAL) -> tuple[Dat
     return Dataset(frames, "; ".join(dict.fromkeys(levels)), sources), left_out
 
 
-def _collect_frame(tasks: list[Task], max_residual: float) -> tuple[LabelledFrame, str]:
+def _collect_frame(tasks: list[Task], max_residual: float, max_pgt_residual: float) -> tuple[LabelledFrame, str]:
     first = tasks[0]
     parts, versions = [], set()
     for task in tasks:
@@ -90,11 +96,15 @@ def _collect_frame(tasks: list[Task], max_residual: float) -> tuple[LabelledFram
     apt = tensors["apt"]
     if not np.isnan(apt).any():
         info["sum_rule_residual"] = float(np.abs(sum_rule_residual(apt, frame.charge)).max())
-        _check_sum_rule(info["sum_rule_residual"], frame, max_residual)
+        _check_sum_rule("Σ P − Q·1", info["sum_rule_residual"], "e", frame, max_residual, "--max-residual")
         info["sum_rule_threshold"] = max_residual
+    gradients = tensors.get("pgt")
+    if gradients is not None and not np.isnan(gradients).any():
+        info["pgt_sum_rule_residual"] = float(np.abs(gradients.sum(axis=0)).max())
+        _check_sum_rule("Σ G", info["pgt_sum_rule_residual"], "Å²", frame, max_pgt_residual, "--max-pgt-residual")
+        info["pgt_sum_rule_threshold"] = max_pgt_residual
     settings = ", ".join(f"{key} {value:g}" for key, value in first.route.parameters.items() if value is not None)
-    unit = {"field": " a.u.", "displacement": " Å"}.get(first.route.name, "")
-    level = f"{info['program']}, {first.level_of_theory}, {settings}{unit}".rstrip(", ")
+    level = f"{info['program']}, {first.level_of_theory}, {settings} {first.route.unit}".rstrip(", ")
     return LabelledFrame(frame, tensors, info), level
 
 
@@ -106,12 +116,13 @@ def _merge(parts: list[np.ndarray]) -> np.ndarray:
     return merged
 
 
-def _check_sum_rule(residual: float, frame: Frame, max_residual: float) -> None:
+def _check_sum_rule(what: str, residual: float, unit: str, frame: Frame, max_residual: float, option: str) -> None:
     per_atom = residual / len(frame)
     if per_atom > max_residual:
         raise LabelError(
-            f"the sum rule is off by {residual:.4f} e over {len(frame)} atoms, {per_atom:.5f} e an atom, above the "
-            f"{max_residual:g} e accepted: tighten EPS_SCF and CUTOFF, enlarge the cell, or raise --max-residual"
+            f"the sum rule is off: {what} is {residual:.4f} {unit} over {len(frame)} atoms, {per_atom:.5f} {unit} an "
+            f"atom, above the {max_residual:g} {unit} accepted: tighten EPS_SCF and CUTOFF, enlarge the cell, or "
+            f"raise {option}"
         )
 
 

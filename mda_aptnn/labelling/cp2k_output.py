@@ -1,4 +1,4 @@
-"""What CP2K printed: forces, dipole, polar tensors, geometry; and whether the run may be trusted.
+"""What CP2K printed: forces, dipole, polar tensors, polarizability, geometry; and whether the run may be trusted.
 
 Everything is read from the standard output of one run, which ends with the line that says so: an output that was
 cut anywhere is not complete. Formats: CP2K 2023.1 (run here), and the force block and finite-field tensors
@@ -51,6 +51,11 @@ _APT_DCDR = re.compile(
 _ROW = rf"\s*({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*\n"
 _APT_DCDR_ATOM = re.compile(rf"APT \| Atom\s+(\d+) - GAPT\s+{_NUMBER}\s*\n" + rf"\s*APT \|{_ROW}" * 3)
 _APT_FD_ATOM = re.compile(rf"^ *(\d+) +[A-Z][a-z]? +{_NUMBER} *\n{_ROW}{_ROW}{_ROW}", re.M)
+_POLAR = re.compile(
+    r"^ POLAR\| Polarizability tensor \[a\.u\.\]\s*\n"
+    + "".join(rf"^ POLAR\| {names}{_ROW}" for names in ("xx,yy,zz", "xy,xz,yz", "yx,zx,zy")),
+    re.M,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +86,8 @@ class RunOutput:
         Whether the dipole is a Berry phase, defined modulo e times the cell vectors, or that of a molecule.
     apt : ndarray, shape [n_atoms, 3, 3], or None
         ``P[i, a, b] = ∂M_a/∂r_ib`` in e, where CP2K computed it; already turned into this order.
+    polarizability : ndarray, shape [3, 3], or None
+        α in Å³ by response theory (``&LINRES &POLAR``); symmetric up to its convergence.
     """
 
     project: str
@@ -94,6 +101,7 @@ class RunOutput:
     dipole: NDArray[np.float64] | None
     berry: bool
     apt: NDArray[np.float64] | None
+    polarizability: NDArray[np.float64] | None = None
 
 
 def parse_output(text: str) -> RunOutput:
@@ -131,6 +139,7 @@ def parse_output(text: str) -> RunOutput:
         dipole=dipole,
         berry=berry,
         apt=parse_apt(text),
+        polarizability=parse_polarizability(text),
     )
 
 
@@ -166,6 +175,23 @@ def parse_apt(text: str) -> NDArray[np.float64] | None:
     if "Computing Atomic polarization tensors using finite differences" in text:
         return _numbered(_APT_FD_ATOM.findall(text), "polar tensors").reshape(-1, 3, 3)
     return None
+
+
+def parse_polarizability(text: str) -> NDArray[np.float64] | None:
+    """Read the polarizability [3, 3] of ``&LINRES &POLAR`` in Å³.
+
+    Raises
+    ------
+    LabelError
+        If the block is cut off.
+    """
+    if "POLAR| Polarizability tensor [a.u.]" not in text:
+        return None
+    blocks = _POLAR.findall(text)
+    if not blocks:
+        raise LabelError("the block of the polarizability is cut off")
+    xx, yy, zz, xy, xz, yz, yx, zx, zy = (float(x) for x in blocks[-1])
+    return np.array([[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]]) * BOHR**3
 
 
 def check_geometry(output: RunOutput, frame: Frame, tolerance: float = 2e-6) -> None:

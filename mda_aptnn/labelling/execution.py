@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.labelling.campaign import Campaign, Task, write_json
 from mda_aptnn.labelling.cp2k_output import last_lines, parse_output
-from mda_aptnn.labelling.routes import Run
+from mda_aptnn.labelling.runs import Run
 
 #: How often a worker looks whether it should stop, in seconds.
 _PATIENCE = 0.2

@@ -12,10 +12,38 @@ from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
 from mda_aptnn.dataset import Dataset
-from mda_aptnn.tensors import sum_rule_residual
+from mda_aptnn.tensors import PGT, sum_rule_residual
 
 #: A tensor whose invariants are further from those of its element than this many interquartile ranges is an outlier.
 OUTLIER = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientQuality:
+    """What labels of polarizability gradients tell about themselves.
+
+    Attributes
+    ----------
+    residuals : ndarray, shape [n_frames]
+        Largest component of ``Σ_i G_i`` divided by the number of atoms, in Å²; NaN for partly labelled frames.
+    species : dict of str to dict
+        Per element: number of labelled atoms; root mean square over atoms of the norm of ``∂ᾱ/∂r``, ᾱ = tr α / 3, and
+        of the norm of the rest, in Å².
+    linearity : dict of int to float
+        For frames labelled with two field strengths: largest difference of their tensors, in Å².
+    """
+
+    residuals: NDArray[np.float64]
+    species: dict[str, dict[str, float]]
+    linearity: dict[int, float]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers as they are written in JSON."""
+        return {
+            "sum_rule_per_atom": _numbers(self.residuals),
+            "species": self.species,
+            "linearity": self.linearity,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +67,8 @@ class Quality:
         Frame, atom, element, trace over 3 and norm of atoms far from the others of their element.
     linearity : dict of int to float
         For frames labelled with two field strengths: largest difference of their tensors, in e.
+    gradients : GradientQuality or None
+        Of the polarizability gradients, if there are any.
     """
 
     residuals: NDArray[np.float64]
@@ -48,15 +78,17 @@ class Quality:
     duplicates: list[tuple[int, int]]
     outliers: list[dict[str, Any]]
     linearity: dict[int, float]
+    gradients: GradientQuality | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers as they are written in JSON."""
         return {
-            "sum_rule_per_atom": [None if np.isnan(value) else float(value) for value in self.residuals],
+            "sum_rule_per_atom": _numbers(self.residuals),
             "species": self.species,
             "duplicates": self.duplicates,
             "outliers": self.outliers,
             "linearity": self.linearity,
+            **({} if self.gradients is None else {"polarizability_gradients": self.gradients.summary()}),
         }
 
 
@@ -96,8 +128,39 @@ def check_labels(dataset: Dataset) -> Quality:
         antisymmetric=antisymmetric,
         duplicates=_duplicates(dataset),
         outliers=outliers,
-        linearity={k: item.info["linearity"] for k, item in enumerate(dataset) if "linearity" in item.info},
+        linearity=_recorded(dataset, "linearity"),
+        gradients=_check_gradients(dataset),
     )
+
+
+def _check_gradients(dataset: Dataset) -> GradientQuality | None:
+    if not any(PGT.name in item.tensors for item in dataset):
+        return None
+    unknown = {len(item.frame): np.full((len(item.frame), *PGT.shape), np.nan) for item in dataset}
+    parts = [item.tensors.get(PGT.name, unknown[len(item.frame)]) for item in dataset]
+    numbers = np.concatenate([item.frame.numbers for item in dataset])
+    tensors = np.concatenate(parts)
+    labelled = ~np.isnan(tensors).any(axis=(1, 2, 3))
+    species = {}
+    for number in np.unique(numbers[labelled]):
+        own = tensors[labelled & (numbers == number)]
+        mean = np.einsum("iaac->ic", own) / 3
+        rest = own - mean[:, None, None, :] * np.eye(3)[:, :, None]
+        species[Z2SYMB[int(number)]] = {
+            "atoms": len(own),
+            "isotropic_rms": float(np.sqrt((mean**2).sum(axis=1).mean())),
+            "anisotropic_rms": float(np.sqrt((rest**2).sum(axis=(1, 2, 3)).mean())),
+        }
+    residuals = np.array([np.abs(part.sum(axis=0)).max() / len(part) for part in parts])
+    return GradientQuality(residuals, species, _recorded(dataset, "pgt_linearity"))
+
+
+def _recorded(dataset: Dataset, key: str) -> dict[int, float]:
+    return {k: item.info[key] for k, item in enumerate(dataset) if key in item.info}
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def _far(values: NDArray[np.float64]) -> NDArray[np.bool_]:

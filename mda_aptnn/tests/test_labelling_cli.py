@@ -44,6 +44,18 @@ def test_plan_takes_frames_cells_and_elements_from_the_trajectory(run):
         assert "--array=0-2" in file.read()
 
 
+def test_plan_of_polarizability_gradients(run):
+    words = ["plan", WATER64_TOPOLOGY, WATER64_TRAJECTORY, "--template", "user.inp", "--frames", 2, "--json"]
+    result = run(*words, "--route", "field-raman", "-o", "c")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["runs"] == 26
+    task = next(Campaign("c").tasks())
+    text = (task.directory / "mxz.inp").read_text()
+    assert "INTENSITY 0.005" in text and "POLARISATION -0.7071067812 -0 -0.7071067812" in text
+    refused = run(*words, "--route", "displacement-raman", "-o", "d")
+    assert refused.exit_code == 1 and "isolated molecules" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

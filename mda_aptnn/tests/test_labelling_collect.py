@@ -13,9 +13,10 @@ from mda_aptnn.errors import CampaignError
 from mda_aptnn.frames import Frame
 from mda_aptnn.labelling.campaign import Campaign, Snapshot, plan
 from mda_aptnn.labelling.collect import collect
+from mda_aptnn.labelling.displacement_routes import DisplacementRoute
 from mda_aptnn.labelling.execution import run_campaign, run_task, slurm_script
+from mda_aptnn.labelling.field_routes import FieldRoute
 from mda_aptnn.labelling.quality import check_labels, plot_quality
-from mda_aptnn.labelling.routes import DisplacementRoute, FieldRoute
 from mda_aptnn.labelling.snapshots import choose_frames, take_snapshots
 from mda_aptnn.labelling.template import Template
 from mda_aptnn.tests.labelling_data import DATA, unpack
@@ -303,5 +304,28 @@ def test_quality_report_finds_what_was_put_in(tmp_path):
     # (A − Aᵀ)/2 of independent components of deviation σ: two thirds of them, each of variance σ²/2
     assert quality.species["H"]["antisymmetric_rms"] == pytest.approx(0.05 * np.sqrt(1 / 3), rel=0.1)
     assert max(quality.linearity.values()) == 5e-4
+    assert quality.gradients is None and "polarizability_gradients" not in quality.summary()
     plot_quality(quality, tmp_path / "quality.png")
     assert (tmp_path / "quality.png").stat().st_size > 10_000
+
+
+def test_quality_of_polarizability_gradients():
+    rng = np.random.default_rng(0)
+    frame = Frame([8, 1, 1], rng.uniform(0, 3, (3, 3)))
+    apt = np.zeros((3, 3, 3))
+    # ᾱ grows by 0.3 Å² along x with the first atom and falls with the others; the second also turns α_xy
+    gradients = np.zeros((3, 3, 3, 3))
+    for atom, slope in enumerate((0.3, -0.15, -0.15)):
+        gradients[atom, :, :, 0] = slope * np.eye(3)
+    gradients[1, 0, 1, 2] = gradients[1, 1, 0, 2] = 0.12
+    items = [
+        LabelledFrame(frame, {"apt": apt, "pgt": gradients}, {"pgt_linearity": 2e-3}),
+        LabelledFrame(dataclasses.replace(frame, positions=frame.positions + 1), {"apt": apt}),
+    ]
+    quality = check_labels(Dataset(items)).gradients
+    assert quality.residuals[0] == pytest.approx(0.12 / 3) and np.isnan(quality.residuals[1])
+    assert quality.species["O"] == {"atoms": 1, "isotropic_rms": pytest.approx(0.3), "anisotropic_rms": 0.0}
+    assert quality.species["H"]["isotropic_rms"] == pytest.approx(0.15)
+    # one of two atoms, α_xy and α_yx
+    assert quality.species["H"]["anisotropic_rms"] == pytest.approx(0.12)
+    assert quality.summary()["linearity"] == {0: 2e-3}

@@ -7,9 +7,11 @@ import pytest
 
 from mda_aptnn.errors import CampaignError
 from mda_aptnn.frames import Frame
+from mda_aptnn.labelling.analytic_route import AnalyticRoute
 from mda_aptnn.labelling.campaign import Snapshot, plan
 from mda_aptnn.labelling.cp2k_input import CP2KInput
-from mda_aptnn.labelling.routes import AnalyticRoute, DisplacementRoute, FieldRoute
+from mda_aptnn.labelling.displacement_routes import DisplacementRoute
+from mda_aptnn.labelling.field_routes import FieldRoute
 from mda_aptnn.labelling.template import Template
 
 TEMPLATE = """\

@@ -9,8 +9,16 @@ import pytest
 from mda_aptnn.dataset import read_labels
 from mda_aptnn.errors import LabelError
 from mda_aptnn.frames import Frame
-from mda_aptnn.labelling.cp2k_output import check_geometry, last_lines, parse_apt, parse_forces, parse_output
-from mda_aptnn.labelling.routes import DisplacementRoute, FieldRoute
+from mda_aptnn.labelling.cp2k_output import (
+    check_geometry,
+    last_lines,
+    parse_apt,
+    parse_forces,
+    parse_output,
+    parse_polarizability,
+)
+from mda_aptnn.labelling.displacement_routes import DisplacementRoute
+from mda_aptnn.labelling.field_routes import FieldRoute
 from mda_aptnn.tests.labelling_data import unpack
 
 
@@ -191,3 +199,22 @@ def test_cp2k_says_itself_why_it_aborted():
     assert "59 OT DIIS" in last_lines(
         f"{steps}\n *** WARNING in qs_scf.F:601 :: SCF run NOT converged ***\n" + "T\n" * 99
     )
+
+
+def test_polarizability_of_the_response():
+    """As CP2K 2023.1 prints it, the same in two units."""
+    head = " POLAR| Polarizability tensor [a.u.]\n"
+    rows = (
+        " POLAR| xx,yy,zz            7.988092662597     3.239594291324     6.259709654857\n"
+        " POLAR| xy,xz,yz            0.310004450524    -0.064573223020     0.254266133896\n"
+        " POLAR| yx,zx,zy            0.310132370351    -0.064653299786     0.254110621790\n"
+    )
+    expected = [
+        [1.183713190898, 0.045937919454, -0.009568764297],
+        [0.045956875216, 0.480058339052, 0.037678353194],
+        [-0.009580630449, 0.037655308678, 0.927593256941],
+    ]
+    np.testing.assert_allclose(parse_polarizability(head + rows), expected, rtol=1e-7)
+    assert parse_polarizability("nothing of it") is None
+    with pytest.raises(LabelError, match="cut off"):
+        parse_polarizability(head + rows[:-40])
