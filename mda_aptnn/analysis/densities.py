@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ def segment_spectra(
 
 
 def segment_weights(
-    series: Sequence[Array], segments: list[list[Array]], transform: CosineTransform, unbiased: bool
+    series: Sequence[NDArray[Any]], segments: list[list[NDArray[Any]]], transform: CosineTransform, unbiased: bool
 ) -> tuple[Array, float]:
     """Return lengths (ps) and inflation of `Segments`."""
     lengths = [[len(piece) for piece in segment] for segment in segments]

@@ -172,7 +172,7 @@ def confidence_band(
     return values / ratio, values * ratio
 
 
-def cut(series: Sequence[Array], n_segments: int) -> list[list[Array]]:
+def cut(series: Sequence[NDArray[Any]], n_segments: int) -> list[list[NDArray[Any]]]:
     """Cut uninterrupted series into disjoint segments of nearly equal length.
 
     Parameters
@@ -186,8 +186,8 @@ def cut(series: Sequence[Array], n_segments: int) -> list[list[Array]]:
         Each segment is one piece of a series, or several series that are too short to be one.
     """
     length = sum(len(part) for part in series) / n_segments
-    segments: list[list[Array]] = []
-    short: list[Array] = []
+    segments: list[list[NDArray[Any]]] = []
+    short: list[NDArray[Any]] = []
     for part in series:
         n_pieces = round(len(part) / length)
         if n_pieces:
@@ -203,8 +203,8 @@ def cut(series: Sequence[Array], n_segments: int) -> list[list[Array]]:
 
 
 def choose_segments(
-    series: Sequence[Array], segments: int | str | None, resolution: float, spacing: float
-) -> list[list[Array]]:
+    series: Sequence[NDArray[Any]], segments: int | str | None, resolution: float, spacing: float
+) -> list[list[NDArray[Any]]]:
     """Return the segments that error bars are made of; none if they are not wanted or the trajectory is too short.
 
     Parameters
