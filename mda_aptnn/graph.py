@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn.errors import FrameError
 from mda_aptnn.frames import Frame
@@ -68,14 +70,14 @@ def neighbours(frame: Frame, cutoff: float) -> Neighbours:
     i, j, shift, vectors = finder.compute(
         points=np.ascontiguousarray(frame.positions), box=box, periodic=frame.pbc, quantities="ijSD"
     )
-    order = np.argsort(_Keys(len(frame), shift).of(i, j, shift))
+    order = np.argsort(_keys(len(frame), i, j, shift))
     found = Neighbours(i[order].astype(np.int64), j[order].astype(np.int64), shift[order], vectors[order])
     check_distances(found)
     return found
 
 
 class Pairs(NamedTuple):
-    """Pairs of a frame that include all within the cutoff, sorted by centre, then neighbour, then image.
+    """Pairs of a frame that include all within some cutoffs, sorted by centre, then neighbour, then image.
 
     The vector of a pair is ``positions[neighbour] - positions[centre] + translations[image]``.
 
@@ -83,8 +85,8 @@ class Pairs(NamedTuple):
     ----------
     positions : ndarray, shape [n_atoms, 3]
         In Å, each atom in the image that `translations` go with.
-    first : ndarray of int, shape [n_atoms + 1]
-        First pair of each atom as the centre.
+    first : ndarray of int, shape [n_cutoffs, n_atoms + 1]
+        First pair of each atom as the centre, for each cutoff.
     neighbour : ndarray of int, shape [n_pairs]
     image : ndarray of int, shape [n_pairs]
         Index of the translation of the neighbour.
@@ -108,11 +110,13 @@ class NeighbourList:
     wrapped in one frame and not in the next, is followed.
 
     The vectors are the same to the last bit, in the same order, whether pairs were looked for or kept: positions
-    and cells are rounded so that their sums are exact.
+    and cells are rounded so that their sums are exact. Needs numba.
 
     Parameters
     ----------
-    cutoff, skin : float
+    cutoffs : sequence of float
+        In Å, the largest first.
+    skin : float
         In Å.
 
     Attributes
@@ -121,8 +125,8 @@ class NeighbourList:
         How often pairs were looked for.
     """
 
-    def __init__(self, cutoff: float, skin: float = SKIN) -> None:
-        self.cutoff, self.skin = cutoff, skin
+    def __init__(self, cutoffs: Sequence[float], skin: float = SKIN) -> None:
+        self.cutoffs, self.skin = tuple(cutoffs), skin
         self.n_searches = 0
         self._pbc = np.zeros(3, bool)
         self._cell = np.eye(3)
@@ -130,81 +134,89 @@ class NeighbourList:
         self._shifts = np.zeros((0, 3), np.int64)
         self._pairs: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]] | None = None
 
-    def pairs(self, frame: Frame) -> Pairs:
-        """Return the pairs of a frame, of this trajectory or another.
+    def pairs(self, frame: Frame, order: NDArray[np.int64]) -> Pairs:
+        """Return the pairs of a frame, of this trajectory or another, whose atoms are taken in some order.
 
         The arrays belong to the list and are not to be changed.
         """
-        positions, cell = (np.round(values * _GRID) / _GRID for values in (frame.positions, full_cell(frame)))
+        from mda_aptnn.pair_search import follow
+
+        positions, cell = _rounded(frame.positions[order]), _rounded(full_cell(frame))
+        inverse = np.linalg.inv(cell)
         if self._pairs is not None and len(self._fractions) == len(frame) and (self._pbc == frame.pbc).all():
-            moved = positions @ np.linalg.inv(cell) - self._fractions
-            crossed = np.where(frame.pbc, np.round(moved), 0.0)
-            if self._keeps(moved - crossed, cell):
-                return Pairs(positions - crossed @ cell, *self._pairs, self._shifts @ cell)
-        positions -= np.where(frame.pbc, np.floor(positions @ np.linalg.inv(cell)), 0.0) @ cell
-        self._search(positions, cell, frame.pbc)
-        assert self._pairs is not None
-        return Pairs(positions, *self._pairs, self._shifts @ cell)
-
-    def _keeps(self, moved: NDArray[np.float64], cell: NDArray[np.float64]) -> bool:
-        """Whether no pair beyond cutoff + skin can have come within the cutoff."""
-        way = moved @ cell
-        farthest = np.sqrt(np.einsum("ia,ia->i", way, way).max())
-        stretch = 1.0
-        if (cell != self._cell).any():
-            stretch = np.linalg.svd(np.linalg.inv(self._cell) @ cell, compute_uv=False).min()
-        return bool(2 * farthest + 1e-6 < stretch * (self.cutoff + self.skin) - self.cutoff)
-
-    def _search(self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> None:
-        # importing vesin imports torch, which takes seconds: only who predicts pays for it
-        from vesin import NeighborList as Finder
-
-        finder = Finder(cutoff=self.cutoff + self.skin, full_list=True, n_threads=1)
-        i, j, shift = finder.compute(points=positions, box=cell, periodic=pbc, quantities="ijS")
-        keys = _Keys(len(positions), shift)
-        centre, neighbour, code = keys.parts(np.sort(keys.of(i, j, shift)))
-        self._shifts, image = keys.shifts(code)
-        first = np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=len(positions)))])
-        self._pairs = first, neighbour.astype(np.int32), image.astype(np.int32)
-        self._pbc, self._cell, self._fractions = pbc, cell, positions @ np.linalg.inv(cell)
+            followed = np.empty_like(positions)
+            way = math.sqrt(follow(positions, cell, inverse, frame.pbc, self._fractions, followed))
+            if self._keeps(way, cell):
+                return Pairs(followed, *self._pairs, self._shifts @ cell)
+        found, self._shifts = search_pairs([(positions, cell, frame.pbc)], np.add(self.cutoffs, self.skin))
+        self._pairs = found.first, found.neighbour, found.image
+        self._pbc, self._cell, self._fractions = frame.pbc, cell, found.positions @ inverse
         self.n_searches += 1
+        return found
+
+    def _keeps(self, way: float, cell: NDArray[np.float64]) -> bool:
+        """Whether no pair beyond cutoff + skin can have come within the cutoff, after atoms moved so far."""
+        if (cell == self._cell).all():
+            return 2 * way + 1e-6 < self.skin
+        stretch = np.linalg.svd(np.linalg.inv(self._cell) @ cell, compute_uv=False).min()
+        # of all cutoffs the largest suffers most from a strain, or all the same if there is none
+        return all(2 * way + 1e-6 < stretch * (cutoff + self.skin) - cutoff for cutoff in self.cutoffs)
 
 
-class _Keys:
-    """One whole number for each pair, which sorts by centre, neighbour and shift, and can be taken apart again.
+Atoms = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
 
-    Numbers sort many times faster than rows of five.
+
+def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, NDArray[np.int64]]:
+    """Find the pairs of frames as if they were one, of parts that do not see each other. Needs numba.
+
+    Parameters
+    ----------
+    frames : sequence of (positions, cell, pbc)
+        Rounded; of every cell `full_cell`.
+    cutoffs : sequence of float
+        In Å, the largest first.
+
+    Returns
+    -------
+    Pairs
+    shifts : ndarray of int, shape [n_images, 3]
+        Each translation in cell vectors.
     """
+    # who only trains pays neither for importing numba nor for compiling
+    from mda_aptnn.pair_search import search
 
-    def __init__(self, n_atoms: int, shift: NDArray[np.int32]) -> None:
-        columns = (
-            [np.ascontiguousarray(shift[:, axis]) for axis in range(3)] if len(shift) else [np.zeros(1, int)] * 3
-        )
-        self.low = [int(column.min()) for column in columns]
-        self.sizes = [int(column.max()) - low + 1 for column, low in zip(columns, self.low, strict=True)]
-        self.n_codes = self.sizes[0] * self.sizes[1] * self.sizes[2]
-        self.code_bits, self.atom_bits = self.n_codes.bit_length(), n_atoms.bit_length()
+    cells = np.stack([cell for _, cell, _ in frames])
+    pbc = np.stack([flags for *_, flags in frames])
+    inverses = np.linalg.inv(cells)
+    parts = []
+    for (positions, cell, flags), inverse in zip(frames, inverses, strict=True):
+        parts.append(positions - np.where(flags, np.floor(positions @ inverse), 0.0) @ cell)
+    atoms = np.cumsum([0, *map(len, parts)])
+    together = np.concatenate(parts)
+    found = search(together, atoms, cells, inverses, pbc, np.asarray(cutoffs, dtype=float))
+    translations = np.einsum("ia,iab->ib", found.shifts.astype(float), cells[found.frames])
+    return Pairs(together, found.first, found.neighbour, found.image, translations), found.shifts
 
-    def of(self, i: NDArray[np.uint64], j: NDArray[np.uint64], shift: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return the keys of pairs."""
-        (x, y, z), (_, ny, nz) = (shift[:, axis].astype(np.int64) - self.low[axis] for axis in range(3)), self.sizes
-        atoms = (i.astype(np.int64) << self.atom_bits) | j.astype(np.int64)
-        return (atoms << self.code_bits) | ((x * ny + y) * nz + z)
 
-    def parts(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-        """Return centre, neighbour and a code of the shift."""
-        atoms = keys >> self.code_bits
-        return (
-            atoms >> self.atom_bits,
-            atoms & ((1 << self.atom_bits) - 1),
-            keys & ((1 << self.code_bits) - 1),
-        )
+def frame_atoms(frame: Frame, order: NDArray[np.int64]) -> Atoms:
+    """Return what `search_pairs` takes of a frame, whose atoms are taken in some order."""
+    return _rounded(frame.positions[order]), _rounded(full_cell(frame)), frame.pbc
 
-    def shifts(self, codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the shifts that occur, and the index among them of each code."""
-        occurs = np.bincount(codes, minlength=self.n_codes) > 0
-        used = np.stack(np.unravel_index(np.flatnonzero(occurs), self.sizes), axis=1) + self.low
-        return used, (np.cumsum(occurs) - 1)[codes]
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.rint(values * _GRID) / _GRID
+
+
+def _keys(n_atoms: int, i: NDArray[Any], j: NDArray[Any], shift: NDArray[np.int32]) -> NDArray[np.int64]:
+    """One whole number for each pair, which sorts by centre, neighbour and shift, faster than rows of five do."""
+    if not len(shift):
+        return np.zeros(0, np.int64)
+    code = np.zeros(len(shift), np.int64)
+    for axis in range(3):
+        column = shift[:, axis].astype(np.int64)
+        code = code * (int(column.max()) - int(column.min()) + 1) + column - column.min()
+    atoms = (i.astype(np.int64) << n_atoms.bit_length()) | j.astype(np.int64)
+    return (atoms << int(code.max()).bit_length()) | code
 
 
 def check_distances(found: Neighbours) -> None:

@@ -8,67 +8,19 @@ float64; what it is used for is in the dtype of the program.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import warnings
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from mda_aptnn.compiled import compiled, kept, stand_apart
 from mda_aptnn.models.cpu_program import ADD, BLOCK, FILL, GATE, MIX, MULTIPLY, SIGMOID, SILU
-from mda_aptnn.models.cpu_tiles import CHUNK, ROWS, VECTOR_BYTES, WIDEST, stand_apart, tile
-
-#: Roundings may differ from the order that is written, but a NaN stays one.
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
-
-
-def _cache_folder() -> str:
-    """Where compiled kernels are kept: by the sources of all of them, as numba looks at that of each alone.
-
-    Not beside the sources, which is numba's habit: pip would leave them there when it removes the package, and an
-    empty package of the same name with them. Empty if there is no home.
-    """
-    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("cpu_*.py")))
-    name = f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
-    try:
-        return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mda-aptnn" / name)
-    except RuntimeError:
-        return ""
-
-
-_CACHE_FOLDER = _cache_folder()
-
-
-def kept(function: Callable[..., Any]) -> Any:
-    """Compile on first use, without the GIL; kept on disk where there is a place for it."""
-    before = numba.config.CACHE_DIR
-    # read by numba at once, and set for these functions alone; NUMBA_CACHE_DIR goes first
-    numba.config.CACHE_DIR = before or _CACHE_FOLDER
-    try:
-        return njit(nogil=True, fastmath=_FAST, cache=True)(function)
-    except RuntimeError as error:
-        warnings.warn(
-            f"compiled kernels cannot be kept, and are compiled again in each process ({error}); "
-            "set NUMBA_CACHE_DIR to a folder that can be written",
-            stacklevel=2,
-        )
-        return njit(nogil=True, fastmath=_FAST)(function)
-    finally:
-        numba.config.CACHE_DIR = before
-
-
-#: For what only other kernels call, into which it is linked: without what Python would need to call it.
-compiled = njit(nogil=True, fastmath=_FAST, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+from mda_aptnn.models.cpu_tiles import CHUNK, RADIAL, ROWS, VECTOR_BYTES, WIDEST, tile
 
 
 class Geometry(NamedTuple):
-    """A frame, and the pairs of atoms that may be within the cutoff.
+    """A frame, or several, whose atoms are sorted by element; and pairs that include all within a layer's cutoff.
 
     Attributes
     ----------
@@ -77,15 +29,19 @@ class Geometry(NamedTuple):
     first : ndarray, shape [n_atoms + 1]
         First pair of each atom.
     neighbour, image : ndarray, shape [n_pairs]
-        Neighbour, and which of `translations` brings it there.
+        Neighbour, and which of `translations` brings it there; those of an atom are sorted by element.
     translations : ndarray, shape [n_images, 3]
         In Å.
+    species : ndarray, shape [n_atoms]
+        Index of each atom's element.
     atoms : ndarray, shape [n_blocks, BLOCK]
         Atoms of a block, of one element; -1 where there is none.
     elements : ndarray, shape [n_blocks]
         Index of a block's element.
     places : ndarray, shape [n_atoms]
         Place of each atom in `atoms`, flat.
+    rows : ndarray, shape [n_atoms]
+        Row of each atom in the outputs.
     """
 
     positions: NDArray[np.float64]
@@ -93,9 +49,11 @@ class Geometry(NamedTuple):
     neighbour: NDArray[np.int32]
     image: NDArray[np.int32]
     translations: NDArray[np.float64]
+    species: NDArray[np.int64]
     atoms: NDArray[np.int64]
     elements: NDArray[np.int64]
     places: NDArray[np.int64]
+    rows: NDArray[np.int64]
 
 
 class Scratch(NamedTuple):
@@ -118,8 +76,10 @@ class Scratch(NamedTuple):
     harmonics : ndarray, shape [(lmax+1)², n_pairs]
     mixed, basis : ndarray, shape [rows, n_pairs]
         Mixed radial functions; their products with the harmonics.
-    table : ndarray, shape [n_pairs, width]
-        Radial functions of a neighbour in the columns of its element, for the first layer.
+    table : ndarray, shape [n_pairs, padded n_radial]
+        Radial functions of a pair side by side, for the first layer.
+    firsts : ndarray of int, shape [BLOCK · n_species + 1]
+        First pair of each atom of the block with each element.
     density : ndarray
         Of one atom.
     counting, bessel_rows : ndarray of int32
@@ -137,9 +97,15 @@ class Scratch(NamedTuple):
     mixed: NDArray[Any]
     basis: NDArray[Any]
     table: NDArray[Any]
+    firsts: NDArray[np.int64]
     density: NDArray[Any]
     counting: NDArray[np.int32]
     bessel_rows: NDArray[np.int64]
+
+
+#: Loops over pairs run to multiples of this, so that every pair is computed by the same instructions, wherever it
+#: stands: the last bit of an atom's result depends on nothing but its neighbours.
+PAIRS = 32
 
 
 class Exchange(NamedTuple):
@@ -147,11 +113,11 @@ class Exchange(NamedTuple):
 
     Attributes
     ----------
-    received, sent : ndarray, shape [n_places · width]
+    received, sent : ndarray, shape [n_members, n_places · width]
         Messages of all atoms, into this layer and into the next.
-    before, features : ndarray, shape [n_blocks, length]
+    before, features : ndarray, shape [n_members, n_blocks, length]
         Features of all blocks.
-    outputs : ndarray, shape [n_atoms, n_components]
+    outputs : ndarray, shape [n_members, n_atoms, n_outputs]
         Of the last layer.
     """
 
@@ -168,6 +134,7 @@ _single = tile(ROWS, 1)
 _wide_chunks = tile(ROWS, WIDEST, chunks=True)
 _double_chunks = tile(ROWS, 2, chunks=True)
 _single_chunks = tile(ROWS, 1, chunks=True)
+_radial = tile(ROWS, 1, lanes=RADIAL)
 _sum_long = tile(1, 1, lanes=4 * CHUNK)
 _sum_chunk = tile(1, 1, lanes=CHUNK)
 
@@ -236,32 +203,55 @@ def _horner(x, a):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def find_pairs(geometry, scratch, block, cutoff, firsts):  # type: ignore[no-untyped-def]
-    """Pairs within the cutoff of all atoms of a block; fills `firsts`, returns the smallest distance squared."""
+def whole(count):  # type: ignore[no-untyped-def]
+    """Return the next multiple of `PAIRS`."""
+    return -(-count // PAIRS) * PAIRS
+
+
+@compiled
+def _end_of(geometry, element, low, high):  # type: ignore[no-untyped-def]
+    """Where, among the pairs of an atom, those with an element end, by bisection."""
+    while low < high:
+        middle = (low + high) // 2
+        if geometry.species[geometry.neighbour[middle]] <= element:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def find_pairs(program, geometry, scratch, block):  # type: ignore[no-untyped-def]
+    """Pairs within the cutoff of all atoms of a block, in order; return the smallest distance squared."""
     stand_apart()
     positions, translations = geometry.positions, geometry.translations
-    lengths, units, places = scratch.lengths, scratch.units, scratch.places
-    limit, closest = cutoff * cutoff, np.inf
+    lengths, units, places, firsts = scratch.lengths, scratch.units, scratch.places, scratch.firsts
+    limit, closest, n_species = program.cutoff * program.cutoff, np.inf, program.n_species
     count = 0
     for row in range(BLOCK):
-        firsts[row] = count
         atom = geometry.atoms[block, row]
         if atom < 0:
+            firsts[row * n_species : (row + 1) * n_species] = count
             continue
         x, y, z = positions[atom, 0], positions[atom, 1], positions[atom, 2]
-        for pair in range(geometry.first[atom], geometry.first[atom + 1]):
-            other, image = geometry.neighbour[pair], geometry.image[pair]
-            dx = positions[other, 0] - x + translations[image, 0]
-            dy = positions[other, 1] - y + translations[image, 1]
-            dz = positions[other, 2] - z + translations[image, 2]
-            square = dx * dx + dy * dy + dz * dz
-            units[0, count], units[1, count], units[2, count] = dx, dy, dz
-            lengths[count] = square
-            places[count] = geometry.places[other]
-            count += square < limit
-            closest = min(closest, square)
-    firsts[BLOCK] = count
-    for pair in range(count):
+        start, stop = geometry.first[atom], geometry.first[atom + 1]
+        for element in range(n_species):
+            firsts[row * n_species + element] = count
+            end = stop if element == n_species - 1 else _end_of(geometry, element, start, stop)
+            for pair in range(start, end):
+                other, image = geometry.neighbour[pair], geometry.image[pair]
+                dx = positions[other, 0] - x + translations[image, 0]
+                dy = positions[other, 1] - y + translations[image, 1]
+                dz = positions[other, 2] - z + translations[image, 2]
+                square = dx * dx + dy * dy + dz * dz
+                units[0, count], units[1, count], units[2, count] = dx, dy, dz
+                lengths[count] = square
+                places[count] = geometry.places[other]
+                count += square < limit
+                closest = min(closest, square)
+            start = end
+    firsts[BLOCK * n_species] = count
+    for pair in range(whole(count)):
         lengths[pair] = math.sqrt(lengths[pair])
         inverse = 1 / lengths[pair]
         units[0, pair] *= inverse
@@ -329,28 +319,28 @@ def spherical_harmonics(scratch, count, lmax, norms):  # type: ignore[no-untyped
 
 
 @compiled
-def element_density(program, scratch, firsts, geometry):  # type: ignore[no-untyped-def]
+def element_density(program, scratch):  # type: ignore[no-untyped-def]
     """Density of each element about each atom of the block, for the first layer."""
     stand_apart()
-    table, width, n_radial = scratch.table, program.width, program.n_radial
-    count = firsts[BLOCK]
-    bessel, starts, places, elements = scratch.bessel, scratch.starts, scratch.places, geometry.elements
-    for pair in range(count):
-        starts[pair] = pair * width
-        row = table[pair]
-        for column in range(width):
-            row[column] = 0
-        own = row[elements[places[pair] // BLOCK] * n_radial :]
-        for k in range(n_radial):
-            own[k] = bessel[k, pair]
-    harmonics, flat = scratch.harmonics.reshape(-1), table.reshape(-1)
-    step, n_rows = scratch.harmonics.shape[1], padded_rows((program.lmax + 1) ** 2)
-    for row in range(BLOCK):
-        first = firsts[row]
-        product(
-            harmonics, first, step, scratch.counting, 0, flat, 0, starts, first, firsts[row + 1] - first,
-            scratch.work, program.density + row * width, BLOCK * width, n_rows, width, False,
-        )  # fmt: skip
+    n_species, width, n_radial, step = program.n_species, program.width, program.n_radial, scratch.table.shape[1]
+    firsts, starts, table = scratch.firsts, scratch.starts, scratch.table.reshape(-1)
+    for pair in range(firsts[BLOCK * n_species]):
+        starts[pair] = pair * step
+    for k in range(n_radial):
+        values = scratch.bessel[k]
+        for pair in range(firsts[BLOCK * n_species]):
+            table[pair * step + k] = values[pair]
+    harmonics, n_pairs = scratch.harmonics.reshape(-1), scratch.harmonics.shape[1]
+    for number in range(BLOCK * n_species):
+        first, count = firsts[number], firsts[number + 1] - firsts[number]
+        row, element = number // n_species, number % n_species
+        for column in range(0, step, RADIAL):
+            result = program.density + row * width + element * step + column
+            for m in range(0, padded_rows((program.lmax + 1) ** 2), ROWS):
+                _radial(
+                    harmonics, first + m * n_pairs, n_pairs, scratch.counting, 0, table, column, starts, first, count,
+                    scratch.work, result + m * BLOCK * width, BLOCK * width, False,
+                )  # fmt: skip
 
 
 @compiled
@@ -360,16 +350,17 @@ def padded_rows(count):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def message_density(program, scratch, firsts, received):  # type: ignore[no-untyped-def]
+def message_density(program, scratch, radial, received):  # type: ignore[no-untyped-def]
     """Sum of messages times mixed radial functions times harmonics for each atom of the block, coupled."""
     stand_apart()
     lanes = VECTOR_BYTES // scratch.work.itemsize
-    count, n_mixed, width = firsts[BLOCK], program.n_mixed, program.width
+    firsts, n_species = scratch.firsts, program.n_species
+    count, n_mixed, width = firsts[BLOCK * n_species], program.n_mixed, program.width
     step = scratch.bessel.shape[1]
     columns = -(-count // lanes) * lanes
     n_degrees = program.lmax + 1
     product(
-        program.radial, 0, program.n_radial, scratch.counting, 0, scratch.bessel.reshape(-1), 0, scratch.bessel_rows,
+        radial, 0, program.n_radial, scratch.counting, 0, scratch.bessel.reshape(-1), 0, scratch.bessel_rows,
         0, program.n_radial, scratch.mixed.reshape(-1), 0, step, padded_rows(n_degrees * n_mixed), columns, False,
     )  # fmt: skip
     basis, mixed, harmonics = scratch.basis, scratch.mixed, scratch.harmonics
@@ -383,10 +374,10 @@ def message_density(program, scratch, firsts, received):  # type: ignore[no-unty
     rows = padded_rows(n_degrees**2 * n_mixed)
     flat = basis.reshape(-1)
     for row in range(BLOCK):
-        first = firsts[row]
+        first, last = firsts[row * n_species], firsts[(row + 1) * n_species]
         chunked_product(
-            flat, first, step, scratch.counting, received, scratch.starts, first, firsts[row + 1] - first,
-            scratch.density, rows, width,
+            flat, first, step, scratch.counting, received, scratch.starts, first, last - first, scratch.density, rows,
+            width,
         )  # fmt: skip
         couple(program, scratch, row)
 
@@ -450,10 +441,10 @@ def multiply_features(program, work, first, last, length):  # type: ignore[no-un
 
 
 @compiled
-def carry_out(program, scratch, element):  # type: ignore[no-untyped-def]
+def carry_out(program, scratch, weights, element):  # type: ignore[no-untyped-def]
     """Carry out the steps of a program on a block of one element; see `cpu_program.Builder` for the steps."""
     stand_apart()
-    work, weights, indices = scratch.work, program.weights, program.indices
+    work, indices = scratch.work, program.indices
     for number in range(len(program.steps)):
         step = program.steps[number]
         if step[0] == MIX:
@@ -494,7 +485,7 @@ def carry_out(program, scratch, element):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def hand_over(program, scratch, geometry, exchange, block):  # type: ignore[no-untyped-def]
+def hand_over(program, scratch, geometry, exchange, member, block):  # type: ignore[no-untyped-def]
     """Keep what the next layer needs of a block, or the outputs."""
     stand_apart()
     work = scratch.work
@@ -505,11 +496,11 @@ def hand_over(program, scratch, geometry, exchange, block):  # type: ignore[no-u
             if atom >= 0:
                 for number in range(len(program.components)):
                     value = work[program.components[number, 0] + row * program.components[number, 1]]
-                    scale, shift = program.scale[element, number], program.shift[element, number]
-                    exchange.outputs[atom, number] = scale * value + shift
+                    scale, shift = program.scale[member, element, number], program.shift[member, element, number]
+                    exchange.outputs[member, geometry.rows[atom], number] = scale * value + shift
         return
     place, length = program.features[0], program.features[1]
-    kept_features, features = exchange.features[block], work[place : place + length]
+    kept_features, features = exchange.features[member, block], work[place : place + length]
     for number in range(len(features)):
         kept_features[number] = features[number]
     for number in range(len(program.sent)):
@@ -519,29 +510,35 @@ def hand_over(program, scratch, geometry, exchange, block):  # type: ignore[no-u
             for row in range(BLOCK):
                 source = place + (m * BLOCK + row) * width
                 result = (block * BLOCK + row) * program.message + start + m * channels
-                row_sent, row_work = exchange.sent[result : result + channels], work[source : source + channels]
+                row_sent, row_work = (
+                    exchange.sent[member, result : result + channels],
+                    work[source : source + channels],
+                )
                 for channel in range(len(row_sent)):
                     row_sent[channel] = row_work[channel]
 
 
 @kept
 def run_layer(program, geometry, scratch, exchange, first_block, last_block):  # type: ignore[no-untyped-def]
-    """Carry out a layer for some blocks; return the smallest distance squared that was met."""
-    firsts = np.zeros(BLOCK + 1, np.int64)
+    """Carry out a layer for some blocks; return the smallest distance squared that was met.
+
+    What does not depend on weights is shared by the members of a committee.
+    """
     closest = np.inf
     for block in range(first_block, last_block):
-        closest = min(closest, find_pairs(geometry, scratch, block, program.cutoff, firsts))
-        count = firsts[BLOCK]
+        closest = min(closest, find_pairs(program, geometry, scratch, block))
+        count = whole(scratch.firsts[BLOCK * program.n_species])
         radial_functions(scratch, count, program.cutoff, program.n_radial)
         spherical_harmonics(scratch, count, program.lmax, program.harmonics)
         if program.n_mixed == 0:
-            element_density(program, scratch, firsts, geometry)
-        else:
-            place, length = program.before[0], program.before[1]
-            before, features = exchange.before[block], scratch.work[place : place + length]
-            for number in range(len(features)):
-                features[number] = before[number]
-            message_density(program, scratch, firsts, exchange.received)
-        carry_out(program, scratch, geometry.elements[block])
-        hand_over(program, scratch, geometry, exchange, block)
+            element_density(program, scratch)
+        for member in range(len(program.weights)):
+            if program.n_mixed > 0:
+                place, length = program.before[0], program.before[1]
+                before, features = exchange.before[member, block], scratch.work[place : place + length]
+                for number in range(len(features)):
+                    features[number] = before[number]
+                message_density(program, scratch, program.radial[member], exchange.received[member])
+            carry_out(program, scratch, program.weights[member], geometry.elements[block])
+            hand_over(program, scratch, geometry, exchange, member, block)
     return closest

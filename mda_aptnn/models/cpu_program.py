@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn.models.cpu_tiles import CHUNK, ROWS, VECTOR_BYTES
+from mda_aptnn.models.cpu_tiles import CHUNK, RADIAL, ROWS, VECTOR_BYTES
 from mda_aptnn.models.irreps import Coupling, Irrep, Mixing, Products
 from mda_aptnn.models.network import Convolution, DensityNetwork, Layer
 
@@ -37,15 +37,16 @@ class LayerProgram(NamedTuple):
     ----------
     cutoff : float
     lmax, n_radial : int
+    n_species : int
     n_mixed : int
         Radial functions after mixing; 0 in the first layer, whose density is that of each element.
     width : int
-        First layer: elements times radial functions, padded. Others: width of a message, padded.
+        First layer: elements times padded radial functions, padded. Others: width of a message, padded.
     density : int
         Place of the first layer's density [(lmax+1)², BLOCK, width].
     harmonics : ndarray, shape [(lmax+1)²]
         Norms of the spherical harmonics.
-    radial : ndarray, shape [rows · n_radial]
+    radial : ndarray, shape [n_members, rows · n_radial]
         Mixing of radial functions, rows (degree, mixed function).
     sums : ndarray, shape [n_sums, 4]
         Couplings of the density: first term, number of terms, place of the result in the first atom's row, step
@@ -56,7 +57,7 @@ class LayerProgram(NamedTuple):
         What follows, see `Builder`.
     indices : ndarray of int32
         Places of the inputs of a sum, from its start.
-    weights : ndarray
+    weights : ndarray, shape [n_members, n_weights]
         All matrices, element after element.
     products : ndarray, shape [n_products, 4]
         Couplings of features: places of both factors and of the result, whether it is the first of its result.
@@ -68,9 +69,10 @@ class LayerProgram(NamedTuple):
         Of what is sent to neighbours: place, width, channels, place in the message, 2l+1.
     message : int
         Width of a message that is sent, padded; 0 after the last layer.
-    components : ndarray, shape [n_components, 2]
-        After the last layer: place of each component of the target, step from atom to atom.
-    scale, shift : ndarray, shape [n_species, n_components]
+    components : ndarray, shape [n_outputs, 2]
+        After the last layer: place of each component of the target, step from atom to atom. Where members differ
+        in their readout alone, the components of one after those of the other.
+    scale, shift : ndarray, shape [n_members, n_species, n_outputs]
     workspace : int
         Numbers in the workspace.
     """
@@ -78,6 +80,7 @@ class LayerProgram(NamedTuple):
     cutoff: float
     lmax: int
     n_radial: int
+    n_species: int
     n_mixed: int
     width: int
     density: int
@@ -133,13 +136,31 @@ def padded(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def programs(network: DensityNetwork, dtype: type[np.floating[Any]]) -> list[LayerProgram]:
-    """Return the layers of a network (in float64) as programs in `dtype`."""
-    layers = [cast(Layer, layer) for layer in network.layers]
-    return [
-        Builder(network, number, dtype).program(layers[number + 1] if number + 1 < len(layers) else None)
-        for number in range(len(layers))
-    ]
+def programs(
+    networks: Sequence[DensityNetwork], dtype: type[np.floating[Any]], *, shared_body: bool = False
+) -> list[LayerProgram]:
+    """Return the layers of a network, or of all members of a committee, as programs in `dtype`.
+
+    Parameters
+    ----------
+    networks : sequence of DensityNetwork
+        In float64; of one shape.
+    dtype : numpy dtype
+        Of features and weights.
+    shared_body : bool
+        Whether the networks differ in nothing but their readout: then there is one program with all readouts.
+    """
+    bodies = networks[:1] if shared_body else networks
+    readers = networks if shared_body else [None]
+    found = []
+    for number in range(len(networks[0].layers)):
+        members = [Builder(body, number, dtype).program([reader or body for reader in readers]) for body in bodies]
+        weights: dict[str, Any] = {
+            name: np.concatenate([getattr(member, name) for member in members])
+            for name in ("radial", "weights", "scale", "shift")
+        }
+        found.append(members[0]._replace(**weights))
+    return found
 
 
 class Builder:
@@ -185,23 +206,27 @@ class Builder:
         self.terms: list[tuple[int, float]] = []
         self.written: set[int] = set()
 
-    def program(self, following: Layer | None) -> LayerProgram:
-        """Return the program; `following` is the next layer, to whose neighbours this one sends."""
+    def program(self, readers: Sequence[DensityNetwork]) -> LayerProgram:
+        """Return the program; after the last layer, the readouts of all `readers` follow."""
         layer, config = self.layer, self.config
+        last = self.number == len(self.network.layers) - 1
+        following = None if last else cast(Layer, self.network.layers[self.number + 1])
         harmonics = (config.lmax + 1) ** 2
         before: Segments = {}
         density = 0
         features = self.feature_segments()
         if layer.first:
-            width = padded(self.n_species * config.n_radial, self.lanes)
+            step = padded(config.n_radial, RADIAL)
+            width = padded(self.n_species * step, self.lanes)
             density = self.reserve(padded(harmonics, ROWS) * BLOCK * width)
-            found = {
-                (degree, (-1) ** degree): Segment(
-                    density + degree**2 * BLOCK * width, degree, self.n_species * config.n_radial, width
+            index = [element * step + k for element in range(self.n_species) for k in range(config.n_radial)]
+            sources = {
+                (degree, (-1) ** degree): (
+                    Segment(density + degree**2 * BLOCK * width, degree, len(index), width),
+                    index,
                 )
                 for degree in range(config.lmax + 1)
             }
-            sources = {irrep: (segment, list(range(segment.channels))) for irrep, segment in found.items()}
             radial = np.zeros(0)
         else:
             before = Builder(self.network, self.number - 1, self.dtype).feature_segments(start=self.size)
@@ -214,22 +239,24 @@ class Builder:
         if following is not None:
             sent = self.send(following, features)
         else:
-            components = self.read(features)
+            for reader in readers:
+                components += self.read(reader, features)
         return LayerProgram(
             cutoff=config.cutoff,
             lmax=config.lmax,
             n_radial=config.n_radial,
+            n_species=self.n_species,
             n_mixed=0 if layer.first else layer.convolution.n_mixed,
             width=width,
             density=density,
             harmonics=harmonic_norms(config.lmax),
-            radial=radial.astype(self.dtype),
+            radial=radial.astype(self.dtype)[None],
             sums=np.array(self.sums, dtype=np.int64).reshape(-1, 4),
             term_places=np.array([place for place, _ in self.terms], dtype=np.int64),
             term_values=np.array([value for _, value in self.terms], dtype=self.dtype),
             steps=np.array([step + (0,) * (12 - len(step)) for step in self.steps], dtype=np.int64),
             indices=np.array(self.indices, dtype=np.int32),
-            weights=np.concatenate(self.weights).astype(self.dtype),
+            weights=np.concatenate(self.weights).astype(self.dtype)[None],
             products=np.array(self.products, dtype=np.int64).reshape(-1, 4),
             product_values=np.array(self.product_values, dtype=self.dtype),
             before=extent(before),
@@ -237,8 +264,8 @@ class Builder:
             sent=np.array(sent, dtype=np.int64).reshape(-1, 5),
             message=self.message_width(following.convolution.messages) if following is not None else 0,
             components=np.array(components, dtype=np.int64).reshape(-1, 2),
-            scale=self.network.scale.numpy().astype(np.float64),
-            shift=self.network.shift.numpy().astype(np.float64),
+            scale=np.concatenate([reader.scale.numpy().astype(np.float64) for reader in readers], axis=1)[None],
+            shift=np.concatenate([reader.shift.numpy().astype(np.float64) for reader in readers], axis=1)[None],
             # the last tile of a product may write beyond its result
             workspace=self.size + ROWS * BLOCK * self.lanes,
         )
@@ -426,9 +453,9 @@ class Builder:
             start += (2 * irrep[0] + 1) * width
         return sent
 
-    def read(self, features: Segments) -> list[tuple[int, int]]:
+    def read(self, reader: DensityNetwork, features: Segments) -> list[tuple[int, int]]:
         """What is read out, in the order of the target's components."""
-        readout, target = self.network.readout, self.network.target
+        readout, target = reader.readout, reader.target
         results = {irrep: self.segment(irrep, count) for irrep, count in readout.outputs.items()}
         self.mixing(readout, channels_of(features), results)
         used = dict.fromkeys(results, 0)

@@ -21,6 +21,8 @@ _WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
 VECTOR_BYTES, WIDEST = (64, 4) if _WIDE else (32, 2)
 #: Rows of a tile. Operands have so many rows, or a multiple.
 ROWS = 6
+#: Radial functions of one element are padded to a multiple of this.
+RADIAL = 8
 #: Neighbouring columns that stay together when a result is written by `chunks`.
 CHUNK = 4
 
@@ -119,14 +121,3 @@ def tile(rows: int, vectors: int, *, lanes: int | None = None, chunks: bool = Fa
         return signature, codegen
 
     return summed
-
-
-@intrinsic
-def stand_apart(context):  # type: ignore[no-untyped-def]
-    """Keep LLVM from inlining the calling function, and from compiling it again with each of its callers."""
-
-    def codegen(context, builder, signature, args) -> Any:  # type: ignore[no-untyped-def]
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.void(), codegen

@@ -100,6 +100,11 @@ class NetworkConfig:
         """Largest cutoff of the layers in Å."""
         return max(layer.cutoff for layer in self.layers)
 
+    @property
+    def reach(self) -> float:
+        """Distance in Å from which an atom has an influence on another, through all layers."""
+        return sum(layer.cutoff for layer in self.layers)
+
 
 class Convolution(torch.nn.Module):
     """Sum over neighbours of R_q(r) Y_lm ⊗ messages, coupled; R_q are mixtures of the B_k, others for each l.

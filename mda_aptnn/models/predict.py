@@ -2,110 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-import importlib.util
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.committee import mean_and_spread, stretched
+from mda_aptnn.models.engines import DTYPES, ENGINES, fastest_engine
 from mda_aptnn.models.model_file import ModelFile
+from mda_aptnn.models.slices import components
 
 #: Folder of the bundled models, each NAME.h5.
 BUNDLED = Path(__file__).parent.parent / "data"
 
 #: Frames are predicted together until a batch has this many atoms; more does not make it faster.
 BATCH_ATOMS = 512
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-class Engine(Protocol):
-    """What evaluates the network's function."""
-
-    def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
-        """Return the irreducible components of each frame, [n_members, n_atoms, n_components], in the target's unit.
-
-        Members are those of a committee; a single model has one.
-        """
-        ...
-
-
-class TorchEngine:
-    """The networks themselves, as they were trained, on the CPU; a body that they share is evaluated once.
-
-    Parameters
-    ----------
-    contents : ModelFile
-    dtype : {"float32", "float64"}
-        Of weights and features; geometry is float64 always.
-    n_threads : int
-        Threads of torch while predicting.
-    """
-
-    def __init__(self, contents: ModelFile, dtype: str, n_threads: int) -> None:
-        self.networks = [contents.build(member, DTYPES[dtype]) for member in range(len(contents.members))]
-        self.shares_body = contents.shares_body
-        self.n_threads = n_threads
-
-    def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
-        """Return the irreducible components of each frame, [n_members, n_atoms, n_components]."""
-        first = self.networks[0]
-        with torch.inference_mode(), _threads(self.n_threads):
-            inputs = [first.inputs(frame) for frame in frames]
-            together = inputs[0] if len(inputs) == 1 else type(inputs[0]).together(inputs)
-            if self.shares_body:
-                features = first.body(together)
-                outputs = [network.read(features, together) for network in self.networks]
-            else:
-                outputs = [network(together) for network in self.networks]
-            values = torch.stack(outputs).numpy().astype(np.float64)
-        return np.split(values, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
-
-
-class MemberEngines:
-    """One engine for each member of a committee."""
-
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self.engines = engines
-
-    def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
-        """Return the irreducible components of each frame, [n_members, n_atoms, n_components]."""
-        members = [engine.components(frames) for engine in self.engines]
-        return [np.concatenate(values) for values in zip(*members, strict=True)]
-
-
-def _cpu_engine(contents: ModelFile, dtype: str, n_threads: int) -> Engine:
-    # importing numba takes a second, which whoever only trains does not need
-    from mda_aptnn.models.cpu_engine import CpuEngine
-
-    if contents.architecture != "density":
-        raise ModelError(f"engine 'cpu' has no kernels for architecture {contents.architecture!r}: use 'torch'")
-    singles = [contents.single(member) for member in range(len(contents.members))]
-    engines = [CpuEngine(single, dtype, n_threads) for single in singles]
-    return engines[0] if len(engines) == 1 else MemberEngines(engines)
-
-
-#: What `load_model(engine=...)` may name.
-ENGINES: dict[str, Callable[[ModelFile, str, int], Engine]] = {"torch": TorchEngine, "cpu": _cpu_engine}
-
-
-def fastest_engine(contents: ModelFile) -> str:
-    """Return the name of the fastest engine that can evaluate a model here."""
-    if contents.architecture != "density" or importlib.util.find_spec("numba") is None:
-        return "torch"
-    # NUMBA_DISABLE_JIT leaves nothing compiled
-    return "torch" if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" else "cpu"
 
 
 class Model:
@@ -156,7 +75,7 @@ class Model:
         self._engine = ENGINES[self.engine](contents, dtype, n_threads)
         self.numbers = list(contents.numbers)
         self.symbols = [Z2SYMB[number] for number in self.numbers]
-        self.cutoff = contents.config.cutoff
+        self.cutoff, self._reach = contents.config.cutoff, contents.config.reach
         self.target = contents.target
 
     def __repr__(self) -> str:
@@ -262,7 +181,7 @@ class Model:
         """Tensors of all members as they are, and atomic numbers."""
         frame, rows = as_frame(atoms)
         self.check(frame)
-        tensors = self._cartesian(self._engine.components([frame])[0])
+        tensors = self._cartesian(components(self._engine, [frame], self._reach)[0])
         return (tensors, frame.numbers) if rows is None else (tensors[:, rows], frame.numbers[rows])
 
     def _cartesian(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -275,7 +194,8 @@ class Model:
         for batch in _batches(frames):
             for frame in batch:
                 self.check(frame)
-            results += [self._cartesian(values).mean(axis=0) for values in self._engine.components(batch)]
+            found = components(self._engine, batch, self._reach)
+            results += [self._cartesian(values).mean(axis=0) for values in found]
         return results
 
 
@@ -393,14 +313,3 @@ def _batches(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
         batch.append(frame)
     if batch:
         yield batch
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Torch's number of threads belongs to the process, so it is given back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

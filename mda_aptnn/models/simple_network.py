@@ -53,6 +53,11 @@ class SimpleNetworkConfig:
         if not self.cutoff > 0 or not self.neighbours > 0 or min(self.channels, self.layers) < 1 or self.lmax < 0:
             raise ModelError(f"the network needs cutoff, channels, layers, neighbours > 0 and lmax >= 0, not {self}")
 
+    @property
+    def reach(self) -> float:
+        """Distance in Å from which an atom has an influence on another, through all convolutions."""
+        return (self.layers + 1) * self.cutoff
+
 
 class PairInputs(NamedTuple):
     """What a `SimpleNetwork` needs of one frame, or of several; nothing depends on weights.

@@ -12,13 +12,15 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mda_aptnn.compiled import kept
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.cpu_engine import CpuEngine
-from mda_aptnn.models.cpu_kernels import kept
-from mda_aptnn.models.model_file import Member, ModelFile, state_arrays
+from mda_aptnn.models.engines import TorchEngine
+from mda_aptnn.models.model_file import READOUT, Member, ModelFile, state_arrays
 from mda_aptnn.models.network import DensityNetwork, LayerConfig, NetworkConfig
-from mda_aptnn.models.predict import Model, TorchEngine, load_model
+from mda_aptnn.models.predict import Model, load_model
+from mda_aptnn.models.slices import components, slices
 from mda_aptnn.tensors import APT, PGT
 from mda_aptnn.tests import tiny
 from mda_aptnn.tests.test_graph import BOXES, frame_in
@@ -98,7 +100,7 @@ def assert_same(values, expected, dtype="float64"):
 def test_every_configuration_is_the_network_in_torch(name, dtype):
     own, frame = contents(name), with_elements(liquid())
     expected = TorchEngine(own, "float64", 1).components([frame])[0]
-    assert np.std(expected, axis=0).min() > 1e-3
+    assert np.std(expected, axis=1).min() > 1e-3
     assert_same(CpuEngine(own, dtype, 1).components([frame])[0], expected, dtype)
 
 
@@ -165,6 +167,53 @@ def test_threads_do_not_change_a_bit():
     assert_array_equal(model(n_threads=3).predict(frame), model().predict(frame))
 
 
+def several():
+    """Frames of any size and periodicity."""
+    boxes = [frame_in(np.array(cell), pbc, n_atoms=6) for cell, pbc, _ in BOXES.values()]
+    return [with_elements(frame, seed) for seed, frame in enumerate([liquid(), *boxes, *boxes[3:5], liquid()])]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_batch_does_not_change_a_bit(dtype):
+    own, frames = contents(), several()
+    for frame, together in zip(frames, CpuEngine(own, dtype, 1).components(frames), strict=True):
+        assert_array_equal(together, CpuEngine(own, dtype, 1).components([frame])[0])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, False, True), (False, False, False)])
+def test_slices_do_not_change_a_bit(pbc, dtype):
+    small, reach = with_elements(liquid()), SMALL.reach
+    cell = np.diag([3.0, 2.0, 1.0]) @ (small.cell + np.array([[0, 0, 0], [1.3, 0, 0], [-0.7, 0.9, 0]]))
+    images = np.array([[x, y, 0] for x in range(3) for y in range(2)])
+    positions = (small.positions + (images @ small.cell)[:, None]).reshape(-1, 3) + 100.0
+    frame = Frame(np.tile(small.numbers, 6), positions, cell, pbc)
+    engine = CpuEngine(contents(), dtype, 1)
+    whole = engine.components([frame])[0]
+    engine.most_atoms = 400
+    parts = list(slices(frame, reach, engine.most_atoms))
+    assert len(parts) > 2 and max(len(seen) for _, seen in parts) < len(frame)
+    assert_array_equal(np.sort(np.concatenate([rows for rows, _ in parts])), np.arange(len(frame)))
+    assert_array_equal(components(engine, [frame], reach)[0], whole)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_members_of_a_committee_are_those_models_alone(shared):
+    files, frame = [contents(seed=seed) for seed in range(3)], with_elements(liquid())
+    members = [file.members[0] for file in files]
+    committee = dataclasses.replace(files[0], members=members)
+    if shared:
+        body = {name: values for name, values in members[0].weights.items() if not name.startswith(READOUT)}
+        members = [Member({k: v for k, v in member.weights.items() if k.startswith(READOUT)}) for member in members]
+        committee = dataclasses.replace(files[0], members=members, shared=body)
+    found = CpuEngine(committee, "float32", 2).components([frame])[0]
+    for member in range(3):
+        assert_array_equal(
+            found[member : member + 1], CpuEngine(committee.single(member), "float32", 1).components([frame])[0]
+        )
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
 def _predicted_here(own, frame, sender):
     sender.send(own.predict(frame))
 
@@ -225,6 +274,20 @@ def test_kernels_are_kept_in_the_users_cache_and_not_beside_the_sources(tmp_path
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     paths = result.stdout.split()
     assert paths and all(path.startswith(str(tmp_path / "mda-aptnn" / "kernels-")) for path in paths)
+
+
+def test_told_not_to_compile_the_network_in_torch_predicts():
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    code = (
+        "from mda_aptnn.tests.test_cpu_kernels import Model, contents, liquid\n"
+        "from mda_aptnn.errors import ModelError\n"
+        "assert Model(contents()).engine == 'torch'\n"
+        "assert abs(Model(contents()).predict(liquid())).max() > 0\n"
+        "try:\n    Model(contents(), engine='cpu')\n"
+        "except ModelError as error:\n    print(error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "NUMBA_DISABLE_JIT forbids" in result.stdout
 
 
 def test_without_a_place_to_keep_kernels_they_work_and_it_is_said():

@@ -5,7 +5,7 @@ import pytest
 
 from mda_aptnn.errors import FrameError
 from mda_aptnn.frames import Frame, cell_matrix
-from mda_aptnn.graph import neighbours
+from mda_aptnn.graph import NeighbourList, Pairs, frame_atoms, neighbours, search_pairs
 
 TRICLINIC = np.array([[5.0, 0.0, 0.0], [2.1, 4.6, 0.0], [-1.7, 1.9, 4.4]])
 TURNED = TRICLINIC @ np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
@@ -112,3 +112,63 @@ def test_atoms_on_top_of_each_other_are_refused_also_across_the_boundary():
 
 def test_an_atom_alone_has_no_neighbours():
     assert len(neighbours(Frame([1], [[0, 0, 0]]), 5.0)) == 0
+
+
+def of_shell(found: Pairs, shell: int):
+    """Centre, neighbour and vector of each pair of a shell."""
+    first = found.first[shell]
+    pairs = slice(first[0], first[-1])
+    centre = np.repeat(np.arange(len(first) - 1), np.diff(first))
+    neighbour = found.neighbour[pairs]
+    vectors = found.positions[neighbour] - found.positions[centre] + found.translations[found.image[pairs]]
+    return centre, neighbour, vectors
+
+
+@pytest.mark.parametrize("n_atoms", [1, 6, 40])
+def test_the_compiled_search_finds_the_pairs_of_vesin_in_the_same_order(n_atoms):
+    """All boxes together, as frames of one batch, and each alone; for two cutoffs at once."""
+    frames, cutoffs = [], []
+    for number, (cell, pbc, cutoff) in enumerate(BOXES.values()):
+        small = frame_in(np.array(cell), pbc, min(n_atoms, 6), seed=number)
+        hops = np.random.default_rng(number).integers(-2, 3, (len(small), 3))  # a molecule far from the cell
+        positions = small.positions + hops @ small.cell + 13.7
+        if n_atoms > 6:  # more bins than one
+            images = np.array(list(itertools.product(range(2), range(2), range(2))))[:, None]
+            span = np.where(np.any(small.cell, axis=1)[:, None], small.cell, 5.0 * np.eye(3))
+            positions = (positions + (images * np.array([3, 1, 2])) @ span).reshape(-1, 3)
+            small = Frame(np.ones(len(positions), int), positions, np.diag([6, 2, 4]) @ small.cell, pbc)
+        frames.append(Frame(small.numbers, positions, small.cell, pbc))
+        cutoffs.append(cutoff)
+    rng = np.random.default_rng(5)
+    orders = [rng.permutation(len(frame)) for frame in frames]
+    both = (max(cutoffs), 0.7 * max(cutoffs))
+    together = search_pairs([frame_atoms(*item) for item in zip(frames, orders, strict=True)], both)[0]
+    n_pairs = 0
+    for shell, cutoff in enumerate(both):
+        parts = [of_shell(together, shell)]
+        start, number = 0, 0
+        for frame, order in zip(frames, orders, strict=True):
+            expected = neighbours(Frame(frame.numbers, frame.positions[order], frame.cell, frame.pbc), cutoff)
+            alone = of_shell(search_pairs([frame_atoms(frame, order)], both)[0], shell)
+            own = (parts[0][0] >= start) & (parts[0][0] < start + len(frame))
+            in_batch = parts[0][0][own] - start, parts[0][1][own] - start, parts[0][2][own]
+            for centre, neighbour, vectors in (alone, in_batch):
+                np.testing.assert_array_equal(centre, expected.centre)
+                np.testing.assert_array_equal(neighbour, expected.neighbour)
+                np.testing.assert_allclose(vectors, expected.vectors, rtol=0, atol=1e-10)
+            start, number, n_pairs = start + len(frame), number + 1, n_pairs + len(expected)
+    assert n_pairs > 100 or n_atoms == 1
+
+
+def test_atoms_far_apart_do_not_fill_memory_with_bins():
+    frame = Frame([1] * 3, [[0, 0, 0], [1e6, 0, 0], [1e6, 1, 0]])
+    centre, neighbour, _ = of_shell(search_pairs([frame_atoms(frame, np.arange(3))], [4.0])[0], 0)
+    assert centre.tolist() == [1, 2] and neighbour.tolist() == [2, 1]
+
+
+def test_a_neighbour_list_is_kept_while_nothing_can_have_come_near():
+    frame = frame_in(TRICLINIC, (True, True, True))
+    found, order = NeighbourList([3.0], skin=1.0), np.arange(len(frame))
+    for way, searches in ((0.0, 1), (0.28, 1), (0.3, 2)):  # of each coordinate; √3 · 0.3 Å is more than half the skin
+        found.pairs(Frame(frame.numbers, frame.positions + way, frame.cell, frame.pbc), order)
+        assert found.n_searches == searches
