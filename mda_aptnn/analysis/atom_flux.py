@@ -26,7 +26,7 @@ from mda_aptnn.frames import Frame
 from mda_aptnn.molecules import Molecules, MoleculesOnDemand, broken_note
 
 #: What a frame keeps of each atom: unit of the data set in the file.
-ATOM_RECORDS = {"atom_flux": units.FLUX, "positions": units.LENGTH}
+ATOM_RECORDS = {"atom_flux": units.FLUX, "positions": units.LENGTH, "velocities": units.VELOCITY}
 #: The flux of each atom in each motion.
 MOTION_FLUX = "motion_flux"
 #: The cell of every frame, rows in Å; zero rows in directions that do not repeat.
@@ -44,7 +44,7 @@ def write_atom_flux(
     numbers: NDArray[np.int64],
     motions: Sequence[str] = (),
 ) -> None:
-    """Write a flux file that also has every atom's flux and position, copied block by block.
+    """Write a flux file that also has every atom's flux, position and velocity, copied block by block.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def write_atom_flux(
     series : FluxSeries
         The flux of groups of the same frames.
     store : BlockStore
-        With rows "atom_flux" and "positions" [n_atoms, 3] in e·Å/ps and Å, and "cells" [3, 3] in Å; with motions
-        also "motion_flux" [n_motions, n_atoms, 3].
+        With rows "atom_flux", "positions" and "velocities" [n_atoms, 3] in e·Å/ps, Å and Å/ps, and "cells" [3, 3]
+        in Å; with motions also "motion_flux" [n_motions, n_atoms, 3].
     frames : ndarray of int, shape [n_frames]
         Frames of the trajectory, in the order of `series`.
     indices : ndarray of int, shape [n_atoms]
@@ -250,9 +250,7 @@ def _broken_bonds(atoms: h5py.Group, molecules: Molecules) -> NDArray[np.int64]:
     for start in range(0, len(positions), step):
         where, cell = positions[start : start + step], cells[start : start + step]
         vectors = (where[:, j] - where[:, i]).astype(np.float64)
-        box = np.where(cell.any(axis=2)[:, :, None], cell, 0.0)
-        turns = np.round(np.einsum("tba,tac->tbc", vectors, np.linalg.pinv(box)))
-        vectors -= np.einsum("tba,tac->tbc", turns, box)
+        vectors -= np.round(vectors @ np.linalg.pinv(cell)) @ cell
         # few frames are left for the careful look
         for k in np.flatnonzero((np.einsum("tba,tba->tb", vectors, vectors) > molecules.limits**2).any(axis=1)):
             frame = Frame(molecules.numbers, where[k], cell[k], periodic(cell[k]))

@@ -121,6 +121,7 @@ class FrameFlux:
         if self.keep_atoms:
             row["atom_flux"] = atom_flux.sum(axis=0).astype(np.float32)
             row["positions"] = frame.positions[wanted].astype(np.float32)
+            row["velocities"] = velocities[wanted].astype(np.float32)
             row["cells"] = np.where(frame.pbc[:, None], frame.cell, 0.0)
             if self.motions is not None:
                 row["motion_flux"] = atom_flux.astype(np.float32)

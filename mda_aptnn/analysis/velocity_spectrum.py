@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+import h5py
 import numpy as np
 from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
 from numpy.typing import NDArray
 
-from mda_aptnn import units
+from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.atom_flux import identify_atoms
+from mda_aptnn.analysis.flux_series import FluxSeries
 from mda_aptnn.analysis.frame_choice import chosen_frames
 from mda_aptnn.analysis.groups import KINDS, UpdatingGroups, assign_groups, check_atoms, every
 from mda_aptnn.analysis.motions import make_motions
 from mda_aptnn.analysis.origin import trajectory_files
 from mda_aptnn.analysis.vdos import VibrationalDensity, vibrational_density
-from mda_aptnn.errors import GroupError, TrajectoryError
+from mda_aptnn.elements import find_atoms
+from mda_aptnn.errors import FileFormatError, GroupError, TrajectoryError
 from mda_aptnn.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory import UniverseFrames
 
@@ -181,6 +186,76 @@ class VelocitySpectrum(AnalysisBase):
 
     def _conclude(self) -> None:
         self.results.times = self.times = self._timeline.times
+
+
+def stored_density(
+    path: str | os.PathLike[str],
+    universe: Any,
+    groups: Mapping[str, Any] | None = None,
+    *,
+    per: str = "group",
+    elements: Mapping[str, str] | None = None,
+    **options: Any,
+) -> VibrationalDensity:
+    """Return the density of states of the atoms whose velocities were kept by the pass that made the flux.
+
+    Parameters
+    ----------
+    path : path
+        Written by `DipoleFlux.save` with ``per="atom"``.
+    universe : MDAnalysis.Universe or MDAnalysis.AtomGroup
+        Of the same topology, for selections and masses. Its trajectory is not needed.
+    groups, per, elements
+        As in `VelocitySpectrum`; groups by molecules need the trajectory.
+    **options
+        Of `vibrational_density`: temperature (K), resolution (cm⁻¹), window, mass_weighted, segments.
+
+    Raises
+    ------
+    FileFormatError
+        If the file has no velocities of atoms.
+    GroupError
+        If the topology has other atoms, or the groups do not fit.
+    """
+    series = FluxSeries.load(path)
+    with hdf5.open_checked(path, "flux") as file:
+        if "velocities" not in file.get("atoms", {}):
+            raise FileFormatError(f'{path} has no velocities of atoms; make it again with per="atom"')
+        everything = universe.universe.atoms
+        indices, numbers = identify_atoms(path, file["atoms"], everything)
+        if per in ("group", "element", "resname", "residue"):
+            kept = everything[indices]
+            found = (
+                assign_groups(kept, groups, indices) if per == "group" else every(per, kept, indices, numbers, None)
+            )
+        else:
+            raise ValueError(f"per={per!r}: choose one of group, element, resname, residue")
+        atoms = find_atoms(universe.universe, elements)
+        masses = atoms.masses[np.searchsorted(atoms.indices, indices)]
+        return vibrational_density(
+            _Stored(file["atoms"]["velocities"]),
+            masses,
+            found.fixed,
+            found.names,
+            starts=series.starts,
+            spacing=series.spacing,
+            finite_difference=series.finite_difference,
+            info=series.info,
+            **options,
+        )
+
+
+class _Stored:
+    """A data set [n_frames, n_atoms, 3] that is read some atoms at a time, as velocities without motions."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self.shape = (dataset.shape[0], 1, *dataset.shape[1:])
+
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> NDArray[np.float32]:
+        frames, motions, atoms = key
+        values: NDArray[np.float32] = self._dataset[frames, atoms][:, None][:, motions]
+        return values
 
 
 def _allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:

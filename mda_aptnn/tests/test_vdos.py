@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from mda_aptnn.analysis import velocity_spectrum
+from mda_aptnn.analysis.flux import DipoleFlux
 from mda_aptnn.analysis.vdos import COUPLING, VibrationalDensity, vibrational_density
-from mda_aptnn.analysis.velocity_spectrum import VelocitySpectrum
+from mda_aptnn.analysis.velocity_spectrum import VelocitySpectrum, stored_density
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError
+from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tests.systems import BOLTZMANN, LIGHT, gas, universe
 
 SPACING = 1e-3
@@ -145,6 +147,19 @@ def test_velocities_on_disk_give_the_same(water, monkeypatch):
     assert isinstance(mapped.results.velocities, np.memmap)
     one, two = (found.density(resolution=900).terms.magnitude for found in (kept, mapped))
     np.testing.assert_array_equal(one, two)
+
+
+def test_the_pass_that_makes_a_flux_keeps_the_velocities(water, tmp_path):
+    flux = DipoleFlux(water, FixedCharges({"O": -0.8, "H": 0.4}), per="atom").run(stop=120)
+    flux.save(tmp_path / "f.h5")
+    groups = {"O": "element O"}
+    stored = stored_density(tmp_path / "f.h5", water, groups, resolution=900.0, temperature=300.0)
+    direct = VelocitySpectrum(water, groups).run(stop=120).density(300, 900)
+    np.testing.assert_array_equal(stored.terms.magnitude, direct.terms.magnitude)
+    assert stored.names == direct.names == ["O", "rest"]
+    flux.series.save(tmp_path / "g.h5")
+    with pytest.raises(FileFormatError, match="no velocities of atoms"):
+        stored_density(tmp_path / "g.h5", water)
 
 
 def test_finite_differences_are_corrected():
