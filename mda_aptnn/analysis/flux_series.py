@@ -314,29 +314,38 @@ class FluxSeries:
             If the file is damaged, foreign, or its arrays disagree.
         """
         with hdf5.open_checked(path, "flux") as file:
-            groups = json.loads(file["groups"].asstr()[()] if "groups" in file else file.attrs["groups"])
-            flux = hdf5.read_array(file, "flux", units.FLUX, (None, len(groups), 3))
-            n = len(flux)
-            records = {
-                name: hdf5.read_array(file, name, unit, (n, *shape)) for name, (unit, shape) in RECORDS.items()
-            }
-            starts = [int(k) for k in hdf5.read_array(file, "starts", shape=(None,))]
-            if n == 0 or not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= n:
-                raise FileFormatError(f"{path}: the starts of its series do not fit {n} frames")
-            return cls(
-                flux=flux,
-                groups=groups,
-                times=hdf5.read_array(file, "times", units.TIME, (n,)),
-                spacing=float(hdf5.read_array(file, "spacing", units.TIME, ())),
-                starts=starts,
-                finite_difference=float(hdf5.read_array(file, "finite_difference", units.TIME, ())),
-                info=json.loads(file.attrs["info"]),
-                labels=json.loads(file["labels"].asstr()[()]) if "labels" in file else {},
-                members=hdf5.read_array(file, "members", units.FLUX, (n, None, len(groups), 3))
-                if "members" in file
-                else None,
-                **records,
-            )
+            return cls.read_from(file)
+
+    @classmethod
+    def read_from(cls, file: h5py.File) -> FluxSeries:
+        """Read an open flux file.
+
+        Raises
+        ------
+        FileFormatError
+            If its arrays disagree.
+        """
+        groups = json.loads(file["groups"].asstr()[()] if "groups" in file else file.attrs["groups"])
+        flux = hdf5.read_array(file, "flux", units.FLUX, (None, len(groups), 3))
+        n = len(flux)
+        records = {name: hdf5.read_array(file, name, unit, (n, *shape)) for name, (unit, shape) in RECORDS.items()}
+        starts = [int(k) for k in hdf5.read_array(file, "starts", shape=(None,))]
+        if n == 0 or not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= n:
+            raise FileFormatError(f"{file.filename}: the starts of its series do not fit {n} frames")
+        return cls(
+            flux=flux,
+            groups=groups,
+            times=hdf5.read_array(file, "times", units.TIME, (n,)),
+            spacing=float(hdf5.read_array(file, "spacing", units.TIME, ())),
+            starts=starts,
+            finite_difference=float(hdf5.read_array(file, "finite_difference", units.TIME, ())),
+            info=json.loads(file.attrs["info"]),
+            labels=json.loads(file["labels"].asstr()[()]) if "labels" in file else {},
+            members=hdf5.read_array(file, "members", units.FLUX, (n, None, len(groups), 3))
+            if "members" in file
+            else None,
+            **records,
+        )
 
     @classmethod
     def merge(cls, parts: Iterable[FluxSeries]) -> FluxSeries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import h5py
 import numpy as np
 from MDAnalysis.guesser.tables import Z2SYMB
 from MDAnalysis.guesser.tables import masses as atomic_masses
+from numba import njit
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
@@ -23,6 +25,8 @@ from mda_aptnn.molecules import Molecules, broken_note, find_molecules
 
 #: Bytes of atoms that are read from a file at a time.
 _CHUNK_BYTES = 16_000_000
+#: The bonds of nothing: parents and children.
+_NOTHING = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +120,7 @@ class MoleculesOfFile:
     Attributes
     ----------
     broken : ndarray of int, shape [n_frames]
-        Number of a bond that is broken in a frame, −1 for none, and for frames that were not read.
+        Number of the first bond that is broken in a frame, −1 for none, and for frames that were not read.
     """
 
     def __init__(
@@ -125,43 +129,82 @@ class MoleculesOfFile:
         self._atoms, self._molecules = atoms, molecules
         self.n_frames, self.n_molecules, self.starts = len(atoms["atom_flux"]), len(molecules), starts
         self.broken = np.full(self.n_frames, -1, dtype=np.int64)
-        self._first = np.cumsum(molecules.sizes) - molecules.sizes
+        parents, children = (np.concatenate(side) for side in zip(_NOTHING, *molecules.tree, strict=True))
+        pairs = np.sort(molecules.bonds, axis=1)
+        place = {(int(i), int(j)): k for k, (i, j) in enumerate(pairs)}
+        edges = np.sort(np.stack([parents, children], axis=1), axis=1)
+        bonds = np.array([place[int(i), int(j)] for i, j in edges], dtype=np.int64)
+        self._tree = parents, children, bonds, molecules.limits[bonds] ** 2
         self._weights = masses / molecules.sum(masses)[molecules.membership]
 
     def read(self, start: int, stop: int) -> MoleculeBlock:
-        """Return the frames from `start` to before `stop`."""
+        """Return the frames from `start` to before `stop`; molecules are made whole about their first atom."""
         shape = (self.n_molecules, 3, stop - start)
-        block = MoleculeBlock(np.empty(shape), np.empty(shape), self._atoms["cells"][start:stop])
+        block = MoleculeBlock(np.zeros(shape), np.zeros(shape), self._atoms["cells"][start:stop])
+        inverse = np.linalg.inv(filled_cells(block.cells)) * repeats(block.cells)[:, None, :]
         step = max(1, _CHUNK_BYTES // (24 * len(self._weights)))
         for first in range(start, stop, step):
             last = min(first + step, stop)
             part = slice(first - start, last - start)
-            atom_flux = self._atoms["atom_flux"][first:last].astype(np.float64)
-            block.flux[..., part] = self._sum(atom_flux).transpose(1, 2, 0)
-            positions = self._whole(first, last, block.cells[part])
-            block.centres[..., part] = self._sum(positions * self._weights[:, None]).transpose(1, 2, 0)
+            _add_atoms(
+                self._atoms["atom_flux"][first:last],
+                self._atoms["positions"][first:last],
+                block.cells[part],
+                inverse[part],
+                *self._tree,
+                self._molecules.membership,
+                self._weights,
+                block.flux[..., part],
+                block.centres[..., part],
+                self.broken[first:last],
+            )
         return block
 
-    def _sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sums over the atoms [n_frames, n_atoms, 3] of each molecule [n_frames, n_molecules, 3]."""
-        sums: NDArray[np.float64] = np.add.reduceat(values[:, self._molecules.order], self._first, axis=1)
-        return sums
 
-    def _whole(self, first: int, last: int, cells: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Positions where every molecule is in one piece, its first atom where it was."""
-        positions = self._atoms["positions"][first:last].astype(np.float64)
-        inverse: NDArray[np.float64] = np.linalg.inv(filled_cells(cells)) * repeats(cells)[:, None, :]
-        molecules, whole = self._molecules, positions.copy()
-        one, other = molecules.bonds.T
-        lengths = np.linalg.norm(_nearest(positions[:, other] - positions[:, one], cells, inverse), axis=2)
-        # the worst bond of each frame, if it is broken
-        excess = lengths - molecules.limits
-        if excess.size:
-            self.broken[first:last] = np.where(excess.max(axis=1) > 0, excess.argmax(axis=1), -1)
-        for parent, child in molecules.tree:
-            arms = _nearest(positions[:, child] - positions[:, parent], cells, inverse)
-            whole[:, child] = whole[:, parent] + arms
-        return whole
+@njit(nogil=True)
+def _add_atoms(  # type: ignore[no-untyped-def]
+    atom_flux,
+    positions,
+    cells,
+    inverse,
+    parents,
+    children,
+    bonds,
+    squared_limits,
+    membership,
+    weights,
+    flux,
+    centres,
+    broken,
+):
+    """Sum flux and weighted positions of atoms over molecules, which are made whole along their bonds."""
+    n_frames, n_atoms, _ = positions.shape
+    whole = np.empty((n_atoms, 3))
+    arm, turns = np.empty(3), np.empty(3)
+    for t in range(n_frames):
+        for j in range(n_atoms):
+            for a in range(3):
+                whole[j, a] = positions[t, j, a]
+        broken[t] = -1
+        for k in range(len(parents)):
+            i, j = parents[k], children[k]
+            for a in range(3):
+                arm[a] = float(positions[t, j, a]) - float(positions[t, i, a])
+            for b in range(3):
+                fraction = arm[0] * inverse[t, 0, b] + arm[1] * inverse[t, 1, b] + arm[2] * inverse[t, 2, b]
+                turns[b] = math.floor(fraction + 0.5)
+            square = 0.0
+            for a in range(3):
+                for b in range(3):
+                    arm[a] -= turns[b] * cells[t, b, a]
+                whole[j, a] = whole[i, a] + arm[a]
+                square += arm[a] * arm[a]
+            if square > squared_limits[k] and broken[t] < 0:
+                broken[t] = bonds[k]
+        for j in range(n_atoms):
+            for a in range(3):
+                flux[membership[j], a, t] += atom_flux[t, j, a]
+                centres[membership[j], a, t] += weights[j] * whole[j, a]
 
 
 @contextlib.contextmanager
@@ -187,8 +230,8 @@ def open_molecules(path: str | os.PathLike[str], universe: Any) -> Iterator[tupl
     UserWarning
         If bonds break: in which frame.
     """
-    series = FluxSeries.load(path)
     with hdf5.open_checked(path, "flux") as file:
+        series = FluxSeries.read_from(file)
         if "atoms" not in file or "cells" not in file["atoms"]:
             raise FileFormatError(f'{path} has no flux of atoms with cells; make it with per="atom" (--per atom)')
         atoms = file["atoms"]
@@ -204,13 +247,6 @@ def open_molecules(path: str | os.PathLike[str], universe: Any) -> Iterator[tupl
         info = {**series.info, "notes": [*series.info.get("notes", []), *molecules.notes]}
         yield dataclasses.replace(series, info=info), found
         broken_note(molecules, found.broken, np.arange(len(series)), series.times, indices)
-
-
-def _nearest(
-    vectors: NDArray[np.float64], cells: NDArray[np.float64], inverse: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Vectors [n_frames, n, 3] in the image nearest to zero, for those shorter than half of the cell."""
-    return vectors - np.round(vectors @ inverse) @ cells
 
 
 def repeats(cells: NDArray[np.float64]) -> NDArray[np.bool_]:
