@@ -18,9 +18,9 @@ from mda_aptnn.frames import Frame
 from mda_aptnn.labelling.analytic_route import AnalyticRoute
 from mda_aptnn.labelling.campaign import Campaign, Snapshot, plan
 from mda_aptnn.labelling.collect import collect
-from mda_aptnn.labelling.displacement_routes import DisplacementRoute
+from mda_aptnn.labelling.displacement_routes import DisplacementRamanRoute, DisplacementRoute
 from mda_aptnn.labelling.execution import run_campaign
-from mda_aptnn.labelling.field_routes import FieldRoute
+from mda_aptnn.labelling.field_routes import FieldRamanRoute, FieldRoute
 from mda_aptnn.labelling.template import Template
 
 CP2K = next(filter(shutil.which, ("cp2k.psmp", "cp2k.popt", "cp2k")), None)
@@ -136,8 +136,8 @@ def _one_thread():
         yield
 
 
-def label(folder, frame, text, route, atoms=(), max_residual=2e-3):
-    """Plan, run and collect one frame; return its tensors."""
+def labelled(folder, frame, text, route, atoms=(), max_residual=2e-3):
+    """Plan, run and collect one frame."""
     folder.mkdir(exist_ok=True)
     (folder / "user.inp").write_text(text)
     snapshot = Snapshot(frame, {"source": "test", "index": 0, "time": 0.0}, tuple(atoms))
@@ -146,7 +146,12 @@ def label(folder, frame, text, route, atoms=(), max_residual=2e-3):
     assert outcome.state == "complete", outcome
     dataset, left_out = collect(campaign, max_residual)
     assert left_out == []
-    return dataset[0].apt
+    return dataset[0]
+
+
+def label(*arguments, **options):
+    """The polar tensors of one frame."""
+    return labelled(*arguments, **options).apt
 
 
 def asymmetry(apt):
@@ -168,6 +173,22 @@ def test_three_routes_agree_for_isolated_molecules(tmp_path, numbers, positions,
     # the tolerance tells a tensor from its transpose
     assert asymmetry(field) > 3 * 3e-3
     assert asymmetry(field[atoms]) > 3 * 3e-3
+
+
+@pytest.mark.slow
+def test_second_field_derivatives_are_gradients_of_the_polarizability(tmp_path):
+    """13 runs in fields against finite differences of the polarizability of the response, 1 % of the largest."""
+    text = PBE.format(periodic="NONE", solver="WAVELET", box=6.4)
+    frame = Frame([8, 1, 1], WATER)
+    by_field = labelled(tmp_path, frame, text, FieldRamanRoute())
+    displaced = labelled(tmp_path, frame, text, DisplacementRamanRoute(), [0, 1])
+    gradients, expected = by_field.tensors["pgt"], displaced.tensors["pgt"]
+    largest = np.abs(gradients).max()
+    np.testing.assert_allclose(gradients[:2], expected[:2], rtol=0, atol=0.01 * largest)
+    np.testing.assert_allclose(by_field.apt[:2], displaced.apt[:2], rtol=0, atol=3e-3)
+    # the tolerance tells the order of indices
+    assert np.abs(gradients - gradients.transpose(0, 3, 2, 1))[:2].max(axis=(1, 2, 3)).min() > 0.1 * largest
+    assert by_field.info["pgt_sum_rule_residual"] < 0.01 * largest
 
 
 def test_field_and_berry_phase_agree_in_a_periodic_cell(tmp_path):

@@ -99,3 +99,12 @@ def test_nothing_is_written_where_nothing_can_be_trusted(run, tmp_path):
     assert run("collect", "water-field", "-o", "nowhere/labels.h5").exit_code == 1
     failed = run("run", "water-field", "--command", "no-such-cp2k")
     assert failed.exit_code == 1 and "there is no command 'no-such-cp2k'" in failed.stderr
+
+
+def test_check_of_polarizability_gradients(run, tmp_path):
+    unpack("water-field-raman", tmp_path)
+    assert run("collect", "water-field-raman", "-o", "labels.h5").exit_code == 0
+    text = run("check", "labels.h5").stdout
+    assert "sum rule: largest component per atom 9.7e-04 Å²" in text
+    report = json.loads(run("check", "labels.h5", "--json").stdout)["polarizability_gradients"]
+    assert report["species"]["O"]["atoms"] == 1 and report["species"]["O"]["isotropic_rms"] > 0.5

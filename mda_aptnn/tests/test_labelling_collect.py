@@ -46,6 +46,30 @@ def test_stored_routes_agree(tmp_path):
     assert np.abs(labels["field"] - labels["field"].transpose(0, 2, 1)).max() > 0.03
 
 
+def test_stored_gradients_of_forces_and_of_polarizabilities_agree(tmp_path):
+    """Second field derivatives of the forces against displaced polarizabilities: within 1 % of the largest."""
+    names = "water-field-raman", "water-displacement-raman"
+    (field, left_out), (displaced, _) = (collect(Campaign(unpack(name, tmp_path))) for name in names)
+    assert not left_out
+    [first], [second] = field, displaced
+    largest = np.abs(first.tensors["pgt"]).max()
+    assert largest == pytest.approx(1.849, abs=1e-3)  # Å²
+    np.testing.assert_allclose(first.tensors["pgt"][1], second.tensors["pgt"][1], rtol=0, atol=0.01 * largest)
+    assert np.isnan(second.tensors["pgt"][[0, 2]]).all()
+    # an order of indices other than ∂α_ab/∂r_ic would not agree
+    turned = first.tensors["pgt"][1].transpose(2, 1, 0)
+    assert np.abs(turned - second.tensors["pgt"][1]).max() > 0.3
+    # the six fields of the polar tensors are among the twelve
+    [water], _ = collect(Campaign(unpack("water-field", tmp_path)))
+    np.testing.assert_allclose(first.apt, water.apt, atol=2e-4)
+    assert first.info["pgt_sum_rule_residual"] == pytest.approx(2.9e-3, abs=1e-4)
+    dataset, [item] = collect(Campaign(tmp_path / names[0]), max_pgt_residual=5e-4)
+    assert len(dataset) == 0
+    assert "Σ G is 0.0029 Å²" in item.reason and "--max-pgt-residual" in item.reason
+    field.save(tmp_path / "labels.h5")
+    assert (read_labels(tmp_path / "labels.h5")[0].tensors["pgt"] == first.tensors["pgt"]).all()
+
+
 def test_a_dipole_that_wraps_between_the_displacements(tmp_path):
     """A chain of Li and F at half the cell: its Berry-phase dipole sits at the edge of its branch."""
     campaign = Campaign(unpack("lif-displacement", tmp_path))
