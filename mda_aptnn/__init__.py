@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mda_aptnn.analysis.atom_flux import load_groups
     from mda_aptnn.analysis.flux import DipoleFlux
     from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.normal_modes import NormalModes
     from mda_aptnn.analysis.spectrum import Spectrum
     from mda_aptnn.dataset import Dataset, LabelledFrame, read_labels, write_xyz
     from mda_aptnn.frames import Frame
@@ -37,6 +38,7 @@ _HOME = {
     "FluxSeries": "analysis.flux_series",
     "Frame": "frames",
     "LabelledFrame": "dataset",
+    "NormalModes": "analysis.normal_modes",
     "Spectrum": "analysis.spectrum",
     "UniverseFrames": "trajectory",
     "load_groups": "analysis.atom_flux",
@@ -52,6 +54,7 @@ __all__ = [
     "FluxSeries",
     "Frame",
     "LabelledFrame",
+    "NormalModes",
     "Spectrum",
     "UniverseFrames",
     "__version__",

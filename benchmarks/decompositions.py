@@ -1,0 +1,193 @@
+"""Libration, stretching and the band near 170 cm⁻¹ of liquid water taken apart, for docs/decompositions.md.
+
+    python benchmarks/decompositions.py --work decompositions
+
+Predicts once along the bundled trajectory (64 H2O, 10 ps) and keeps the flux of every atom in every motion in
+`atoms.h5`; all the rest is sums of it. Prints Markdown tables and draws `motions.png` and `low-frequencies.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import MDAnalysis
+import numpy as np
+from matplotlib.figure import Figure
+
+from mda_aptnn import DipoleFlux, load_groups
+from mda_aptnn.analysis.bands import band_share
+from mda_aptnn.analysis.flux_series import FluxSeries
+from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+
+COORDINATES = {"stretching": ("element O", "element H"), "bending": ("element H", "element O", "element H")}
+BANDS = {
+    "hindered translation": (50, 300),
+    "libration": (300, 1100),
+    "bending": (1400, 1900),
+    "stretching": (2800, 4000),
+}
+#: The maximum that is looked for.
+MAXIMUM = (120, 230)
+RESOLUTION = "40 cm^-1"
+
+
+def main() -> None:
+    """Predict, if it has not been done; then tables and pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("decompositions"), help="folder for the flux of atoms")
+    parser.add_argument("--pictures", type=Path, default=Path("docs"), help="folder for the pictures")
+    arguments = parser.parse_args()
+    # the length of the trajectory is what it is; errors are printed
+    warnings.filterwarnings("ignore", message=".*are short for a resolution")
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    path = arguments.work / "atoms.h5"
+    universe = MDAnalysis.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
+    if not path.exists():
+        began = time.process_time()
+        options: dict[str, Any] = {"per": "atom", "motions": COORDINATES, "checkpoint": arguments.work / "unfinished"}
+        DipoleFlux(universe, "water-rpbe-d3", **options).run(verbose=True).save(path)
+        print(f"prediction: {time.process_time() - began:.0f} CPU-seconds")
+    motions = without_remainder(load_groups(path, universe, motions=True))
+    molecules = load_groups(path, universe, per="molecule")
+    both = without_remainder(load_groups(path, universe, per="molecule", motions=True))
+    check_sums(motions, molecules, both)
+    by_motion = motions.spectrum(resolution=RESOLUTION)
+    by_molecule = molecules.spectrum(resolution=RESOLUTION)
+    by_both = both.spectrum(resolution=RESOLUTION)
+    assert by_motion.segments is not None
+    print(f"\n{by_motion.segments.degrees_of_freedom + 1} segments, T = {by_motion.temperature:.0f~}\n")
+    shares_of_bands(by_motion)
+    print_maximum(by_molecule, by_both)
+    draw_motions(by_motion, arguments.pictures / "motions.png")
+    draw_low(by_molecule, by_both, arguments.pictures / "low-frequencies.png")
+
+
+def without_remainder(series: FluxSeries) -> FluxSeries:
+    """Leave out "other vibration": water has no more than two stretches and a bend."""
+    keep = [k for k, motion in enumerate(series.labels["motion"]) if motion != "other vibration"]
+    left = np.delete(series.flux, keep, axis=1)
+    assert np.abs(left).max() < 1e-6 * np.abs(series.flux).max()
+    return dataclasses.replace(
+        series,
+        flux=series.flux[:, keep],
+        groups=[series.groups[k] for k in keep],
+        labels={label: [words[k] for k in keep] for label, words in series.labels.items()},
+    )
+
+
+def check_sums(*decompositions: FluxSeries) -> None:
+    """All of them sum to the same total, but for the rounding of atoms on disk to float32."""
+    totals = [series.total for series in decompositions]
+    worst = max(np.abs(total - totals[0]).max() for total in totals) / np.abs(totals[0]).max()
+    print(f"largest deviation between the totals: {worst:.1e} of the maximum")
+    assert worst < 1e-6
+
+
+def shares_of_bands(spectrum: Spectrum) -> None:
+    """Print the share of every term in every band, with standard errors."""
+    print(f"| term | {' | '.join(f'{name} {a}-{b}' for name, (a, b) in BANDS.items())} |")
+    print("|---|" + "---|" * len(BANDS))
+    for pair in spectrum.pairs():
+        shares = [band_share(spectrum, *band, pair) for band in BANDS.values()]
+        if any(abs(share.value) > 0.01 for share in shares):
+            name = pair[0] if pair[0] == pair[1] else " × ".join(pair)
+            print(f"| {name} | {' | '.join(percent(share) for share in shares)} |")
+
+
+def percent(share: Any) -> str:
+    """A share and its standard error in percent."""
+    return f"{100 * share.value:.1f} ± {100 * share.error:.1f}"
+
+
+def print_maximum(by_molecule: Spectrum, by_both: Spectrum) -> None:
+    """Print self and distinct parts around the maximum, and which motions make them."""
+    wavenumber = by_molecule.wavenumber.magnitude
+    print("\n| cm⁻¹ | total | self | distinct |\n|---|---|---|---|")
+    for at in (60, 110, 140, 165, 190, 220, 260, 300):
+        k = int(np.abs(wavenumber - at).argmin())
+        columns = [f"{by_molecule.absorption.magnitude[k]:.0f} ± {by_molecule.standard_error().magnitude[k]:.0f}"]
+        for name in ("self", "distinct"):
+            value, error = by_molecule.term(name).magnitude[k], by_molecule.standard_error(name).magnitude[k]
+            columns.append(f"{value:.0f} ± {error:.0f}")
+        print(f"| {wavenumber[k]:.0f} | {' | '.join(columns)} |")
+    own = by_molecule.term("self").magnitude
+    rising = wavenumber[1:][(np.diff(own) > 0) & (wavenumber[1:] > 40) & (wavenumber[1:] < 320)]
+    everywhere = len(rising) == ((wavenumber[1:] > 40) & (wavenumber[1:] < 320)).sum()
+    print(f"\nself part rises at every point from 40 to 320 cm⁻¹: {everywhere}")
+    segments = by_molecule.segments
+    assert segments is not None
+    inside = np.flatnonzero((wavenumber >= MAXIMUM[0]) & (wavenumber <= MAXIMUM[1]))
+    values = segments.of_pair(by_molecule.pair_index("distinct", "distinct"))
+    error = segments.jackknife(lambda mean: wavenumber[inside][mean[inside].argmax()], values)
+    top = wavenumber[inside][by_molecule.term("distinct").magnitude[inside].argmax()]
+    print(f"distinct part has its maximum at {top:.0f} ± {float(error):.0f} cm⁻¹\n")
+    low, high = MAXIMUM
+    print(f"| {low} to {high} cm⁻¹ | share |\n|---|---|")
+    for pair in by_both.pairs():
+        share = band_share(by_both, low, high, pair)
+        if abs(share.value) > 0.01:
+            name = pair[0] if pair[0] == pair[1] else " × ".join(pair)
+            print(f"| {name} | {percent(share)} |")
+
+
+def draw_motions(spectrum: Spectrum, path: Path) -> None:
+    """Total and what each motion has of it, with all cross terms together, in two ranges."""
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    wavenumber, total = spectrum.wavenumber.magnitude, spectrum.absorption.magnitude
+    autos = {name: spectrum.term(name).magnitude for name in spectrum.groups}
+    lines = [*autos.items(), ("cross terms", total - sum(autos.values()))]
+    for ax, (low, high) in zip(figure.subplots(1, 2, width_ratios=(1.15, 1)), ((0, 2100), (2600, 4000)), strict=True):
+        ax.axhline(0, color="0.8", linewidth=0.8)
+        ax.fill_between(wavenumber, *spectrum.default_band(), color="0.8", label="total, 68 %")
+        ax.plot(wavenumber, total, color="black", linewidth=1.2)
+        for name, values in lines:
+            ax.plot(wavenumber, values, "--" if name == "cross terms" else "-", linewidth=1.0, label=name)
+        ax.set_xlim(low, high)
+        shown = (wavenumber > low) & (wavenumber < high)
+        ax.set_ylim(min(values[shown].min() for _, values in lines) * 1.1, 1.15 * total[shown].max())
+        ax.set_xlabel("wavenumber / cm$^{-1}$")
+    figure.axes[0].set_ylabel(r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$")
+    figure.axes[0].legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=130)
+
+
+def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
+    """Self and distinct parts with bands of 68 %, and the distinct part by motions."""
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    one, other = figure.subplots(1, 2)
+    wavenumber = by_molecule.wavenumber.magnitude
+    for pair, colour, label in (
+        (None, "black", "total"),
+        (("self", "self"), "tab:blue", "self"),
+        (("distinct", "distinct"), "tab:red", "distinct"),
+    ):
+        one.plot(wavenumber, by_molecule.default_values(pair)[0], color=colour, linewidth=1.2, label=label)
+        one.fill_between(wavenumber, *by_molecule.default_band(pair), color=colour, alpha=0.2, linewidth=0)
+    one.set_ylabel(r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$")
+    for pair, colour, label in (
+        (("distinct translation",) * 2, "tab:green", "translation"),
+        (("distinct rotation",) * 2, "tab:purple", "rotation"),
+        (("distinct translation", "distinct rotation"), "tab:orange", "translation × rotation"),
+    ):
+        other.plot(
+            wavenumber, by_both.default_values(pair)[0], color=colour, linewidth=1.2, label=f"distinct {label}"
+        )
+        other.fill_between(wavenumber, *by_both.default_band(pair), color=colour, alpha=0.2, linewidth=0)
+    for ax in (one, other):
+        ax.axhline(0, color="0.8", linewidth=0.8)
+        ax.set_xlim(0, 450)
+        ax.set_xlabel("wavenumber / cm$^{-1}$")
+        ax.legend(frameon=False, fontsize="small")
+    one.set_ylim(-900, 4500)
+    other.set_ylim(-900, 1500)
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
