@@ -277,3 +277,14 @@ def test_commands_train_and_calibrate_a_committee(tmp_path, monkeypatch):
     assert "two or more" in command("train", "labels.h5", "--members", 1, "--shared-body", code=1)
     command("train", "labels.h5", "-o", "single.h5", "--config", "plan.toml")
     assert "no committee" in command("evaluate", "single.h5", "test.h5", "--calibrate", code=1)
+
+
+def test_held_out_frames_that_are_given(tmp_path):
+    config = dataclasses.replace(SHORT, held_out=0, steps=3)
+    frames = clusters(6)
+    model = fit_committee(
+        frames.subset(range(4)), 2, NETWORK, config, tmp_path / "c.h5", held_out=frames.subset([4, 5])
+    )
+    data = model.info["data"]
+    assert data["fingerprints"]["held_out"] == [item.frame.fingerprint() for item in frames.subset([4, 5])]
+    assert data["n_frames"] == {"training": 4, "held_out": 2} and set(model.spread_factors) == {"H", "O"}

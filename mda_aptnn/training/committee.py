@@ -41,6 +41,7 @@ def fit_committee(
     training: TrainingConfig | None = None,
     path: str | os.PathLike[str] = "committee.h5",
     *,
+    held_out: Dataset | None = None,
     shared_body: bool = False,
     target: Target = APT,
     verbose: bool = False,
@@ -66,6 +67,8 @@ def fit_committee(
         As for `fit`.
     path : path
         Of the model file, checked before training.
+    held_out : Dataset, optional
+        Frames to calibrate the spread by, instead of a part of `dataset`.
     shared_body : bool
         Last layers on one body instead of independent members.
 
@@ -86,7 +89,7 @@ def fit_committee(
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
     path = hdf5.check_writable(path)
-    learned, chosen, held_out = split(len(dataset), training)
+    learned, chosen, aside = split(len(dataset), training)
     # in the order of the seed, so that validation frames of the first members are spread over the data
     frames = np.random.default_rng(training.seed).permutation(sorted([*learned, *chosen])).tolist()
     folder = path.with_name(f"{path.stem}.members")
@@ -110,11 +113,14 @@ def fit_committee(
         contents = bootstrap_readouts(singles[0], body_frames, n_members, training.seed)
     else:
         contents = dataclasses.replace(singles[0], members=[single.members[0] for single in singles])
-    parts = {"training": dataset.subset(sorted(frames)), "held_out": dataset.subset(held_out)}
+    parts = {
+        "training": dataset.subset(sorted(frames)),
+        "held_out": dataset.subset(aside) if held_out is None else held_out,
+    }
     parts = {name: part for name, part in parts.items() if len(part)}
     card = _card(parts, singles, LAST_LAYERS if shared_body else INDEPENDENT, target)
     contents = dataclasses.replace(contents, training=dataclasses.asdict(training), card=card)
-    if held_out:
+    if "held_out" in parts:
         evaluation = evaluate(Model(contents), parts["held_out"])
         card["spread"] = calibrated(evaluation, {}, "held-out frames")
         card["accuracy"]["held_out"] = accuracy(evaluation)
