@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mda_aptnn.analysis.flux import DipoleFlux
     from mda_aptnn.analysis.flux_series import FluxSeries
     from mda_aptnn.analysis.normal_modes import NormalModes
+    from mda_aptnn.analysis.raman import RamanSpectrum
+    from mda_aptnn.analysis.sfg import SumFrequencySpectrum
     from mda_aptnn.analysis.spectrum import Spectrum
     from mda_aptnn.dataset import Dataset, LabelledFrame, read_labels, write_xyz
     from mda_aptnn.frames import Frame
@@ -39,7 +41,9 @@ _HOME = {
     "Frame": "frames",
     "LabelledFrame": "dataset",
     "NormalModes": "analysis.normal_modes",
+    "RamanSpectrum": "analysis.raman",
     "Spectrum": "analysis.spectrum",
+    "SumFrequencySpectrum": "analysis.sfg",
     "UniverseFrames": "trajectory",
     "load_groups": "analysis.atom_flux",
     "load_model": "models.predict",
@@ -55,7 +59,9 @@ __all__ = [
     "Frame",
     "LabelledFrame",
     "NormalModes",
+    "RamanSpectrum",
     "Spectrum",
+    "SumFrequencySpectrum",
     "UniverseFrames",
     "__version__",
     "load_groups",
