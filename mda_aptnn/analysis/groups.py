@@ -238,6 +238,6 @@ def _put(
         other = names[membership[shared][0]]
         raise GroupError(
             f"groups {other!r} and {names[number]!r} share {int(shared.sum())} atoms{when} (for one, atom "
-            f"{indices[shared][0]}, counted from 0); make them exclude each other, so that their fluxes sum to the total"
+            f"{indices[shared][0]}, counted from 0); make them exclude each other, so that fluxes sum to the total"
         )
     membership[member & (membership == -2)] = number

@@ -68,14 +68,16 @@ class InternalCoordinates:
         )
         along = np.zeros((len(self._coordinates), *velocities.shape))
         for batch in self._batches:
-            mass = self._rigid.masses[batch.atoms]
-            b = batch.matrix(gradients)
-            g = np.einsum("kcia,kdia,ki->kcd", b, b, 1 / mass, optimize=True)
-            rates = np.einsum("kcia,kia->kc", b, vibration[batch.atoms])
-            named = rates[:, :, None] * (batch.kinds[:, :, None] == np.arange(len(along)))
+            n_sets, n_atoms = batch.atoms.shape
+            # [n_sets, n_coordinates, 3 n_atoms]: B and B M⁻¹
+            b = batch.matrix(gradients).reshape(n_sets, -1, 3 * n_atoms)
+            lighter = b / np.repeat(self._rigid.masses[batch.atoms], 3, axis=1)[:, None]
+            rates = b @ vibration[batch.atoms].reshape(n_sets, -1, 1)
+            named = rates * (batch.kinds[:, :, None] == np.arange(len(along)))
+            g = lighter @ b.transpose(0, 2, 1)
             forces = np.linalg.pinv(g, rcond=_REDUNDANT, hermitian=True) @ named
-            moved = np.einsum("kcn,kcia,ki->nkia", forces, b, 1 / mass, optimize=True)
-            along[:, batch.atoms] += moved
+            moved = forces.transpose(0, 2, 1) @ lighter
+            along[:, batch.atoms] += moved.reshape(n_sets, -1, n_atoms, 3).transpose(1, 0, 2, 3)
         rest = vibration - along.sum(axis=0)
         return np.stack([translation, rotation, *along, rest])
 

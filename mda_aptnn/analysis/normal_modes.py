@@ -102,10 +102,11 @@ class NormalModeMotions:
         rotation[at] = np.cross(turn(inertia, angular, self._linear)[:, None], arms)
         vibration[at] = internal - rotation[at]
         modes = np.einsum("kab,qib->kqia", turned, self._modes)
-        rates = np.einsum("kqia,i,kia->kq", modes, np.sqrt(mass), vibration[at], optimize=True)
+        root = np.sqrt(mass)[:, None]
+        rates = np.einsum("kqia,kia->kq", modes, root * vibration[at])
         named = rates[:, :, None] * (self._kinds[:, None] == np.arange(self._kinds.max() + 1))
         along = np.zeros((named.shape[2], *velocities.shape))
-        along[:, at] = np.einsum("kqn,kqia,i->nkia", named, modes, 1 / np.sqrt(mass), optimize=True)
+        along[:, at] = np.einsum("kqn,kqia->nkia", named, modes) / root
         return np.stack([translation, rotation, *along, vibration - along.sum(axis=0)])
 
     def _matching(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -226,7 +226,7 @@ def test_an_object_of_the_user_takes_velocities_apart(rattling, model, whole):
     found = DipoleFlux(rattling, model, motions=Axes(), **READING).run().series
     assert found.groups == ["along z", "in the plane"]
     complete(found, whole.total)
-    with pytest.raises(GroupError, match="leave .* of the velocities"):
+    with pytest.raises(GroupError, match=r"leave .* of the velocities"):
         DipoleFlux(rattling, model, motions=Wrong(), **READING).run()
 
 
