@@ -142,14 +142,26 @@ def apply_sum_rule(
     """
     if rule == "none":
         return apt
-    if rule == "mass":
-        weights = masses / masses.sum()
-    elif rule == "uniform":
-        weights = np.full(len(apt), 1 / len(apt))
-    else:
-        raise SumRuleNameError(f"sum rule {rule!r}: choose one of {', '.join(SUM_RULES)}")
+    weights = sum_rule_weights(rule, masses)
     corrected: NDArray[np.float64] = apt - weights[:, None, None] * sum_rule_residual(apt, charge)
     return corrected
+
+
+def sum_rule_weights(rule: str, masses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what part of a sum rule's residual is subtracted from each atom [n_atoms]; nothing for "none".
+
+    Raises
+    ------
+    ValueError
+        If the rule has another name.
+    """
+    if rule == "none":
+        return np.zeros(len(masses))
+    if rule == "mass":
+        return masses / masses.sum()
+    if rule == "uniform":
+        return np.full(len(masses), 1 / len(masses))
+    raise SumRuleNameError(f"sum rule {rule!r}: choose one of {', '.join(SUM_RULES)}")
 
 
 class SumRuleNameError(AptnnError, ValueError):

@@ -152,7 +152,13 @@ def load_groups(
     terms = found.names if names is None else term_names(found.names, names)
     info = series.info | {"notes": list(dict.fromkeys([*series.info.get("notes", []), *notes]))}
     return dataclasses.replace(
-        series, flux=flux, groups=terms, info=info, labels=term_labels(found, names), members=None
+        series,
+        flux=flux,
+        groups=terms,
+        info=info,
+        labels=term_labels(found, names),
+        members=None,
+        polarizability=None,
     )
 
 

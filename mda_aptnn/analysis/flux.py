@@ -47,7 +47,9 @@ class DipoleFlux(AnalysisBase):
     atomgroup : MDAnalysis.AtomGroup or MDAnalysis.Universe
         Whose flux is wanted. The model always sees all atoms of the Universe.
     model : str, path or object
-        Name of a bundled model, a model file, or any object with ``predict(frame) -> [n_atoms, 3, 3]`` in e.
+        Name of a bundled model, a model file, or any object with ``predict(frame) -> [n_atoms, 3, 3]`` in e. With
+        ``predict_tensors(frame)``, which returns "apt" and polarizability gradients "pgt" [n_atoms, 3, 3, 3] in Å²,
+        α̇ = Σ_i G_i v_i is kept in the same pass, for Raman and sum-frequency spectra.
     groups : mapping of str to str or AtomGroup, optional
         Selections within `atomgroup`, which must not overlap, made in the first frame. What they leave out is the
         group "rest". An AtomGroup that is updated, such as a shell, is selected again in each frame, where it may be
@@ -184,7 +186,8 @@ class DipoleFlux(AnalysisBase):
             self._degrees_of_freedom(degrees_of_freedom),
             keep_atoms=per == "atom",
         )
-        n_members = getattr(self._model, "n_members", 1)
+        self._with_gradients = callable(getattr(self._model, "predict_tensors", None))
+        n_members = 1 if self._with_gradients else getattr(self._model, "n_members", 1)
         self._n_members = n_members if n_members > 1 and len(self._sums.names) <= _FEW else 0
         self._scratch: Any = None
         if checkpoint is None and per == "atom":
@@ -334,14 +337,23 @@ class DipoleFlux(AnalysisBase):
             arrays["broken_bond"] = np.zeros(n_frames, dtype=np.int64)
         if self._n_members:
             arrays["members"] = np.zeros((n_frames, self._n_members, len(self._sums.names), 3))
+        if self._with_gradients:
+            arrays["polarizability"] = np.zeros((n_frames, len(self._sums.names), 6))
         return Results(flux=np.zeros((n_frames, len(self._sums.names), 3)), **arrays)
 
     def _single_frame(self) -> None:
         frame, velocities = self._frames.frame(), self._frames.velocities()
         membership = self._sums.groups.membership()
-        members = self._model.predict_members(frame) if self._n_members else None
-        tensors = self._model.predict(frame) if members is None else members.mean(axis=0)
-        row = self._sums.row(tensors, frame, velocities, membership, members)
+        members, gradients = None, None
+        if self._with_gradients:
+            found = self._model.predict_tensors(frame)
+            tensors, gradients = found["apt"], found["pgt"]
+        elif self._n_members:
+            members = self._model.predict_members(frame)
+            tensors = members.mean(axis=0)
+        else:
+            tensors = self._model.predict(frame)
+        row = self._sums.row(tensors, frame, velocities, membership, members, gradients)
         for name in self.results:
             self.results[name][self._frame_index] = row[name]
         if self._store is not None:
@@ -356,7 +368,7 @@ class DipoleFlux(AnalysisBase):
                 self._store.flush()
 
     def _get_aggregator(self) -> ResultsGroup:
-        rows = dict.fromkeys(("flux", "members"), ResultsGroup.ndarray_vstack)
+        rows = dict.fromkeys(("flux", "members", "polarizability"), ResultsGroup.ndarray_vstack)
         rows["broken_bond"] = ResultsGroup.ndarray_hstack
         for name, (_, shape) in RECORDS.items():
             rows[name] = ResultsGroup.ndarray_vstack if shape else ResultsGroup.ndarray_hstack
@@ -383,6 +395,7 @@ class DipoleFlux(AnalysisBase):
             info={**self._describe(), "notes": notes},
             labels=self._sums.labels,
             members=results.members if self._n_members else None,
+            polarizability=results.polarizability if self._with_gradients else None,
             **{name: results[name] for name in ("flux", *RECORDS)},
         )
         results.groups, results.times = list(self._sums.names), times

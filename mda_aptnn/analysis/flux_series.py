@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.absorption import absorption_spectrum
 from mda_aptnn.analysis.correlation import cross_correlation
+from mda_aptnn.analysis.raman import RamanSpectrum, full_tensors
+from mda_aptnn.analysis.scattering import raman_spectrum
 from mda_aptnn.analysis.self_distinct import self_and_distinct
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.analysis.statistics import ratio_with_error
@@ -69,6 +71,8 @@ class FluxSeries:
     members : ndarray, shape [n_frames, n_members, n_groups, 3], or None
         The flux by each member of a committee, in e·Å/ps: their mean is `flux`, their scatter, calibrated for each
         element, its error. None for a single model, and where there are too many groups to keep it.
+    polarizability : ndarray, shape [n_frames, n_groups, 6], or None
+        α̇ = Σ_i G_i v_i, α/4πε₀, of each group in Å³/ps: xx, yy, zz, xy, xz, yz. None of a model of dipoles only.
     """
 
     flux: NDArray[np.float64]
@@ -84,6 +88,7 @@ class FluxSeries:
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
     labels: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     members: NDArray[np.float64] | None = None
+    polarizability: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.flux)
@@ -151,7 +156,12 @@ class FluxSeries:
         members = self.members
         if members is not None:
             members = np.stack([members[:, :, k].sum(axis=2) for k in terms], axis=2)
-        return dataclasses.replace(self, flux=flux, groups=list(sums), labels=labels, members=members)
+        rates = self.polarizability
+        if rates is not None:
+            rates = np.stack([rates[:, k].sum(axis=1) for k in terms], axis=1)
+        return dataclasses.replace(
+            self, flux=flux, groups=list(sums), labels=labels, members=members, polarizability=rates
+        )
 
     def correlation(self, max_lag: Any = "5 ps", *, unbiased: bool = False) -> NDArray[np.float64]:
         """Return ⟨Ṁ_g(0)·Ṁ_h(t)⟩ [n_lags, n_groups, n_groups] in e² Å²/ps².
@@ -252,6 +262,54 @@ class FluxSeries:
             info={name: value for name, value in self.info.items() if name != "notes"},
         )
 
+    def raman(
+        self,
+        temperature: Any = None,
+        resolution: Any = "10 cm^-1",
+        window: str = "gaussian",
+        groups: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+        *,
+        unbiased: bool = False,
+        segments: int | str | None = "auto",
+    ) -> RamanSpectrum:
+        """Return the Raman spectrum with every auto and cross term; parameters as in `spectrum`.
+
+        Raises
+        ------
+        SpectrumError
+            If the model predicted no polarizability gradients, the temperature is not known, or the series is too
+            short.
+        """
+        series = self if groups is None else self.regroup(groups)
+        kelvin, _, notes = self.conditions(temperature)
+        return raman_spectrum(
+            series.polarizability_segments(),
+            series.groups,
+            self.spacing,
+            kelvin,
+            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
+            window=window,
+            unbiased=unbiased,
+            segments=segments,
+            finite_difference=self.finite_difference,
+            notes=notes,
+            info={name: value for name, value in self.info.items() if name != "notes"},
+        )
+
+    def polarizability_segments(self) -> list[NDArray[np.float64]]:
+        """Return α̇ of the uninterrupted series, each [n_frames, n_groups, 3, 3] in Å³/ps.
+
+        Raises
+        ------
+        SpectrumError
+            If the model predicted no polarizability gradients.
+        """
+        if self.polarizability is None:
+            raise SpectrumError(
+                "the flux has no polarizability: it was predicted by a model without polarizability gradients"
+            )
+        return [full_tensors(part) for part in np.split(self.polarizability, self.starts[1:]) if len(part)]
+
     def conditions(self, temperature: Any = None, volume: Any = None) -> tuple[float, float | None, list[str]]:
         """Return temperature (K), volume (Å³ or None) and notes that go with a spectrum of this flux.
 
@@ -303,6 +361,8 @@ class FluxSeries:
         hdf5.write_array(file, "labels", json.dumps(self.labels))
         if self.members is not None:
             hdf5.write_array(file, "members", self.members, units.FLUX)
+        if self.polarizability is not None:
+            hdf5.write_array(file, "polarizability", self.polarizability, units.POLARIZABILITY_FLUX)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FluxSeries:
@@ -343,6 +403,9 @@ class FluxSeries:
             labels=json.loads(file["labels"].asstr()[()]) if "labels" in file else {},
             members=hdf5.read_array(file, "members", units.FLUX, (n, None, len(groups), 3))
             if "members" in file
+            else None,
+            polarizability=hdf5.read_array(file, "polarizability", units.POLARIZABILITY_FLUX, (n, len(groups), 6))
+            if "polarizability" in file
             else None,
             **records,
         )
@@ -396,8 +459,9 @@ class FluxSeries:
         merged: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "times", *RECORDS)
         }
-        members = [part.members for part in parts if part.members is not None]
-        merged["members"] = np.concatenate(members) if len(members) == len(parts) else None
+        for name in ("members", "polarizability"):
+            known = [getattr(part, name) for part in parts if getattr(part, name) is not None]
+            merged[name] = np.concatenate(known) if len(known) == len(parts) else None
         earlier = [note for part in parts for note in part.info.get("notes", [])]
         info = first.info | {
             "trajectory": [name for part in parts for name in part.info.get("trajectory", [])],

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from mda_aptnn.analysis.groups import Groups
 from mda_aptnn.analysis.motions import Motions
+from mda_aptnn.analysis.raman import COLUMNS, ROWS
 from mda_aptnn.errors import GroupError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.kinetics import kinetic_temperature
 from mda_aptnn.molecules import Molecules
-from mda_aptnn.tensors import apply_sum_rule, sum_rule_residual
+from mda_aptnn.tensors import apply_sum_rule, sum_rule_residual, sum_rule_weights
 
 #: What parts of motions may leave of the largest velocity.
 _COMPLETE = 1e-9
@@ -72,6 +73,7 @@ class FrameFlux:
         velocities: NDArray[np.float64],
         membership: NDArray[np.int64],
         members: NDArray[np.float64] | None = None,
+        gradients: NDArray[np.float64] | None = None,
     ) -> dict[str, Any]:
         """Return the flux of groups and the records of a frame.
 
@@ -86,6 +88,8 @@ class FrameFlux:
             Of the groups, when this was the current frame.
         members : ndarray, shape [n_members, n_atoms, 3, 3], optional
             As predicted by each member of a committee, whose flux is kept too.
+        gradients : ndarray, shape [n_atoms, 3, 3, 3], optional
+            Polarizability gradients ∂α_ab/∂r_ic in Å², whose α̇ is kept too.
 
         Raises
         ------
@@ -116,6 +120,8 @@ class FrameFlux:
             each = [apply_sum_rule(values, self.sum_rule, self.masses, self.charge)[wanted] for values in members]
             by_member = np.einsum("miab,pib->mpia", each, parts[:, wanted], optimize=True)
             row["members"] = sum_groups(by_member, membership[wanted], len(self.groups.names))
+        if gradients is not None:
+            row["polarizability"] = self._polarizability(gradients, parts, membership)
         if self.molecules is not None:
             row["broken_bond"] = self.molecules.broken_bond(frame)
         if self.keep_atoms:
@@ -126,6 +132,23 @@ class FrameFlux:
             if self.motions is not None:
                 row["motion_flux"] = atom_flux.astype(np.float32)
         return row
+
+    def _polarizability(
+        self, gradients: NDArray[np.float64], parts: NDArray[np.float64], membership: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """α̇ of each term, [n_terms, 6] in Å³/ps; Σ_i G_i is made zero by the same rule as that of the dipole."""
+        gradients = np.asarray(gradients, dtype=float)
+        if gradients.shape != (len(self.masses), 3, 3, 3):
+            raise ModelError(
+                f"the model gave polarizability gradients of shape {gradients.shape} for {len(self.masses)} atoms, "
+                "not [n_atoms, 3, 3, 3]"
+            )
+        independent = gradients[:, ROWS, COLUMNS]
+        weights = sum_rule_weights(self.sum_rule, self.masses)
+        independent = independent - weights[:, None, None] * independent.sum(axis=0)
+        wanted = self.groups.wanted
+        rates = np.einsum("ikc,pic->pik", independent[wanted], parts[:, wanted])
+        return sum_groups(rates[None], membership[wanted], len(self.groups.names))[0]
 
     def _parts(self, frame: Frame, velocities: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.motions is None:
@@ -166,21 +189,21 @@ def sum_groups(
 
     Parameters
     ----------
-    atom_flux : ndarray, shape [n_frames, n_motions, n_atoms, 3]
+    atom_flux : ndarray, shape [n_frames, n_motions, n_atoms, n_components]
     membership : ndarray of int, shape [n_atoms] or [n_frames, n_atoms]
         Number of the group of each atom.
     n_groups : int
 
     Returns
     -------
-    ndarray, shape [n_frames, n_groups · n_motions, 3]
+    ndarray, shape [n_frames, n_groups · n_motions, n_components]
         Motions running faster.
     """
-    n_frames, n_motions, n_atoms, _ = atom_flux.shape
+    n_frames, n_motions, n_atoms, n_components = atom_flux.shape
     n_terms = n_groups * n_motions
     term = np.broadcast_to(membership, (n_frames, n_atoms))[:, None] * n_motions + np.arange(n_motions)[:, None]
     place = (term + n_terms * np.arange(n_frames)[:, None, None]).ravel()
-    flux = np.empty((n_frames * n_terms, 3))
-    for axis in range(3):
+    flux = np.empty((n_frames * n_terms, n_components))
+    for axis in range(n_components):
         flux[:, axis] = np.bincount(place, atom_flux[..., axis].ravel(), n_frames * n_terms)
-    return flux.reshape(n_frames, n_terms, 3)
+    return flux.reshape(n_frames, n_terms, n_components)

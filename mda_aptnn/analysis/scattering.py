@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.analysis.correlation import component_correlation, cross_correlation
 from mda_aptnn.analysis.densities import segment_spectra, spectral_terms, velocity_correction, warn_if_short
-from mda_aptnn.analysis.raman import COMPONENTS, RamanSpectrum
+from mda_aptnn.analysis.raman import COLUMNS, ROWS, RamanSpectrum
 from mda_aptnn.analysis.statistics import choose_segments
 from mda_aptnn.analysis.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError
 
 Array = NDArray[np.float64]
-
-_ROWS = np.array(["xyz".index(name[0]) for name in COMPONENTS])
-_COLUMNS = np.array(["xyz".index(name[1]) for name in COMPONENTS])
 
 
 def raman_spectrum(
@@ -110,5 +107,5 @@ def _parts(series: Sequence[Array]) -> tuple[list[Array], list[Array], list[Arra
         rest = tensors - mean[:, :, None, None] * np.eye(3)
         isotropic.append(mean[:, :, None])
         anisotropic.append(np.sqrt(1.5) * rest.reshape(*rest.shape[:2], 9))
-        components.append(tensors[:, :, _ROWS, _COLUMNS])
+        components.append(tensors[:, :, ROWS, COLUMNS])
     return isotropic, anisotropic, components

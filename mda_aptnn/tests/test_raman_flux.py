@@ -1,0 +1,97 @@
+"""α̇ = Σ_i G_i v_i in the same pass as Ṁ, for Raman spectra of the same groups."""
+
+import numpy as np
+import pytest
+
+from mda_aptnn.analysis.flux import DipoleFlux
+from mda_aptnn.analysis.flux_series import FluxSeries
+from mda_aptnn.analysis.scattering import raman_spectrum
+from mda_aptnn.errors import ModelError, SpectrumError
+from mda_aptnn.tests.systems import MASSES, KnownTensors, gas, random_tensors
+
+N_ATOMS = 9
+GROUPS = {"O": "element O", "H": "element H"}
+
+
+def flux_of(universe, model, groups=None, **options):
+    return DipoleFlux(universe, model, groups, velocity_unit="angstrom/ps", **options)
+
+
+class TwoHeads(KnownTensors):
+    """Polar tensors and polarizability gradients that are given, with a part that follows the atoms."""
+
+    def __init__(self, tensors, gradients):
+        super().__init__(tensors, slope=0.1)
+        self.gradients = gradients
+
+    def predict_tensors(self, frame):
+        wave = np.sin(frame.positions).sum(axis=1)[:, None, None, None]
+        return {"apt": self.predict(frame), "pgt": self.gradients * (1 + 0.1 * wave)}
+
+
+@pytest.fixture
+def model():
+    gradients = np.random.default_rng(2).normal(size=(N_ATOMS, 3, 3, 3))
+    return TwoHeads(random_tensors(N_ATOMS), gradients + gradients.transpose(0, 2, 1, 3))
+
+
+def expected_rates(model, universe, rule="none"):
+    """α̇ of O and H of every frame, by the formula."""
+    masses = np.array([MASSES[name] for name in universe.atoms.names])
+    rates = []
+    for ts in universe.trajectory:
+        wave = np.sin(ts.positions.astype(float)).sum(axis=1)[:, None, None, None]
+        gradients = model.gradients * (1 + 0.1 * wave)
+        if rule == "mass":
+            gradients = gradients - (masses / masses.sum())[:, None, None, None] * gradients.sum(axis=0)
+        each = np.einsum("iabc,ic->iab", gradients, ts.velocities)
+        rates.append([each[universe.atoms.names == name].sum(axis=0) for name in "OH"])
+    return np.array(rates)
+
+
+@pytest.mark.parametrize("rule", ["none", "mass"])
+def test_the_pass_sums_gradients_times_velocities(model, rule):
+    universe = gas()
+    flux = flux_of(universe, model, GROUPS, sum_rule=rule).run()
+    expected = expected_rates(model, universe, rule)
+    [found] = flux.series.polarizability_segments()
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    # the dipole is that of the same model without the second head
+    alone = flux_of(universe, KnownTensors(model.tensors, 0.1), GROUPS, sum_rule=rule).run().series
+    np.testing.assert_array_equal(flux.series.flux, alone.flux)
+    with pytest.raises(SpectrumError, match="without polarizability gradients"):
+        alone.raman(resolution=2000)
+
+
+def test_motions_take_the_polarizability_apart(model):
+    universe = gas()
+    whole = flux_of(universe, model).run().series.polarizability
+    parts = flux_of(universe, model, motions="rigid").run().series.polarizability
+    assert parts.shape[1] == 3
+    np.testing.assert_allclose(parts.sum(axis=1), whole[:, 0], atol=1e-9 * np.abs(whole).max())
+
+
+@pytest.mark.filterwarnings("ignore:.* are short for a resolution:UserWarning")
+def test_raman_spectra_of_a_flux(model, tmp_path):
+    universe = gas(n_frames=200)
+    flux = flux_of(universe, model, GROUPS, checkpoint=tmp_path / "checkpoint").run()
+    flux.save(tmp_path / "flux.h5")
+    series = FluxSeries.load(tmp_path / "flux.h5")
+    np.testing.assert_array_equal(series.polarizability, flux.series.polarizability)
+    found = series.raman(300, "400 cm^-1")
+    direct = raman_spectrum(series.polarizability_segments(), ["O", "H"], series.spacing, 300.0, resolution=400)
+    np.testing.assert_array_equal(found.isotropic_terms.magnitude, direct.isotropic_terms.magnitude)
+    np.testing.assert_array_equal(found.vh.magnitude, direct.vh.magnitude)
+    total = series.raman(300, "400 cm^-1", groups={"all": ["O", "H"]})
+    np.testing.assert_allclose(total.vv.magnitude, found.vv.magnitude, rtol=1e-10)
+    assert total.groups == ["all"]
+    # the grids of infrared and Raman are the same
+    assert (found.wavenumber == series.spectrum(300, "400 cm^-1").wavenumber).all()
+    twice = FluxSeries.merge([series, series])
+    assert len(twice.polarizability) == 400 and len(twice.polarizability_segments()) == 2
+
+
+def test_gradients_of_another_shape_are_refused(model):
+    model.gradients = model.gradients[:, :, :, :2]
+    with pytest.raises(ModelError, match="polarizability gradients of shape"):
+        flux_of(gas(), model).run()
