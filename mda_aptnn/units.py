@@ -23,6 +23,7 @@ ureg: Any = pint.get_application_registry()
 LENGTH = "angstrom"
 TIME = "ps"
 VELOCITY = "angstrom/ps"
+DIPOLE = "e*angstrom"
 FLUX = "e*angstrom/ps"
 FLUX_CORRELATION = "e^2*angstrom^2/ps^2"
 VOLUME = "angstrom^3"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mda_aptnn import hdf5
+from mda_aptnn.errors import SpectrumError
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectrum import Spectrum
@@ -71,6 +73,58 @@ def plot_spectrum(
     ax.set_title(title, fontsize="medium")
     if terms or spectrum.members is not None:
         ax.legend(frameon=False, fontsize="small")
+    if path is not None:
+        save_figure(ax.figure, path)
+    return ax
+
+
+def plot_together(
+    spectra: Mapping[str, Spectrum],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    ax: Any = None,
+    scale: float = 1.0,
+    limit: float = 4500.0,
+) -> Any:
+    """Draw the totals of several spectra with their 68 % bands.
+
+    Parameters
+    ----------
+    spectra : mapping of str to Spectrum
+        By the name in the legend; all with a volume, or none.
+    path : path, optional
+        Written there (format by the ending) instead of being left open for display.
+    ax : matplotlib.axes.Axes, optional
+        Drawn into; a new figure otherwise.
+    scale : float
+        Heights are multiplied with it, such as one over the number of molecules.
+    limit : float
+        Right end of the axis in cm⁻¹, if a spectrum reaches so far.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    SpectrumError
+        If some have a volume and others not.
+    """
+    if len({spectrum.volume is None for spectrum in spectra.values()}) > 1:
+        raise SpectrumError("some spectra have a volume and others not; give volume= to those that have none")
+    if ax is None:
+        ax = new_figure(path).subplots()
+    for name, spectrum in spectra.items():
+        wavenumber = spectrum.wavenumber.magnitude
+        values, unit = spectrum.default_values()
+        [line] = ax.plot(wavenumber, scale * values, linewidth=1.3, label=name)
+        if spectrum.segments is not None:
+            low, high = spectrum.default_band()
+            ax.fill_between(wavenumber, scale * low, scale * high, color=line.get_color(), alpha=0.2, linewidth=0)
+    ax.set_xlim(0, min(limit, max(spectrum.wavenumber.magnitude[-1] for spectrum in spectra.values())))
+    ax.set_xlabel(r"wavenumber / cm$^{-1}$")
+    ax.set_ylabel(LABELS[unit])
+    ax.legend(frameon=False)
     if path is not None:
         save_figure(ax.figure, path)
     return ax
