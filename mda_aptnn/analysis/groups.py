@@ -237,7 +237,8 @@ def _put(
     if shared.any():
         other = names[membership[shared][0]]
         raise GroupError(
-            f"groups {other!r} and {names[number]!r} share {int(shared.sum())} atoms{when} (for one, atom "
-            f"{indices[shared][0]}, counted from 0); make them exclude each other, so that fluxes sum to the total"
+            f"groups {other!r} and {names[number]!r} share {int(shared.sum())} atoms{when} "
+            f"(atom {indices[shared][0]} for one, counted from 0); make them exclude each other, so that their fluxes "
+            "sum to the total"
         )
     membership[member & (membership == -2)] = number
