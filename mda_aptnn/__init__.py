@@ -20,12 +20,19 @@ from mda_aptnn.readers import cp2k  # noqa: F401  (registers its reader with MDA
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.atom_flux import load_groups
+    from mda_aptnn.analysis.bands import band_integral, band_share, peaks
+    from mda_aptnn.analysis.comparison import compare
+    from mda_aptnn.analysis.convergence import convergence
+    from mda_aptnn.analysis.dielectric import DielectricSpectrum, dielectric_spectrum
+    from mda_aptnn.analysis.dipoles import DipoleSeries
     from mda_aptnn.analysis.flux import DipoleFlux
     from mda_aptnn.analysis.flux_series import FluxSeries
     from mda_aptnn.analysis.normal_modes import NormalModes
     from mda_aptnn.analysis.raman import RamanSpectrum
     from mda_aptnn.analysis.sfg import SumFrequencySpectrum
     from mda_aptnn.analysis.spectrum import Spectrum
+    from mda_aptnn.analysis.vdos import VibrationalDensity
+    from mda_aptnn.analysis.velocity_spectrum import VelocitySpectrum, stored_density
     from mda_aptnn.dataset import Dataset, LabelledFrame, read_labels, write_xyz
     from mda_aptnn.frames import Frame
     from mda_aptnn.models.fixed_charges import FixedCharges
@@ -35,7 +42,9 @@ if TYPE_CHECKING:
 #: Where each public name lives; torch is imported by the first one that needs it.
 _HOME = {
     "Dataset": "dataset",
+    "DielectricSpectrum": "analysis.dielectric",
     "DipoleFlux": "analysis.flux",
+    "DipoleSeries": "analysis.dipoles",
     "FixedCharges": "models.fixed_charges",
     "FluxSeries": "analysis.flux_series",
     "Frame": "frames",
@@ -45,15 +54,26 @@ _HOME = {
     "Spectrum": "analysis.spectrum",
     "SumFrequencySpectrum": "analysis.sfg",
     "UniverseFrames": "trajectory",
+    "VelocitySpectrum": "analysis.velocity_spectrum",
+    "VibrationalDensity": "analysis.vdos",
+    "band_integral": "analysis.bands",
+    "band_share": "analysis.bands",
+    "compare": "analysis.comparison",
+    "convergence": "analysis.convergence",
+    "dielectric_spectrum": "analysis.dielectric",
     "load_groups": "analysis.atom_flux",
     "load_model": "models.predict",
+    "peaks": "analysis.bands",
     "read_labels": "dataset",
+    "stored_density": "analysis.velocity_spectrum",
     "write_xyz": "dataset",
 }
 
 __all__ = [
     "Dataset",
+    "DielectricSpectrum",
     "DipoleFlux",
+    "DipoleSeries",
     "FixedCharges",
     "FluxSeries",
     "Frame",
@@ -63,10 +83,19 @@ __all__ = [
     "Spectrum",
     "SumFrequencySpectrum",
     "UniverseFrames",
+    "VelocitySpectrum",
+    "VibrationalDensity",
     "__version__",
+    "band_integral",
+    "band_share",
+    "compare",
+    "convergence",
+    "dielectric_spectrum",
     "load_groups",
     "load_model",
+    "peaks",
     "read_labels",
+    "stored_density",
     "write_xyz",
 ]
 
