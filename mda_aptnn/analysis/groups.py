@@ -238,7 +238,7 @@ def _put(
         other = names[membership[shared][0]]
         raise GroupError(
             f"groups {other!r} and {names[number]!r} share {int(shared.sum())} atoms{when} "
-            f"(atom {indices[shared][0]} for one, counted from 0); make them exclude each other, so that their fluxes "
-            "sum to the total"
+            f"(atom {indices[shared][0]} for one, counted from 0); make them exclude each other, so that their "
+            "fluxes sum to the total"
         )
     membership[member & (membership == -2)] = number
