@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,39 +88,95 @@ def absorption_spectrum(
     n(ω)α(ω) = β/(6 ε₀ c V) ∫ dt e^{-iωt} ⟨Ṁ(0)·Ṁ(t)⟩: P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023).
     The harmonic quantum correction is in the prefactor already. The mean of Ṁ is never removed: it is conduction.
     """
+    transform = CosineTransform.plan(window, resolution, spacing, max(len(part) for part in series))
+    found = spectrum_of_correlation(
+        cross_correlation(series, transform.n_lags, unbiased=unbiased),
+        component_correlation(series, transform.n_lags, unbiased=unbiased),
+        transform,
+        groups,
+        temperature,
+        volume,
+        resolution=resolution,
+        window=window,
+        unbiased=unbiased,
+        finite_difference=finite_difference,
+        notes=notes,
+        info=info,
+    )
+    if window != "none":
+        warn_if_short([len(part) for part in series], transform, resolution, unbiased)
+    _, correction = velocity_correction(transform.wavenumber, finite_difference)
+    scale = section_factor(temperature) * correction
+    chosen = choose_segments(series, segments, resolution, spacing)
+    found = dataclasses.replace(
+        found,
+        segments=segment_spectra(series, chosen, transform, scale, unbiased),
+        members=None if members is None else _member_spectra(members, transform, scale, unbiased),
+    )
+    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+
+
+def section_factor(temperature: float) -> float:
+    """Return what ∫ dt cos(ωt) ⟨Ṁ(0)·Ṁ(t)⟩ in e² Å²/ps is multiplied with to be V·n·α in Å²."""
+    return units.absorption_prefactor(temperature) * units.factor("angstrom^3/cm", "angstrom^2")
+
+
+def spectrum_of_correlation(
+    correlation: Array,
+    components: Array,
+    transform: CosineTransform,
+    groups: Sequence[str],
+    temperature: float,
+    volume: float | None,
+    *,
+    resolution: float,
+    window: str,
+    unbiased: bool = False,
+    finite_difference: float = 0.0,
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
+) -> Spectrum:
+    """Return the spectrum of a correlation function, without error bars.
+
+    Parameters
+    ----------
+    correlation : ndarray, shape [n_lags, n_groups, n_groups]
+        See `mda_aptnn.analysis.correlation.cross_correlation`, in e² Å²/ps².
+    components : ndarray, shape [n_lags, 3, 3]
+        See `mda_aptnn.analysis.correlation.component_correlation`, in e² Å²/ps².
+    transform : CosineTransform
+    groups, temperature, volume, resolution, window, unbiased, finite_difference, notes, info
+        As in `absorption_spectrum`.
+
+    Raises
+    ------
+    SpectrumError
+        If the temperature or volume is not positive.
+    """
     if temperature <= 0:
         raise SpectrumError(f"the temperature must be positive, not {temperature} K")
     if volume is not None and volume <= 0:
         raise SpectrumError(f"the volume must be positive, not {volume} Å³")
-    transform = CosineTransform.plan(window, resolution, spacing, max(len(part) for part in series))
-    correlation = cross_correlation(series, transform.n_lags, unbiased=unbiased)
-    parts = component_correlation(series, transform.n_lags, unbiased=unbiased)
     wavenumber, correction = velocity_correction(transform.wavenumber, finite_difference)
-    scale = units.absorption_prefactor(temperature) * units.factor("angstrom^3/cm", "angstrom^2") * correction
-    terms, components = (
-        spectral_terms(values, transform, scale, window=window, unbiased=unbiased) for values in (correlation, parts)
+    scale = section_factor(temperature) * correction
+    terms, parts = (
+        spectral_terms(values, transform, scale, window=window, unbiased=unbiased)
+        for values in (correlation, components)
     )
-    if window != "none":
-        warn_if_short([len(part) for part in series], transform, resolution, unbiased)
-    found = Spectrum(
+    return Spectrum(
         wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
         groups=list(groups),
         cross_section_terms=units.quantity(terms, "angstrom^2"),
-        cross_section_components=units.quantity(components, "angstrom^2"),
-        lags=units.quantity(np.arange(transform.n_lags) * spacing, units.TIME),
+        cross_section_components=units.quantity(parts, "angstrom^2"),
+        lags=units.quantity(np.arange(transform.n_lags) * transform.spacing, units.TIME),
         correlation=units.quantity(correlation, units.FLUX_CORRELATION),
         temperature=units.quantity(temperature, units.TEMPERATURE),
         volume=None if volume is None else units.quantity(volume, units.VOLUME),
         resolution=units.quantity(resolution if window != "none" else 0.0, units.WAVENUMBER),
         window=window,
-        segments=segment_spectra(
-            series, choose_segments(series, segments, resolution, spacing), transform, scale, unbiased
-        ),
-        members=None if members is None else _member_spectra(members, transform, scale, unbiased),
         notes=list(notes),
         info={**(info or {}), "estimator": "1/(N - n)" if unbiased else "1/N"},
     )
-    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
 
 
 def _member_spectra(

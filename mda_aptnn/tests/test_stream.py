@@ -1,0 +1,151 @@
+"""A spectrum that is made while frames arrive is that of the stored flux."""
+
+import tracemalloc
+
+import MDAnalysis
+import numpy as np
+import pytest
+
+from mda_aptnn.analysis.correlation import component_correlation, cross_correlation
+from mda_aptnn.analysis.flux import DipoleFlux
+from mda_aptnn.analysis.flux_series import FluxSeries
+from mda_aptnn.analysis.lag_sums import LagSums
+from mda_aptnn.analysis.stream import FluxStream
+from mda_aptnn.errors import GroupError, SpectrumError, TrajectoryError
+from mda_aptnn.tests.imd_server import IMDServer
+from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors
+
+GROUPS = {"O": "element O", "first H": "element H and index 0:2"}
+CELL = (9.0, 10.0, 11.0, 90, 90, 90)
+#: A resolution that leaves fewer lags than there are frames.
+SETTINGS = {"resolution": 5000, "window": "parzen"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return KnownTensors(random_tensors(9), slope=0.5)
+
+
+def stored(u, model, velocity_unit="angstrom/ps", **options):
+    return DipoleFlux(u, model, GROUPS, velocity_unit=velocity_unit).run(**options).series
+
+
+def same(found, series, spacing=1e-9):
+    """`spacing`: how well the file keeps the times."""
+    expected = series.spectrum(300, **SETTINGS, segments=None)
+    assert found.groups == expected.groups
+    np.testing.assert_allclose(found.wavenumber.magnitude, expected.wavenumber.magnitude, rtol=spacing)
+    for name, tolerance in (("terms", spacing), ("components", spacing), ("correlation", 1e-12)):
+        values = getattr(expected, name).magnitude
+        atol = tolerance * abs(values).max()
+        np.testing.assert_allclose(getattr(found, name).magnitude, values, rtol=0, atol=atol)
+    assert found.volume.magnitude == pytest.approx(expected.volume.magnitude)
+
+
+def test_sums_of_lags_are_correlations():
+    """Two series, many times the number of lags, by the FFT route."""
+    rng = np.random.default_rng(0)
+    segments = [rng.normal(size=(57, 2, 3)), rng.normal(size=(6, 2, 3))]
+    sums = LagSums(10, 2)
+    for segment in segments:
+        sums.begin_series()
+        for flux in segment:
+            sums.add(flux)
+    groups, components = sums.correlations(8)
+    np.testing.assert_allclose(groups, cross_correlation(segments, 8), atol=1e-13)
+    np.testing.assert_allclose(components, component_correlation(segments, 8), atol=1e-13)
+    assert (sums.n_frames, sums.longest) == (63, 57)
+
+
+def test_memory_does_not_grow():
+    sums, flux = LagSums(50, 2), np.ones((2, 3))
+    for _ in range(200):
+        sums.add(flux)
+    tracemalloc.start()
+    for _ in range(2000):
+        sums.add(flux)
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert left < 5000
+
+
+def test_at_any_moment_it_is_that_of_the_stored_flux(model):
+    stream = FluxStream(gas(), model, GROUPS, **SETTINGS)
+    moments = {n: stream.spectrum(300) for n in stream if n in (25, 40)}
+    assert set(moments) == {25, 40}
+    for n, found in moments.items():
+        same(found, stored(gas(), model, stop=n))
+    series = stored(gas(), model)
+    assert stream.temperature == pytest.approx(series.temperatures.mean())
+    assert "temperature" in stream.spectrum().notes[-1]
+
+
+def with_times(u, frames, times, path):
+    """Some frames as a TRR file, with other times."""
+    with MDAnalysis.Writer(str(path), len(u.atoms)) as writer:
+        for frame, time in zip(frames, times, strict=True):
+            u.trajectory[frame]
+            u.trajectory.ts.time = time
+            writer.write(u.atoms)
+    other = u.copy()
+    other.load_new(str(path))
+    return other
+
+
+def test_frames_that_are_missing_begin_a_new_series(model, tmp_path):
+    kept = np.r_[0:18, 22:40]
+    u = with_times(gas(40), kept, 5e-4 * kept, tmp_path / "gap.trr")
+    stream = FluxStream(u, model, GROUPS, **SETTINGS).run()
+    assert any("new series" in note for note in stream.notes)
+    parts = [stored(u, model, "auto", stop=18), stored(u, model, "auto", start=18)]
+    same(stream.spectrum(300), FluxSeries.merge(parts), spacing=1e-5)
+
+
+def test_a_simulation_that_runs(model):
+    """Through a socket, by MDAnalysis' own reader of IMDv3."""
+    pytest.importorskip("imdclient")
+    u = gas(40)
+    positions, velocities = u.trajectory.get_array(), [ts.velocities.copy() for ts in u.trajectory]
+    topology = MDAnalysis.Merge(u.atoms)
+    with IMDServer(positions, velocities, np.diag(CELL[:3]), 5e-4 * np.arange(40)) as server:
+        topology.load_new(server.address)
+        try:
+            stream = FluxStream(topology, model, GROUPS, **SETTINGS)
+            early = [stream.spectrum(300) for n in stream if n == 30]
+        finally:
+            topology.trajectory.close()
+    assert stream.n_frames == 40
+    same(early[0], stored(gas(40), model, stop=30))
+    same(stream.spectrum(300), stored(gas(40), model))
+
+
+def test_a_simulation_without_velocities(model):
+    pytest.importorskip("imdclient")
+    u = gas(3)
+    topology = MDAnalysis.Merge(u.atoms)
+    positions = u.trajectory.get_array()
+    with IMDServer(positions, positions, np.diag(CELL[:3]), 5e-4 * np.arange(3), with_velocities=False) as server:
+        topology.load_new(server.address)
+        try:
+            with pytest.raises(TrajectoryError, match="stream has no velocities"):
+                FluxStream(topology, model, **SETTINGS)
+        finally:
+            topology.trajectory.close()
+
+
+def test_what_cannot_be_is_refused(model, tmp_path):
+    with pytest.raises(SpectrumError, match="window that ends"):
+        FluxStream(gas(), model, window="none")
+    with pytest.raises(TrajectoryError, match="likely in 'angstrom/fs'"):
+        FluxStream(gas(temperature=300e-6), model)
+    with pytest.raises(GroupError, match="matches no atom"):
+        FluxStream(gas(), model, {"C": "element C"})
+    stream = FluxStream(gas(), model, **SETTINGS)
+    with pytest.raises(SpectrumError, match="0 frames so far"):
+        stream.spectrum(300)
+    stream.run(3)
+    with pytest.raises(SpectrumError, match="needs an uninterrupted series"):
+        stream.spectrum(300)
+    still = with_times(gas(), range(3), np.zeros(3), tmp_path / "still.trr")
+    with pytest.raises(TrajectoryError, match="must send the time"):
+        FluxStream(still, model, **SETTINGS).run()
