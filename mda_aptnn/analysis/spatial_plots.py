@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def plot_distances(
-    spectrum: DistanceSpectrum, path: str | os.PathLike[str] | None = None, *, limit: float = 4500.0
+    spectrum: DistanceSpectrum,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    limit: float = 4500.0,
+    figure: Any = None,
 ) -> Any:
     """Draw what shells contribute as a map, and below it the self term, the total and what lies between.
 
@@ -26,6 +30,8 @@ def plot_distances(
         Written there (format by the ending) instead of being left open for display.
     limit : float
         Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+    figure : matplotlib.figure.Figure, optional
+        Drawn into; a new figure otherwise.
 
     Returns
     -------
@@ -36,7 +42,7 @@ def plot_distances(
     The map is per Å of distance, so that it does not depend on the width of the shells; the last shell, which has no
     end, is left to the lower part.
     """
-    figure = new_figure(path, (7.0, 7.0))
+    figure = figure or new_figure(path, (7.0, 7.0))
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 1.0])
     wavenumber, edges = spectrum.wavenumber.magnitude, spectrum.edges.magnitude
     inside = wavenumber <= limit
@@ -63,7 +69,7 @@ def plot_distances(
         error = spectrum.errors("total").magnitude[inside]
         total = cumulative[:, -1]
         bottom.fill_between(x, total - error, total + error, color="black", alpha=0.2, linewidth=0)
-    bottom.legend(frameon=False, fontsize="small", ncols=2)
+    bottom.legend(frameon=False, fontsize="small", ncols=2, loc="upper center")
     bottom.set_xlim(0, x[-1])
     bottom.set_xlabel(r"wavenumber / cm$^{-1}$")
     bottom.set_ylabel(LABELS[spectrum.unit])

@@ -68,7 +68,7 @@ def plot_stacked(
     ax.set_xlim(0, x[-1])
     ax.set_xlabel(r"wavenumber / cm$^{-1}$")
     ax.set_ylabel(LABELS[unit])
-    ax.legend(frameon=False, fontsize="small", ncols=1 if len(pairs) < 8 else 2)
+    ax.legend(frameon=False, fontsize="small", ncols=1 if len(pairs) < 8 else 2, loc="upper center")
     if path is not None:
         save_figure(ax.figure, path)
     return ax

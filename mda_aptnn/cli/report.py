@@ -1,0 +1,52 @@
+"""``mda-aptnn report``: one HTML file that tells a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.space import Resolution, Temperature, Volume, Window
+from mda_aptnn.cli.spectrum import check_outputs
+
+
+def report(
+    flux: Annotated[Path, typer.Argument(help="Flux file.", show_default=False)],
+    topology: Annotated[
+        Path | None,
+        typer.Argument(help="Topology, for a flux of atoms: adds the spectrum by distance.", show_default=False),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="Name of the flux file if not given.", show_default=False)] = None,
+    temperature: Temperature = None,
+    resolution: Resolution = "10 cm^-1",
+    window: Window = "gaussian",
+    volume: Volume = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Report of a run in one HTML file that needs no network: spectrum, decomposition, checks, provenance."""
+    from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.report import write_report
+
+    check_outputs({"report": output})
+    settings = {"temperature": temperature, "resolution": resolution, "window": window, "volume": volume}
+    distances = None
+    if topology is not None:
+        import MDAnalysis
+
+        from mda_aptnn.analysis.molecular_flux import open_molecules
+        from mda_aptnn.analysis.spatial import distance_spectrum
+
+        if not topology.exists():
+            raise FileNotFoundError(f"there is no file {topology}")
+        with open_molecules(flux, MDAnalysis.Universe(str(topology))) as (series, molecules):
+            distances = distance_spectrum(molecules, series, **settings)
+    checks = write_report(
+        FluxSeries.load(flux), output, title=title or flux.stem, source=flux, distances=distances, **settings
+    )
+    words = {True: "passed", False: "look at this", None: "not judged"}
+    lines = [f"{words[check.passed]}: {check.name}: {check.found}" for check in checks]
+    found = [{"name": check.name, "found": check.found, "passed": check.passed} for check in checks]
+    opt.emit({"files": {"report": str(output)}, "checks": found}, as_json, "\n".join([*lines, f"report: {output}"]))
