@@ -187,3 +187,26 @@ def _unknown_message(universe: Any, unknown: NDArray[np.int64]) -> str:
         " ('' for a site that is no atom), on the command line --element NAME=SYMBOL, or a topology with "
         "elements or masses"
     )
+
+
+def name_elements(universe: Any, indices: NDArray[np.int64], numbers: NDArray[np.int64]) -> list[str]:
+    """Let selections such as "element O" work where the topology has no elements.
+
+    Parameters
+    ----------
+    universe : MDAnalysis.Universe
+        Gets the attribute, if it has none.
+    indices, numbers : ndarray of int, shape [n_atoms]
+        Of the particles that are atoms, and their atomic numbers.
+
+    Returns
+    -------
+    list of str
+        A note on what was done.
+    """
+    if hasattr(universe.atoms, "elements"):
+        return []
+    symbols = np.full(len(universe.atoms), "", dtype=object)
+    symbols[indices] = [tables.Z2SYMB[int(number)] for number in numbers]
+    universe.add_TopologyAttr("elements", symbols)
+    return ["elements were added to the Universe, so that groups can be selected by them"]

@@ -13,7 +13,6 @@ import numpy as np
 from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import Results, ResultsGroup
-from MDAnalysis.guesser.tables import Z2SYMB
 
 from mda_aptnn.analysis import backends
 from mda_aptnn.analysis.atom_flux import write_atom_flux
@@ -25,6 +24,7 @@ from mda_aptnn.analysis.groups import KINDS, UpdatingGroups, assign_groups, chec
 from mda_aptnn.analysis.motions import make_motions
 from mda_aptnn.analysis.origin import model_identity, model_signature, trajectory_files
 from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.elements import name_elements
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frames import Frame
 from mda_aptnn.kinetics import constrained_bonds
@@ -170,7 +170,7 @@ class DipoleFlux(AnalysisBase):
             check_temperature=check_temperature,
         )
         self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
-        self._name_elements()
+        self._frames.notes += name_elements(atoms.universe, self._frames.indices, self._frames.numbers)
         first = self._check_first_frame()
         indices, numbers, masses = self._frames.indices, self._frames.numbers, self._frames.masses
         molecules = MoleculesOnDemand(atoms.universe, indices, first, self._frames.notes)
@@ -275,15 +275,6 @@ class DipoleFlux(AnalysisBase):
 
     #: What `save` has written, as a `FluxSeries`.
     load = FluxSeries.load
-
-    def _name_elements(self) -> None:
-        """Let selections such as "element O" work where the topology has no elements."""
-        universe = self._frames.universe
-        if not hasattr(universe.atoms, "elements"):
-            symbols = np.full(len(universe.atoms), "", dtype=object)
-            symbols[self._frames.indices] = [Z2SYMB[int(number)] for number in self._frames.numbers]
-            universe.add_TopologyAttr("elements", symbols)
-            self._frames.notes.append("elements were added to the Universe, so that groups can be selected by them")
 
     def _check_first_frame(self) -> Frame:
         """Ask the model whether it knows these atoms, and look for constraints."""

@@ -21,7 +21,7 @@ from mda_aptnn.analysis.groups import KINDS, UpdatingGroups, assign_groups, chec
 from mda_aptnn.analysis.motions import make_motions
 from mda_aptnn.analysis.origin import trajectory_files
 from mda_aptnn.analysis.vdos import VibrationalDensity, vibrational_density
-from mda_aptnn.elements import find_atoms
+from mda_aptnn.elements import find_atoms, name_elements
 from mda_aptnn.errors import FileFormatError, GroupError, TrajectoryError
 from mda_aptnn.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory import UniverseFrames
@@ -90,6 +90,7 @@ class VelocitySpectrum(AnalysisBase):
             pbc=pbc,
             check_temperature=check_temperature,
         )
+        self._frames.notes += name_elements(atoms.universe, self._frames.indices, self._frames.numbers)
         self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
         self._trajectory[self._frames.usable_frames[0]]
         indices, masses = self._frames.indices, self._frames.masses

@@ -14,7 +14,11 @@ import typer
 from MDAnalysis.exceptions import NoDataError, SelectionError
 
 from mda_aptnn._version import __version__
+from mda_aptnn.cli.compare import compare
+from mda_aptnn.cli.convergence import convergence
 from mda_aptnn.cli.demo import demo
+from mda_aptnn.cli.dielectric import dielectric
+from mda_aptnn.cli.dipoles import dipoles
 from mda_aptnn.cli.evaluate import evaluate
 from mda_aptnn.cli.flux import flux
 from mda_aptnn.cli.info import info
@@ -26,6 +30,7 @@ from mda_aptnn.cli.space import distances, profile
 from mda_aptnn.cli.spectrogram import spectrogram
 from mda_aptnn.cli.spectrum import spectrum
 from mda_aptnn.cli.train import train
+from mda_aptnn.cli.vdos import vdos
 from mda_aptnn.errors import AptnnError
 
 app = typer.Typer(
@@ -67,6 +72,11 @@ for _command in (
     distances,
     profile,
     spectrogram,
+    convergence,
+    dielectric,
+    vdos,
+    dipoles,
+    compare,
     predict,
     train,
     evaluate,

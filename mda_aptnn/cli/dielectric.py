@@ -1,0 +1,51 @@
+"""``mda-aptnn dielectric``: dielectric function, refractive index and conductivity from a stored spectrum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.spectrum import check_outputs
+
+
+def dielectric(
+    spectrum: Annotated[Path, typer.Argument(help="HDF5 file of `mda-aptnn spectrum`.", show_default=False)],
+    epsilon_infinity: Annotated[
+        float,
+        typer.Option("--epsilon-infinity", help="Electronic permittivity, n² of visible light.", show_default=False),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("dielectric.h5"),
+    csv: Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
+    ] = None,
+    subtract_conduction: Annotated[
+        bool, typer.Option("--subtract-conduction", help="Leave the pole of direct current out of the permittivity.")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Dielectric function, refractive index, absorption coefficient and conductivity of a sample with a volume."""
+    from mda_aptnn.analysis.dielectric import dielectric_spectrum
+    from mda_aptnn.analysis.spectrum import Spectrum
+
+    files = {"dielectric": output, "csv": csv, "plot": plot}
+    check_outputs(files)
+    found = dielectric_spectrum(Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction)
+    found.save(output)
+    if csv is not None:
+        found.to_csv(csv)
+    if plot is not None:
+        found.plot(plot)
+    static = found.static_conductivity
+    report = {
+        "files": {name: str(path) for name, path in files.items() if path is not None},
+        "static_conductivity": static.value,
+        "static_conductivity_error": static.error if static.error == static.error else None,
+        "unit": "S/m",
+    }
+    lines = [f"conductivity at zero frequency, seen through the resolution: {static}"]
+    lines += [f"{name}: {path}" for name, path in report["files"].items()]  # type: ignore[attr-defined]
+    opt.emit(report, as_json, "\n".join(lines))

@@ -1,0 +1,91 @@
+"""``mda-aptnn dipoles``: the spectrum of explicit dipoles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.spectrum import check_outputs, number_of_segments
+from mda_aptnn.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from mda_aptnn.analysis.dipoles import DipoleSeries
+
+
+def dipoles(
+    moments: Annotated[
+        Path,
+        typer.Argument(help="File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.", show_default=False),
+    ],
+    temperature: Annotated[str, typer.Option("--temperature", "-T", help='Such as "300 K".', show_default=False)],
+    time_step: Annotated[
+        str | None, typer.Option(help='Between dipoles, such as "0.5 fs"; not for HDF5.', show_default=False)
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path(
+        "dipole-spectrum.h5"
+    ),
+    csv: Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
+    ] = None,
+    cell: opt.Cell = None,
+    start: Annotated[int, typer.Option(help="First frame, counted from 0.")] = 0,
+    resolution: Annotated[str, typer.Option(help="Full width at half maximum of a line.")] = "10 cm^-1",
+    window: Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")] = "gaussian",
+    segments: Annotated[
+        str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto" or "none".')
+    ] = "auto",
+    volume: Annotated[
+        str | None, typer.Option(help='Where there is no cell: "1000 angstrom^3".', show_default=False)
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar tensors."""
+    from mda_aptnn.analysis.bands import peaks
+
+    files = {"spectrum": output, "csv": csv, "plot": plot}
+    check_outputs(files)
+    series = _read(moments, time_step, cell)[start:]
+    found = series.spectrum(temperature, resolution, window, segments=number_of_segments(segments), volume=volume)
+    found.save(output)
+    if csv is not None:
+        found.to_csv(csv)
+    if plot is not None:
+        found.plot(plot)
+    maxima = peaks(found)
+    report = {
+        "files": {name: str(path) for name, path in files.items() if path is not None},
+        "n_frames": len(series),
+        "maxima": [{"wavenumber": peak.position.value, "height": peak.height.value} for peak in maxima],
+        "unit": found.default_values()[1],
+    }
+    lines = [f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"]
+    lines.append(f"band maxima [cm^-1]: {', '.join(f'{peak.position.value:.0f}' for peak in maxima)}")
+    lines += [f"{name}: {path}" for name, path in report["files"].items()]  # type: ignore[attr-defined]
+    opt.emit(report, as_json, "\n".join(lines))
+
+
+def _read(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
+    import numpy as np
+
+    from mda_aptnn import hdf5
+    from mda_aptnn.analysis.dipoles import DipoleSeries
+
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if hdf5.kind_of(path) == "dipoles":
+        if time_step is not None or cell is not None:
+            raise opt.OptionError(f"{path} has its time step and cells: leave --time-step and --cell out")
+        return DipoleSeries.load(path)
+    if time_step is None:
+        raise opt.OptionError('give --time-step, the time between dipoles, such as "0.5 fs"')
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except ValueError as error:
+            raise FileFormatError(f"{path} is not an array of numpy: {error}") from error
+        return DipoleSeries.from_array(values, time_step, cells=cell)
+    return DipoleSeries.from_cp2k(path, time_step, cell=cell)

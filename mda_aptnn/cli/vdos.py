@@ -1,0 +1,98 @@
+"""``mda-aptnn vdos``: the vibrational density of states of a trajectory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.spectrum import check_outputs, number_of_segments
+
+
+def vdos(
+    topology: opt.Topology,
+    trajectory: opt.Trajectory = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the density.")] = Path("vdos.h5"),
+    csv: Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
+    ] = None,
+    group: opt.Group = None,
+    per: opt.Per = "group",
+    motions: opt.MotionsOption = None,
+    select: Annotated[str, typer.Option(help="Atoms that count.")] = "all",
+    temperature: Annotated[
+        str | None,
+        typer.Option(
+            "--temperature", "-T", help="Counts the degrees of freedom that move; else 3N.", show_default=False
+        ),
+    ] = None,
+    resolution: Annotated[str, typer.Option(help="Full width at half maximum of a line.")] = "10 cm^-1",
+    window: Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")] = "gaussian",
+    segments: Annotated[
+        str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto", "replicas" or "none".')
+    ] = "auto",
+    mass_weighted: Annotated[
+        bool, typer.Option("--mass-weighted/--not-mass-weighted", help="Count atoms by m v², or by v².")
+    ] = True,
+    start: opt.Start = None,
+    stop: opt.Stop = None,
+    step: opt.Step = None,
+    velocity_unit: opt.VelocityUnit = "auto",
+    velocities: opt.Velocities = "trajectory",
+    time_step: opt.TimeStep = None,
+    element: opt.Element = None,
+    cell: opt.Cell = None,
+    pbc: opt.Pbc = None,
+    check_temperature: opt.CheckTemperature = True,
+    file_format: opt.Format = None,
+    topology_format: opt.TopologyFormat = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Vibrational density of states by groups of atoms and motions of molecules; no model is needed."""
+    from mda_aptnn.analysis.velocity_spectrum import VelocitySpectrum
+
+    check_outputs({"vdos": output, "csv": csv, "plot": plot})
+    parts = number_of_segments(segments)
+    universes = opt.open_universes(topology, trajectory, file_format, topology_format, cell)
+    universe = universes[0]
+    if len(universes) > 1:
+        options: dict[str, Any] = {} if file_format is None else {"format": file_format}
+        universe.load_new([str(path) for path in trajectory or []], **options)
+    found = VelocitySpectrum(
+        universe.select_atoms(select),
+        opt.pairs(group, "group"),
+        per=per,
+        motions=motions,
+        velocities=velocities,
+        velocity_unit=velocity_unit,
+        time_step=time_step,
+        elements=opt.pairs(element, "element"),
+        cell=cell,
+        pbc=pbc,
+        check_temperature=check_temperature,
+        verbose=True,
+    ).run(start, stop, step)
+    density = found.density(temperature, resolution, window, mass_weighted=mass_weighted, segments=parts)
+    density.save(output)
+    if csv is not None:
+        density.to_csv(csv)
+    if plot is not None:
+        density.plot(plot)
+    counts = {name: density.integral(name=name) for name in density.names}
+    files = {"vdos": str(output), "csv": csv and str(csv), "plot": plot and str(plot)}
+    report = {
+        "files": {name: path for name, path in files.items() if path},
+        "n_frames": found.n_frames,
+        "degrees_of_freedom": density.degrees_of_freedom,
+        "terms": {name: count.value for name, count in counts.items()},
+        "segments": None if density.segments is None else len(density.segments.lengths),
+        "notes": density.info["notes"],
+    }
+    lines = [f"{found.n_frames} frames, {density.degrees_of_freedom:.1f} degrees of freedom"]
+    lines += [f"{name}: {count.value:.1f}" for name, count in counts.items()]
+    lines += [f"note: {note}" for note in density.info["notes"]]
+    lines += [f"{name}: {path}" for name, path in report["files"].items()]
+    opt.emit(report, as_json, "\n".join(lines))
