@@ -78,18 +78,22 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     unit = evaluation.target.unit
     for ax, (symbol, part) in zip(axes, evaluation.by_species().items(), strict=True):
         errors, spreads = rms_of_atoms(part.errors), rms_of_atoms(spreads_of(part))
-        ax.loglog(spreads, errors, ".", markersize=3, alpha=0.4, color="tab:blue", label="atoms", rasterized=True)
+        ax.plot(spreads, errors, ".", markersize=3, alpha=0.4, color="tab:blue", label="atoms", rasterized=True)
         bins = summary[symbol]["bins"]
         x, y = ([row[name] for row in bins] for name in ("rms_spread", "rms_error"))
-        ax.loglog(x, y, "o-", color="black", markersize=5, label="as many atoms in each point")
-        low, high = min(*errors, *spreads), max(*errors, *spreads)
-        ax.loglog([low, high], [low, high], "k--", linewidth=0.8, label="error = spread")
+        ax.plot(x, y, "o-", color="black", markersize=5, label="rms of as many atoms each")
+        high = 1.05 * max(*errors, *spreads)
+        ax.plot([0, high], [0, high], "k--", linewidth=0.8, label="error = spread")
         found = summary[symbol]["rank_correlation"]
-        rank = "" if found is None else f", rank correlation {found:.2f}"
-        ax.set_title(f"{symbol}: {part.rmse:.4f} {unit}, spread {rms(spreads):.4f}{rank}", fontsize="medium")
+        rank = "" if found is None else f"\nrank correlation {found:.2f}"
+        ax.set_title(
+            f"{symbol}: error {part.rmse:.4f} {unit}, spread {rms(spreads):.4f} {unit}{rank}", fontsize="medium"
+        )
         ax.set_xlabel(f"spread of the committee, calibrated / {unit}")
         ax.set_ylabel(f"error / {unit}")
-        ax.legend(fontsize="small")
+        ax.set(xlim=(0, high), ylim=(0, high), aspect="equal")
+        ax.locator_params(nbins=5)
+    axes[0].legend(fontsize="small")
     with hdf5.replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
