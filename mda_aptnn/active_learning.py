@@ -182,8 +182,12 @@ class Learning:
         Raises
         ------
         CampaignError
-            If labels are being made elsewhere at the moment, or none could be made.
+            If no round is asked for, or labels are being made by another process at the moment.
+        LabelError
+            If a round has no usable label.
         """
+        if rounds < 1:
+            raise CampaignError(f"{rounds} rounds teach nothing: ask for one or more")
         reports: list[dict[str, Any]] = []
         for number in range(rounds):
             finished = (self._round(number) / "report.json").is_file()
@@ -235,7 +239,8 @@ class Learning:
         settings = json.loads(json.dumps(settings))
         path = self.folder / "settings.json"
         if not path.exists():
-            if any(self.folder.iterdir()):
+            # hidden files are what a killed call was writing
+            if any(not item.name.startswith(".") for item in self.folder.iterdir()):
                 raise CampaignError(f"{self.folder} is not empty and no folder of `mda-aptnn learn`; choose another")
             write_json(path, settings)
             return
