@@ -20,11 +20,14 @@ from mda_aptnn.analysis.densities import (
 )
 from mda_aptnn.analysis.members import MemberSpectra
 from mda_aptnn.analysis.spectrum import Spectrum
-from mda_aptnn.analysis.statistics import choose_segments
+from mda_aptnn.analysis.statistics import MOST, choose_segments
 from mda_aptnn.analysis.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError
 
 Array = NDArray[np.float64]
+
+#: Segments that were not asked for by number take no more memory than this: with many groups fewer, or none.
+_SEGMENT_BYTES = 500_000_000
 
 
 def absorption_spectrum(
@@ -107,7 +110,9 @@ def absorption_spectrum(
         warn_if_short([len(part) for part in series], transform, resolution, unbiased)
     _, correction = velocity_correction(transform.wavenumber, finite_difference)
     scale = section_factor(temperature) * correction
-    chosen = choose_segments(series, segments, resolution, spacing)
+    n_groups = len(groups)
+    room = _SEGMENT_BYTES // (2 * len(scale) * n_groups * (n_groups + 1))
+    chosen = choose_segments(series, segments, resolution, spacing, min(MOST, room))
     found = dataclasses.replace(
         found,
         segments=segment_spectra(series, chosen, transform, scale, unbiased),

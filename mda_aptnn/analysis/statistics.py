@@ -16,7 +16,7 @@ from mda_aptnn.errors import SpectrumError
 Array = NDArray[np.float64]
 
 #: Error bars are made of themselves if at least this many segments fit, and of no more than the second number.
-_FEWEST, _MOST = 4, 16
+_FEWEST, MOST = 4, 16
 #: Length of such a segment, in units of 1/(c · resolution).
 _SEGMENT_LENGTH = 2.0
 
@@ -189,9 +189,8 @@ def cut(series: Sequence[NDArray[Any]], n_segments: int) -> list[list[NDArray[An
     segments: list[list[NDArray[Any]]] = []
     short: list[NDArray[Any]] = []
     for part in series:
-        n_pieces = round(len(part) / length)
-        if n_pieces:
-            segments += [[piece] for piece in np.array_split(part, n_pieces)]
+        if len(part) >= length * (1 - 1e-9):
+            segments += [[piece] for piece in np.array_split(part, round(len(part) / length))]
             continue
         short.append(part)
         if sum(map(len, short)) >= 0.75 * length:
@@ -203,7 +202,7 @@ def cut(series: Sequence[NDArray[Any]], n_segments: int) -> list[list[NDArray[An
 
 
 def choose_segments(
-    series: Sequence[NDArray[Any]], segments: int | str | None, resolution: float, spacing: float
+    series: Sequence[NDArray[Any]], segments: int | str | None, resolution: float, spacing: float, most: int = MOST
 ) -> list[list[NDArray[Any]]]:
     """Return the segments that error bars are made of; none if they are not wanted or the trajectory is too short.
 
@@ -216,6 +215,8 @@ def choose_segments(
         In cm⁻¹.
     spacing : float
         In ps.
+    most : int
+        Of "auto".
 
     Raises
     ------
@@ -226,8 +227,9 @@ def choose_segments(
         return []
     needed = 1 / (units.SPEED_OF_LIGHT * resolution)
     if segments == "auto":
-        fitting = sum(int(len(part) * spacing / (_SEGMENT_LENGTH * needed)) for part in series)
-        return cut(series, min(fitting, _MOST)) if fitting >= _FEWEST else []
+        n_segments = min(int(sum(map(len, series)) * spacing / (_SEGMENT_LENGTH * needed)), most)
+        found = cut(series, n_segments) if n_segments >= _FEWEST else []
+        return found if len(found) >= _FEWEST and _shortest(found) * spacing >= needed else []
     if segments == "replicas":
         found = [[part] for part in series]
     elif isinstance(segments, int | np.integer) and not isinstance(segments, bool):
@@ -236,7 +238,7 @@ def choose_segments(
         raise SpectrumError(f"segments={segments!r}: give a number, 'auto', 'replicas' or None")
     if len(found) < 2:
         raise SpectrumError(f"segments={segments!r} gives {len(found)}; error bars need two or more, better eight")
-    shortest = min(max(len(piece) for piece in segment) for segment in found) * spacing
+    shortest = _shortest(found) * spacing
     if shortest < needed:
         enough = 1.005 / (units.SPEED_OF_LIGHT * shortest)
         raise SpectrumError(
@@ -244,6 +246,11 @@ def choose_segments(
             f"{resolution:g} cm⁻¹ needs {needed:.3g} ps; ask for fewer segments, or for {enough:.3g} cm⁻¹ or more"
         )
     return found
+
+
+def _shortest(segments: list[list[NDArray[Any]]]) -> int:
+    """Frames of the longest piece of the segment where it is shortest."""
+    return min(max(len(piece) for piece in segment) for segment in segments)
 
 
 def relative_variance(lengths: Sequence[int], window: Array, unbiased: bool = False) -> float:

@@ -65,9 +65,8 @@ def test_dipoles(tmp_path):
     DipoleSeries.from_array(walk(3000), "1 fs", cells="9 9 9 90 90 90").save(tmp_path / "m.h5")
     again = report("dipoles", tmp_path / "m.h5", *options)
     assert again["maxima"] == found["maxima"]
-    few = report(
-        "dipoles", DATA / "moments-triclinic.dat", "--time-step", "0.5 fs", "-T", 300, "--resolution", "40000"
-    )
+    few = ["--time-step", "0.5 fs", "-T", 300, "--resolution", 40000, "-o", tmp_path / "few.h5"]
+    few = report("dipoles", DATA / "moments-triclinic.dat", *few)
     assert few["n_frames"] == 3
     assert "give --time-step" in error("dipoles", tmp_path / "m.npy", *options)
     assert "leave --time-step and --cell out" in error("dipoles", tmp_path / "m.h5", "--time-step", "1 fs", *options)

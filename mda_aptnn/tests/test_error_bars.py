@@ -137,11 +137,30 @@ def test_segments_are_chosen_where_they_fit():
     assert np.isnan(band_integral(without).error) and np.isnan(peaks(without)[0].position.error)
 
 
+def test_short_replicas_are_put_together():
+    """Each only as long as 1.5 times what the resolution needs, and one too short by itself."""
+    length = round(1.5 * N_FRAMES / 32)
+    series = [np.zeros((length, 1, 3))] * 20 + [np.zeros((10, 1, 3))]
+    found = choose_segments(series, "auto", RESOLUTION, SPACING)
+    assert 8 <= len(found) <= 16 and sum(len(piece) for segment in found for piece in segment) == 20 * length + 10
+    assert choose_segments([np.zeros((20, 1, 3))] * 200, "auto", RESOLUTION, SPACING) == []
+
+
+def test_many_groups_have_fewer_segments(monkeypatch):
+    flux = trajectories(np.random.default_rng(9), 3)
+    n_segments = []
+    for size in (10**9, 9 * 4 * 6 * 251, 10):
+        monkeypatch.setattr("mda_aptnn.analysis.absorption._SEGMENT_BYTES", size)
+        found = spectrum(flux).segments
+        n_segments.append(0 if found is None else len(found.lengths))
+        asked = spectrum(flux, segments=8).segments
+        assert len(asked.lengths) == 8
+    assert n_segments == [16, 9, 0]
+
+
 def test_a_short_trajectory_comes_with_a_warning():
     flux = trajectories(np.random.default_rng(0), 1)
-    with pytest.warns(
-        UserWarning, match="2 ps are short for a resolution of 20 cm⁻¹: .* 39% .*; ask for 76 cm⁻¹"
-    ):
+    with pytest.warns(UserWarning, match="2 ps are short for a resolution of 20 cm⁻¹: .* 39% .*; ask for 76 cm⁻¹"):
         spectrum(flux, resolution=20)
 
 
