@@ -268,7 +268,7 @@ class Learning:
             test = set(
                 np.random.default_rng([self.plan.seed, 1]).choice(drawn, self.plan.test, replace=False).tolist()
             )
-            record = {"frames": [k for k in drawn if k not in test], "test": sorted(test)}
+            record: dict[str, Any] = {"frames": [k for k in drawn if k not in test], "test": sorted(test)}
         else:
             step = max(1, len(everything) // self.plan.candidates)
             # another phase in each round, so that more frames come to be looked at
@@ -300,8 +300,8 @@ class Learning:
                     f"some labels in {campaign.folder} are being made by another process: call again when it is done"
                 )
             dataset, left_out = collect(campaign)
-            for item in left_out:
-                warnings.warn(f"left out: {item.frame}: {item.reason}", stacklevel=2)
+            for lost in left_out:
+                warnings.warn(f"left out: {lost.frame}: {lost.reason}", stacklevel=2)
             found = {item.info["number"] for item in dataset}
             for name in ("frames", "test"):
                 if name in selected and not found & set(selected[name]):
@@ -320,7 +320,7 @@ class Learning:
     def _spectrum(self, number: int, workers: int, verbose: bool) -> Spectrum:
         folder = self._round(number)
         if not (folder / "flux.h5").is_file():
-            parallel = {"backend": "multiprocessing", "n_workers": workers} if workers > 1 else {}
+            parallel: dict[str, Any] = {"backend": "multiprocessing", "n_workers": workers} if workers > 1 else {}
             parts = []
             for k, universe in enumerate(self.universes):
                 done = folder / "flux.unfinished" / f"part-{k}"

@@ -70,12 +70,13 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
         "estimator": f"beads ({n_beads})",
         "notes": [*first.info.get("notes", []), *notes],
     }
-    mean: dict[str, NDArray[np.float64]] = {
+    mean: dict[str, Any] = {
         name: np.mean([getattr(bead, name) for bead in beads], axis=0)
         for name in ("flux", "volumes", "temperatures", "residuals", "equipartition")
     }
     mean["temperatures"] = mean["temperatures"] / n_beads
-    members = None if any(bead.members is None for bead in beads) else np.mean([b.members for b in beads], axis=0)
+    by_member = [bead.members for bead in beads if bead.members is not None]
+    members = np.mean(by_member, axis=0) if len(by_member) == n_beads else None
     return dataclasses.replace(first, info=info, members=members, **mean)
 
 

@@ -24,7 +24,9 @@ from mda_aptnn.cli.flux import flux
 from mda_aptnn.cli.info import info
 from mda_aptnn.cli.label import label_app
 from mda_aptnn.cli.learn import learn
+from mda_aptnn.cli.live import live
 from mda_aptnn.cli.predict import predict
+from mda_aptnn.cli.report import report
 from mda_aptnn.cli.select import select
 from mda_aptnn.cli.space import distances, profile
 from mda_aptnn.cli.spectrogram import spectrogram
@@ -77,6 +79,8 @@ for _command in (
     vdos,
     dipoles,
     compare,
+    report,
+    live,
     predict,
     train,
     evaluate,

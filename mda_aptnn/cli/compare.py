@@ -28,17 +28,20 @@ def compare(
     from mda_aptnn.analysis.plotting import plot_together
     from mda_aptnn.analysis.spectrum import Spectrum
 
-    spectra = [Spectrum.load(path) for path in (first, second)]
-    found = [compare_spectra(*spectra, *band_limits(text), same_trajectory=same_trajectory) for text in band]
+    one, other = Spectrum.load(first), Spectrum.load(second)
+    found = []
+    for text in band:
+        low, high = band_limits(text)
+        found.append(compare_spectra(one, other, low, high, same_trajectory=same_trajectory))
     if plot is not None:
-        plot_together({first.stem: spectra[0], second.stem: spectra[1]}, plot)
+        plot_together({first.stem: one, second.stem: other}, plot)
     report: list[dict[str, Any]] = []
-    for one in found:
-        numbers = {}
+    for comparison in found:
+        numbers: dict[str, float] = {}
         for name in ("intensity", "shift", "shape"):
-            measured = getattr(one, name)
+            measured = getattr(comparison, name)
             numbers |= {name: measured.value, f"{name}_error": measured.error}
-        numbers |= {"low": one.low, "high": one.high, "noise": one.noise}
+        numbers |= {"low": comparison.low, "high": comparison.high, "noise": comparison.noise}
         report.append({name: value if value == value else None for name, value in numbers.items()})
     opt.emit({"bands": report}, as_json, "\n".join(map(str, found)))
 

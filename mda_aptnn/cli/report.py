@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,12 @@ def report(
     from mda_aptnn.analysis.report import write_report
 
     check_outputs({"report": output})
-    settings = {"temperature": temperature, "resolution": resolution, "window": window, "volume": volume}
+    settings: dict[str, Any] = {
+        "temperature": temperature,
+        "resolution": resolution,
+        "window": window,
+        "volume": volume,
+    }
     distances = None
     if topology is not None:
         import MDAnalysis

@@ -67,10 +67,7 @@ def test_a_harmonic_oscillator_has_its_classical_intensity(n_beads, estimator):
 
 
 def test_the_kinetic_temperature_of_beads_in_the_prefactor_would_be_wrong():
-    runs = [
-        DipoleFlux(u, FixedCharges({"O": 1.0}), **READING).run().series
-        for u in beads_of(*ring_polymer(4))
-    ]
+    runs = [DipoleFlux(u, FixedCharges({"O": 1.0}), **READING).run().series for u in beads_of(*ring_polymer(4))]
     mean = average_beads(runs)
     wrong = dataclasses.replace(mean, temperatures=runs[0].temperatures)
     ratio = mean.spectrum(resolution=60).intensity() / wrong.spectrum(resolution=60).intensity()

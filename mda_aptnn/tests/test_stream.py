@@ -1,19 +1,24 @@
 """A spectrum that is made while frames arrive is that of the stored flux."""
 
 import tracemalloc
+import warnings
 
 import MDAnalysis
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from mda_aptnn.analysis.correlation import component_correlation, cross_correlation
 from mda_aptnn.analysis.flux import DipoleFlux
 from mda_aptnn.analysis.flux_series import FluxSeries
 from mda_aptnn.analysis.lag_sums import LagSums
+from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.analysis.stream import FluxStream
+from mda_aptnn.cli import app
 from mda_aptnn.errors import GroupError, SpectrumError, TrajectoryError
 from mda_aptnn.tests.imd_server import IMDServer
 from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors
+from mda_aptnn.tests.tiny import model_file
 
 GROUPS = {"O": "element O", "first H": "element H and index 0:2"}
 CELL = (9.0, 10.0, 11.0, 90, 90, 90)
@@ -149,3 +154,24 @@ def test_what_cannot_be_is_refused(model, tmp_path):
     still = with_times(gas(), range(3), np.zeros(3), tmp_path / "still.trr")
     with pytest.raises(TrajectoryError, match="must send the time"):
         FluxStream(still, model, **SETTINGS).run()
+
+
+def test_command(tmp_path):
+    """From a socket to files, with a model file."""
+    pytest.importorskip("imdclient")
+    model_file().save(tmp_path / "model.h5")
+    u = gas(40)
+    positions, velocities = u.trajectory.get_array(), [ts.velocities.copy() for ts in u.trajectory]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a PDB file wants and these atoms do not have
+        u.atoms.write(str(tmp_path / "gas.pdb"))
+    with IMDServer(positions, velocities, np.diag(CELL[:3]), 5e-4 * np.arange(40)) as server:
+        arguments = ["live", str(tmp_path / "gas.pdb"), server.address, "--model", str(tmp_path / "model.h5")]
+        options = ["-o", str(tmp_path / "now.h5"), "--every", "15", "--resolution", "5000", "--window", "parzen"]
+        result = CliRunner().invoke(app, [*arguments, *options, "-T", "300 K"])
+    assert result.exit_code == 0, result.output
+    assert "40 frames" in result.output
+    direct = DipoleFlux(u, tmp_path / "model.h5", velocity_unit="angstrom/ps").run().spectrum(300, **SETTINGS)
+    found = Spectrum.load(tmp_path / "now.h5").absorption.magnitude
+    expected = direct.absorption.magnitude
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * expected.max())

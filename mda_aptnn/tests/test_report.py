@@ -1,0 +1,117 @@
+"""The report of a run: one file, all inside, checks that can fail."""
+
+import base64
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mda_aptnn.analysis.checks import check_run
+from mda_aptnn.analysis.flux import DipoleFlux
+from mda_aptnn.analysis.report import write_report
+from mda_aptnn.cli import app
+from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors
+
+SETTINGS = {"resolution": 800}
+
+
+@pytest.fixture(scope="module")
+def series():
+    """Velocities without memory, in equilibrium: the spectrum is white up to its end."""
+    u = gas(600)
+    run = DipoleFlux(u, KnownTensors(random_tensors(9)), {"O & H's": "element O"}, velocity_unit="angstrom/ps").run()
+    return run.series
+
+
+class Reader(HTMLParser):
+    """What a browser would load, and whether tags close."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.open, self.images, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.links += [values[name] for name in ("src", "href") if name in values]
+        if tag == "img":
+            self.images.append(values)
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert not reader.open
+    return reader
+
+
+def test_everything_is_inside(series, tmp_path):
+    write_report(series, tmp_path / "r.html", title="<water> & more", **SETTINGS)
+    reader = read(tmp_path / "r.html")
+    text = " ".join(reader.text)
+    assert len(reader.images) == 5
+    for image, link in zip(reader.images, reader.links, strict=True):
+        assert link.startswith("data:image/png;base64,")
+        assert base64.b64decode(link.split(",")[1])[:4] == b"\x89PNG"
+        assert image["alt"]
+    assert "<water> & more" in text and "O & H's" in text
+    for words in ("Equipartition", "Acoustic sum rule", "KnownTensors", "gaussian, 800 cm⁻¹", "990 Å³"):
+        assert words in text
+    assert not re.search(r"https?://", (tmp_path / "r.html").read_text())
+
+
+def test_checks_find_what_is_wrong(series):
+    def verdicts(other):
+        checks = check_run(other, other.spectrum(300, **SETTINGS))
+        return {re.split(r"[ :]", check.name)[0]: check.passed for check in checks}
+
+    good = verdicts(series)
+    # white noise is not gone at the highest frequency, and random tensors do not sum to the charge
+    assert good["Temperature"] and good["Equipartition"] and good["Integral"]
+    assert not good["Frames"]
+    assert not good["Acoustic"]
+    # velocities in another unit
+    assert not verdicts(dataclasses.replace(series, flux=1.1 * series.flux))["Equipartition"]
+    warmer = series.temperatures * np.linspace(1, 2, len(series))
+    assert not verdicts(dataclasses.replace(series, temperatures=warmer))["Temperature"]
+    unknown = verdicts(dataclasses.replace(series, temperatures=np.full(len(series), np.nan)))
+    assert unknown["Temperature"] is None and unknown["Equipartition"] is None
+    assert verdicts(dataclasses.replace(series, residuals=1e-3 * series.residuals))["Acoustic"]
+    # smooth motion leaves nothing at the end of the axis
+    slow = np.cumsum(np.cumsum(series.flux, axis=0), axis=0)
+    assert verdicts(dataclasses.replace(series, flux=slow - slow.mean(axis=0)))["Frames"]
+
+
+def test_gas_phase_without_temperature(series, tmp_path):
+    alone = dataclasses.replace(
+        series.regroup({"all": series.groups}),
+        volumes=np.full(len(series), np.nan),
+        temperatures=np.full(len(series), np.nan),
+    )
+    checks = write_report(alone, tmp_path / "r.html", temperature="300 K", **SETTINGS)
+    reader = read(tmp_path / "r.html")
+    assert len(reader.images) == 2
+    assert "not judged" in " ".join(reader.text)
+    assert sum(check.passed is None for check in checks) == 2
+
+
+def test_command(series, tmp_path):
+    series.save(tmp_path / "flux.h5")
+    arguments = ["report", str(tmp_path / "flux.h5"), "-o", str(tmp_path / "r.html"), "--resolution", "800"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "passed: Equipartition" in result.output
+    text = " ".join(read(tmp_path / "r.html").text)
+    assert "flux.h5 (sha256" in text
+    result = CliRunner().invoke(app, ["report", str(tmp_path / "none.h5")])
+    assert result.exit_code == 1 and "there is no file" in result.output
