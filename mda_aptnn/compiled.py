@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 from numba import types
 from numba.extending import intrinsic
@@ -43,18 +44,25 @@ _CACHE_FOLDER = _cache_folder()
 _SETTINGS = {"nogil": True, "error_model": "numpy"}
 
 
+#: Whether it was said that compiled kernels cannot be kept.
+_said = False
+
+
 def _kept(function: Callable[..., Any], **settings: Any) -> Any:
+    global _said
     before = numba.config.CACHE_DIR
     # read by numba at once, and set for these functions alone; NUMBA_CACHE_DIR goes first
     numba.config.CACHE_DIR = before or _CACHE_FOLDER
     try:
         return numba.njit(cache=True, **settings)(function)
     except RuntimeError as error:
-        warnings.warn(
-            f"compiled kernels cannot be kept, and are compiled again in each process ({error}); "
-            "set NUMBA_CACHE_DIR to a folder that can be written",
-            stacklevel=3,
-        )
+        if not _said:
+            warnings.warn(
+                f"compiled kernels cannot be kept, and are compiled again in each process ({error}); "
+                "set NUMBA_CACHE_DIR to a folder that can be written",
+                stacklevel=3,
+            )
+        _said = True
         return numba.njit(**settings)(function)
     finally:
         numba.config.CACHE_DIR = before
@@ -73,6 +81,15 @@ def kept_exactly(function: Callable[..., Any]) -> Any:
 #: For what only other kernels call, into which it is linked: without what Python would need to call it.
 compiled = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath=_FAST, **_SETTINGS)
 exactly = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_SETTINGS)
+
+
+def processor_features() -> set[str]:
+    """Return what the processor that numba compiles for can do, in LLVM's words."""
+    if numba.config.CPU_FEATURES is not None:
+        return {name[1:] for name in numba.config.CPU_FEATURES.split(",") if name.startswith("+")}
+    if numba.config.CPU_NAME is not None:
+        return set()
+    return {name for name, there in llvm.get_host_cpu_features().items() if there}
 
 
 @intrinsic

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
+import os
 from collections.abc import Callable
 from typing import Any
 
 from MDAnalysis.analysis.backends import BackendBase, BackendDask, BackendMultiprocessing
 from tqdm.auto import tqdm
 
+from mda_aptnn.models.predict import load_model, model_path
+
 #: Parts per worker: enough for a bar that moves, few enough that starting them costs nothing.
 PARTS_PER_WORKER = 8
+
+
+def model_of_worker(source: str | os.PathLike[str], n_threads: int) -> Any:
+    """Return the model of a name or file; parts that a worker takes one after the other share it.
+
+    Loading it takes as long as predicting dozens of frames.
+    """
+    path = model_path(source)
+    return _loaded(path, path.stat().st_mtime_ns, n_threads)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: Any, changed: int, n_threads: int) -> Any:
+    return load_model(path, n_threads=n_threads)
 
 
 class ProgressMultiprocessing(BackendMultiprocessing):

@@ -23,6 +23,7 @@ from mda_aptnn.analysis.frame_flux import FrameFlux
 from mda_aptnn.analysis.groups import KINDS, UpdatingGroups, assign_groups, check_atoms, every
 from mda_aptnn.analysis.motions import make_motions
 from mda_aptnn.analysis.origin import model_identity, model_signature, trajectory_files
+from mda_aptnn.analysis.pipeline import PARTS, Pipeline, batch_size, predictions, shares, text_of
 from mda_aptnn.analysis.spectrum import Spectrum
 from mda_aptnn.elements import name_elements
 from mda_aptnn.errors import TrajectoryError
@@ -104,6 +105,9 @@ class DipoleFlux(AnalysisBase):
         Σ_i ‖P_i‖²/m_i, in e²/u.
     results.correlation : ndarray, shape [n_lags, n_groups, n_groups]
         ⟨Ṁ_g(0)·Ṁ_h(t)⟩ up to 5 ps, in e² Å²/ps², for up to 16 groups.
+    results.seconds, results.shares : dict of str to float
+        How long it took to "read" and convert frames, to find "neighbours", to evaluate the "network", and the
+        "rest"; of all workers. Reading goes on while frames are predicted.
     series : FluxSeries
         All of it as one object that can be saved, merged and turned into spectra.
 
@@ -193,7 +197,8 @@ class DipoleFlux(AnalysisBase):
         if checkpoint is None and per == "atom":
             self._scratch = tempfile.TemporaryDirectory(prefix="mda-aptnn-")
             checkpoint = self._scratch.name
-        self.n_frames = 0
+        self.n_frames, self._ahead = 0, False
+        self._pipeline: Pipeline | None = None
         self._folder = None if checkpoint is None else os.fspath(checkpoint)
         self._store = None if self._folder is None else BlockStore(self._folder, self._plan(first))
 
@@ -238,6 +243,8 @@ class DipoleFlux(AnalysisBase):
                 logger.info(
                     "%d of %d frames are in %s", len(self._wanted) - len(todo), len(self._wanted), self._folder
                 )
+        # a worker has one core, and nothing to gain
+        self._ahead = serial
         if not serial:
             n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)  # type: ignore[union-attr]
             options["unsupported_backend"] = True
@@ -319,8 +326,10 @@ class DipoleFlux(AnalysisBase):
 
     def _prepare(self) -> None:
         if self._model is None:
-            self._model = load_model(self._source, n_threads=self._n_threads)
+            self._model = backends.model_of_worker(self._source, self._n_threads)
         self.results = self._empty(self.n_frames)
+        batch = batch_size(self._model, len(self._frames.numbers), self._n_members or self._with_gradients)
+        self._pipeline = Pipeline(self._predict, batch, self._ahead, self._model)
 
     def _empty(self, n_frames: int) -> Results:
         arrays = {name: np.zeros((n_frames, *shape)) for name, (_, shape) in RECORDS.items()}
@@ -333,33 +342,43 @@ class DipoleFlux(AnalysisBase):
         return Results(flux=np.zeros((n_frames, len(self._sums.names), 3)), **arrays)
 
     def _single_frame(self) -> None:
-        frame, velocities = self._frames.frame(), self._frames.velocities()
-        membership = self._sums.groups.membership()
-        members, gradients = None, None
-        if self._with_gradients:
-            found = self._model.predict_tensors(frame)
-            tensors, gradients = found["apt"], found["pgt"]
-        elif self._n_members:
-            members = self._model.predict_members(frame)
-            tensors = members.mean(axis=0)
-        else:
-            tensors = self._model.predict(frame)
-        row = self._sums.row(tensors, frame, velocities, membership, members, gradients)
-        for name in self.results:
-            self.results[name][self._frame_index] = row[name]
-        if self._store is not None:
-            self._store.add(self._ts.frame, row)
+        assert self._pipeline is not None
+        read = self._frames.frame(), self._frames.velocities(), self._sums.groups.membership()
+        self._pipeline.put((self._frame_index, self._ts.frame, *read))
+
+    def _predict(self, items: list[tuple[Any, ...]]) -> None:
+        """Predict and sum over frames that were read."""
+        frames = [item[2] for item in items]
+        found = predictions(self._model, frames, members=bool(self._n_members), gradients=self._with_gradients)
+        for (tensors, *more), (index, number, *read) in zip(found, items, strict=True):
+            row = self._sums.row(tensors, *read, *more)
+            for name in self.results:
+                self.results[name][index] = row[name]
+            if self._store is not None:
+                self._store.add(number, row)
 
     def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
-        # also after an interruption: what is computed is kept
         try:
-            return super()._compute(indexed_frames, verbose, **options)
+            super()._compute(indexed_frames, verbose, **options)
+            assert self._pipeline is not None
+            self._pipeline.finish()
+            self.results.seconds = self._pipeline.seconds()
+        except Exception:
+            # of a frame that cannot be read; those before it are computed
+            if self._pipeline is not None:
+                self._pipeline.finish()
+            raise
         finally:
+            # also after an interruption: what is computed is kept
+            if self._pipeline is not None:
+                self._pipeline.close()
+            self._pipeline = None
             if self._store is not None:
                 self._store.flush()
+        return self
 
     def _get_aggregator(self) -> ResultsGroup:
-        rows = dict.fromkeys(("flux", "members", "polarizability"), ResultsGroup.ndarray_vstack)
+        rows = dict.fromkeys(("flux", "members", "polarizability", "seconds"), ResultsGroup.ndarray_vstack)
         rows["broken_bond"] = ResultsGroup.ndarray_hstack
         for name, (_, shape) in RECORDS.items():
             rows[name] = ResultsGroup.ndarray_vstack if shape else ResultsGroup.ndarray_hstack
@@ -367,6 +386,7 @@ class DipoleFlux(AnalysisBase):
 
     def _conclude(self) -> None:
         results = self.results
+        seconds = results.pop("seconds").sum(axis=0)
         if self._store is not None:
             results = self.results = self._empty(len(self._wanted))
             for places, rows in self._store.rows(self._wanted):
@@ -390,6 +410,9 @@ class DipoleFlux(AnalysisBase):
             **{name: results[name] for name in ("flux", *RECORDS)},
         )
         results.groups, results.times = list(self._sums.names), times
+        results.seconds = dict(zip(PARTS, seconds.tolist(), strict=True))
+        results.shares = shares(seconds)
+        logger.info("time: %s", text_of(results.shares))
         if len(self._sums.names) <= _FEW:
             results.correlation = self._series.correlation()
 

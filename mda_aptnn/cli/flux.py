@@ -68,6 +68,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
     """
     from mda_aptnn.analysis.flux import DipoleFlux
     from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.pipeline import text_of
 
     folder = reading.checkpoint or output.with_name(f"{output.stem}.unfinished")
     groups = opt.pairs(reading.group, "group")
@@ -82,6 +83,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
             analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **reading.flux_options()))
         for analysis in analyses:
             analysis.run(reading.start, reading.stop, reading.step, verbose=True, **parallel)
+            typer.echo(f"time: {text_of(analysis.results.shares)}", err=True)
         return FluxSeries.merge([analysis.series for analysis in analyses]), analyses
     finally:
         if not list(folder.glob("part-*/block-*.h5")):

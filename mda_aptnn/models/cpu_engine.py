@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import platform
 import threading
+import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mda_aptnn.compiled import processor_features
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.graph import CLOSEST, NeighbourList, Pairs, frame_atoms, neighbours, search_pairs
@@ -22,6 +26,9 @@ from mda_aptnn.models.cpu_tiles import RADIAL, ROWS
 from mda_aptnn.models.model_file import ModelFile
 
 logger = logging.getLogger(__name__)
+
+if platform.machine().lower() in ("x86_64", "amd64") and "avx2" not in processor_features():
+    warnings.warn("numba compiles for a processor without AVX2: prediction takes several times longer", stacklevel=2)
 
 #: Frames of a batch that have more atoms in all are predicted one by one: they fill the blocks, and keep neighbours.
 FEW_ATOMS = 64
@@ -67,6 +74,7 @@ class CpuEngine:
         self._arranged = Arranged([np.zeros(0, np.int64)])
         self._scratch: list[Scratch] = []
         self._exchange: list[tuple[NDArray[np.floating], ...]] = []
+        self.seconds = {"neighbours": 0.0, "network": 0.0}
         self._lock = threading.Lock()
         logger.info("CPU kernels for %s: the very first frame takes some twenty seconds, to compile them", dtype)
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -79,17 +87,24 @@ class CpuEngine:
             return [small[number] if number in small else self._alone(frame) for number, frame in enumerate(frames)]
 
     def _alone(self, frame: Frame) -> NDArray[np.float64]:
+        start = time.perf_counter()
         arranged = self._arrange([frame])
-        return self._evaluate(self.neighbours.pairs(frame, arranged.order), arranged, [frame])
+        pairs = self.neighbours.pairs(frame, arranged.order)
+        self.seconds["neighbours"] += time.perf_counter() - start
+        return self._evaluate(pairs, arranged, [frame])
 
     def _together(self, frames: list[Frame]) -> list[NDArray[np.float64]]:
+        start = time.perf_counter()
         arranged = self._arrange(frames)
         atoms = [frame_atoms(frame, order) for frame, order in zip(frames, arranged.orders, strict=True)]
-        outputs = self._evaluate(search_pairs(atoms, self.cutoffs)[0], arranged, frames)
+        pairs = search_pairs(atoms, self.cutoffs)[0]
+        self.seconds["neighbours"] += time.perf_counter() - start
+        outputs = self._evaluate(pairs, arranged, frames)
         return np.split(outputs, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
 
     def _evaluate(self, pairs: Pairs, arranged: Arranged, frames: Sequence[Frame]) -> NDArray[np.float64]:
         """Return the components of all atoms of some frames, [n_members, n_atoms, n_components]."""
+        start = time.perf_counter()
         self._reserve(pairs, arranged)
         last = self.programs[-1]
         outputs = np.zeros((len(last.weights), len(arranged.order), last.scale.shape[2]))
@@ -112,6 +127,7 @@ class CpuEngine:
                 for frame in frames:
                     neighbours(frame, self.cutoffs[0])  # raises, and says which atoms
             before, received = features, sent
+        self.seconds["network"] += time.perf_counter() - start
         # members of one body come out side by side
         parts = outputs.reshape(*outputs.shape[:2], -1, self.n_components)
         return np.ascontiguousarray(parts.transpose(0, 2, 1, 3)).reshape(-1, len(arranged.order), self.n_components)

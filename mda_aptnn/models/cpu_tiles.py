@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
+from mda_aptnn.compiled import processor_features
+
+_WIDE = "avx512f" in processor_features()
 #: Bytes of the vectors, and how many of them one tile has in a row: 32 registers with AVX-512, 16 without.
 VECTOR_BYTES, WIDEST = (64, 4) if _WIDE else (32, 2)
 #: Rows of a tile. Operands have so many rows, or a multiple.

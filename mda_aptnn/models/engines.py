@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -29,9 +30,13 @@ class Engine(Protocol):
     ----------
     most_atoms : int
         Frames of more atoms are to be predicted in slices, for want of memory.
+
+    seconds : dict of str to float
+        Wall time spent so far on "neighbours" and on the "network".
     """
 
     most_atoms: int
+    seconds: dict[str, float]
 
     def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
         """Return the irreducible components of each frame, [n_members, n_atoms, n_components], in the target's unit.
@@ -58,19 +63,24 @@ class TorchEngine:
         self.shares_body = contents.shares_body
         self.most_atoms = MOST_ATOMS[contents.architecture]
         self.n_threads = n_threads
+        self.seconds = {"neighbours": 0.0, "network": 0.0}
 
     def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
         """Return the irreducible components of each frame, [n_members, n_atoms, n_components]."""
         first = self.networks[0]
+        start = time.perf_counter()
         with torch.inference_mode(), _threads(self.n_threads):
             inputs = [first.inputs(frame) for frame in frames]
             together = inputs[0] if len(inputs) == 1 else type(inputs[0]).together(inputs)
+            middle = time.perf_counter()
             if self.shares_body:
                 features = first.body(together)
                 outputs = [network.read(features, together) for network in self.networks]
             else:
                 outputs = [network(together) for network in self.networks]
             values = torch.stack(outputs).numpy().astype(np.float64)
+        self.seconds["neighbours"] += middle - start
+        self.seconds["network"] += time.perf_counter() - middle
         return np.split(values, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
 
 

@@ -100,6 +100,11 @@ class Model:
         }
         return copy.deepcopy(card)
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time spent so far on "neighbours" and on the "network"."""
+        return dict(self._engine.seconds)
+
     def check(self, frame: Frame) -> None:
         """Refuse a frame with elements that the model was not trained for.
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mda_aptnn.compiled import kept
+from mda_aptnn.compiled import kept, kept_exactly
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.cpu_engine import CpuEngine
@@ -290,9 +290,10 @@ def test_told_not_to_compile_the_network_in_torch_predicts():
     assert "NUMBA_DISABLE_JIT forbids" in result.stdout
 
 
-def test_without_a_place_to_keep_kernels_they_work_and_it_is_said():
+def test_without_a_place_to_keep_kernels_they_work_and_it_is_said_once(monkeypatch):
+    monkeypatch.setattr("mda_aptnn.compiled._said", False)
     space = {}
     exec("def twice(x):\n    return 2 * x\n", space)  # what has no file has no place for its cache
-    with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR"):
-        twice = kept(space["twice"])
-    assert twice(4) == 8
+    with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR") as said:
+        twice, again = kept(space["twice"]), kept_exactly(space["twice"])
+    assert twice(4) == again(4) == 8 and len(said) == 1

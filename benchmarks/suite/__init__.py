@@ -1,0 +1,1 @@
+"""What `benchmarks/run.py` measures, each part in a module with a function `measure`."""
