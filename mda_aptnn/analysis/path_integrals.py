@@ -75,9 +75,10 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
         for name in ("flux", "volumes", "temperatures", "residuals", "equipartition")
     }
     mean["temperatures"] = mean["temperatures"] / n_beads
-    by_member = [bead.members for bead in beads if bead.members is not None]
-    members = np.mean(by_member, axis=0) if len(by_member) == n_beads else None
-    return dataclasses.replace(first, info=info, members=members, **mean)
+    for name in ("members", "polarizability"):
+        found = [getattr(bead, name) for bead in beads]
+        mean[name] = None if any(values is None for values in found) else np.mean(found, axis=0)
+    return dataclasses.replace(first, info=info, **mean)
 
 
 def _check_same(first: FluxSeries, bead: FluxSeries, number: int) -> None:

@@ -83,6 +83,10 @@ def test_equal_beads_are_the_classical_flux():
     assert mean.groups == one.groups
     np.testing.assert_allclose(mean.temperatures, one.temperatures / 5)
     np.testing.assert_allclose(mean.equipartition, one.equipartition)
+    assert mean.polarizability is None
+    rates = np.arange(len(one) * 12.0).reshape(len(one), 2, 6)
+    beads = [dataclasses.replace(one, polarizability=k * rates) for k in range(3)]
+    np.testing.assert_allclose(average_beads(beads).polarizability, rates)
     same = centroid_universe([gas() for _ in range(3)])
     centroid = DipoleFlux(same, model, {"O": "element O"}, **READING).run().series
     np.testing.assert_allclose(centroid.flux, one.flux, rtol=1e-4, atol=1e-4)
