@@ -20,9 +20,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mda_aptnn import DipoleFlux, load_groups
-from mda_aptnn.analysis.bands import band_share
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.bands import band_share
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 
 COORDINATES = {"stretching": ("element O", "element H"), "bending": ("element H", "element O", "element H")}

@@ -19,9 +19,9 @@ import MDAnalysis
 import numpy as np
 
 from mda_aptnn import hdf5
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.molecular_flux import open_molecules
-from mda_aptnn.analysis.spatial import distance_spectrum
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.flux.molecular_flux import open_molecules
+from mda_aptnn.analysis.space.spatial import distance_spectrum
 from mda_aptnn.data import WATER64_TOPOLOGY
 
 CELL = 12.421

@@ -19,20 +19,20 @@ from mda_aptnn._version import __version__
 from mda_aptnn.readers import cp2k  # noqa: F401  (registers its reader with MDAnalysis)
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.atom_flux import load_groups
-    from mda_aptnn.analysis.bands import band_integral, band_share, peaks
-    from mda_aptnn.analysis.comparison import compare
-    from mda_aptnn.analysis.convergence import convergence
-    from mda_aptnn.analysis.dielectric import DielectricSpectrum, dielectric_spectrum
-    from mda_aptnn.analysis.dipoles import DipoleSeries
-    from mda_aptnn.analysis.flux import DipoleFlux
-    from mda_aptnn.analysis.flux_series import FluxSeries
-    from mda_aptnn.analysis.normal_modes import NormalModes
-    from mda_aptnn.analysis.raman import RamanSpectrum
-    from mda_aptnn.analysis.sfg import SumFrequencySpectrum
-    from mda_aptnn.analysis.spectrum import Spectrum
-    from mda_aptnn.analysis.vdos import VibrationalDensity
-    from mda_aptnn.analysis.velocity_spectrum import VelocitySpectrum, stored_density
+    from mda_aptnn.analysis.flux.atom_flux import load_groups
+    from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+    from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    from mda_aptnn.analysis.motions.normal_modes import NormalModes
+    from mda_aptnn.analysis.raman.raman import RamanSpectrum
+    from mda_aptnn.analysis.raman.sfg import SumFrequencySpectrum
+    from mda_aptnn.analysis.spectra.bands import band_integral, band_share, peaks
+    from mda_aptnn.analysis.spectra.comparison import compare
+    from mda_aptnn.analysis.spectra.convergence import convergence
+    from mda_aptnn.analysis.spectra.dielectric import DielectricSpectrum, dielectric_spectrum
+    from mda_aptnn.analysis.spectra.dipoles import DipoleSeries
+    from mda_aptnn.analysis.spectra.spectrum import Spectrum
+    from mda_aptnn.analysis.spectra.vdos import VibrationalDensity
+    from mda_aptnn.analysis.spectra.velocity_spectrum import VelocitySpectrum, stored_density
     from mda_aptnn.dataset import Dataset, LabelledFrame, read_labels, write_xyz
     from mda_aptnn.frames import Frame
     from mda_aptnn.models.fixed_charges import FixedCharges
@@ -42,30 +42,30 @@ if TYPE_CHECKING:
 #: Where each public name lives; torch is imported by the first one that needs it.
 _HOME = {
     "Dataset": "dataset",
-    "DielectricSpectrum": "analysis.dielectric",
-    "DipoleFlux": "analysis.flux",
-    "DipoleSeries": "analysis.dipoles",
+    "DielectricSpectrum": "analysis.spectra.dielectric",
+    "DipoleFlux": "analysis.flux.dipole_flux",
+    "DipoleSeries": "analysis.spectra.dipoles",
     "FixedCharges": "models.fixed_charges",
-    "FluxSeries": "analysis.flux_series",
+    "FluxSeries": "analysis.flux.flux_series",
     "Frame": "frames",
     "LabelledFrame": "dataset",
-    "NormalModes": "analysis.normal_modes",
-    "RamanSpectrum": "analysis.raman",
-    "Spectrum": "analysis.spectrum",
-    "SumFrequencySpectrum": "analysis.sfg",
+    "NormalModes": "analysis.motions.normal_modes",
+    "RamanSpectrum": "analysis.raman.raman",
+    "Spectrum": "analysis.spectra.spectrum",
+    "SumFrequencySpectrum": "analysis.raman.sfg",
     "UniverseFrames": "trajectory",
-    "VelocitySpectrum": "analysis.velocity_spectrum",
-    "VibrationalDensity": "analysis.vdos",
-    "band_integral": "analysis.bands",
-    "band_share": "analysis.bands",
-    "compare": "analysis.comparison",
-    "convergence": "analysis.convergence",
-    "dielectric_spectrum": "analysis.dielectric",
-    "load_groups": "analysis.atom_flux",
+    "VelocitySpectrum": "analysis.spectra.velocity_spectrum",
+    "VibrationalDensity": "analysis.spectra.vdos",
+    "band_integral": "analysis.spectra.bands",
+    "band_share": "analysis.spectra.bands",
+    "compare": "analysis.spectra.comparison",
+    "convergence": "analysis.spectra.convergence",
+    "dielectric_spectrum": "analysis.spectra.dielectric",
+    "load_groups": "analysis.flux.atom_flux",
     "load_model": "models.predict",
-    "peaks": "analysis.bands",
+    "peaks": "analysis.spectra.bands",
     "read_labels": "dataset",
-    "stored_density": "analysis.velocity_spectrum",
+    "stored_density": "analysis.spectra.velocity_spectrum",
     "write_xyz": "dataset",
 }
 

@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 
 from mda_aptnn import hdf5
-from mda_aptnn.analysis.flux import DipoleFlux
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.spectrum import Spectrum
-from mda_aptnn.analysis.statistics import choose_segments
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.statistics import choose_segments
 from mda_aptnn.dataset import Dataset, read_labels
 from mda_aptnn.errors import CampaignError, LabelError, SpectrumError
 from mda_aptnn.labelling.campaign import read_json, write_json

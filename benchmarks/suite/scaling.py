@@ -9,7 +9,7 @@ from typing import Any
 
 import MDAnalysis
 
-from mda_aptnn.analysis.flux import DipoleFlux
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.models.predict import load_model
 from suite.boxes import TOPOLOGY, cpu_seconds, frames_of, total_cpu, write_trajectory
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from mda_aptnn import hdf5, units
-from mda_aptnn.analysis.bands import band_integral
-from mda_aptnn.analysis.checks import Check, check_run
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.plotting import new_figure, plot_spectrum
-from mda_aptnn.analysis.spatial_spectra import DistanceSpectrum
-from mda_aptnn.analysis.spectrogram import spectrogram
-from mda_aptnn.analysis.spectrum import Spectrum
-from mda_aptnn.analysis.term_plots import BANDS, plot_matrix, plot_stacked
+from mda_aptnn.analysis.flux.checks import Check, check_run
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.space.spatial_spectra import DistanceSpectrum
+from mda_aptnn.analysis.spectra.bands import band_integral
+from mda_aptnn.analysis.spectra.plotting import new_figure, plot_spectrum
+from mda_aptnn.analysis.spectra.spectrogram import spectrogram
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.term_plots import BANDS, plot_matrix, plot_stacked
 from mda_aptnn.errors import SpectrumError
 
 #: Groups whose terms can be told apart in a stacked picture, and in a matrix.

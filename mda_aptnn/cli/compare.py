@@ -24,9 +24,9 @@ def compare(
     as_json: opt.Json = False,
 ) -> None:
     """Intensity, shift and shape of the second spectrum beside the first, with errors."""
-    from mda_aptnn.analysis.comparison import compare as compare_spectra
-    from mda_aptnn.analysis.plotting import plot_together
-    from mda_aptnn.analysis.spectrum import Spectrum
+    from mda_aptnn.analysis.spectra.comparison import compare as compare_spectra
+    from mda_aptnn.analysis.spectra.plotting import plot_together
+    from mda_aptnn.analysis.spectra.spectrum import Spectrum
 
     one, other = Spectrum.load(first), Spectrum.load(second)
     found = []

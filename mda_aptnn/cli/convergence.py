@@ -27,8 +27,8 @@ def convergence(
     as_json: opt.Json = False,
 ) -> None:
     """Intensity of a band and its standard error against the length of the trajectory."""
-    from mda_aptnn.analysis.convergence import convergence as converge
-    from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    from mda_aptnn.analysis.spectra.convergence import convergence as converge
 
     check_outputs({"plot": plot})
     options: dict[str, Any] = {"temperature": temperature, "resolution": resolution}

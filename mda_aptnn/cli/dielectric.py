@@ -28,8 +28,8 @@ def dielectric(
     as_json: opt.Json = False,
 ) -> None:
     """Dielectric function, refractive index, absorption coefficient and conductivity of a sample with a volume."""
-    from mda_aptnn.analysis.dielectric import dielectric_spectrum
-    from mda_aptnn.analysis.spectrum import Spectrum
+    from mda_aptnn.analysis.spectra.dielectric import dielectric_spectrum
+    from mda_aptnn.analysis.spectra.spectrum import Spectrum
 
     files = {"dielectric": output, "csv": csv, "plot": plot}
     check_outputs(files)

@@ -12,7 +12,7 @@ from mda_aptnn.cli.spectrum import check_outputs, number_of_segments
 from mda_aptnn.errors import FileFormatError
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.dipoles import DipoleSeries
+    from mda_aptnn.analysis.spectra.dipoles import DipoleSeries
 
 
 def dipoles(
@@ -44,7 +44,7 @@ def dipoles(
     as_json: opt.Json = False,
 ) -> None:
     """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar tensors."""
-    from mda_aptnn.analysis.bands import peaks
+    from mda_aptnn.analysis.spectra.bands import peaks
 
     files = {"spectrum": output, "csv": csv, "plot": plot}
     check_outputs(files)
@@ -72,7 +72,7 @@ def _read(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
     import numpy as np
 
     from mda_aptnn import hdf5
-    from mda_aptnn.analysis.dipoles import DipoleSeries
+    from mda_aptnn.analysis.spectra.dipoles import DipoleSeries
 
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")

@@ -12,7 +12,7 @@ from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.stored import is_stored, stored_series
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.flux.flux_series import FluxSeries
 
 #: More groups than this are not listed one by one.
 _MANY = 20
@@ -66,9 +66,9 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
     Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so that the same command
     goes on after an interruption or an error in a late frame.
     """
-    from mda_aptnn.analysis.flux import DipoleFlux
-    from mda_aptnn.analysis.flux_series import FluxSeries
-    from mda_aptnn.analysis.pipeline import text_of
+    from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+    from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    from mda_aptnn.analysis.flux.pipeline import text_of
 
     folder = reading.checkpoint or output.with_name(f"{output.stem}.unfinished")
     groups = opt.pairs(reading.group, "group")

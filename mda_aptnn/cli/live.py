@@ -35,7 +35,7 @@ def live(
     """Spectrum of a running simulation: files are written again and again until it ends or you press Ctrl-C."""
     import MDAnalysis
 
-    from mda_aptnn.analysis.stream import FluxStream
+    from mda_aptnn.analysis.flux.stream import FluxStream
     from mda_aptnn.errors import SpectrumError
 
     check_outputs({"spectrum": output, "plot": plot})

@@ -27,7 +27,7 @@ def report(
     as_json: opt.Json = False,
 ) -> None:
     """Report of a run in one HTML file that needs no network: spectrum, decomposition, checks, provenance."""
-    from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.flux.flux_series import FluxSeries
     from mda_aptnn.analysis.report import write_report
 
     check_outputs({"report": output})
@@ -41,8 +41,8 @@ def report(
     if topology is not None:
         import MDAnalysis
 
-        from mda_aptnn.analysis.molecular_flux import open_molecules
-        from mda_aptnn.analysis.spatial import distance_spectrum
+        from mda_aptnn.analysis.flux.molecular_flux import open_molecules
+        from mda_aptnn.analysis.space.spatial import distance_spectrum
 
         if not topology.exists():
             raise FileNotFoundError(f"there is no file {topology}")

@@ -11,7 +11,7 @@ from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.spectrum import check_outputs
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.resolved import ResolvedSpectrum
+    from mda_aptnn.analysis.space.resolved import ResolvedSpectrum
 
 Flux = Annotated[Path, typer.Argument(help="Flux file with every atom's flux (--per atom).", show_default=False)]
 Topology = Annotated[Path, typer.Argument(help="Topology of the same run, for its molecules.", show_default=False)]
@@ -44,7 +44,7 @@ def distances(
     as_json: opt.Json = False,
 ) -> None:
     """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum to the total."""
-    from mda_aptnn.analysis.spatial import distance_spectrum
+    from mda_aptnn.analysis.space.spatial import distance_spectrum
 
     def make(molecules: Any, series: Any, **settings: Any) -> ResolvedSpectrum:
         limits = None if edges is None else _numbers(edges)
@@ -80,7 +80,7 @@ def profile(
     as_json: opt.Json = False,
 ) -> None:
     """Spectrum along an axis, in the plane and out of it, as at an interface."""
-    from mda_aptnn.analysis.spatial import axis_profile
+    from mda_aptnn.analysis.space.spatial import axis_profile
 
     def make(molecules: Any, series: Any, **settings: Any) -> ResolvedSpectrum:
         limits = None if edges is None else _numbers(edges)
@@ -101,7 +101,7 @@ def _resolve(
     """Check names, open the flux with its molecules, and write what `make` makes of them."""
     import MDAnalysis
 
-    from mda_aptnn.analysis.molecular_flux import open_molecules
+    from mda_aptnn.analysis.flux.molecular_flux import open_molecules
 
     check_outputs({"output": output, "plot": plot})
     for path in (flux, topology):

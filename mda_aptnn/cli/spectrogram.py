@@ -27,8 +27,8 @@ def spectrogram(
     as_json: opt.Json = False,
 ) -> None:
     """Spectrum through a window that moves along the trajectory."""
-    from mda_aptnn.analysis.flux_series import FluxSeries
-    from mda_aptnn.analysis.spectrogram import spectrogram as follow
+    from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    from mda_aptnn.analysis.spectra.spectrogram import spectrogram as follow
 
     check_outputs({"output": output, "plot": plot})
     found = follow(

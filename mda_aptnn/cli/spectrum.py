@@ -14,8 +14,8 @@ from mda_aptnn.cli.stored import is_stored, refuse_unused, stored_series
 from mda_aptnn.errors import AptnnError, SpectrumError
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.flux_series import FluxSeries
-    from mda_aptnn.analysis.spectrum import Spectrum
+    from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    from mda_aptnn.analysis.spectra.spectrum import Spectrum
 
 
 @opt.with_reading_options
@@ -77,7 +77,7 @@ def spectrum(
     }
     check_settings(settings)
     if not trajectory and hdf5.kind_of(topology) == "flux":
-        from mda_aptnn.analysis.flux_series import FluxSeries
+        from mda_aptnn.analysis.flux.flux_series import FluxSeries
 
         series = FluxSeries.load(topology)
         refuse_unused(topology, reading, {"group"})
@@ -134,8 +134,8 @@ def check_outputs(files: dict[str, Path | None]) -> None:
 def check_settings(settings: dict[str, Any]) -> None:
     """Refuse values that the spectrum would refuse, before the long run."""
     from mda_aptnn import units
-    from mda_aptnn.analysis.quantum import CORRECTIONS
-    from mda_aptnn.analysis.windows import WINDOWS
+    from mda_aptnn.analysis.spectra.quantum import CORRECTIONS
+    from mda_aptnn.analysis.spectra.windows import WINDOWS
 
     dimensions = {"temperature": units.TEMPERATURE, "resolution": units.WAVENUMBER, "volume": units.VOLUME}
     for name, unit in dimensions.items():
@@ -163,7 +163,7 @@ def write_spectrum(
     series: FluxSeries, settings: dict[str, Any], files: dict[str, Path | None]
 ) -> tuple[dict[str, Any], str]:
     """Make the spectrum, write what was asked for, and return the report as numbers and as text."""
-    from mda_aptnn.analysis.bands import peaks
+    from mda_aptnn.analysis.spectra.bands import peaks
 
     result: Spectrum = series.spectrum(**settings)
     if files["spectrum"] is not None:

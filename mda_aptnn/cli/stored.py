@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mda_aptnn.cli import options as opt
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.flux.flux_series import FluxSeries
 
 
 def is_stored(trajectory: list[Path] | None) -> bool:
@@ -38,8 +38,8 @@ def stored_series(topology: Path, trajectory: list[Path], reading: opt.Reading) 
     OptionError
         If an option has been given that only a prediction can follow.
     """
-    from mda_aptnn.analysis.atom_flux import load_groups
-    from mda_aptnn.analysis.flux_series import FluxSeries
+    from mda_aptnn.analysis.flux.atom_flux import load_groups
+    from mda_aptnn.analysis.flux.flux_series import FluxSeries
 
     refuse_unused(trajectory[0], reading, {"group", "per", "updating", "motions", "topology_format"})
     if reading.motions not in (None, "stored"):

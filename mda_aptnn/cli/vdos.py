@@ -52,7 +52,7 @@ def vdos(
     as_json: opt.Json = False,
 ) -> None:
     """Vibrational density of states by groups of atoms and motions of molecules; no model is needed."""
-    from mda_aptnn.analysis.velocity_spectrum import VelocitySpectrum
+    from mda_aptnn.analysis.spectra.velocity_spectrum import VelocitySpectrum
 
     check_outputs({"vdos": output, "csv": csv, "plot": plot})
     parts = number_of_segments(segments)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mda_aptnn.analysis.bands import peaks
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.bands import peaks
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 
@@ -92,7 +92,7 @@ def test_spectrum_writes_what_it_says(water, tmp_path):
 
 
 def test_spectrum_of_a_stored_flux_predicts_nothing(flux_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("mda_aptnn.analysis.flux.DipoleFlux.run", None)
+    monkeypatch.setattr("mda_aptnn.analysis.flux.dipole_flux.DipoleFlux.run", None)
     found = report("spectrum", flux_file, "--resolution", "900 cm^-1", "-g", "water=O+H", "-o", tmp_path / "x.h5")
     assert found["groups"] == ["O", "H"]
     assert Spectrum.load(tmp_path / "x.h5").groups == ["water"]
@@ -133,27 +133,30 @@ def test_workers_and_checkpoint_give_the_same_flux(water, flux_file, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_without_being_asked_to(water, flux_file, tmp_path, monkeypatch):
-    from mda_aptnn.models.predict import Model
+    from mda_aptnn.analysis.flux.pipeline import batch_size
+    from mda_aptnn.models.predict import Model, load_model
 
     command = ["flux", *water, "-g", "O=element O", "-g", "H=element H", "-o", tmp_path / "x.h5"]
-    predict, seen = Model.predict, []
+    # every frame that is predicted passes here, alone or in a batch
+    check, seen = Model.check, []
 
     def interrupted(self, frame):
         seen.append(frame)
         if len(seen) == 10:
             raise KeyboardInterrupt
-        return predict(self, frame)
+        check(self, frame)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Model, "predict", interrupted)
+        patch.setattr(Model, "check", interrupted)
         assert run(*command, fails=True).exit_code == 130
     assert (tmp_path / "x.unfinished").is_dir()
     counted = len(seen)
     with monkeypatch.context() as patch:
-        patch.setattr(Model, "predict", lambda self, frame: (seen.append(frame), predict(self, frame))[1])
+        patch.setattr(Model, "check", lambda self, frame: (seen.append(frame), check(self, frame))[1])
         run(*command)
-    # one prediction more than the frames that were missing: the check of the first frame
-    assert len(seen) - counted <= N_FRAMES - 9 + 1
+    # more than the frames that were missing: the check of the first frame, and those of the batch that was cut
+    together = batch_size(load_model("water-rpbe-d3"), 192, False)
+    assert len(seen) - counted <= N_FRAMES - 9 + 1 + together - 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
     assert (FluxSeries.load(tmp_path / "x.h5").flux == FluxSeries.load(flux_file).flux).all()
 
@@ -231,7 +234,7 @@ def test_a_stored_flux_is_not_read_again(flux_file, tmp_path):
 
 def test_all_trajectories_are_checked_before_the_first_is_predicted(water, tmp_path, monkeypatch):
     topology, trajectory = water
-    monkeypatch.setattr("mda_aptnn.analysis.flux.DipoleFlux.run", None)
+    monkeypatch.setattr("mda_aptnn.analysis.flux.dipole_flux.DipoleFlux.run", None)
     message = error("flux", topology, trajectory, topology, "-o", tmp_path / "x.h5")
     assert "no velocities" in message
 

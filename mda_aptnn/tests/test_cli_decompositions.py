@@ -6,8 +6,8 @@ import MDAnalysis as mda
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.tests.test_cli import error, report, run
 
@@ -46,7 +46,7 @@ def test_molecules_and_motions_of_a_trajectory(water, atoms, tmp_path):
 
 def test_a_flux_of_atoms_stands_for_the_trajectory(water, atoms, tmp_path, monkeypatch):
     """Nothing is predicted; self and distinct parts sum to the total; picture and table have no empty terms."""
-    monkeypatch.setattr("mda_aptnn.analysis.flux.DipoleFlux.run", None)
+    monkeypatch.setattr("mda_aptnn.analysis.flux.dipole_flux.DipoleFlux.run", None)
     options = ["--resolution", "1200 cm^-1", "--csv", tmp_path / "s.csv", "--plot", tmp_path / "s.png"]
     found = report("spectrum", water[0], atoms, "--per", "molecule", *options, "-o", tmp_path / "s.h5")
     assert len(found["groups"]) == 64

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.dielectric import DielectricSpectrum
-from mda_aptnn.analysis.dipoles import DipoleSeries
-from mda_aptnn.analysis.spectrum import Spectrum
-from mda_aptnn.analysis.vdos import VibrationalDensity
+from mda_aptnn.analysis.spectra.dielectric import DielectricSpectrum
+from mda_aptnn.analysis.spectra.dipoles import DipoleSeries
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.vdos import VibrationalDensity
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.tests.test_cli import error, report
 from mda_aptnn.tests.test_convergence import synthetic

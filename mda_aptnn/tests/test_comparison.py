@@ -5,9 +5,9 @@ import pytest
 from scipy.signal import lfilter
 
 from mda_aptnn import units
-from mda_aptnn.analysis.absorption import absorption_spectrum
-from mda_aptnn.analysis.comparison import compare
-from mda_aptnn.analysis.plotting import plot_together
+from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
+from mda_aptnn.analysis.spectra.comparison import compare
+from mda_aptnn.analysis.spectra.plotting import plot_together
 from mda_aptnn.errors import SpectrumError
 
 SPACING = 1e-3

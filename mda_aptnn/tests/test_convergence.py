@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.bands import band_integral
-from mda_aptnn.analysis.convergence import convergence
+from mda_aptnn.analysis.spectra.bands import band_integral
+from mda_aptnn.analysis.spectra.convergence import convergence
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.tests.test_error_bars import trajectories
 from mda_aptnn.tests.test_flux_series import series

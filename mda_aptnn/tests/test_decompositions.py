@@ -4,10 +4,10 @@ import MDAnalysis as mda
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.atom_flux import load_groups
-from mda_aptnn.analysis.flux import DipoleFlux
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.normal_modes import NormalModes
+from mda_aptnn.analysis.flux.atom_flux import load_groups
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.motions.normal_modes import NormalModes
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.models.fixed_charges import FixedCharges

@@ -6,8 +6,13 @@ from scipy.constants import N_A, c, e, epsilon_0, k
 from scipy.signal import lfilter
 
 from mda_aptnn import units
-from mda_aptnn.analysis.absorption import absorption_spectrum
-from mda_aptnn.analysis.dielectric import DielectricSpectrum, causal_transform, dielectric_spectrum, permittivity
+from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
+from mda_aptnn.analysis.spectra.dielectric import (
+    DielectricSpectrum,
+    causal_transform,
+    dielectric_spectrum,
+    permittivity,
+)
 from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.tests.systems import BOLTZMANN, LIGHT
 

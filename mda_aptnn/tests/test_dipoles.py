@@ -5,8 +5,8 @@ import pytest
 from scipy.signal import lfilter
 
 from mda_aptnn import units
-from mda_aptnn.analysis.absorption import absorption_spectrum
-from mda_aptnn.analysis.dipoles import DipoleSeries, unwrap
+from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
+from mda_aptnn.analysis.spectra.dipoles import DipoleSeries, unwrap
 from mda_aptnn.errors import FileFormatError, TrajectoryError, UnitError
 from mda_aptnn.frames import cell_matrix
 from mda_aptnn.readers.cp2k_moments import read_moments

@@ -5,11 +5,11 @@ import pytest
 from scipy.signal import lfilter
 
 from mda_aptnn import units
-from mda_aptnn.analysis.absorption import absorption_spectrum
-from mda_aptnn.analysis.bands import band_integral, band_share, peaks
-from mda_aptnn.analysis.spectrum import Spectrum
-from mda_aptnn.analysis.statistics import Segments, choose_segments, confidence_band, cut, student_factor
-from mda_aptnn.analysis.transform import CosineTransform
+from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
+from mda_aptnn.analysis.spectra.bands import band_integral, band_share, peaks
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.statistics import Segments, choose_segments, confidence_band, cut, student_factor
+from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.tests.systems import LIGHT, km_per_mol
 
@@ -150,7 +150,7 @@ def test_many_groups_have_fewer_segments(monkeypatch):
     flux = trajectories(np.random.default_rng(9), 3)
     n_segments = []
     for size in (10**9, 9 * 4 * 6 * 251, 10):
-        monkeypatch.setattr("mda_aptnn.analysis.absorption._SEGMENT_BYTES", size)
+        monkeypatch.setattr("mda_aptnn.analysis.spectra.absorption._SEGMENT_BYTES", size)
         found = spectrum(flux).segments
         n_segments.append(0 if found is None else len(found.lengths))
         asked = spectrum(flux, segments=8).segments

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError, TrajectoryError, UnitError
 from mda_aptnn.tests.systems import BOLTZMANN
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.absorption import absorption_spectrum
-from mda_aptnn.analysis.flux import DipoleFlux
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.models.committee import Committee
 from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors

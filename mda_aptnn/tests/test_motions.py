@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mda_aptnn.analysis.internal_coordinates import InternalCoordinates, find_coordinates
-from mda_aptnn.analysis.normal_modes import NormalModeMotions, NormalModes
-from mda_aptnn.analysis.rigid_motions import RigidMotions
+from mda_aptnn.analysis.motions.internal_coordinates import InternalCoordinates, find_coordinates
+from mda_aptnn.analysis.motions.normal_modes import NormalModeMotions, NormalModes
+from mda_aptnn.analysis.motions.rigid_motions import RigidMotions
 from mda_aptnn.bonds import nearest_images
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.errors import GroupError

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.constants import hbar, k
 
-from mda_aptnn.analysis.flux import DipoleFlux
-from mda_aptnn.analysis.path_integrals import average_beads, centroid_universe
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.path_integrals import average_beads, centroid_universe
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tests.systems import BOLTZMANN, DEBYE, KM_PER_MOL, LIGHT, MASSES, KnownTensors, gas, random_tensors

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.flux import DipoleFlux
-from mda_aptnn.analysis.pipeline import Pipeline, shares, text_of
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.pipeline import Pipeline, shares, text_of
 from mda_aptnn.models.predict import Model
 from mda_aptnn.tests.systems import gas
 from mda_aptnn.tests.tiny import model_file

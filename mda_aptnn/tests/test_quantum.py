@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.constants import c, h, k
 
-from mda_aptnn.analysis.absorption import absorption_spectrum
-from mda_aptnn.analysis.quantum import CORRECTIONS, quantum_factor
+from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
+from mda_aptnn.analysis.spectra.quantum import CORRECTIONS, quantum_factor
 from mda_aptnn.errors import SpectrumError
 
 WAVENUMBER = np.array([0.0, 1.0, 200.0, 1600.0, 4000.0])

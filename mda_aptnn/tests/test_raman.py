@@ -7,8 +7,8 @@ from scipy.constants import N_A, c, h, k
 from scipy.linalg import hadamard
 from scipy.spatial.transform import Rotation
 
-from mda_aptnn.analysis.raman import COMPONENTS, RamanSpectrum
-from mda_aptnn.analysis.scattering import raman_spectrum
+from mda_aptnn.analysis.raman.raman import COMPONENTS, RamanSpectrum
+from mda_aptnn.analysis.raman.scattering import raman_spectrum
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.tests.systems import BOLTZMANN, LIGHT
 

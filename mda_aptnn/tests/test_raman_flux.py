@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.flux import DipoleFlux
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.scattering import raman_spectrum
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.raman.scattering import raman_spectrum
 from mda_aptnn.errors import ModelError, SpectrumError
 from mda_aptnn.tests.systems import MASSES, KnownTensors, gas, random_tensors
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mda_aptnn.analysis.checks import check_run
-from mda_aptnn.analysis.flux import DipoleFlux
+from mda_aptnn.analysis.flux.checks import check_run
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.report import write_report
 from mda_aptnn.cli import app
 from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors

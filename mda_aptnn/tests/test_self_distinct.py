@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.errors import SpectrumError
 
 SPACING = 0.002
@@ -60,7 +60,7 @@ def test_they_are_the_sums_over_all_pairs(motions, starts, monkeypatch):
     options = {"resolution": 60, "segments": 4}
     pairs = series.spectrum(distinct=False, **options)
     found = series.spectrum(**options)
-    monkeypatch.setattr("mda_aptnn.analysis.self_distinct._BATCH_BYTES", 1)
+    monkeypatch.setattr("mda_aptnn.analysis.spectra.self_distinct._BATCH_BYTES", 1)
     batched = series.spectrum(**options)
     np.testing.assert_allclose(
         batched.terms.magnitude, found.terms.magnitude, atol=1e-12 * found.terms.magnitude.max()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.constants import atomic_mass, e
 
-from mda_aptnn.analysis.sfg import SumFrequencySpectrum
-from mda_aptnn.analysis.sum_frequency import SLAB_GROUPS, slab_sums, slab_weights, sum_frequency_spectrum
+from mda_aptnn.analysis.raman.sfg import SumFrequencySpectrum
+from mda_aptnn.analysis.raman.sum_frequency import SLAB_GROUPS, slab_sums, slab_weights, sum_frequency_spectrum
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.tests.systems import BOLTZMANN, LIGHT
 

@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from mda_aptnn import units
-from mda_aptnn.analysis import spatial
-from mda_aptnn.analysis.flux import DipoleFlux
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.molecular_flux import MoleculesInMemory, open_molecules
-from mda_aptnn.analysis.spatial import axis_profile, distance_spectrum
-from mda_aptnn.analysis.spatial_spectra import AxisProfile, DistanceSpectrum
-from mda_aptnn.analysis.transform import CosineTransform
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.flux.molecular_flux import MoleculesInMemory, open_molecules
+from mda_aptnn.analysis.space import spatial
+from mda_aptnn.analysis.space.spatial import axis_profile, distance_spectrum
+from mda_aptnn.analysis.space.spatial_spectra import AxisProfile, DistanceSpectrum
+from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError, TrajectoryError

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.spectrogram import Spectrogram, spectrogram
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.spectrogram import Spectrogram, spectrogram
 from mda_aptnn.cli import app
 from mda_aptnn.errors import GroupError, SpectrumError
 from mda_aptnn.tests.systems import LIGHT, prefactor

@@ -6,9 +6,9 @@ import pytest
 from scipy.interpolate import CubicSpline
 from scipy.signal import lfilter
 
-from mda_aptnn.analysis.absorption import absorption_spectrum
-from mda_aptnn.analysis.densities import FINITE_DIFFERENCE_LIMIT
-from mda_aptnn.analysis.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
+from mda_aptnn.analysis.spectra.densities import FINITE_DIFFERENCE_LIMIT
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.errors import FileFormatError, SpectrumError, UnitError
 from mda_aptnn.tests.systems import BOLTZMANN, DEBYE, KM_PER_MOL, LIGHT, km_per_mol, prefactor
 

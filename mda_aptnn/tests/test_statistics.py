@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mda_aptnn.analysis.statistics import ratio_with_error
+from mda_aptnn.analysis.spectra.statistics import ratio_with_error
 
 
 def correlated(rng, n, memory):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mda_aptnn.analysis.correlation import component_correlation, cross_correlation
-from mda_aptnn.analysis.flux import DipoleFlux
-from mda_aptnn.analysis.flux_series import FluxSeries
-from mda_aptnn.analysis.lag_sums import LagSums
-from mda_aptnn.analysis.spectrum import Spectrum
-from mda_aptnn.analysis.stream import FluxStream
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.flux.stream import FluxStream
+from mda_aptnn.analysis.spectra.correlation import component_correlation, cross_correlation
+from mda_aptnn.analysis.spectra.lag_sums import LagSums
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.cli import app
 from mda_aptnn.errors import GroupError, SpectrumError, TrajectoryError
 from mda_aptnn.tests.imd_server import IMDServer

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 
-from mda_aptnn.analysis.windows import POSITIVE_DEFINITE, WINDOWS, lag_window
+from mda_aptnn.analysis.spectra.windows import POSITIVE_DEFINITE, WINDOWS, lag_window
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.tests.systems import LIGHT
 

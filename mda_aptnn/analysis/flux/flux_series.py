@@ -1,0 +1,470 @@
+"""The flux of groups along a trajectory: what is stored, merged and turned into spectra."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.raman.raman import RamanSpectrum, full_tensors
+from mda_aptnn.analysis.raman.scattering import raman_spectrum
+from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
+from mda_aptnn.analysis.spectra.correlation import cross_correlation
+from mda_aptnn.analysis.spectra.self_distinct import self_and_distinct
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.statistics import ratio_with_error
+from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError, TrajectoryError
+
+logger = logging.getLogger(__name__)
+
+#: Per-frame records beside the flux: unit in the file and shape of one frame.
+RECORDS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "volumes": (units.VOLUME, ()),
+    "temperatures": (units.TEMPERATURE, ()),
+    "residuals": (units.CHARGE, (3, 3)),
+    "equipartition": ("e^2/u", ()),
+}
+#: Two parts continue each other if the step between them is the spacing within this part of it.
+_JOIN = 0.05
+#: Spacings of two parts are the same within this: what rounding of recorded times leaves, an error of 4 cm⁻¹ in 4000.
+_SAME_SPACING = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class FluxSeries:
+    """Ṁ(t) of groups of atoms, in one or more uninterrupted series.
+
+    Attributes
+    ----------
+    flux : ndarray, shape [n_frames, n_groups, 3]
+        In e·Å/ps.
+    groups : list of str
+        Their sum is the total.
+    times : ndarray, shape [n_frames]
+        In ps.
+    spacing : float
+        Between frames of a series, in ps.
+    starts : list of int
+        First frame of each series; correlation never crosses into the next.
+    volumes : ndarray, shape [n_frames]
+        In Å³; NaN without a cell.
+    temperatures : ndarray, shape [n_frames]
+        Kinetic temperature of all atoms, in K; NaN where constraints or finite differences make it unknown.
+    residuals : ndarray, shape [n_frames, 3, 3]
+        Σ_i P_i − Q·1 of the prediction, in e, before any sum rule was applied.
+    equipartition : ndarray, shape [n_frames]
+        Σ_i ‖P_i‖²/m_i of the atoms that count, in e²/u: its mean times k_B T is ⟨Ṁ²⟩ in equilibrium.
+    finite_difference : float
+        Spacing of the positions that velocities were made from, in ps; 0 for recorded velocities.
+    info : dict
+        Model, sum rule, sources and notes.
+    labels : dict of str to list of str
+        What each term of `groups` is: its "group", and where there are, its "motion", the "species" of its molecule.
+    members : ndarray, shape [n_frames, n_members, n_groups, 3], or None
+        The flux by each member of a committee, in e·Å/ps: their mean is `flux`, their scatter, calibrated for each
+        element, its error. None for a single model, and where there are too many groups to keep it.
+    polarizability : ndarray, shape [n_frames, n_groups, 6], or None
+        α̇ = Σ_i G_i v_i, α/4πε₀, of each group in Å³/ps: xx, yy, zz, xy, xz, yz. None of a model of dipoles only.
+    """
+
+    flux: NDArray[np.float64]
+    groups: list[str]
+    times: NDArray[np.float64]
+    spacing: float
+    starts: list[int]
+    volumes: NDArray[np.float64]
+    temperatures: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    equipartition: NDArray[np.float64]
+    finite_difference: float = 0.0
+    info: dict[str, Any] = dataclasses.field(default_factory=dict)
+    labels: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    members: NDArray[np.float64] | None = None
+    polarizability: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.flux)
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """Ṁ of all groups together [n_frames, 3], in e·Å/ps."""
+        total: NDArray[np.float64] = self.flux.sum(axis=1)
+        return total
+
+    def segments(self) -> list[NDArray[np.float64]]:
+        """Return the uninterrupted series, each [n_frames, n_groups, 3]."""
+        return [part for part in np.split(self.flux, self.starts[1:]) if len(part)]
+
+    def regroup(self, groups: Mapping[str, Sequence[str]] | Sequence[str]) -> FluxSeries:
+        """Return the flux of sums of groups, without a new prediction.
+
+        Parameters
+        ----------
+        groups : mapping of str to sequence of str, or sequence of str
+            New name to the names it is made of, or names to keep. What is left out becomes "rest".
+
+        Raises
+        ------
+        GroupError
+            If a group is unknown or used twice.
+        """
+        if not isinstance(groups, Mapping):
+            groups = {name: [name] for name in ([groups] if isinstance(groups, str) else groups)}
+        used = [part for parts in groups.values() for part in ([parts] if isinstance(parts, str) else parts)]
+        for name in used:
+            if name not in self.groups:
+                raise GroupError(f"there is no group {name!r}; the groups are {', '.join(self.groups)}")
+        if len(set(used)) < len(used):
+            raise GroupError(f"a group stands in two sums: {groups}")
+        sums = {
+            name: [self.groups.index(part) for part in ([parts] if isinstance(parts, str) else parts)]
+            for name, parts in groups.items()
+        }
+        rest = [k for k, name in enumerate(self.groups) if name not in used]
+        if rest:
+            sums["rest" if "rest" not in sums else "remaining"] = rest
+        return self._summed(sums, {})
+
+    def sum_over(self, label: str) -> FluxSeries:
+        """Return the flux of all terms that are alike in a label: "motion", "group" or "species".
+
+        Raises
+        ------
+        GroupError
+            If the terms have no such label.
+        """
+        if label not in self.labels:
+            raise GroupError(f"the flux has no {label!r}; it has {', '.join(self.labels) or 'groups only'}")
+        words = self.labels[label]
+        names = list(dict.fromkeys(words))
+        return self._summed(
+            {name: [k for k, word in enumerate(words) if word == name] for name in names}, {label: names}
+        )
+
+    def _summed(self, sums: Mapping[str, Sequence[int]], labels: dict[str, list[str]]) -> FluxSeries:
+        """The flux of sums of terms, by name the numbers of the terms."""
+        terms = [list(numbers) for numbers in sums.values()]
+        flux = np.stack([self.flux[:, k].sum(axis=1) for k in terms], axis=1)
+        members = self.members
+        if members is not None:
+            members = np.stack([members[:, :, k].sum(axis=2) for k in terms], axis=2)
+        rates = self.polarizability
+        if rates is not None:
+            rates = np.stack([rates[:, k].sum(axis=1) for k in terms], axis=1)
+        return dataclasses.replace(
+            self, flux=flux, groups=list(sums), labels=labels, members=members, polarizability=rates
+        )
+
+    def correlation(self, max_lag: Any = "5 ps", *, unbiased: bool = False) -> NDArray[np.float64]:
+        """Return ⟨Ṁ_g(0)·Ṁ_h(t)⟩ [n_lags, n_groups, n_groups] in e² Å²/ps².
+
+        Parameters
+        ----------
+        max_lag : float, str or pint.Quantity
+            Longest t, in ps; at most the longest series.
+        unbiased : bool
+            See `mda_aptnn.analysis.spectra.correlation.cross_correlation`.
+        """
+        longest = max(len(part) for part in self.segments())
+        n_lags = int(units.magnitude(max_lag, units.TIME, "max_lag") / self.spacing + 1e-6) + 1
+        return cross_correlation(self.segments(), min(n_lags, longest), unbiased=unbiased)
+
+    def equipartition_ratio(self) -> tuple[float, float]:
+        """Return ⟨Ṁ²⟩ / (k_B T Σ_i ⟨‖P_i‖²⟩/m_i) and its standard error.
+
+        1 in equilibrium without constraints, whatever the spectrum is: a check of velocities, units and
+        tensors. T is the kinetic temperature of the same frames; NaN where it is not known.
+        """
+        squares = (self.total**2).sum(axis=1)
+        return ratio_with_error(squares, units.BOLTZMANN * self.temperatures * self.equipartition)
+
+    def spectrum(
+        self,
+        temperature: Any = None,
+        resolution: Any = "10 cm^-1",
+        window: str = "gaussian",
+        groups: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+        *,
+        unbiased: bool = False,
+        volume: Any = None,
+        segments: int | str | None = "auto",
+        quantum_correction: str = "harmonic",
+        distinct: bool | None = None,
+    ) -> Spectrum:
+        """Return the absolute infrared spectrum with every auto and cross term.
+
+        Parameters
+        ----------
+        temperature : float, str or pint.Quantity, optional
+            In K. By default the mean kinetic temperature of the trajectory, and a note says so.
+        resolution : float, str or pint.Quantity
+            Full width at half maximum of a line, in cm⁻¹.
+        window : {"gaussian", "parzen", "bartlett", "hann", "none"}
+            All but "hann" keep auto terms non-negative.
+        groups : mapping or sequence, optional
+            See `regroup`.
+        unbiased : bool
+            Divide by the number of terms of each lag; auto terms can then be negative.
+        volume : float, str or pint.Quantity, optional
+            In Å³; by default the mean volume of the cells. None in the gas phase.
+        segments : int, "auto", "replicas" or None
+            Disjoint parts of the trajectory for the error bars: how many; 4 to 16, as many as are twice as long as
+            the resolution needs, none if fewer; each series of its own; none.
+        quantum_correction : {"harmonic", "standard", "schofield", "none"}
+            See `mda_aptnn.analysis.spectra.quantum.quantum_factor`.
+        distinct : bool, optional
+            Put the terms of molecules together: those of each with itself and those of different ones. By default of
+            a flux of molecules; see `mda_aptnn.analysis.spectra.self_distinct.self_and_distinct`.
+
+        Raises
+        ------
+        SpectrumError
+            If the temperature is not known (constraints, rigid molecules, finite differences) or the series is too
+            short, or `distinct` is asked of groups that are not molecules.
+        """
+        resolution = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+        if distinct or (distinct is None and groups is None and "species" in self.labels):
+            series = self if groups is None else self.regroup(groups)
+            found = self_and_distinct(
+                series,
+                temperature=temperature,
+                resolution=resolution,
+                window=window,
+                unbiased=unbiased,
+                volume=volume,
+                segments=segments,
+            )
+            return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+        series = self if groups is None else self.regroup(groups)
+        kelvin, volume, notes = self.conditions(temperature, volume)
+        return absorption_spectrum(
+            series.segments(),
+            series.groups,
+            self.spacing,
+            kelvin,
+            volume,
+            resolution=resolution,
+            window=window,
+            unbiased=unbiased,
+            segments=segments,
+            members=None if series.members is None else np.split(series.members, self.starts[1:]),
+            quantum_correction=quantum_correction,
+            finite_difference=self.finite_difference,
+            notes=notes,
+            info={name: value for name, value in self.info.items() if name != "notes"},
+        )
+
+    def raman(
+        self,
+        temperature: Any = None,
+        resolution: Any = "10 cm^-1",
+        window: str = "gaussian",
+        groups: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+        *,
+        unbiased: bool = False,
+        segments: int | str | None = "auto",
+    ) -> RamanSpectrum:
+        """Return the Raman spectrum with every auto and cross term; parameters as in `spectrum`.
+
+        Raises
+        ------
+        SpectrumError
+            If the model predicted no polarizability gradients, the temperature is not known, or the series is too
+            short.
+        """
+        series = self if groups is None else self.regroup(groups)
+        kelvin, _, notes = self.conditions(temperature)
+        return raman_spectrum(
+            series.polarizability_segments(),
+            series.groups,
+            self.spacing,
+            kelvin,
+            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
+            window=window,
+            unbiased=unbiased,
+            segments=segments,
+            finite_difference=self.finite_difference,
+            notes=notes,
+            info={name: value for name, value in self.info.items() if name != "notes"},
+        )
+
+    def polarizability_segments(self) -> list[NDArray[np.float64]]:
+        """Return α̇ of the uninterrupted series, each [n_frames, n_groups, 3, 3] in Å³/ps.
+
+        Raises
+        ------
+        SpectrumError
+            If the model predicted no polarizability gradients.
+        """
+        if self.polarizability is None:
+            raise SpectrumError(
+                "the flux has no polarizability: it was predicted by a model without polarizability gradients"
+            )
+        return [full_tensors(part) for part in np.split(self.polarizability, self.starts[1:]) if len(part)]
+
+    def conditions(self, temperature: Any = None, volume: Any = None) -> tuple[float, float | None, list[str]]:
+        """Return temperature (K), volume (Å³ or None) and notes that go with a spectrum of this flux.
+
+        Parameters
+        ----------
+        temperature, volume
+            As in `spectrum`.
+
+        Raises
+        ------
+        SpectrumError
+            If the temperature is not known (constraints, rigid molecules, finite differences).
+        """
+        notes = [str(note) for note in self.info.get("notes", [])]
+        if temperature is None:
+            kelvin = float(self.temperatures.mean())
+            if not np.isfinite(kelvin):
+                raise SpectrumError(
+                    "the kinetic temperature is not known, as the trajectory has constraints or rigid molecules, or "
+                    'velocities are finite differences; give temperature="300 K" (for constraints also: '
+                    "degrees_of_freedom to DipoleFlux)"
+                )
+            notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the trajectory")
+            logger.info(notes[-1])
+        else:
+            kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+        if volume is None:
+            mean = float(self.volumes.mean())
+            return kelvin, mean if np.isfinite(mean) else None, notes
+        return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to HDF5, with units and provenance."""
+        with hdf5.create(path, "flux") as file:
+            self.write_into(file)
+
+    def write_into(self, file: h5py.File) -> None:
+        """Write the data sets and attributes of a flux file into an open one."""
+        hdf5.write_array(file, "flux", self.flux, units.FLUX)
+        hdf5.write_array(file, "times", self.times, units.TIME)
+        for name, (unit, _) in RECORDS.items():
+            hdf5.write_array(file, name, getattr(self, name), unit)
+        hdf5.write_array(file, "starts", np.array(self.starts))
+        hdf5.write_array(file, "spacing", self.spacing, units.TIME)
+        hdf5.write_array(file, "finite_difference", self.finite_difference, units.TIME)
+        # an attribute holds no more than 64 kB: too little for thousands of molecules
+        hdf5.write_array(file, "groups", json.dumps(self.groups))
+        file.attrs["info"] = json.dumps(self.info)
+        hdf5.write_array(file, "labels", json.dumps(self.labels))
+        if self.members is not None:
+            hdf5.write_array(file, "members", self.members, units.FLUX)
+        if self.polarizability is not None:
+            hdf5.write_array(file, "polarizability", self.polarizability, units.POLARIZABILITY_FLUX)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FluxSeries:
+        """Read a file written by :meth:`save`.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged, foreign, or its arrays disagree.
+        """
+        with hdf5.open_checked(path, "flux") as file:
+            return cls.read_from(file)
+
+    @classmethod
+    def read_from(cls, file: h5py.File) -> FluxSeries:
+        """Read an open flux file.
+
+        Raises
+        ------
+        FileFormatError
+            If its arrays disagree.
+        """
+        groups = json.loads(file["groups"].asstr()[()] if "groups" in file else file.attrs["groups"])
+        flux = hdf5.read_array(file, "flux", units.FLUX, (None, len(groups), 3))
+        n = len(flux)
+        records = {name: hdf5.read_array(file, name, unit, (n, *shape)) for name, (unit, shape) in RECORDS.items()}
+        starts = [int(k) for k in hdf5.read_array(file, "starts", shape=(None,))]
+        if n == 0 or not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= n:
+            raise FileFormatError(f"{file.filename}: the starts of its series do not fit {n} frames")
+        return cls(
+            flux=flux,
+            groups=groups,
+            times=hdf5.read_array(file, "times", units.TIME, (n,)),
+            spacing=float(hdf5.read_array(file, "spacing", units.TIME, ())),
+            starts=starts,
+            finite_difference=float(hdf5.read_array(file, "finite_difference", units.TIME, ())),
+            info=json.loads(file.attrs["info"]),
+            labels=json.loads(file["labels"].asstr()[()]) if "labels" in file else {},
+            members=hdf5.read_array(file, "members", units.FLUX, (n, None, len(groups), 3))
+            if "members" in file
+            else None,
+            polarizability=hdf5.read_array(file, "polarizability", units.POLARIZABILITY_FLUX, (n, len(groups), 6))
+            if "polarizability" in file
+            else None,
+            **records,
+        )
+
+    @classmethod
+    def merge(cls, parts: Iterable[FluxSeries]) -> FluxSeries:
+        """Put runs together: continuing times make one series, anything else is a replica of its own.
+
+        Which of the two each part became stands in ``info["notes"]`` and in the log.
+
+        Raises
+        ------
+        TrajectoryError
+            If there is nothing to merge, or spacings, atoms, charge or the treatment of the sum rule differ.
+        GroupError
+            If the groups differ.
+        """
+        parts = list(parts)
+        if not parts:
+            raise TrajectoryError("there is no flux to merge")
+        first = parts[0]
+        starts: list[int] = []
+        notes: list[str] = []
+        n_frames = 0
+        for number, part in enumerate(parts):
+            if part.groups != first.groups:
+                raise GroupError(f"part {number + 1} has the groups {part.groups}, the first one {first.groups}")
+            for what in ("n_atoms", "charge", "sum_rule", "model"):
+                mine, theirs = first.info.get(what), part.info.get(what)
+                if mine != theirs:
+                    raise TrajectoryError(f"part {number + 1} has {what} {theirs}, the first one {mine}")
+            if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
+                raise TrajectoryError(
+                    f"part {number + 1} has frames {part.spacing:g} ps apart, the first one {first.spacing:g} ps; "
+                    "read each with a step that makes them equal"
+                )
+            if part.finite_difference != first.finite_difference:
+                raise TrajectoryError(
+                    "velocities were recorded in some parts and made by finite differences in others"
+                )
+            own = [n_frames + start for start in part.starts]
+            if number:
+                gap = float(part.times[0] - parts[number - 1].times[-1])
+                joins = abs(gap - first.spacing) < _JOIN * first.spacing
+                own = own[1:] if joins else own
+                kind = "continues the one before" if joins else "is a replica of its own"
+                notes.append(f"part {number + 1} (from {part.times[0]:.4g} ps) {kind}")
+                logger.info(notes[-1])
+            starts += own
+            n_frames += len(part)
+        merged: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "times", *RECORDS)
+        }
+        for name in ("members", "polarizability"):
+            known = [getattr(part, name) for part in parts if getattr(part, name) is not None]
+            merged[name] = np.concatenate(known) if len(known) == len(parts) else None
+        earlier = [note for part in parts for note in part.info.get("notes", [])]
+        info = first.info | {
+            "trajectory": [name for part in parts for name in part.info.get("trajectory", [])],
+            "notes": list(dict.fromkeys(earlier + notes)),
+        }
+        return dataclasses.replace(first, starts=starts, info=info, **merged)

@@ -1,0 +1,1 @@
+"""Velocities taken apart: rigid motion, internal coordinates, normal modes."""

@@ -1,0 +1,1 @@
+"""Spectra of the polarizability: Raman scattering and sum-frequency generation."""

@@ -1,0 +1,100 @@
+"""Raman spectra on disk: HDF5 with units and provenance, and columns of numbers for other programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.raman.raman import COMPONENTS, KINDS, RamanSpectrum
+from mda_aptnn.analysis.spectra.statistics import Segments
+
+_PARTS = ("isotropic", "anisotropic")
+
+
+def write_csv(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
+    """Write wavenumber, everything that is measured with its error, and VV and VH of every auto and cross term."""
+    unit = spectrum.unit
+    columns = {"wavenumber [1/cm]": spectrum.wavenumber.magnitude}
+    for kind in KINDS:
+        columns[f"{kind} [{unit}]"] = spectrum.values(kind).magnitude
+        if spectrum.segments is not None:
+            columns[f"standard error of {kind} [{unit}]"] = spectrum.standard_error(kind).magnitude
+    columns["depolarization"] = spectrum.depolarization
+    names = spectrum.groups
+    pairs = [(name, name) for name in names] + [(a, b) for k, a in enumerate(names) for b in names[k + 1 :]]
+    for a, b in pairs if len(names) > 1 else []:
+        for kind in ("vv", "vh"):
+            label = a if a == b else f"{a} x {b}"
+            columns[f"{kind} of {label} [{unit}]"] = spectrum.values(kind, a, b).magnitude
+    with hdf5.replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True))
+
+
+def write_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
+    """Write a Raman spectrum to HDF5."""
+    with hdf5.create(path, "raman") as file:
+        hdf5.write_array(file, "wavenumber", spectrum.wavenumber.magnitude, units.WAVENUMBER)
+        for name in ("isotropic_terms", "anisotropic_terms", "components"):
+            hdf5.write_array(file, name, getattr(spectrum, name).magnitude, spectrum.unit)
+        hdf5.write_array(file, "temperature", spectrum.temperature.magnitude, units.TEMPERATURE)
+        hdf5.write_array(file, "resolution", spectrum.resolution.magnitude, units.WAVENUMBER)
+        for name, part in zip(_PARTS, spectrum.segments or (), strict=False):
+            group = file.create_group(f"segments/{name}")
+            hdf5.write_array(group, "terms", part.terms, spectrum.unit)
+            hdf5.write_array(group, "lengths", part.lengths, units.TIME)
+            group.attrs["inflation"] = part.inflation
+        file.attrs["unit"] = spectrum.unit
+        file.attrs["components"] = json.dumps(COMPONENTS)
+        file.attrs["window"] = spectrum.window
+        for name in ("groups", "factors", "notes", "info"):
+            file.attrs[name] = json.dumps(getattr(spectrum, name))
+
+
+def read_raman(path: str | os.PathLike[str]) -> RamanSpectrum:
+    """Read a file written by `write_raman`.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, foreign, or its arrays disagree.
+    """
+    with hdf5.open_checked(path, "raman") as file:
+        unit = str(file.attrs["unit"])
+        texts = {name: json.loads(file.attrs[name]) for name in ("groups", "factors", "notes", "info")}
+        n_groups = len(texts["groups"])
+        n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
+
+        def read(name: str, unit: str, shape: tuple[int, ...]) -> Any:
+            return units.quantity(hdf5.read_array(file, name, unit, shape), unit)
+
+        return RamanSpectrum(
+            wavenumber=read("wavenumber", units.WAVENUMBER, (n,)),
+            isotropic_terms=read("isotropic_terms", unit, (n, n_groups, n_groups)),
+            anisotropic_terms=read("anisotropic_terms", unit, (n, n_groups, n_groups)),
+            components=read("components", unit, (n, len(COMPONENTS), len(COMPONENTS))),
+            temperature=read("temperature", units.TEMPERATURE, ()),
+            resolution=read("resolution", units.WAVENUMBER, ()),
+            window=str(file.attrs["window"]),
+            segments=_read_segments(file, unit, n, n_groups * (n_groups + 1) // 2),
+            **texts,
+        )
+
+
+def _read_segments(file: h5py.File, unit: str, n_frequencies: int, n_pairs: int) -> tuple[Segments, Segments] | None:
+    if "segments" not in file:
+        return None
+    found = []
+    for name in _PARTS:
+        group = file[f"segments/{name}"]
+        lengths = hdf5.read_array(group, "lengths", units.TIME, (None,))
+        terms = hdf5.read_array(group, "terms", unit, (len(lengths), n_frequencies, n_pairs))
+        found.append(Segments(terms.astype(np.float32), lengths, float(group.attrs["inflation"])))
+    return found[0], found[1]

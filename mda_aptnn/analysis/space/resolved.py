@@ -1,0 +1,162 @@
+"""What the spectra resolved by distance, position or time have in common: units, error bars, files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any, ClassVar, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.spectra.statistics import Segments
+from mda_aptnn.errors import FileFormatError, SpectrumError
+
+_SECTION = "angstrom^2"
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedSpectrum:
+    """Parts of an absolute infrared spectrum.
+
+    Attributes
+    ----------
+    wavenumber : pint.Quantity, shape [n_frequencies]
+        In cm⁻¹, from 0 upward, equidistant.
+    cross_sections : pint.Quantity, shape [n_frequencies, ...]
+        V · n(ω)α(ω) of each part, in Å².
+    temperature : pint.Quantity
+        T in β = 1/k_B T.
+    volume : pint.Quantity or None
+        Mean volume of the cell; None in the gas phase.
+    resolution : pint.Quantity
+        Full width at half maximum of the line that a single frequency becomes.
+    window : str
+        Name of the lag window.
+    segments : mda_aptnn.analysis.spectra.statistics.Segments or None
+        V · n(ω)α(ω) in Å² from disjoint parts of the trajectory [n_segments, n_frequencies, ...], for error bars;
+        None where the trajectory is too short for them.
+    notes : list of str
+        What was assumed on the way.
+    info : dict
+        What it was made of and how.
+    """
+
+    wavenumber: Any
+    cross_sections: Any
+    temperature: Any
+    volume: Any
+    resolution: Any
+    window: str
+    segments: Segments | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+    info: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    #: Kind of the file.
+    kind: ClassVar[str]
+    #: Further arrays of a kind, with their units ("" for none).
+    own_arrays: ClassVar[dict[str, str]] = {}
+    #: Further texts of a kind.
+    own_texts: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def unit(self) -> str:
+        """Unit of plain numbers: n·α in cm⁻¹, or molar absorption where there is no volume."""
+        return units.MOLAR_ABSORPTION if self.volume is None else units.ABSORPTION
+
+    @property
+    def scale(self) -> float:
+        """What a cross section in Å² is multiplied with to be in `unit`."""
+        per_sample = units.factor(_SECTION, "angstrom^3/cm")
+        if self.volume is None:
+            return per_sample * units.MOLAR_FACTOR
+        return per_sample / float(self.volume.to(units.VOLUME).magnitude)
+
+    @property
+    def parts(self) -> NDArray[np.float64]:
+        """All parts as plain numbers [n_frequencies, ...] in `unit`."""
+        found: NDArray[np.float64] = self.cross_sections.to(_SECTION).magnitude * self.scale
+        return found
+
+    @property
+    def total(self) -> Any:
+        """The whole spectrum [n_frequencies] as a quantity: n·α in cm⁻¹, or molar absorption without a volume."""
+        parts = self.parts
+        return units.quantity(parts.reshape(len(parts), -1).sum(axis=1), self.unit)
+
+    def segment_parts(self) -> NDArray[np.float64]:
+        """Return the parts from each segment [n_segments, n_frequencies, ...] in `unit`.
+
+        Raises
+        ------
+        SpectrumError
+            If the trajectory was too short for error bars.
+        """
+        if self.segments is None:
+            raise SpectrumError("the trajectory is too short for error bars at this resolution")
+        return np.asarray(self.segments.terms * self.scale, dtype=float)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to HDF5, with units and provenance."""
+        with hdf5.create(path, self.kind) as file:
+            for name, unit in self._array_units().items():
+                value = getattr(self, name)
+                if value is not None:
+                    value = value.to(unit).magnitude if unit else value
+                    hdf5.write_array(file, name, value, unit or None)
+            if self.segments is not None:
+                group = file.create_group("segments")
+                hdf5.write_array(group, "terms", self.segments.terms, _SECTION)
+                hdf5.write_array(group, "lengths", self.segments.lengths, units.TIME)
+                group.attrs["inflation"] = self.segments.inflation
+            for name in ("window", *self.own_texts):
+                file.attrs[name] = getattr(self, name)
+            file.attrs["notes"] = json.dumps(self.notes)
+            file.attrs["info"] = json.dumps(self.info)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file written by :meth:`save`.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged, foreign, or its arrays disagree.
+        """
+        with hdf5.open_checked(path, cls.kind) as file:
+            values: dict[str, Any] = {}
+            for name, unit in cls._array_units().items():
+                if name == "volume" and name not in file:
+                    values[name] = None
+                    continue
+                found = hdf5.read_array(file, name, unit or None)
+                values[name] = units.quantity(found, unit) if unit else found
+            if len(values["cross_sections"]) != len(values["wavenumber"]):
+                raise FileFormatError(f"{path}: its arrays disagree in the number of frequencies")
+            texts = {name: str(file.attrs[name]) for name in ("window", *cls.own_texts)}
+            notes, info = (json.loads(file.attrs[name]) for name in ("notes", "info"))
+            shape = values["cross_sections"].shape
+            return cls(segments=_read_segments(file, shape), notes=notes, info=info, **texts, **values)
+
+    @classmethod
+    def _array_units(cls) -> dict[str, str]:
+        return {
+            "wavenumber": units.WAVENUMBER,
+            "cross_sections": _SECTION,
+            "temperature": units.TEMPERATURE,
+            "volume": units.VOLUME,
+            "resolution": units.WAVENUMBER,
+            **cls.own_arrays,
+        }
+
+
+def _read_segments(file: h5py.File, shape: tuple[int, ...]) -> Segments | None:
+    if "segments" not in file:
+        return None
+    group = file["segments"]
+    lengths = hdf5.read_array(group, "lengths", units.TIME, (None,))
+    terms = hdf5.read_array(group, "terms", _SECTION, (len(lengths), *shape))
+    return Segments(terms, lengths, float(group.attrs["inflation"]))

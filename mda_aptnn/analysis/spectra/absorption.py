@@ -1,0 +1,196 @@
+"""From the flux to the absolute infrared spectrum: correlation, window, transform, prefactor, segments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.analysis.flux.members import MemberSpectra
+from mda_aptnn.analysis.spectra.correlation import component_correlation, cross_correlation
+from mda_aptnn.analysis.spectra.densities import (
+    pair_spectra,
+    segment_spectra,
+    spectral_terms,
+    velocity_correction,
+    warn_if_short,
+)
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.statistics import MOST, choose_segments
+from mda_aptnn.analysis.spectra.transform import CosineTransform
+from mda_aptnn.errors import SpectrumError
+
+Array = NDArray[np.float64]
+
+#: Segments that were not asked for by number take no more memory than this: with many groups fewer, or none.
+_SEGMENT_BYTES = 500_000_000
+
+
+def absorption_spectrum(
+    series: Sequence[NDArray[np.float64]],
+    groups: Sequence[str],
+    spacing: float,
+    temperature: float,
+    volume: float | None,
+    *,
+    resolution: float = 10.0,
+    window: str = "gaussian",
+    unbiased: bool = False,
+    segments: int | str | None = "auto",
+    members: Sequence[NDArray[np.float64]] | None = None,
+    quantum_correction: str = "harmonic",
+    finite_difference: float = 0.0,
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
+) -> Spectrum:
+    """Return the spectrum of a flux, Eq. 2 of the paper.
+
+    Parameters
+    ----------
+    series : sequence of ndarray, shape [n_frames, n_groups, 3]
+        Ṁ of each group in e·Å/ps, one array per uninterrupted series.
+    groups : sequence of str
+        Names of the groups.
+    spacing : float
+        In ps.
+    temperature : float
+        In K.
+    volume : float or None
+        In Å³.
+    resolution : float
+        Full width at half maximum of a line, in cm⁻¹.
+    window : str
+        See `mda_aptnn.analysis.spectra.windows.lag_window`.
+    unbiased : bool
+        See `mda_aptnn.analysis.spectra.correlation.cross_correlation`; auto terms can then be negative.
+    segments : int, "auto", "replicas" or None
+        Disjoint parts for the error bars, see `mda_aptnn.analysis.spectra.statistics.choose_segments`.
+    members : sequence of ndarray, shape [n_frames, n_members, n_groups, 3], optional
+        Ṁ of each group by each member of a committee, as `series`.
+    quantum_correction : str
+        See `Spectrum.corrected`.
+    finite_difference : float
+        If not 0, velocities are central differences of positions this many ps apart: the spectrum is
+        multiplied by [ωΔt/sin ωΔt]² and ends at 0.7 of their Nyquist frequency.
+    notes : sequence of str
+        Kept with the result.
+    info : mapping, optional
+        Kept with the result; the estimator is added.
+
+    Raises
+    ------
+    SpectrumError
+        If the series are too short for the resolution, or the temperature or volume is not positive.
+
+    Notes
+    -----
+    n(ω)α(ω) = β/(6 ε₀ c V) ∫ dt e^{-iωt} ⟨Ṁ(0)·Ṁ(t)⟩: P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023).
+    The harmonic quantum correction is in the prefactor already. The mean of Ṁ is never removed: it is conduction.
+    """
+    transform = CosineTransform.plan(window, resolution, spacing, max(len(part) for part in series))
+    found = spectrum_of_correlation(
+        cross_correlation(series, transform.n_lags, unbiased=unbiased),
+        component_correlation(series, transform.n_lags, unbiased=unbiased),
+        transform,
+        groups,
+        temperature,
+        volume,
+        resolution=resolution,
+        window=window,
+        unbiased=unbiased,
+        finite_difference=finite_difference,
+        notes=notes,
+        info=info,
+    )
+    if window != "none":
+        warn_if_short([len(part) for part in series], transform, resolution, unbiased)
+    _, correction = velocity_correction(transform.wavenumber, finite_difference)
+    scale = section_factor(temperature) * correction
+    n_groups = len(groups)
+    room = _SEGMENT_BYTES // (2 * len(scale) * n_groups * (n_groups + 1))
+    chosen = choose_segments(series, segments, resolution, spacing, min(MOST, room))
+    found = dataclasses.replace(
+        found,
+        segments=segment_spectra(series, chosen, transform, scale, unbiased),
+        members=None if members is None else _member_spectra(members, transform, scale, unbiased),
+    )
+    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+
+
+def section_factor(temperature: float) -> float:
+    """Return what ∫ dt cos(ωt) ⟨Ṁ(0)·Ṁ(t)⟩ in e² Å²/ps is multiplied with to be V·n·α in Å²."""
+    return units.absorption_prefactor(temperature) * units.factor("angstrom^3/cm", "angstrom^2")
+
+
+def spectrum_of_correlation(
+    correlation: Array,
+    components: Array,
+    transform: CosineTransform,
+    groups: Sequence[str],
+    temperature: float,
+    volume: float | None,
+    *,
+    resolution: float,
+    window: str,
+    unbiased: bool = False,
+    finite_difference: float = 0.0,
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
+) -> Spectrum:
+    """Return the spectrum of a correlation function, without error bars.
+
+    Parameters
+    ----------
+    correlation : ndarray, shape [n_lags, n_groups, n_groups]
+        See `mda_aptnn.analysis.spectra.correlation.cross_correlation`, in e² Å²/ps².
+    components : ndarray, shape [n_lags, 3, 3]
+        See `mda_aptnn.analysis.spectra.correlation.component_correlation`, in e² Å²/ps².
+    transform : CosineTransform
+    groups, temperature, volume, resolution, window, unbiased, finite_difference, notes, info
+        As in `absorption_spectrum`.
+
+    Raises
+    ------
+    SpectrumError
+        If the temperature or volume is not positive.
+    """
+    if temperature <= 0:
+        raise SpectrumError(f"the temperature must be positive, not {temperature} K")
+    if volume is not None and volume <= 0:
+        raise SpectrumError(f"the volume must be positive, not {volume} Å³")
+    wavenumber, correction = velocity_correction(transform.wavenumber, finite_difference)
+    scale = section_factor(temperature) * correction
+    terms, parts = (
+        spectral_terms(values, transform, scale, window=window, unbiased=unbiased)
+        for values in (correlation, components)
+    )
+    return Spectrum(
+        wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
+        groups=list(groups),
+        cross_section_terms=units.quantity(terms, "angstrom^2"),
+        cross_section_components=units.quantity(parts, "angstrom^2"),
+        lags=units.quantity(np.arange(transform.n_lags) * transform.spacing, units.TIME),
+        correlation=units.quantity(correlation, units.FLUX_CORRELATION),
+        temperature=units.quantity(temperature, units.TEMPERATURE),
+        volume=None if volume is None else units.quantity(volume, units.VOLUME),
+        resolution=units.quantity(resolution if window != "none" else 0.0, units.WAVENUMBER),
+        window=window,
+        notes=list(notes),
+        info={**(info or {}), "estimator": "1/(N - n)" if unbiased else "1/N"},
+    )
+
+
+def _member_spectra(
+    members: Sequence[Array], transform: CosineTransform, scale: Array, unbiased: bool
+) -> MemberSpectra:
+    """Every auto and cross term of each member of a committee."""
+    n_members = members[0].shape[1]
+    return MemberSpectra(
+        np.stack(
+            [pair_spectra([part[:, m] for part in members], transform, scale, unbiased) for m in range(n_members)]
+        )
+    )

@@ -1,0 +1,138 @@
+"""Spectral densities of series: every auto and cross term, what finite differences lose, and segments for the errors.
+
+The series may have any number of components: three of a dipole flux, one of an isotropic polarizability, nine of an
+anisotropic one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.analysis.spectra import windows
+from mda_aptnn.analysis.spectra.correlation import cross_correlation
+from mda_aptnn.analysis.spectra.statistics import Segments, relative_variance
+from mda_aptnn.analysis.spectra.transform import CosineTransform
+
+Array = NDArray[np.float64]
+
+#: Central differences of positions are corrected up to this part of the Nyquist frequency, then cut.
+FINITE_DIFFERENCE_LIMIT = 0.7
+#: A spectrum whose relative standard error must be larger than this comes with a warning.
+_LARGE_ERROR = 0.2
+
+
+def spectral_terms(
+    correlation: Array, transform: CosineTransform, scale: Array, *, window: str, unbiased: bool = False
+) -> Array:
+    """Return the densities of every pair, ``scale · ∫ dt cos(ωt) w(t) [C_gh(t) + C_hg(t)] / 2``.
+
+    Parameters
+    ----------
+    correlation : ndarray, shape [n_lags, n_groups, n_groups]
+    transform : CosineTransform
+    scale : ndarray, shape [n_frequencies]
+        Prefactor; may end before the grid does.
+    window, unbiased
+        Of the estimate: where it cannot be negative, what is below zero is rounding and becomes zero.
+
+    Returns
+    -------
+    ndarray, shape [n_frequencies, n_groups, n_groups]
+    """
+    terms: Array = (
+        scale[:, None, None] * transform(0.5 * (correlation + correlation.transpose(0, 2, 1)))[: len(scale)]
+    )
+    if window in windows.POSITIVE_DEFINITE and not unbiased:
+        diagonal = np.einsum("fgg->fg", terms)
+        np.maximum(diagonal, 0.0, out=diagonal)
+    return terms
+
+
+def velocity_correction(wavenumber: Array, finite_difference: float) -> tuple[Array, Array]:
+    """Return the part of the grid that velocities reach, and what their densities there are multiplied with.
+
+    Parameters
+    ----------
+    wavenumber : ndarray, shape [n_frequencies]
+        In cm⁻¹.
+    finite_difference : float
+        Spacing Δt in ps of the positions that velocities were made from: [ωΔt/sin ωΔt]² up to 0.7 of their Nyquist
+        frequency. 0 for recorded velocities: the whole grid, and ones.
+    """
+    if not finite_difference:
+        return wavenumber, np.ones(len(wavenumber))
+    phase = 2 * np.pi * units.SPEED_OF_LIGHT * wavenumber * finite_difference
+    kept = phase <= FINITE_DIFFERENCE_LIMIT * np.pi
+    return wavenumber[kept], np.sinc(phase[kept] / np.pi) ** -2
+
+
+def pair_spectra(
+    series: Sequence[Array], transform: CosineTransform, scale: Array, unbiased: bool
+) -> NDArray[np.float32]:
+    """Return every auto and whole cross term once, [n_frequencies, n_pairs] in the order of `Spectrum.pairs`."""
+    n_groups = series[0].shape[1]
+    autos, (first, second) = np.arange(n_groups), np.triu_indices(n_groups, 1)
+    correlation = cross_correlation(series, transform.n_lags, unbiased=unbiased)
+    crosses = correlation[:, first, second] + correlation[:, second, first]
+    pairs = np.concatenate([correlation[:, autos, autos], crosses], axis=1)
+    return (scale[:, None] * transform(pairs)[: len(scale)]).astype(np.float32)
+
+
+def segment_spectra(
+    series: Sequence[Array], segments: list[list[Array]], transform: CosineTransform, scale: Array, unbiased: bool
+) -> Segments | None:
+    """Return every auto and cross term of each segment; None if there are none.
+
+    Parameters
+    ----------
+    series : sequence of ndarray, shape [n_frames, n_groups, n_components]
+    segments : list of list of ndarray
+        What `mda_aptnn.analysis.spectra.statistics.choose_segments` made of them.
+    transform : CosineTransform
+    scale : ndarray, shape [n_frequencies]
+    unbiased : bool
+    """
+    if not segments:
+        return None
+    terms = np.stack([pair_spectra(segment, transform, scale, unbiased) for segment in segments])
+    lengths, inflation = segment_weights(series, segments, transform, unbiased)
+    return Segments(terms, lengths, inflation)
+
+
+def segment_weights(
+    series: Sequence[NDArray[Any]], segments: list[list[NDArray[Any]]], transform: CosineTransform, unbiased: bool
+) -> tuple[Array, float]:
+    """Return lengths (ps) and inflation of `Segments`."""
+    lengths = [[len(piece) for piece in segment] for segment in segments]
+    frames = np.array([sum(pieces) for pieces in lengths], dtype=float)
+    own = np.array([relative_variance(pieces, transform.window, unbiased) for pieces in lengths])
+    whole = relative_variance([len(part) for part in series], transform.window, unbiased)
+    return frames * transform.spacing, whole / float(((frames / frames.sum()) ** 2 * own).sum())
+
+
+def warn_if_short(
+    lengths: Sequence[int],
+    transform: CosineTransform,
+    resolution: float,
+    unbiased: bool,
+    *,
+    components: int = 3,
+    stacklevel: int = 4,
+) -> None:
+    """Warn if even the best case, independent Gaussian components, leaves a large error."""
+    error = float(np.sqrt(relative_variance(lengths, transform.window, unbiased) / components))
+    if error > _LARGE_ERROR:
+        length = sum(lengths) * transform.spacing
+        factor = (error / _LARGE_ERROR) ** 2
+        warnings.warn(
+            f"{length:.3g} ps are short for a resolution of {resolution:g} cm⁻¹: the standard error at each point is "
+            f"{error:.0%} of the spectrum or more; ask for {factor * resolution:.2g} cm⁻¹, or run "
+            f"{factor * length:.2g} ps",
+            stacklevel=stacklevel,
+        )

@@ -1,0 +1,64 @@
+"""Correlation functions in one pass: every new frame is multiplied with the last ones, which are all that is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class LagSums:
+    """Sums of ``f_g(t) · f_h(t + n)`` over all t so far, for all lags n up to a limit, in memory that does not grow.
+
+    What is kept: the last `n_lags` frames, twice so that they always lie in one piece, and the sums; in all
+    8·n_lags·(6 n_groups + 6 + n_groups² + 9) bytes. A frame costs n_lags·(n_groups² + 3)·3 products.
+
+    Parameters
+    ----------
+    n_lags, n_groups : int
+
+    Attributes
+    ----------
+    n_frames : int
+        Frames so far.
+    longest : int
+        Frames of the longest uninterrupted series.
+    """
+
+    def __init__(self, n_lags: int, n_groups: int) -> None:
+        self.n_frames = self.longest = self._length = 0
+        self._n_lags, self._place = n_lags, 2 * n_lags
+        self._recent = np.zeros((2 * n_lags, n_groups, 3))
+        self._recent_total = np.zeros((2 * n_lags, 3))
+        self._sums = np.zeros((n_lags, n_groups, n_groups))
+        self._components = np.zeros((n_lags, 3, 3))
+
+    def begin_series(self) -> None:
+        """Forget the frames before: no product crosses into what follows."""
+        self._length = 0
+
+    def add(self, flux: NDArray[np.float64]) -> None:
+        """Add a frame, [n_groups, 3]."""
+        if self._place == 0:
+            kept = self._n_lags
+            self._recent[kept:] = self._recent[:kept]
+            self._recent_total[kept:] = self._recent_total[:kept]
+            self._place = kept
+        self._place -= 1
+        total = flux.sum(axis=0)
+        self._recent[self._place], self._recent_total[self._place] = flux, total
+        self._length += 1
+        self.n_frames += 1
+        self.longest = max(self.longest, self._length)
+        known = min(self._length, self._n_lags)
+        # lag n stands n places behind the newest
+        past = slice(self._place, self._place + known)
+        self._sums[:known] += np.tensordot(self._recent[past], flux, axes=(2, 1))
+        self._components[:known] += self._recent_total[past, :, None] * total
+
+    def correlations(self, n_lags: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return correlations of groups [n_lags, n_groups, n_groups] and of components [n_lags, 3, 3].
+
+        Divided by the number of frames, as `mda_aptnn.analysis.spectra.correlation.cross_correlation` does.
+        """
+        count = max(1, self.n_frames)
+        return self._sums[:n_lags] / count, self._components[:n_lags] / count

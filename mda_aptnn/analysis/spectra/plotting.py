@@ -1,0 +1,147 @@
+"""Pictures of results, with matplotlib, drawn without a display when they go to a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mda_aptnn import hdf5
+from mda_aptnn.errors import SpectrumError
+
+if TYPE_CHECKING:
+    from mda_aptnn.analysis.spectra.spectrum import Spectrum
+
+#: What the vertical axis says, by unit.
+LABELS = {"1/cm": r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$", "km/mol*cm": r"molar absorption / km mol$^{-1}$ cm"}
+
+
+def plot_spectrum(
+    spectrum: Spectrum,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    ax: Any = None,
+    terms: bool | None = None,
+    limit: float = 4500.0,
+) -> Any:
+    """Draw a spectrum and its terms.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    path : path, optional
+        Written there (format by the ending) instead of being left open for display.
+    ax : matplotlib.axes.Axes, optional
+        Drawn into; a new figure otherwise.
+    terms : bool, optional
+        Auto terms solid, cross terms dashed; by default if there are two to five groups.
+    limit : float
+        Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    if ax is None:
+        ax = new_figure(path).subplots()
+    wavenumber = spectrum.wavenumber.magnitude
+    values, unit = spectrum.default_values()
+    ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    ax.plot(wavenumber, values, color="black", linewidth=1.4, label="total", zorder=3)
+    if spectrum.segments is not None:
+        ax.fill_between(wavenumber, *spectrum.default_band(), color="black", alpha=0.2, linewidth=0, label="68 %")
+    if spectrum.members is not None:
+        error = spectrum.default_model_error()
+        label = "error of the model"
+        ax.fill_between(
+            wavenumber, values - error, values + error, color="tab:red", alpha=0.4, linewidth=0, label=label
+        )
+    if terms is None:
+        terms = 2 <= len(spectrum.groups) <= 5
+    for a, b in spectrum.pairs() if terms else []:
+        label, style = (a, "-") if a == b else (f"{a} × {b}", "--")
+        values = spectrum.default_values((a, b))[0]
+        # self and distinct parts have no cross terms
+        if values.any() or not spectrum.signed:
+            ax.plot(wavenumber, values, style, linewidth=1.0, label=label)
+    ax.set_xlim(0, min(limit, wavenumber[-1]))
+    ax.set_xlabel(r"wavenumber / cm$^{-1}$")
+    ax.set_ylabel(LABELS[unit])
+    title = f"{spectrum.temperature.magnitude:.0f} K"
+    if spectrum.resolution.magnitude > 0:
+        title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"
+    ax.set_title(title, fontsize="medium")
+    if terms or spectrum.members is not None:
+        ax.legend(frameon=False, fontsize="small")
+    if path is not None:
+        save_figure(ax.figure, path)
+    return ax
+
+
+def plot_together(
+    spectra: Mapping[str, Spectrum],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    ax: Any = None,
+    scale: float = 1.0,
+    limit: float = 4500.0,
+) -> Any:
+    """Draw the totals of several spectra with their 68 % bands.
+
+    Parameters
+    ----------
+    spectra : mapping of str to Spectrum
+        By the name in the legend; all with a volume, or none.
+    path : path, optional
+        Written there (format by the ending) instead of being left open for display.
+    ax : matplotlib.axes.Axes, optional
+        Drawn into; a new figure otherwise.
+    scale : float
+        Heights are multiplied with it, such as one over the number of molecules.
+    limit : float
+        Right end of the axis in cm⁻¹, if a spectrum reaches so far.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    SpectrumError
+        If some have a volume and others not.
+    """
+    if len({spectrum.volume is None for spectrum in spectra.values()}) > 1:
+        raise SpectrumError("some spectra have a volume and others not; give volume= to those that have none")
+    if ax is None:
+        ax = new_figure(path).subplots()
+    for name, spectrum in spectra.items():
+        wavenumber = spectrum.wavenumber.magnitude
+        values, unit = spectrum.default_values()
+        [line] = ax.plot(wavenumber, scale * values, linewidth=1.3, label=name)
+        if spectrum.segments is not None:
+            low, high = spectrum.default_band()
+            ax.fill_between(wavenumber, scale * low, scale * high, color=line.get_color(), alpha=0.2, linewidth=0)
+    ax.set_xlim(0, min(limit, max(spectrum.wavenumber.magnitude[-1] for spectrum in spectra.values())))
+    ax.set_xlabel(r"wavenumber / cm$^{-1}$")
+    ax.set_ylabel(LABELS[unit])
+    ax.legend(frameon=False)
+    if path is not None:
+        save_figure(ax.figure, path)
+    return ax
+
+
+def new_figure(path: str | os.PathLike[str] | None, size: tuple[float, float] = (7.0, 4.2)) -> Any:
+    """Return a figure without a display if it goes to a file, one that can be shown otherwise."""
+    if path is not None:
+        from matplotlib.figure import Figure
+
+        return Figure(figsize=size, layout="constrained")
+    import matplotlib.pyplot as plt
+
+    return plt.figure(figsize=size, layout="constrained")
+
+
+def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a figure under a temporary name, then rename it."""
+    with hdf5.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)

@@ -1,0 +1,130 @@
+"""Spectra on disk: HDF5 with units and provenance, and columns of numbers for other programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.flux.members import MemberSpectra
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.statistics import Segments
+
+_SECTION = "angstrom^2"
+_UNITS = {
+    "wavenumber": units.WAVENUMBER,
+    "cross_section_terms": _SECTION,
+    "cross_section_components": _SECTION,
+    "lags": units.TIME,
+    "correlation": units.FLUX_CORRELATION,
+    "temperature": units.TEMPERATURE,
+    "volume": units.VOLUME,
+    "resolution": units.WAVENUMBER,
+}
+
+
+def write_csv(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
+    """Write wavenumber, total, its errors, every auto and cross term and the diagonal Cartesian components."""
+    columns = {"wavenumber [1/cm]": spectrum.wavenumber.magnitude}
+    total, unit = spectrum.default_values()
+    columns[f"total [{unit}]"] = total
+    if spectrum.segments is not None:
+        columns[f"standard error [{unit}]"] = spectrum.default_error()
+    if spectrum.members is not None:
+        columns[f"error of the model [{unit}]"] = spectrum.default_model_error()
+    for a, b in spectrum.pairs() if len(spectrum.groups) > 1 else []:
+        values = spectrum.default_values((a, b))[0]
+        # self and distinct parts have no cross terms
+        if values.any() or not spectrum.signed:
+            columns[f"{a} [{unit}]" if a == b else f"{a} x {b} [{unit}]"] = values
+    for axis, name in enumerate("xyz"):
+        section = spectrum.cross_section_components[:, axis, axis]
+        columns[f"{name}{name} [{unit}]"] = spectrum.in_default_unit(section)
+    with hdf5.replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True))
+
+
+def write_spectrum(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
+    """Write a spectrum to HDF5."""
+    with hdf5.create(path, "spectrum") as file:
+        for name, unit in _UNITS.items():
+            value = getattr(spectrum, name)
+            if value is not None:
+                hdf5.write_array(file, name, value.to(unit).magnitude, unit)
+        if spectrum.volume is not None:
+            hdf5.write_array(file, "absorption", spectrum.absorption.magnitude, units.ABSORPTION)
+        if spectrum.segments is not None:
+            group = file.create_group("segments")
+            hdf5.write_array(group, "terms", spectrum.segments.terms, _SECTION)
+            hdf5.write_array(group, "lengths", spectrum.segments.lengths, units.TIME)
+            group.attrs["inflation"] = spectrum.segments.inflation
+        if spectrum.members is not None:
+            hdf5.write_array(file, "members", spectrum.members.terms, _SECTION)
+        file.attrs["groups"] = json.dumps(spectrum.groups)
+        file.attrs["window"] = spectrum.window
+        file.attrs["quantum_correction"] = spectrum.quantum_correction
+        file.attrs["signed"] = json.dumps(spectrum.signed)
+        file.attrs["notes"] = json.dumps(spectrum.notes)
+        file.attrs["info"] = json.dumps(spectrum.info)
+
+
+def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
+    """Read a file written by `write_spectrum`.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, foreign, or its arrays disagree.
+    """
+    with hdf5.open_checked(path, "spectrum") as file:
+        groups = json.loads(file.attrs["groups"])
+        n_groups = len(groups)
+        n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
+        n_lags = len(hdf5.read_array(file, "lags", shape=(None,)))
+        shapes = {
+            "wavenumber": (n,),
+            "cross_section_terms": (n, n_groups, n_groups),
+            "cross_section_components": (n, 3, 3),
+            "lags": (n_lags,),
+            "correlation": (n_lags, n_groups, n_groups),
+            "temperature": (),
+            "volume": (),
+            "resolution": (),
+        }
+        values: dict[str, Any] = {
+            name: units.quantity(hdf5.read_array(file, name, unit, shapes[name]), unit)
+            if name in file or name != "volume"
+            else None
+            for name, unit in _UNITS.items()
+        }
+        n_pairs = n_groups * (n_groups + 1) // 2
+        notes, info = (json.loads(file.attrs[name]) for name in ("notes", "info"))
+        return Spectrum(
+            groups=groups,
+            window=str(file.attrs["window"]),
+            quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
+            segments=_read_segments(file, n, n_pairs),
+            signed=json.loads(file.attrs.get("signed", "[]")),
+            members=MemberSpectra(hdf5.read_array(file, "members", _SECTION, (None, n, n_pairs)))
+            if "members" in file
+            else None,
+            notes=notes,
+            info=info,
+            **values,
+        )
+
+
+def _read_segments(file: h5py.File, n_frequencies: int, n_pairs: int) -> Segments | None:
+    if "segments" not in file:
+        return None
+    group = file["segments"]
+    lengths = hdf5.read_array(group, "lengths", units.TIME, (None,))
+    terms = hdf5.read_array(group, "terms", _SECTION, (len(lengths), n_frequencies, n_pairs))
+    return Segments(terms, lengths, float(group.attrs["inflation"]))

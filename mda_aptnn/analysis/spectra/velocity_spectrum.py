@@ -1,0 +1,268 @@
+"""The velocities of a trajectory, kept as they are read, for densities of states by groups and motions."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+from MDAnalysis import Universe
+from MDAnalysis.analysis.base import AnalysisBase
+from numpy.typing import NDArray
+
+from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.flux.atom_flux import identify_atoms
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.flux.frame_choice import chosen_frames
+from mda_aptnn.analysis.flux.groups import KINDS, UpdatingGroups, assign_groups, check_atoms, every
+from mda_aptnn.analysis.flux.origin import trajectory_files
+from mda_aptnn.analysis.motions.motions import make_motions
+from mda_aptnn.analysis.spectra.vdos import VibrationalDensity, vibrational_density
+from mda_aptnn.elements import find_atoms, name_elements
+from mda_aptnn.errors import FileFormatError, GroupError, TrajectoryError
+from mda_aptnn.molecules import MoleculesOnDemand
+from mda_aptnn.trajectory import UniverseFrames
+
+#: Velocities beyond so many bytes are kept in a temporary file instead of memory.
+_IN_MEMORY = 1_000_000_000
+
+
+class VelocitySpectrum(AnalysisBase):
+    """Read the velocities of atoms and make densities of states of them.
+
+    Parameters
+    ----------
+    atomgroup : MDAnalysis.AtomGroup or MDAnalysis.Universe
+        Atoms that count.
+    groups : mapping of str to str or AtomGroup, optional
+        Selections within `atomgroup`, which must not overlap and do not change. What they leave out is "rest".
+    per : {"group", "element", "resname", "residue", "molecule"}
+        Groups without selections.
+    motions : optional
+        As in `DipoleFlux`: "rigid" for translation, rotation and vibration of molecules, or internal coordinates.
+    velocities, velocity_unit, time_step, elements, cell, pbc, check_temperature
+        As in `DipoleFlux`.
+    verbose : bool
+        Show progress.
+
+    Attributes
+    ----------
+    results.velocities : ndarray of float32, shape [n_frames, n_motions, n_atoms, 3]
+        In Å/ps; beyond 1 GB a memory map of a temporary file.
+    results.times : ndarray, shape [n_frames]
+        In ps.
+
+    Raises
+    ------
+    TrajectoryError, GroupError
+        If velocities, units, elements, cells or groups do not fit.
+    """
+
+    def __init__(
+        self,
+        atomgroup: Any,
+        groups: Mapping[str, Any] | None = None,
+        *,
+        per: str = "group",
+        motions: Any = None,
+        velocities: str = "trajectory",
+        velocity_unit: str = "auto",
+        time_step: Any = None,
+        elements: Mapping[str, str] | None = None,
+        cell: Any = None,
+        pbc: Any = None,
+        check_temperature: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
+        check_atoms(atoms, "atomgroup")
+        super().__init__(atoms.universe.trajectory, verbose)
+        self._frames = UniverseFrames(
+            atoms.universe,
+            velocities=velocities,
+            velocity_unit=velocity_unit,
+            time_step=time_step,
+            elements=elements,
+            cell=cell,
+            pbc=pbc,
+            check_temperature=check_temperature,
+        )
+        self._frames.notes += name_elements(atoms.universe, self._frames.indices, self._frames.numbers)
+        self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
+        self._trajectory[self._frames.usable_frames[0]]
+        indices, masses = self._frames.indices, self._frames.masses
+        molecules = MoleculesOnDemand(atoms.universe, indices, self._frames.frame(), self._frames.notes)
+        if per not in ("group", *KINDS):
+            raise ValueError(f"per={per!r}: choose one of group, {', '.join(KINDS)}")
+        if per == "group":
+            self._groups = assign_groups(atoms, groups, indices)
+        else:
+            self._groups = every(per, atoms, indices, self._frames.numbers, molecules)
+        if isinstance(self._groups, UpdatingGroups):
+            raise GroupError(
+                "a density of states needs groups that keep their atoms: give selections, not updated ones"
+            )
+        self._motions = None if motions is None else make_motions(motions, atoms, indices, masses, molecules)
+
+    def run(
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        step: int | None = None,
+        frames: Any = None,
+        verbose: bool | None = None,
+    ) -> VelocitySpectrum:
+        """Read the chosen frames; parameters as in MDAnalysis' `AnalysisBase.run`.
+
+        Raises
+        ------
+        TrajectoryError
+            If the frames are not equally spaced.
+        """
+        wanted = chosen_frames(self._trajectory, self._frames.usable_frames, start, stop, step, frames)
+        self._timeline = self._frames.timeline(wanted)
+        if not np.isfinite(self._timeline.spacing):
+            raise TrajectoryError("no two of the chosen frames follow each other in time; give time_step=")
+        super().run(frames=wanted, verbose=verbose)
+        return self
+
+    def density(
+        self,
+        temperature: Any = None,
+        resolution: Any = "10 cm^-1",
+        window: str = "gaussian",
+        *,
+        mass_weighted: bool = True,
+        segments: int | str | None = "auto",
+    ) -> VibrationalDensity:
+        """Return the density of states.
+
+        Parameters
+        ----------
+        temperature : float, str or pint.Quantity, optional
+            In K: the integral is then Σ m⟨v²⟩/k_B T, the degrees of freedom that move; otherwise it is 3N.
+        resolution : float, str or pint.Quantity
+            Full width at half maximum of a line, in cm⁻¹.
+        window : {"gaussian", "parzen", "bartlett", "hann", "none"}
+        mass_weighted : bool
+            Count atoms by m v² or by v².
+        segments : int, "auto", "replicas" or None
+            As in `FluxSeries.spectrum`.
+
+        Raises
+        ------
+        SpectrumError
+            If the trajectory is too short for the resolution.
+        """
+        return vibrational_density(
+            self.results.velocities,
+            self._frames.masses,
+            self._groups.fixed,
+            self._groups.names,
+            starts=self._timeline.starts.tolist(),
+            spacing=self._timeline.spacing,
+            motions=("",) if self._motions is None else self._motions.names,
+            mass_weighted=mass_weighted,
+            temperature=None
+            if temperature is None
+            else units.magnitude(temperature, units.TEMPERATURE, "temperature"),
+            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
+            window=window,
+            segments=segments,
+            finite_difference=self._finite_difference,
+            info={"trajectory": trajectory_files(self._trajectory), "notes": list(self._frames.notes)},
+        )
+
+    def _prepare(self) -> None:
+        n_motions = 1 if self._motions is None else len(self._motions.names)
+        self.results.velocities = _allocate((self.n_frames, n_motions, len(self._frames.masses), 3))
+
+    def _single_frame(self) -> None:
+        velocities = self._frames.velocities()
+        parts = velocities if self._motions is None else self._motions.parts(self._frames.frame(), velocities)
+        self.results.velocities[self._frame_index] = parts
+
+    def _conclude(self) -> None:
+        self.results.times = self.times = self._timeline.times
+
+
+def stored_density(
+    path: str | os.PathLike[str],
+    universe: Any,
+    groups: Mapping[str, Any] | None = None,
+    *,
+    per: str = "group",
+    elements: Mapping[str, str] | None = None,
+    **options: Any,
+) -> VibrationalDensity:
+    """Return the density of states of the atoms whose velocities were kept by the pass that made the flux.
+
+    Parameters
+    ----------
+    path : path
+        Written by `DipoleFlux.save` with ``per="atom"``.
+    universe : MDAnalysis.Universe or MDAnalysis.AtomGroup
+        Of the same topology, for selections and masses. Its trajectory is not needed.
+    groups, per, elements
+        As in `VelocitySpectrum`; groups by molecules need the trajectory.
+    **options
+        Of `vibrational_density`: temperature (K), resolution (cm⁻¹), window, mass_weighted, segments.
+
+    Raises
+    ------
+    FileFormatError
+        If the file has no velocities of atoms.
+    GroupError
+        If the topology has other atoms, or the groups do not fit.
+    """
+    series = FluxSeries.load(path)
+    with hdf5.open_checked(path, "flux") as file:
+        if "velocities" not in file.get("atoms", {}):
+            raise FileFormatError(f'{path} has no velocities of atoms; make it again with per="atom"')
+        everything = universe.universe.atoms
+        indices, numbers = identify_atoms(path, file["atoms"], everything)
+        if per in ("group", "element", "resname", "residue"):
+            kept = everything[indices]
+            found = (
+                assign_groups(kept, groups, indices) if per == "group" else every(per, kept, indices, numbers, None)
+            )
+        else:
+            raise ValueError(f"per={per!r}: choose one of group, element, resname, residue")
+        atoms = find_atoms(universe.universe, elements)
+        masses = atoms.masses[np.searchsorted(atoms.indices, indices)]
+        return vibrational_density(
+            _Stored(file["atoms"]["velocities"]),
+            masses,
+            found.fixed,
+            found.names,
+            starts=series.starts,
+            spacing=series.spacing,
+            finite_difference=series.finite_difference,
+            info=series.info,
+            **options,
+        )
+
+
+class _Stored:
+    """A data set [n_frames, n_atoms, 3] that is read some atoms at a time, as velocities without motions."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self.shape = (dataset.shape[0], 1, *dataset.shape[1:])
+
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> NDArray[np.float32]:
+        frames, motions, atoms = key
+        values: NDArray[np.float32] = self._dataset[frames, atoms][:, None][:, motions]
+        return values
+
+
+def _allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An array in memory, or on disk where it is large."""
+    if 4 * int(np.prod(shape)) <= _IN_MEMORY:
+        return np.zeros(shape, dtype=np.float32)
+    with tempfile.TemporaryFile(prefix="mda-aptnn-") as file:
+        # the map keeps the file, which has no name any more, as long as it lives
+        return np.memmap(file, np.float32, "w+", shape=shape)
