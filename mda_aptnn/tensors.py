@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,19 @@ class Target:
         return (3,) * len(self.formula.split("=")[0])
 
     @property
+    def parts(self) -> tuple[Target, ...]:
+        """Itself alone; see `JointTarget`."""
+        return (self,)
+
+    @property
     def irreps(self) -> tuple[tuple[int, int, int], ...]:
         """(multiplicity, l, parity) in the order of the irreducible components."""
         return _reduction(self.formula)[0]
+
+    @property
+    def n_components(self) -> int:
+        """Number of irreducible components of one atom's tensor, 9 for ``"ij"``."""
+        return len(self.basis)
 
     @property
     def basis(self) -> NDArray[np.float64]:
@@ -77,6 +88,84 @@ APT = Target("apt", "ij", "e")
 PGT = Target("pgt", "ijk=jik", "angstrom^2")
 
 TARGETS = {target.name: target for target in (APT, PGT)}
+
+
+@dataclasses.dataclass(frozen=True)
+class JointTarget:
+    """Several tensors of the same atoms, predicted by one network: a head for each on a common body.
+
+    Attributes
+    ----------
+    parts : tuple of Target
+        Their irreducible components stand one after the other.
+    """
+
+    parts: tuple[Target, ...]
+
+    #: Of errors over all parts: each is divided by the norm of its labels.
+    unit = "relative"
+
+    @property
+    def name(self) -> str:
+        """Names of the parts, "apt+pgt"."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def irreps(self) -> tuple[tuple[int, int, int], ...]:
+        """(multiplicity, l, parity) in the order of the irreducible components."""
+        return tuple(irrep for part in self.parts for irrep in part.irreps)
+
+    @property
+    def n_components(self) -> int:
+        """Number of irreducible components of all parts."""
+        return sum(part.n_components for part in self.parts)
+
+
+AnyTarget = Target | JointTarget
+
+
+def joint(targets: Iterable[Target]) -> AnyTarget:
+    """Return one target of one or several, in the order of `TARGETS`.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    parts = sorted(dict.fromkeys(targets), key=lambda part: list(TARGETS).index(part.name))
+    if not parts:
+        raise ValueError(f"give at least one target: declared are {', '.join(TARGETS)}")
+    return parts[0] if len(parts) == 1 else JointTarget(tuple(parts))
+
+
+def component_slices(target: AnyTarget) -> dict[Target, slice]:
+    """Return where the irreducible components of each part stand."""
+    slices, start = {}, 0
+    for part in target.parts:
+        slices[part] = slice(start, start + part.n_components)
+        start += part.n_components
+    return slices
+
+
+def flat_basis(target: AnyTarget) -> NDArray[np.float64]:
+    """Return the change of basis [n_components, n_cartesian] to the Cartesian components of all parts, flat."""
+    blocks = [part.basis.reshape(part.n_components, -1) for part in target.parts]
+    basis = np.zeros((target.n_components, sum(block.shape[1] for block in blocks)))
+    row = column = 0
+    for block in blocks:
+        basis[row : row + block.shape[0], column : column + block.shape[1]] = block
+        row, column = row + block.shape[0], column + block.shape[1]
+    return basis
+
+
+def flat_tensors(target: AnyTarget, tensors: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the Cartesian components of all parts, [n_atoms, n_cartesian], from tensors by name."""
+    return np.concatenate([np.reshape(tensors[part.name], (len(tensors[part.name]), -1)) for part in target.parts], 1)
+
+
+def card_key(name: str, target: AnyTarget, part: Target) -> str:
+    """Return the name under which a model card has something of a part: the first one's has no addition."""
+    return name if part == target.parts[0] else f"{name} {part.name}"
 
 
 @functools.cache

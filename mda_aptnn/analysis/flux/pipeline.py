@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.predict import BATCH_ATOMS
+from mda_aptnn.tensors import APT, PGT
 
 #: What time is spent on: reading and converting frames; neighbours and network of the prediction; sums and storing.
 PARTS = ("read", "neighbours", "network", "rest")
@@ -103,6 +104,15 @@ class Pipeline:
             raise
         finally:
             self.work_seconds += time.perf_counter() - start
+
+
+def gives_gradients(model: Any) -> bool:
+    """Return whether a model predicts polarizability gradients as well: it has `predict_tensors`.
+
+    Where it has a `target`, this says whether they are among the tensors.
+    """
+    parts = getattr(getattr(model, "target", None), "parts", (APT, PGT))
+    return callable(getattr(model, "predict_tensors", None)) and {APT, PGT} <= set(parts)
 
 
 def batch_size(model: Any, n_atoms: int, more: Any) -> int:
