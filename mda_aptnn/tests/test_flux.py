@@ -280,14 +280,14 @@ def test_an_oscillator_through_a_universe():
     u, wavenumber = oscillating(1500, 75, 0.5e-3)
     charges = FixedCharges({"H": DEBYE * np.sqrt(MASSES["H"])})
     analysis = DipoleFlux(u, charges, **READING).run()
-    found = analysis.spectra.spectrum(temperature="300 K", window="none")
+    found = analysis.spectrum(temperature="300 K", window="none")
     integral = np.trapezoid(found.absorption.to("1/cm").magnitude, found.wavenumber.to("1/cm").magnitude)
     assert km_per_mol(integral, 720.0) == pytest.approx(KM_PER_MOL, rel=1e-6)
     assert found.intensity().to("km/mol").magnitude == pytest.approx(KM_PER_MOL, rel=1e-6)
     top = found.wavenumber.magnitude[found.absorption.magnitude.argmax()]
     step = found.wavenumber.magnitude[1]
     assert abs(top - wavenumber) <= step / 2
-    broad = analysis.spectra.spectrum(temperature=300, resolution=50)
+    broad = analysis.spectrum(temperature=300, resolution=50)
     assert broad.intensity().magnitude == pytest.approx(KM_PER_MOL, rel=1e-6)
 
 
@@ -299,13 +299,13 @@ def test_an_oscillator_through_finite_differences():
     np.testing.assert_array_equal(analysis.frames, np.arange(1, 1201))
     exact = DipoleFlux(u, charges, **READING).run(1, 1201)
     np.testing.assert_allclose(analysis.series.flux, exact.series.flux * 2 / np.pi, atol=2e-3)
-    found = analysis.spectra.spectrum(temperature="300 K")
+    found = analysis.spectrum(temperature="300 K")
     # the 1/N estimator of a short run has wings beyond these limits
     assert found.intensity(wavenumber - 100, wavenumber + 100).magnitude == pytest.approx(KM_PER_MOL, rel=0.01)
     assert found.wavenumber.magnitude[-1] <= 0.7 / (2 * LIGHT * 4e-3)
     # Σ m v² of these velocities is 41 % of that of the exact ones
     with pytest.raises(SpectrumError, match="finite differences"):
-        analysis.spectra.spectrum()
+        analysis.spectrum()
 
 
 def test_a_flux_per_atom_serves_any_other_groups(rattling, model, reference, tmp_path):
