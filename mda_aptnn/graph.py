@@ -129,7 +129,7 @@ class NeighbourList:
         self.cutoffs, self.skin = tuple(cutoffs), skin
         self.n_searches = 0
         self._pbc = np.zeros(3, bool)
-        self._cell = np.eye(3)
+        self._cell = self._inverse = np.eye(3)
         self._fractions = np.zeros((0, 3))
         self._shifts = np.zeros((0, 3), np.int64)
         self._pairs: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]] | None = None
@@ -142,7 +142,7 @@ class NeighbourList:
         from mda_aptnn.pair_search import follow
 
         positions, cell = _rounded(frame.positions[order]), _rounded(full_cell(frame))
-        inverse = np.linalg.inv(cell)
+        inverse = self._inverse if (cell == self._cell).all() else np.linalg.inv(cell)
         if self._pairs is not None and len(self._fractions) == len(frame) and (self._pbc == frame.pbc).all():
             followed = np.empty_like(positions)
             way = math.sqrt(follow(positions, cell, inverse, frame.pbc, self._fractions, followed))
@@ -150,7 +150,7 @@ class NeighbourList:
                 return Pairs(followed, *self._pairs, self._shifts @ cell)
         found, self._shifts = search_pairs([(positions, cell, frame.pbc)], np.add(self.cutoffs, self.skin))
         self._pairs = found.first, found.neighbour, found.image
-        self._pbc, self._cell, self._fractions = frame.pbc, cell, found.positions @ inverse
+        self._pbc, self._cell, self._inverse, self._fractions = frame.pbc, cell, inverse, found.positions @ inverse
         self.n_searches += 1
         return found
 
@@ -239,6 +239,8 @@ def check_distances(found: Neighbours) -> None:
 def full_cell(frame: Frame) -> NDArray[np.float64]:
     """Return the cell with open directions that have no vector filled by unit normals, [3, 3] in Å."""
     box = frame.cell.copy()
+    if frame.pbc.all():
+        return box
     for axis in np.flatnonzero(~frame.pbc):
         box[axis] = 0.0
     if not frame.pbc.any():

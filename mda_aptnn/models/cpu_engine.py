@@ -66,13 +66,15 @@ class CpuEngine:
         self.dtype, self.n_threads = np.dtype(dtype), n_threads
         networks = [contents.build(member, torch.float64) for member in range(len(contents.members))]
         self.programs = programs(networks, self.dtype.type, shared_body=contents.shares_body)
-        self.n_components = len(contents.target.basis)
+        self.n_components = contents.target.n_components
         self.cutoffs = sorted({program.cutoff for program in self.programs}, reverse=True)
         self.neighbours = NeighbourList(self.cutoffs)
         self._index = np.full(max(contents.numbers) + 1, -1)
         self._index[contents.numbers] = np.arange(len(contents.numbers))
         self._arranged = Arranged([np.zeros(0, np.int64)])
         self._scratch: list[Scratch] = []
+        # both are the same objects in every frame that keeps its pairs
+        self._room_for: tuple[NDArray[np.int64], Arranged] | None = None
         self._exchange: list[tuple[NDArray[np.floating], ...]] = []
         self.seconds = {"neighbours": 0.0, "network": 0.0}
         self._lock = threading.Lock()
@@ -134,9 +136,9 @@ class CpuEngine:
 
     def _layer(self, program: LayerProgram, geometry: Geometry, exchange: Exchange) -> float:
         """Carry out a layer, return the smallest distance squared."""
-        edges = np.linspace(0, len(geometry.atoms), self.n_threads + 1).astype(int).tolist()
+        edges = [len(geometry.atoms) * number // self.n_threads for number in range(self.n_threads + 1)]
         parts = [
-            (program, geometry, scratch, exchange, *part)
+            (tuple(program), tuple(geometry), tuple(scratch), tuple(exchange), *part)
             for scratch, part in zip(self._scratch, itertools.pairwise(edges), strict=True)
         ]
         if len(parts) == 1:
@@ -158,6 +160,8 @@ class CpuEngine:
 
     def _reserve(self, pairs: Pairs, arranged: Arranged) -> None:
         """Make room for a frame, if there is not enough."""
+        if self._room_for is not None and pairs.first is self._room_for[0] and arranged is self._room_for[1]:
+            return
         counts = np.append(np.diff(pairs.first[0]), 0)
         most = int(counts[arranged.atoms].sum(axis=1).max())
         if not self._scratch or self._scratch[0].lengths.shape[0] < padded(most, PAIRS) + PAIRS:
@@ -170,6 +174,7 @@ class CpuEngine:
                 features = np.zeros((n_members, n_blocks, length), self.dtype)
                 sent = np.zeros((n_members, n_blocks * BLOCK * program.message), self.dtype)
                 self._exchange.append((features, sent))
+        self._room_for = pairs.first, arranged
 
 
 class Arranged:

