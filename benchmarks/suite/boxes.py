@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -74,8 +75,9 @@ def total_cpu() -> float:
 
 
 def peak_megabytes() -> float:
-    """Largest memory of this process so far."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    """Largest memory of this process so far; `getrusage` would count what the process was started from."""
+    status = Path("/proc/self/status").read_text()
+    return round(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024)
 
 
 def in_a_process(code: str, *arguments: object) -> dict[str, float]:

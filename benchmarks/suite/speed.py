@@ -17,8 +17,9 @@ from mda_aptnn.models.model_file import READOUT, Member, ModelFile
 from mda_aptnn.models.predict import Model, load_model, model_path
 from suite.boxes import CELLS, cpu_seconds, frames_of, in_a_process, molecule
 
-#: Windows of frames, of which the median is taken.
-WINDOWS = 5
+#: Windows of frames, of which the median is taken; fewer of large frames. Pairs are looked for anew about every ten
+#: frames, so that each window has its share of that.
+WINDOWS, WINDOW = 5, 10
 #: Members of the committees.
 MEMBERS = 4
 
@@ -113,7 +114,7 @@ def measure(model: str, atoms: Sequence[int], n_deviation: int) -> dict[str, Any
             engines |= paper
         if n_atoms > 24576:
             engines = {"kernels_float32": kernels["kernels_float32"]}
-        frames = frames_of(n_atoms, max(WINDOWS, min(50, 100_000 // n_atoms)))
+        frames = frames_of(n_atoms, WINDOW * max(1, min(WINDOWS, 100_000 // n_atoms)))
         row = _row({name: engine.predict for name, engine in engines.items()}, frames)
         if n_atoms <= 384:
             for name in ("float32", "float64"):
@@ -130,12 +131,11 @@ def measure(model: str, atoms: Sequence[int], n_deviation: int) -> dict[str, Any
 
 
 def _row(engines: dict[str, Callable[[Frame], Any]], frames: list[Frame]) -> dict[str, float]:
-    size = max(1, len(frames) // WINDOWS)
     times: dict[str, list[float]] = {name: [] for name in engines}
     for predict in engines.values():
         predict(frames[0])
-    for window in range(WINDOWS):
-        own = frames[window * size : (window + 1) * size]
+    for start in range(0, len(frames), WINDOW):
+        own = frames[start : start + WINDOW]
         for name, predict in engines.items():
             # slow ones need no more than a frame of each window
             chosen = own[:1] if name.startswith(("torch", "e3nn")) else own
