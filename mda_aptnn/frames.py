@@ -60,6 +60,8 @@ class Frame:
             raise FrameError(f"{self.numbers.shape} atomic numbers do not go with positions {self.positions.shape}")
         if self.cell.shape != (3, 3) or self.pbc.shape != (3,):
             raise FrameError(f"the cell must be 3x3 and pbc of length 3, not {self.cell.shape} and {self.pbc.shape}")
+        if self.numbers.min() < 1 or self.numbers.max() > len(Z2SYMB):
+            raise FrameError(f"atomic numbers from {self.numbers.min()} to {self.numbers.max()} are not all elements")
         if not np.isfinite(self.positions).all():
             atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
             raise FrameError(f"the position of atom {atom} (counted from 0) is not finite: {self.positions[atom]}")
@@ -84,7 +86,12 @@ class Frame:
         return float(abs(np.linalg.det(self.cell))) if self.pbc.all() else None
 
     def periodic_measure(self) -> float:
-        """Relative length, area or volume spanned by the periodic vectors: 1 if orthogonal, 0 if flat or zero."""
+        """Relative length, area or volume spanned by the periodic vectors: 1 if orthogonal, 0 if flat or zero.
+
+        Returns
+        -------
+        float
+        """
         vectors = self.cell[self.pbc]
         lengths = np.linalg.norm(vectors, axis=1)
         if (lengths < 1e-3).any():
@@ -92,7 +99,13 @@ class Frame:
         return float(np.sqrt(max(0.0, np.linalg.det((vectors / lengths[:, None]) @ (vectors / lengths[:, None]).T))))
 
     def fingerprint(self) -> str:
-        """Return a hash of the content, the same for the same configuration to 1e-3 Å in the same order of atoms."""
+        """Return a hash of the content, the same for the same configuration to 1e-3 Å in the same order of atoms.
+
+        Returns
+        -------
+        str
+            16 hexadecimal digits.
+        """
         digest = hashlib.sha256(self.numbers.astype("<i8").tobytes())
         for values in (self.positions, self.cell):
             digest.update(np.round(values * 1000).astype("<i8").tobytes())

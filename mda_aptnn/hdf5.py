@@ -23,6 +23,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from MDAnalysis.exceptions import NoDataError
 
 from mda_aptnn._version import __version__
 from mda_aptnn.errors import AptnnError, FileFormatError
@@ -34,6 +35,9 @@ FORMAT = 1
 #: What stands behind the data, before 64 hexadecimal digits and a newline.
 _SEAL = b"\nmda-aptnn sha256 "
 _SEAL_LENGTH = len(_SEAL) + 65
+
+#: Deflate makes no more of a byte than this: a data set that claims more than the file holds is not read.
+_LARGEST_EXPANSION = 1100
 
 
 def provenance() -> dict[str, str]:
@@ -128,6 +132,7 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
     """
     if not Path(path).is_file() or not h5py.is_hdf5(path):
         return None
+    _check_seal(Path(path))
     try:
         with h5py.File(path, "r") as file:
             kind = file.attrs.get("kind")
@@ -166,11 +171,14 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
             )
         try:
             yield file
-        except AptnnError:  # what the reader says of the contents, some of them RuntimeErrors
+        except (AptnnError, NoDataError):  # what the reader says of the contents, and MDAnalysis of a topology
             raise
         except (
+            AttributeError,
+            IndexError,
             KeyError,
             OSError,
+            OverflowError,
             RuntimeError,
             TypeError,
             UnicodeDecodeError,
@@ -187,34 +195,98 @@ def write_array(group: h5py.Group, name: str, values: Any, unit: str | None = No
     return dataset
 
 
-def read_array(
-    group: h5py.Group, name: str, unit: str | None = None, shape: tuple[int | None, ...] | None = None
-) -> Any:
-    """Read an array, converted to `unit`, after a check of its shape (None: any length).
+def find_array(
+    group: h5py.Group,
+    name: str,
+    unit: str | None = None,
+    shape: tuple[int | None, ...] | None = None,
+    kinds: str = "fiu",
+) -> h5py.Dataset:
+    """Return a data set that may be read, whole or in parts, after a check of what it claims to be.
+
+    Parameters
+    ----------
+    group : h5py.Group
+    name : str
+    unit : str, optional
+        That its unit can be converted into.
+    shape : tuple of int or None, optional
+        None: any length.
+    kinds : str
+        What its elements may be, as `numpy.dtype.kind`: numbers by default, "b" truth values, "O" strings.
 
     Raises
     ------
     FileFormatError
-        If the data set is missing, has another shape, or no or an incompatible unit.
+        If the data set is missing, has another shape or kind, no unit, or claims more data than there are.
+    UnitError
+        If its unit is of another dimension.
     """
+    where = f"{group.file.filename}: {name}"
     if name not in group or not isinstance(group[name], h5py.Dataset):
         raise FileFormatError(f"{group.file.filename}: no data set {group.name.rstrip('/')}/{name}")
     dataset = group[name]
     if shape is not None and (
         dataset.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, dataset.shape, strict=True))
     ):
-        raise FileFormatError(f"{group.file.filename}: {name} has shape {dataset.shape}, expected {shape}")
+        raise FileFormatError(f"{where} has shape {dataset.shape}, expected {shape}")
+    if dataset.dtype.kind not in kinds:
+        raise FileFormatError(f"{where} holds {dataset.dtype} where it should not")
+    if dataset.size and dataset.nbytes > _LARGEST_EXPANSION * dataset.id.get_storage_size():
+        raise FileFormatError(f"{where} claims {dataset.nbytes} bytes, which the file does not hold")
+    if unit is not None:
+        if "units" not in dataset.attrs:
+            raise FileFormatError(f"{where} has no units")
+        factor(str(dataset.attrs["units"]), unit)
+    return dataset
+
+
+def read_array(
+    group: h5py.Group,
+    name: str,
+    unit: str | None = None,
+    shape: tuple[int | None, ...] | None = None,
+    kinds: str = "fiu",
+) -> Any:
+    """Read an array, converted to `unit`; parameters and errors as in `find_array`.
+
+    Raises
+    ------
+    FileFormatError
+        Also if the data cannot be read.
+    """
+    dataset = find_array(group, name, unit, shape, kinds)
     try:
         values = dataset[()]
     except (OSError, MemoryError, ValueError) as error:
         raise FileFormatError(f"{group.file.filename}: cannot read {name}: {error}") from error
     if unit is not None:
-        if "units" not in dataset.attrs:
-            raise FileFormatError(f"{group.file.filename}: {name} has no units")
         scale = factor(str(dataset.attrs["units"]), unit)
         if scale != 1.0:
             values = values * scale
     return values
+
+
+def read_json(group: h5py.Group, name: str, kind: type | tuple[type, ...]) -> Any:
+    """Read a JSON text, from a data set or an attribute.
+
+    Parameters
+    ----------
+    group : h5py.Group
+    name : str
+    kind : type or tuple of types
+        What it must be: list or dict.
+
+    Raises
+    ------
+    FileFormatError
+        If it is missing, no JSON, or of another kind.
+    """
+    text = find_array(group, name, shape=(), kinds="O").asstr()[()] if name in group else group.attrs[name]
+    value = json.loads(text)
+    if not isinstance(value, kind):
+        raise FileFormatError(f"{group.file.filename}: {name} is not what it should be: {str(text)[:40]!r}")
+    return value
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

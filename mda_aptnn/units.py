@@ -50,7 +50,8 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
     ----------
     value : float, str, pint.Quantity or array_like
         A bare number is taken to be in `unit` already; a string such as ``"300 K"`` is parsed by pint.
-        Energies, frequencies and wavenumbers are converted into each other (``"1 THz"`` is 33.36 cm⁻¹).
+        Where a wavenumber is wanted, a frequency or an energy will do (``"1 THz"`` is 33.36 cm⁻¹); a wavelength
+        will not, as a width in it means nothing.
     unit : str
         The unit of the result.
     name : str
@@ -65,8 +66,9 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
         value = _parse(value, unit, name)
     if isinstance(value, pint.Quantity):
         try:
-            with ureg.context("spectroscopy"):
-                value = ureg.Quantity(value.magnitude, str(value.units)).to(unit).magnitude
+            source = ureg.Quantity(value.magnitude, str(value.units))
+            spectroscopic = ureg.Quantity(1.0, unit).check("1/[length]") and not source.check("[length]")
+            value = source.to(unit, *["spectroscopy"] * spectroscopic).magnitude
         except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
             raise UnitError(f"{name}: cannot convert {value:~} to {unit}") from error
     try:
@@ -95,18 +97,40 @@ def quantity(value: Any, unit: str) -> Any:
     return ureg.Quantity(value, unit)
 
 
+def wavenumber_of_light(value: Any, name: str) -> float:
+    """Return the wavenumber of light in cm⁻¹, from one, a frequency, an energy or its wavelength ("532 nm").
+
+    Raises
+    ------
+    UnitError
+        If it is none of them, or not positive.
+    """
+    try:
+        wavenumber = magnitude(value, WAVENUMBER, name)
+    except UnitError:
+        wavelength = magnitude(value, "cm", name)
+        wavenumber = 1 / wavelength if wavelength > 0 else 0.0
+    if not wavenumber > 0:
+        raise UnitError(f"{name}: {value} must be positive")
+    return float(wavenumber)
+
+
 def factor(source: str, target: str) -> float:
     """Return how many `target` are in one `source`.
 
     Raises
     ------
     UnitError
-        If the dimensions differ or a unit is unknown.
+        If the dimensions differ, a unit is unknown, or they have different zeros (degC).
     """
     try:
-        return float(ureg.Quantity(1.0, source).to(target).magnitude)
-    except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
+        one, two = (float(ureg.Quantity(value, source).to(target).magnitude) for value in (1.0, 2.0))
+    except Exception as error:
+        # units come from files as well, and pint's parser fails in many ways
         raise UnitError(f"cannot convert {source!r} to {target!r}: {error}") from error
+    if not math.isclose(two, 2 * one, rel_tol=1e-9):
+        raise UnitError(f"cannot convert {source!r} to {target!r} by a factor: they have different zeros")
+    return one
 
 
 #: Boltzmann constant in u Å²/(ps² K): kinetic energies inside are in u Å²/ps².

@@ -1,8 +1,9 @@
 """What CP2K printed: forces, dipole, polar tensors, polarizability, geometry; and whether the run may be trusted.
 
 Everything is read from the standard output of one run, which ends with the line that says so: an output that was
-cut anywhere is not complete. Formats: CP2K 2023.1 (run here), and the force block and finite-field tensors
-(``APT_FD``) of 2025, as their sources print them.
+cut anywhere is not complete. What CP2K prints twice (sums of forces and of polar tensors, the length of a dipole,
+values in two units) is compared, so that a damaged digit is noticed. Formats: CP2K 2023.1 (run here), and the force
+block and finite-field tensors (``APT_FD``) of 2025, as their sources print them.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ DEBYE = factor("debye", "e*angstrom")
 BOHR = factor("bohr", "angstrom")
 
 _NUMBER = r"[-+]?\d+\.\d+(?:[EeDd][-+]?\d+)?"
-_OLD_FORCES = re.compile(r"^ ATOMIC FORCES in \[a\.u\.\](.*?)^ SUM OF ATOMIC FORCES", re.M | re.S)
+_OLD_FORCES = re.compile(r"^ ATOMIC FORCES in \[a\.u\.\](.*?)^ SUM OF ATOMIC FORCES([^\n]*)\n", re.M | re.S)
 _OLD_FORCE = re.compile(rf"^\s+(\d+)\s+\d+\s+[A-Za-z]\w*\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*$", re.M)
-_NEW_FORCES = re.compile(r"^ FORCES\| Atomic forces \[hartree/bohr\](.*?)^ FORCES\| Sum", re.M | re.S)
+_NEW_FORCES = re.compile(r"^ FORCES\| Atomic forces \[hartree/bohr\](.*?)^ FORCES\| Sum([^\n]*)\n", re.M | re.S)
 _NEW_FORCE = re.compile(rf"^ FORCES\|\s+(\d+)\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s+{_NUMBER}\s*$", re.M)
 _COORDINATES = re.compile(r"ATOMIC COORDINATES IN ANGSTROM\s*\n(.*?)\n\s*\n\s*\n", re.S | re.I)
 _COORDINATE = re.compile(rf"^\s+(\d+)\s+\d+\s+\S+\s+(\d+)\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s", re.M)
@@ -35,9 +36,10 @@ _CELL = re.compile(
     re.M,
 )
 _MOMENTS = re.compile(r"^ ELECTRIC/MAGNETIC MOMENTS(.*?Total=.*?Dipole moment \[Debye\]\s*\n[^\n]*)\n", re.M | re.S)
-_DIPOLE = re.compile(rf"X=\s*({_NUMBER})\s*Y=\s*({_NUMBER})\s*Z=\s*({_NUMBER})")
+_DIPOLE = re.compile(rf"X=\s*({_NUMBER})\s*Y=\s*({_NUMBER})\s*Z=\s*({_NUMBER})\s*Total=\s*({_NUMBER})")
 _TB_DIPOLE = re.compile(
     rf"^ TB_DIPOLE\| Dipole type\s+(\S.*?)\s*$.*?^ TB_DIPOLE\| Moment \[a\.u\.\]"
+    rf"\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*$\n^ TB_DIPOLE\| Moment \[Debye\]"
     rf"\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*$",
     re.M | re.S,
 )
@@ -46,15 +48,20 @@ _SCF = re.compile(
     r"outer SCF loop FAILED to converge"
 )
 _APT_DCDR = re.compile(
-    r"^\s*APT \| Write the final apt matrix per atom(.*?)APT \| Write the total apt matrix", re.M | re.S
+    r"^\s*APT \| Write the final apt matrix per atom(.*?)APT \| Write the total apt matrix[^\n]*\n"
+    r"((?:[^\n]*\n){3})",
+    re.M | re.S,
 )
 _ROW = rf"\s*({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*\n"
-_APT_DCDR_ATOM = re.compile(rf"APT \| Atom\s+(\d+) - GAPT\s+{_NUMBER}\s*\n" + rf"\s*APT \|{_ROW}" * 3)
+_APT_DCDR_ATOM = re.compile(rf"APT \| Atom\s+(\d+) - GAPT\s+({_NUMBER})\s*\n" + rf"\s*APT \|{_ROW}" * 3)
 _APT_FD_ATOM = re.compile(rf"^ *(\d+) +[A-Z][a-z]? +{_NUMBER} *\n{_ROW}{_ROW}{_ROW}", re.M)
-_POLAR = re.compile(
-    r"^ POLAR\| Polarizability tensor \[a\.u\.\]\s*\n"
-    + "".join(rf"^ POLAR\| {names}{_ROW}" for names in ("xx,yy,zz", "xy,xz,yz", "yx,zx,zy")),
-    re.M,
+_POLAR, _POLAR_ANGSTROM = (
+    re.compile(
+        rf"^ POLAR\| Polarizability tensor \[{unit}\]\s*\n"
+        + "".join(rf"^ POLAR\| {names}{_ROW}" for names in ("xx,yy,zz", "xy,xz,yz", "yx,zx,zy")),
+        re.M,
+    )
+    for unit in (r"a\.u\.", r"ang\^3")
 )
 
 
@@ -149,7 +156,7 @@ def parse_forces(text: str) -> NDArray[np.float64] | None:
     Raises
     ------
     LabelError
-        If the block is not complete or its atoms are not 1, 2, 3, ...
+        If the block is not complete, its atoms are not 1, 2, 3, ..., or their sum is not the printed one.
     """
     for block, line, title in (
         (_OLD_FORCES, _OLD_FORCE, " ATOMIC FORCES in [a.u.]"),
@@ -157,7 +164,12 @@ def parse_forces(text: str) -> NDArray[np.float64] | None:
     ):
         blocks = block.findall(text)
         if blocks:
-            return _numbered(line.findall(blocks[-1]), "forces")
+            rows = line.findall(blocks[-1][0])
+            forces = _numbered(rows, "forces")
+            total = re.findall(_NUMBER, blocks[-1][1])[:3]
+            columns = zip(*(row[1:] for row in rows), strict=True)
+            _check_sums("forces", forces, total, [sum(map(_last_digit, column)) for column in columns])
+            return forces
         if title in text:
             raise LabelError("the block of forces is cut off")
     return None
@@ -171,7 +183,13 @@ def parse_apt(text: str) -> NDArray[np.float64] | None:
     """
     blocks = _APT_DCDR.findall(text)
     if blocks:
-        return _numbered(_APT_DCDR_ATOM.findall(blocks[-1]), "polar tensors").reshape(-1, 3, 3).transpose(0, 2, 1)
+        table = _numbered(_APT_DCDR_ATOM.findall(blocks[-1][0]), "polar tensors")
+        tensors = table[:, 1:].reshape(-1, 3, 3)
+        if np.abs(np.trace(tensors, axis1=1, axis2=2) / 3 - table[:, 0]).max() > 1.01e-6:
+            raise LabelError("a polar tensor has another trace than was printed: the output is damaged")
+        total = re.findall(_NUMBER, blocks[-1][1])
+        _check_sums("polar tensors", table[:, 1:], total, [1e-6 * len(table)] * 9)
+        return tensors.transpose(0, 2, 1)
     if "Computing Atomic polarization tensors using finite differences" in text:
         return _numbered(_APT_FD_ATOM.findall(text), "polar tensors").reshape(-1, 3, 3)
     return None
@@ -183,13 +201,18 @@ def parse_polarizability(text: str) -> NDArray[np.float64] | None:
     Raises
     ------
     LabelError
-        If the block is cut off.
+        If the block is cut off, or is another one in Å³.
     """
     if "POLAR| Polarizability tensor [a.u.]" not in text:
         return None
     blocks = _POLAR.findall(text)
     if not blocks:
         raise LabelError("the block of the polarizability is cut off")
+    again = _POLAR_ANGSTROM.findall(text)
+    if not again or not np.allclose(
+        np.array(blocks[-1], dtype=float) * BOHR**3, np.array(again[-1], dtype=float), rtol=1e-6, atol=1e-9
+    ):
+        raise LabelError("the polarizability is not the same in both units: the output is damaged")
     xx, yy, zz, xy, xz, yz, yx, zx, zy = (float(x) for x in blocks[-1])
     return np.array([[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]]) * BOHR**3
 
@@ -261,6 +284,22 @@ def _numbered(rows: Sequence[Sequence[str]], what: str) -> NDArray[np.float64]:
     return np.array([[float(x) for x in row[1:]] for row in rows])
 
 
+def _last_digit(number: str) -> float:
+    """What one unit of the last printed digit is worth."""
+    digits, _, exponent = number.upper().replace("D", "E").partition("E")
+    return float(10.0 ** (int(exponent or 0) - len(digits.partition(".")[2])))
+
+
+def _check_sums(what: str, values: NDArray[np.float64], total: Sequence[str], rounding: Sequence[float]) -> None:
+    """Compare sums over atoms with the printed ones, within the last digits."""
+    sums = values.sum(axis=0)
+    if len(total) != len(sums) or any(
+        abs(found - float(text)) > error + _last_digit(text)
+        for found, text, error in zip(sums, total, rounding, strict=True)
+    ):
+        raise LabelError(f"the {what} do not sum to what was printed: the output is damaged")
+
+
 def _geometry(text: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     blocks = _COORDINATES.findall(text)
     if not blocks:
@@ -273,11 +312,17 @@ def _dipole(text: str) -> tuple[NDArray[np.float64] | None, bool]:
     tight_binding = _TB_DIPOLE.findall(text)
     if tight_binding:
         kind, *numbers = tight_binding[-1]
-        return np.array([float(x) for x in numbers]) * BOHR, "Berry" in kind
+        moment, again = np.array(numbers, dtype=float).reshape(2, 3) * [[BOHR], [DEBYE]]
+        if not np.allclose(moment, again, rtol=1e-6, atol=2e-8):
+            raise LabelError("the dipole is not the same in both units: the output is damaged")
+        return moment, "Berry" in kind
     blocks = _MOMENTS.findall(text)
     if not blocks:
         return None, False
     values = _DIPOLE.search(blocks[-1])
     if values is None:
         raise LabelError("the block of moments is cut off")
-    return np.array([float(x) for x in values.groups()]) * DEBYE, "Berry phase" in blocks[-1]
+    *moment, length = (float(x) for x in values.groups())
+    if abs(np.linalg.norm(moment) - length) > sum(map(_last_digit, values.groups())):
+        raise LabelError("the dipole is not as long as was printed: the output is damaged")
+    return np.array(moment) * DEBYE, "Berry phase" in blocks[-1]

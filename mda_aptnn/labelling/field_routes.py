@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mda_aptnn.citations import cite
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.labelling.cp2k_input import CP2KInput
 from mda_aptnn.labelling.cp2k_output import BOHR, RunOutput
 from mda_aptnn.labelling.runs import AXES, ZERO, Labels, Run, basics, dipole_difference, forces_of
 from mda_aptnn.labelling.template import DFT
+
+cite(__name__)
 
 Array = NDArray[np.float64]
 

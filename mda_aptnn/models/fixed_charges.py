@@ -52,6 +52,10 @@ class FixedCharges:
     def check(self, frame: Frame) -> None:
         """Refuse a frame that the charges do not fit.
 
+        Parameters
+        ----------
+        frame : Frame
+
         Raises
         ------
         ModelError
@@ -63,7 +67,17 @@ class FixedCharges:
             raise ModelError(f"there are {len(self.by_atom)} charges for {len(frame)} atoms")
 
     def predict(self, atoms: Any) -> NDArray[np.float64]:
-        """Return q_i·1 for every atom of a Frame, AtomGroup or Universe, [n_atoms, 3, 3] in e."""
+        """Return q_i·1 for every atom of a Frame, AtomGroup or Universe, [n_atoms, 3, 3] in e.
+
+        Parameters
+        ----------
+        atoms : Frame, MDAnalysis.AtomGroup or MDAnalysis.Universe
+
+        Returns
+        -------
+        ndarray, shape [n_atoms, 3, 3]
+            In e.
+        """
         frame, rows = as_frame(atoms)
         self.check(frame)
         if self.by_atom is None:

@@ -116,6 +116,7 @@ def test_response_tensors_are_turned(water32):
         text += f"APT | Atom  {number} - GAPT       {np.trace(tensor) / 3:.6f}\n"
         text += "".join("APT |  " + "".join(f"{x:15.6f}" for x in row) + "\n" for row in tensor)
     text += "APT | Write the total apt matrix\n"
+    text += "".join("APT |  " + "".join(f"{x:15.6f}" for x in row) + "\n" for row in rows.sum(axis=0))
     np.testing.assert_array_equal(parse_apt(text), rows.transpose(0, 2, 1))
     with pytest.raises(LabelError):
         parse_apt(text.replace("Atom  2", "Atom  3"))
@@ -214,7 +215,41 @@ def test_polarizability_of_the_response():
         [0.045956875216, 0.480058339052, 0.037678353194],
         [-0.009580630449, 0.037655308678, 0.927593256941],
     ]
-    np.testing.assert_allclose(parse_polarizability(head + rows), expected, rtol=1e-7)
+    again = (
+        " POLAR| Polarizability tensor [ang^3]\n"
+        " POLAR| xx,yy,zz            1.183713190898     0.480058339052     0.927593256941\n"
+        " POLAR| xy,xz,yz            0.045937919454    -0.009568764297     0.037678353194\n"
+        " POLAR| yx,zx,zy            0.045956875216    -0.009580630449     0.037655308678\n"
+    )
+    np.testing.assert_allclose(parse_polarizability(head + rows + again), expected, rtol=1e-7)
     assert parse_polarizability("nothing of it") is None
     with pytest.raises(LabelError, match="cut off"):
         parse_polarizability(head + rows[:-40])
+    for damaged in (head + rows, head + rows + again.replace("0.48005", "0.48006")):
+        with pytest.raises(LabelError, match="not the same in both units"):
+            parse_polarizability(damaged)
+
+
+def test_a_damaged_digit_is_noticed(water, tmp_path):
+    """What CP2K prints beside the numbers says so: sums, lengths, traces."""
+    text = water["px"]
+    for pattern, message in (
+        (r"(\n\s+2\s+2\s+H\s+0\.0069)2", "forces do not sum"),
+        (r"(SUM OF ATOMIC FORCES\s+0\.0001)2", "forces do not sum"),
+        (r"(X=\s+0\.5364)8", "dipole is not as long"),
+    ):
+        damaged, count = re.subn(pattern, r"\g<1>3", text)
+        assert count == 1
+        with pytest.raises(LabelError, match=message):
+            parse_output(damaged)
+    [task] = (unpack("water-analytic", tmp_path) / "tasks").iterdir()
+    text = (task / "zero.out").read_text()
+    assert parse_apt(text) is not None
+    for pattern, message in (
+        (r"(APT \|\s+0\.24)3(?=932\s)", "another trace"),
+        (r"(APT \|\s+0\.243932\s+-0\.00)3(?=751\s)", "polar tensors do not sum"),
+    ):
+        damaged, count = re.subn(pattern, r"\g<1>4", text)
+        assert count == 1
+        with pytest.raises(LabelError, match=message):
+            parse_apt(damaged)

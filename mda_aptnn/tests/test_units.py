@@ -17,6 +17,7 @@ from mda_aptnn.tests.systems import BOLTZMANN, LIGHT, prefactor
         ("10 cm^-1", "1/cm", 10.0),
         ("10 1/cm", "1/cm", 10.0),
         ("1 THz", "1/cm", 33.3564095),
+        ("1 meV", "1/cm", 8.06554394),
         ("0.5fs", "ps", 5e-4),
         ("1 bohr", "angstrom", 0.529177211),
         ("1 bohr/atomic_unit_of_time", "angstrom/ps", 21876.9126),
@@ -58,7 +59,21 @@ def test_prefactor_of_the_absorption_against_si(temperature):
     assert units.absorption_prefactor(temperature) == pytest.approx(prefactor(temperature), rel=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("value", "unit"), [("1 nm", "1/cm"), ("3 um", "1/cm"), ("5 cm^-1", "angstrom"), ("2 THz", "angstrom")]
+)
+def test_wavelengths_are_no_wavenumbers(value, unit):
+    """A resolution of 1 nm would be 1e7 cm⁻¹, and a distance of 5 cm⁻¹ 2 mm."""
+    with pytest.raises(UnitError, match="resolution: cannot convert"):
+        units.magnitude(value, unit, "resolution")
+
+
 def test_factor_refuses_another_dimension():
     assert units.factor("nm", "angstrom") == pytest.approx(10)
     with pytest.raises(UnitError, match="ps"):
         units.factor("nm", "ps")
+    with pytest.raises(UnitError, match="different zeros"):
+        units.factor("degC", "K")
+    for text in ("((", "1/0", "e**", "\x00", "angstrom^1e9", "import os"):
+        with pytest.raises(UnitError):
+            units.factor(text, "angstrom")

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from mda_aptnn.citations import cite
 from mda_aptnn.errors import LabelError
 from mda_aptnn.training.evaluate import Evaluation
+
+cite(__name__)
 
 #: Bins of atoms with rising spread, in tables and pictures.
 N_BINS = 8

@@ -100,7 +100,13 @@ class FluxSeries:
         return total
 
     def segments(self) -> list[NDArray[np.float64]]:
-        """Return the uninterrupted series, each [n_frames, n_groups, 3]."""
+        """Return the uninterrupted series, each [n_frames, n_groups, 3].
+
+        Returns
+        -------
+        list of ndarray, shape [n_frames, n_groups, 3]
+            In e·Å/ps.
+        """
         return [part for part in np.split(self.flux, self.starts[1:]) if len(part)]
 
     def regroup(self, groups: Mapping[str, Sequence[str]] | Sequence[str]) -> FluxSeries:
@@ -110,6 +116,10 @@ class FluxSeries:
         ----------
         groups : mapping of str to sequence of str, or sequence of str
             New name to the names it is made of, or names to keep. What is left out becomes "rest".
+
+        Returns
+        -------
+        FluxSeries
 
         Raises
         ------
@@ -135,6 +145,15 @@ class FluxSeries:
 
     def sum_over(self, label: str) -> FluxSeries:
         """Return the flux of all terms that are alike in a label: "motion", "group" or "species".
+
+        Parameters
+        ----------
+        label : {"motion", "group", "species"}
+
+        Returns
+        -------
+        FluxSeries
+            One term for each word of that label.
 
         Raises
         ------
@@ -172,6 +191,11 @@ class FluxSeries:
             Longest t, in ps; at most the longest series.
         unbiased : bool
             See `mda_aptnn.analysis.spectra.correlation.cross_correlation`.
+
+        Returns
+        -------
+        ndarray, shape [n_lags, n_groups, n_groups]
+            In e² Å²/ps².
         """
         longest = max(len(part) for part in self.segments())
         n_lags = int(units.magnitude(max_lag, units.TIME, "max_lag") / self.spacing + 1e-6) + 1
@@ -182,6 +206,10 @@ class FluxSeries:
 
         1 in equilibrium without constraints, whatever the spectrum is: a check of velocities, units and
         tensors. T is the kinetic temperature of the same frames; NaN where it is not known.
+
+        Returns
+        -------
+        ratio, standard_error : float
         """
         squares = (self.total**2).sum(axis=1)
         return ratio_with_error(squares, units.BOLTZMANN * self.temperatures * self.equipartition)
@@ -223,6 +251,10 @@ class FluxSeries:
         distinct : bool, optional
             Put the terms of molecules together: those of each with itself and those of different ones. By default of
             a flux of molecules; see `mda_aptnn.analysis.spectra.self_distinct.self_and_distinct`.
+
+        Returns
+        -------
+        Spectrum
 
         Raises
         ------
@@ -274,6 +306,15 @@ class FluxSeries:
     ) -> RamanSpectrum:
         """Return the Raman spectrum with every auto and cross term; parameters as in `spectrum`.
 
+        Parameters
+        ----------
+        temperature, resolution, window, groups, unbiased, segments
+            As in `spectrum`.
+
+        Returns
+        -------
+        RamanSpectrum
+
         Raises
         ------
         SpectrumError
@@ -299,6 +340,11 @@ class FluxSeries:
     def polarizability_segments(self) -> list[NDArray[np.float64]]:
         """Return α̇ of the uninterrupted series, each [n_frames, n_groups, 3, 3] in Å³/ps.
 
+        Returns
+        -------
+        list of ndarray, shape [n_frames, n_groups, 3, 3]
+            In Å³/ps.
+
         Raises
         ------
         SpectrumError
@@ -317,6 +363,14 @@ class FluxSeries:
         ----------
         temperature, volume
             As in `spectrum`.
+
+        Returns
+        -------
+        temperature : float
+            In K.
+        volume : float or None
+            In Å³; None in the gas phase.
+        notes : list of str
 
         Raises
         ------
@@ -342,12 +396,23 @@ class FluxSeries:
         return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance."""
+        """Write to HDF5, with units and provenance.
+
+        Parameters
+        ----------
+        path : path
+        """
         with hdf5.create(path, "flux") as file:
             self.write_into(file)
 
     def write_into(self, file: h5py.File) -> None:
-        """Write the data sets and attributes of a flux file into an open one."""
+        """Write the data sets and attributes of a flux file into an open one.
+
+        Parameters
+        ----------
+        file : h5py.File
+            Open for writing.
+        """
         hdf5.write_array(file, "flux", self.flux, units.FLUX)
         hdf5.write_array(file, "times", self.times, units.TIME)
         for name, (unit, _) in RECORDS.items():
@@ -368,6 +433,15 @@ class FluxSeries:
     def load(cls, path: str | os.PathLike[str]) -> FluxSeries:
         """Read a file written by :meth:`save`.
 
+        Parameters
+        ----------
+        path : path
+            As written by `save`.
+
+        Returns
+        -------
+        FluxSeries
+
         Raises
         ------
         FileFormatError
@@ -380,27 +454,39 @@ class FluxSeries:
     def read_from(cls, file: h5py.File) -> FluxSeries:
         """Read an open flux file.
 
+        Parameters
+        ----------
+        file : h5py.File
+            Open for reading.
+
+        Returns
+        -------
+        FluxSeries
+
         Raises
         ------
         FileFormatError
             If its arrays disagree.
         """
-        groups = json.loads(file["groups"].asstr()[()] if "groups" in file else file.attrs["groups"])
+        groups = hdf5.read_json(file, "groups", list)
         flux = hdf5.read_array(file, "flux", units.FLUX, (None, len(groups), 3))
         n = len(flux)
         records = {name: hdf5.read_array(file, name, unit, (n, *shape)) for name, (unit, shape) in RECORDS.items()}
-        starts = [int(k) for k in hdf5.read_array(file, "starts", shape=(None,))]
+        starts = [int(k) for k in hdf5.read_array(file, "starts", shape=(None,), kinds="iu")]
         if n == 0 or not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= n:
             raise FileFormatError(f"{file.filename}: the starts of its series do not fit {n} frames")
+        spacing = float(hdf5.read_array(file, "spacing", units.TIME, ()))
+        if not (np.isfinite(flux).all() and 0 < spacing < np.inf):
+            raise FileFormatError(f"{file.filename}: its flux or its spacing is no finite number")
         return cls(
             flux=flux,
             groups=groups,
             times=hdf5.read_array(file, "times", units.TIME, (n,)),
-            spacing=float(hdf5.read_array(file, "spacing", units.TIME, ())),
+            spacing=spacing,
             starts=starts,
             finite_difference=float(hdf5.read_array(file, "finite_difference", units.TIME, ())),
-            info=json.loads(file.attrs["info"]),
-            labels=json.loads(file["labels"].asstr()[()]) if "labels" in file else {},
+            info=hdf5.read_json(file, "info", dict),
+            labels=hdf5.read_json(file, "labels", dict) if "labels" in file else {},
             members=hdf5.read_array(file, "members", units.FLUX, (n, None, len(groups), 3))
             if "members" in file
             else None,
@@ -415,6 +501,15 @@ class FluxSeries:
         """Put runs together: continuing times make one series, anything else is a replica of its own.
 
         Which of the two each part became stands in ``info["notes"]`` and in the log.
+
+        Parameters
+        ----------
+        parts : iterable of FluxSeries
+            In the order of their times.
+
+        Returns
+        -------
+        FluxSeries
 
         Raises
         ------

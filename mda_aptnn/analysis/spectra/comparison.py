@@ -67,6 +67,10 @@ def compare(first: Spectrum, second: Spectrum, low: Any, high: Any, *, same_traj
         Both are of the same frames, in equal segments: what they have in common is in neither error, as one segment
         of both is left out at a time.
 
+    Returns
+    -------
+    Comparison
+
     Raises
     ------
     SpectrumError

@@ -94,6 +94,11 @@ class DielectricSpectrum:
         ----------
         n_molecules : int
             N, molecules in the sample.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+            In L/(mol cm).
         """
         molar = self.absorption_coefficient * self.volume * units.ureg.Quantity(1.0, "avogadro_constant")
         return (molar / (n_molecules * np.log(10))).to("liter/mol/cm")
@@ -142,7 +147,12 @@ class DielectricSpectrum:
         return [upper, lower, right]
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write wavenumber, ε′, ε″, n, α and σ as columns."""
+        """Write wavenumber, ε′, ε″, n, α and σ as columns.
+
+        Parameters
+        ----------
+        path : path
+        """
         columns = {
             "wavenumber [1/cm]": self.wavenumber.magnitude,
             "epsilon real": self.permittivity.magnitude.real,
@@ -158,7 +168,12 @@ class DielectricSpectrum:
             writer.writerows(zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance."""
+        """Write to HDF5, with units and provenance.
+
+        Parameters
+        ----------
+        path : path
+        """
         with hdf5.create(path, "dielectric") as file:
             hdf5.write_array(file, "wavenumber", self.wavenumber.magnitude, units.WAVENUMBER)
             for name, unit in (("permittivity", ""), ("conductivity", "siemens/meter")):
@@ -177,6 +192,15 @@ class DielectricSpectrum:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DielectricSpectrum:
         """Read a file written by :meth:`save`.
+
+        Parameters
+        ----------
+        path : path
+            As written by `save`.
+
+        Returns
+        -------
+        DielectricSpectrum
 
         Raises
         ------
@@ -222,6 +246,10 @@ def dielectric_spectrum(
         of the nuclei does not know it.
     subtract_conduction : bool
         Leave out of ε the pole iσ(0)/(ε₀ω) of direct current.
+
+    Returns
+    -------
+    DielectricSpectrum
 
     Raises
     ------

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.citations import cite
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frames import cell_matrix
 from mda_aptnn.readers.cp2k_moments import read_moments
+
+cite(__name__)
 
 Array = NDArray[np.float64]
 
@@ -66,6 +69,10 @@ class DipoleSeries:
         starts : sequence of int
             First frame of each uninterrupted series.
 
+        Returns
+        -------
+        DipoleSeries
+
         Raises
         ------
         TrajectoryError
@@ -103,6 +110,10 @@ class DipoleSeries:
         cell : optional
             Where the file has none: tight binding.
 
+        Returns
+        -------
+        DipoleSeries
+
         Raises
         ------
         FileFormatError
@@ -121,7 +132,13 @@ class DipoleSeries:
         return dataclasses.replace(self, dipoles=self.dipoles[first:stop], starts=starts, cells=cells)
 
     def flux(self) -> list[Array]:
-        """Return Ṁ half-way between frames, (M(t + Δt) − M(t))/Δt in e·Å/ps, [n − 1, 3] of each series."""
+        """Return Ṁ half-way between frames, (M(t + Δt) − M(t))/Δt in e·Å/ps, [n − 1, 3] of each series.
+
+        Returns
+        -------
+        list of ndarray, shape [n_frames - 1, 3]
+            One for each series, in e·Å/ps.
+        """
         parts = np.split(self.dipoles, self.starts[1:])
         return [np.diff(part, axis=0) / self.spacing for part in parts if len(part) > 1]
 
@@ -146,6 +163,10 @@ class DipoleSeries:
             As in `FluxSeries.spectrum`.
         volume : float, str or pint.Quantity, optional
             In Å³; by default the mean volume of cells that repeat in three directions.
+
+        Returns
+        -------
+        Spectrum
 
         Raises
         ------
@@ -177,7 +198,12 @@ class DipoleSeries:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance."""
+        """Write to HDF5, with units and provenance.
+
+        Parameters
+        ----------
+        path : path
+        """
         with hdf5.create(path, "dipoles") as file:
             hdf5.write_array(file, "dipoles", self.dipoles, units.DIPOLE)
             hdf5.write_array(file, "spacing", self.spacing, units.TIME)
@@ -188,6 +214,15 @@ class DipoleSeries:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DipoleSeries:
         """Read a file written by :meth:`save`.
+
+        Parameters
+        ----------
+        path : path
+            As written by `save`.
+
+        Returns
+        -------
+        DipoleSeries
 
         Raises
         ------

@@ -113,6 +113,11 @@ class Spectrum:
         first, second : str
             Names of groups. With one name, or the same twice: the auto term.
 
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+            In cm⁻¹.
+
         Raises
         ------
         SpectrumError
@@ -129,6 +134,11 @@ class Spectrum:
             Limits of the band in cm⁻¹; the whole spectrum by default.
         n_molecules : int
             Molecules in the sample that share the band.
+
+        Returns
+        -------
+        pint.Quantity
+            In km/mol.
 
         Notes
         -----
@@ -157,12 +167,34 @@ class Spectrum:
         return [(float(self.wavenumber.magnitude[k]), float(values[k])) for k in peaks]
 
     def default_values(self, pair: tuple[str, str] | None = None) -> tuple[NDArray[np.float64], str]:
-        """Return the total or the term of a pair as plain numbers, and their unit: n·α, or molar without a volume."""
+        """Return the total or the term of a pair as plain numbers, and their unit: n·α, or molar without a volume.
+
+        Parameters
+        ----------
+        pair : (str, str), optional
+            Names of two groups; the total by default.
+
+        Returns
+        -------
+        values : ndarray, shape [n_frequencies]
+        unit : str
+        """
         section = self.cross_section if pair is None else self.cross_section_of(*pair)
         return self.in_default_unit(section), units.MOLAR_ABSORPTION if self.volume is None else units.ABSORPTION
 
     def in_default_unit(self, section: Any) -> NDArray[np.float64]:
-        """Return a V·n·α as plain numbers in the unit of `default_values`."""
+        """Return a V·n·α as plain numbers in the unit of `default_values`.
+
+        Parameters
+        ----------
+        section : pint.Quantity
+            In Å².
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
         values: NDArray[np.float64] = (
             self._molar(section) if self.volume is None else self.per_volume(section).magnitude
         )
@@ -170,6 +202,15 @@ class Spectrum:
 
     def default_error(self, pair: tuple[str, str] | None = None) -> NDArray[np.float64]:
         """Return the standard error of `default_values`, as plain numbers in its unit.
+
+        Parameters
+        ----------
+        pair : (str, str), optional
+            Names of two groups; the total by default.
+
+        Returns
+        -------
+        ndarray, shape [n_frequencies]
 
         Raises
         ------
@@ -183,6 +224,16 @@ class Spectrum:
 
         Of the total, or of a term as in `term`. It has ``segments.degrees_of_freedom``: `default_band` applies
         Student's factor.
+
+        Parameters
+        ----------
+        first, second : str, optional
+            As in `term`; the total by default.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+            In cm⁻¹.
 
         Raises
         ------
@@ -203,6 +254,10 @@ class Spectrum:
             Names of two groups; the total by default.
         weights : ndarray, shape [n_frequencies], optional
             Of the sum with these instead, such as an integral, one number.
+
+        Returns
+        -------
+        ndarray, shape [n_frequencies], or one number with weights
 
         Raises
         ------
@@ -242,6 +297,16 @@ class Spectrum:
         Of the total, or of a term as in `term`. It has nothing to do with the length of the trajectory; see
         `mda_aptnn.analysis.flux.members.MemberSpectra.error`.
 
+        Parameters
+        ----------
+        first, second : str, optional
+            As in `term`; the total by default.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+            In cm⁻¹.
+
         Raises
         ------
         SpectrumError
@@ -254,6 +319,15 @@ class Spectrum:
         self, pair: tuple[str, str] | None = None, weights: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Return the model's error of V·n·α in Å², of the total or of a term, or of its sum with weights.
+
+        Parameters
+        ----------
+        pair, weights
+            As in `section_error`.
+
+        Returns
+        -------
+        ndarray, shape [n_frequencies], or one number with weights
 
         Raises
         ------
@@ -270,7 +344,17 @@ class Spectrum:
         return self.members.error(self.cross_section_of(*pair).magnitude, self.pair_index(*pair), weights)
 
     def default_model_error(self, pair: tuple[str, str] | None = None) -> NDArray[np.float64]:
-        """Return the model's error of `default_values`, as plain numbers in its unit."""
+        """Return the model's error of `default_values`, as plain numbers in its unit.
+
+        Parameters
+        ----------
+        pair : (str, str), optional
+            Names of two groups; the total by default.
+
+        Returns
+        -------
+        ndarray, shape [n_frequencies]
+        """
         return self.in_default_unit(units.quantity(self.section_model_error(pair), "angstrom^2"))
 
     def default_band(
@@ -284,6 +368,10 @@ class Spectrum:
             Names of two groups; the total by default.
         sigmas : float
             1 for 68.3 %, 2 for 95.4 %, at each frequency.
+
+        Returns
+        -------
+        low, high : ndarray, shape [n_frequencies]
 
         Notes
         -----
@@ -307,6 +395,10 @@ class Spectrum:
         ----------
         name : {"harmonic", "standard", "schofield", "none"}
             See `mda_aptnn.analysis.spectra.quantum.quantum_factor`; "harmonic" is Eq. 2 of the paper.
+
+        Returns
+        -------
+        Spectrum
 
         Raises
         ------
@@ -332,12 +424,26 @@ class Spectrum:
         )
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Return every auto and cross term once, autos first."""
+        """Return every auto and cross term once, autos first.
+
+        Returns
+        -------
+        list of (str, str)
+        """
         autos = [(name, name) for name in self.groups]
         return autos + [(a, b) for k, a in enumerate(self.groups) for b in self.groups[k + 1 :]]
 
     def pair_index(self, first: str, second: str) -> int:
         """Return where in `pairs` the term of two groups stands, in either order.
+
+        Parameters
+        ----------
+        first, second : str
+            Names of groups.
+
+        Returns
+        -------
+        int
 
         Raises
         ------
@@ -353,6 +459,16 @@ class Spectrum:
     def cross_section_of(self, first: str, second: str) -> Any:
         """Return V·n·α of a term, as `term` does, in Å².
 
+        Parameters
+        ----------
+        first, second : str
+            Names of groups.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+            In Å².
+
         Raises
         ------
         SpectrumError
@@ -363,19 +479,41 @@ class Spectrum:
         return section if first == second else 2 * section
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Draw the total and its terms; see `mda_aptnn.analysis.spectra.plotting.plot_spectrum`."""
+        """Draw the total and its terms; see `mda_aptnn.analysis.spectra.plotting.plot_spectrum`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+        **options
+            Of `plot_spectrum`.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
         from mda_aptnn.analysis.spectra.plotting import plot_spectrum
 
         return plot_spectrum(self, path, **options)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write columns of numbers; see `mda_aptnn.analysis.spectra.spectrum_file.write_csv`."""
+        """Write columns of numbers; see `mda_aptnn.analysis.spectra.spectrum_file.write_csv`.
+
+        Parameters
+        ----------
+        path : path
+        """
         from mda_aptnn.analysis.spectra.spectrum_file import write_csv
 
         write_csv(self, path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance."""
+        """Write to HDF5, with units and provenance.
+
+        Parameters
+        ----------
+        path : path
+        """
         from mda_aptnn.analysis.spectra.spectrum_file import write_spectrum
 
         write_spectrum(self, path)
@@ -383,6 +521,15 @@ class Spectrum:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Spectrum:
         """Read a file written by :meth:`save`.
+
+        Parameters
+        ----------
+        path : path
+            As written by `save`.
+
+        Returns
+        -------
+        Spectrum
 
         Raises
         ------
@@ -395,6 +542,16 @@ class Spectrum:
 
     def per_volume(self, section: Any) -> Any:
         """Return n·α in cm⁻¹ of a V·n·α in Å².
+
+        Parameters
+        ----------
+        section : pint.Quantity
+            In Å².
+
+        Returns
+        -------
+        pint.Quantity
+            Of the same shape, in cm⁻¹.
 
         Raises
         ------

@@ -14,6 +14,7 @@ from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.flux.members import MemberSpectra
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import Segments
+from mda_aptnn.errors import FileFormatError
 
 _SECTION = "angstrom^2"
 _UNITS = {
@@ -84,7 +85,7 @@ def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
         If the file is damaged, foreign, or its arrays disagree.
     """
     with hdf5.open_checked(path, "spectrum") as file:
-        groups = json.loads(file.attrs["groups"])
+        groups = hdf5.read_json(file, "groups", list)
         n_groups = len(groups)
         n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
         n_lags = len(hdf5.read_array(file, "lags", shape=(None,)))
@@ -104,8 +105,10 @@ def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
             else None
             for name, unit in _UNITS.items()
         }
+        if not np.isfinite(values["cross_section_terms"].magnitude).all():
+            raise FileFormatError(f"{path}: its spectrum is not finite")
         n_pairs = n_groups * (n_groups + 1) // 2
-        notes, info = (json.loads(file.attrs[name]) for name in ("notes", "info"))
+        notes, info = hdf5.read_json(file, "notes", list), hdf5.read_json(file, "info", dict)
         return Spectrum(
             groups=groups,
             window=str(file.attrs["window"]),
