@@ -1,9 +1,9 @@
 """Time and memory of prediction, training and spectra, as figures in a JSON file, and in docs/speed.md.
 
-    python benchmarks/run.py [speed|scaling|training|spectra ...] --json out.json [--docs docs]
+    python benchmarks/run.py [speed|stages|scaling|training|spectra ...] --json out.json [--docs docs]
 
-Without a name all parts are measured: some 15 minutes on a core that is free (speed 6, scaling 4, training 2,
-spectra 3), with one thread but where threads and workers are what is measured. Parts that are in the JSON file
+Without a name all parts are measured: some 15 minutes on a core that is free (speed 7, stages 1, scaling 4,
+training 1, spectra 3), with one thread but where threads and workers are what is measured. Parts that are in the JSON file
 already stay there when others are measured. Figures are CPU time wherever a figure is compared with another, and
 engines that are compared take turns in one process. With --docs, tables and pictures of that folder's speed.md are
 written anew from all that the JSON file holds; `--docs docs --json out.json none` does nothing else.
@@ -28,10 +28,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from suite import pages, scaling, spectra, speed, training
+from suite import pages, scaling, spectra, speed, stages, training
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "speed": lambda options: speed.measure(options.model, options.atoms, options.deviation_frames),
+    "stages": lambda options: stages.measure(options.model),
     "scaling": lambda options: scaling.measure(options.model, options.frames),
     "training": lambda options: training.measure(options.steps),
     "spectra": lambda options: spectra.measure(options.model, options.frames),

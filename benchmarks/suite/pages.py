@@ -88,6 +88,13 @@ def _speed(part: dict[str, Any]) -> str:
     return "\n\n".join([speeds, picture, f"Kernels in float32: {'; '.join(ratios)}. {flat}", deviation, alone])
 
 
+def _stages(part: dict[str, Any]) -> str:
+    stages = part["us_per_atom"]
+    total = sum(stages.values())
+    rows = [[name, f"{value:.2f}", f"{100 * value / total:.0f} %"] for name, value in stages.items()]
+    return table(["stage", "µs per atom", "share"], [*rows, ["together", f"{total:.1f}", ""]])
+
+
 def _scaling(part: dict[str, Any]) -> str:
     frames = table(
         ["frames of 192 atoms", "ms of CPU time per frame"],
@@ -133,7 +140,7 @@ def _spectra(part: dict[str, Any]) -> str:
     )
 
 
-MAKERS = {"speed": _speed, "scaling": _scaling, "training": _training, "spectra": _spectra}
+MAKERS = {"speed": _speed, "stages": _stages, "scaling": _scaling, "training": _training, "spectra": _spectra}
 
 
 def _draw(rows: dict[str, dict[str, float]], path: Path) -> None:
