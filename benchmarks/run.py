@@ -3,8 +3,8 @@
     python benchmarks/run.py [speed|stages|scaling|training|spectra ...] --json out.json [--docs docs]
 
 Without a name all parts are measured: some 15 minutes on a core that is free (speed 7, stages 1, scaling 4,
-training 1, spectra 3), with one thread but where threads and workers are what is measured. Parts that are in the JSON file
-already stay there when others are measured. Figures are CPU time wherever a figure is compared with another, and
+training 1, spectra 3), with one thread but where threads and workers are what is measured. Parts that are in the
+JSON file already stay there when others are measured. Figures are CPU time wherever a figure is compared with another, and
 engines that are compared take turns in one process. With --docs, tables and pictures of that folder's speed.md are
 written anew from all that the JSON file holds; `--docs docs --json out.json none` does nothing else.
 
