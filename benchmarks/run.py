@@ -4,9 +4,9 @@
 
 Without a name all parts are measured: some 15 minutes on a core that is free (speed 7, stages 1, scaling 4,
 training 1, spectra 3), with one thread but where threads and workers are what is measured. Parts that are in the
-JSON file already stay there when others are measured. Figures are CPU time wherever a figure is compared with another, and
-engines that are compared take turns in one process. With --docs, tables and pictures of that folder's speed.md are
-written anew from all that the JSON file holds; `--docs docs --json out.json none` does nothing else.
+JSON file already stay there when others are measured. Figures are CPU time wherever a figure is compared with
+another, and engines that are compared take turns in one process. With --docs, tables and pictures of that folder's
+speed.md are written anew from all that the JSON file holds; `--docs docs --json out.json none` does nothing else.
 
 The bundled trajectory of water (192 atoms, frames 2 fs apart) is repeated to larger cells. e3nn is its SimpleNetwork
 v2106 with the hyper-parameters of the published atomic-polar-tensor networks (two layers of 20 channels of every
