@@ -405,3 +405,26 @@ def test_the_same_tasks_on_a_dask_cluster(molecule, tmp_path):
     assert len(a) == 3
     for first, second in zip(a, b, strict=True):
         np.testing.assert_allclose(first.apt, second.apt, rtol=0, atol=1e-6)
+
+
+def slurm_is_here():
+    """Whether there is a SLURM that answers; one node is enough."""
+    return shutil.which("sbatch") is not None and subprocess.run(["sinfo"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not slurm_is_here(), reason="no SLURM here")
+def test_a_job_array_does_what_run_does(molecule, tmp_path, monkeypatch):
+    # what is submitted finds this environment's mda-aptnn
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    # Debian's Open MPI is not built with SLURM's PMI, which srun would need; a test may run as root
+    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
+    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+    for name in ("here", "array"):
+        plan_waters(molecule, tmp_path / name)
+    run("run", tmp_path / "here", "--command", CP2K)
+    run("script", tmp_path / "array", "--slurm", "--command", f"mpirun -np 1 {CP2K}", "-o", tmp_path / "job.sh")
+    subprocess.run(["sbatch", "--wait", "job.sh"], cwd=tmp_path, check=True, capture_output=True)
+    assert len(list(tmp_path.glob("labels-*.log"))) == 3
+    sets = [collect(Campaign(tmp_path / name), 2e-3)[0] for name in ("here", "array")]
+    for expected, found in zip(*sets, strict=True):
+        np.testing.assert_allclose(found.apt[1], expected.apt[1], rtol=0, atol=1e-6)
