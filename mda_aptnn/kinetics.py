@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,17 @@ def kinetic_temperature(
     return float((masses[:, None] * velocities**2).sum() / (f * units.BOLTZMANN))
 
 
+def check_degrees_of_freedom(given: int | None) -> None:
+    """Refuse what is no positive integer.
+
+    Raises
+    ------
+    ValueError
+    """
+    if given is not None and not (isinstance(given, int | np.integer) and given > 0):
+        raise ValueError(f"degrees_of_freedom must be a positive integer, not {given!r}")
+
+
 def is_plausible(temperature: float) -> bool:
     """Whether a sample of atoms could have this temperature in K."""
     return PLAUSIBLE[0] <= temperature <= PLAUSIBLE[1]
@@ -91,40 +103,41 @@ def likely_unit(temperature: float) -> str | None:
     return min(found, key=lambda unit: abs(np.log(found[unit] / 300)), default=None)
 
 
-def constrained_bonds(frame: Frame, velocities: NDArray[np.float64], masses: NDArray[np.float64]) -> int:
-    """Return the number of distances between bonded atoms that a constraint seems to hold.
+def constrained_bonds(samples: Iterable[tuple[Frame, NDArray[np.float64]]], masses: NDArray[np.float64]) -> float:
+    """Return the number of distances between bonded atoms that a constraint seems to hold, as a mean over frames.
 
     Along a free bond the relative velocity is distributed with the variance kT/μ, so it is nearly zero for few
     of them; along a constrained one it is zero always. Pairs with a common bonded neighbour are looked at as
-    well: a rigid water molecule counts three. The count is zero unless it is more than chance explains.
+    well: a rigid water molecule counts three. The count is zero unless it is more than chance explains in all frames
+    together: of a lone molecule one frame says too little.
 
     Parameters
     ----------
-    frame : Frame
-    velocities : ndarray, shape [n_atoms, 3]
-        In Å/ps.
+    samples : iterable of (Frame, ndarray of shape [n_atoms, 3])
+        Frames with their velocities in Å/ps.
     masses : ndarray, shape [n_atoms]
         In u.
 
     Raises
     ------
     TrajectoryError
-        If velocities or masses do not go with the frame.
+        If velocities or masses do not go with a frame.
     """
-    if np.shape(velocities) != (len(frame), 3) or np.shape(masses) != (len(frame),):
-        raise TrajectoryError(
-            f"velocities {np.shape(velocities)} and masses {np.shape(masses)} do not go with {len(frame)} atoms"
-        )
-    i, j, vectors = _bonded_pairs(frame)
-    if len(i) == 0:
-        return 0
-    along = np.einsum("px,px->p", velocities[j] - velocities[i], vectors) / np.linalg.norm(vectors, axis=1)
-    reduced = masses[i] * masses[j] / (masses[i] + masses[j])
-    thermal = np.sqrt(units.BOLTZMANN * kinetic_temperature(velocities, masses) / reduced)
-    rigid = int((np.abs(along) < RIGID * thermal).sum())
+    rigid = n_pairs = n_frames = 0
+    for frame, velocities in samples:
+        if np.shape(velocities) != (len(frame), 3) or np.shape(masses) != (len(frame),):
+            raise TrajectoryError(
+                f"velocities {np.shape(velocities)} and masses {np.shape(masses)} do not go with {len(frame)} atoms"
+            )
+        i, j, vectors = _bonded_pairs(frame)
+        along = np.einsum("px,px->p", velocities[j] - velocities[i], vectors) / np.linalg.norm(vectors, axis=1)
+        reduced = masses[i] * masses[j] / (masses[i] + masses[j])
+        thermal = np.sqrt(units.BOLTZMANN * kinetic_temperature(velocities, masses) / reduced)
+        rigid += int((np.abs(along) < RIGID * thermal).sum())
+        n_pairs, n_frames = n_pairs + len(i), n_frames + 1
     # probability that a normal deviate is below RIGID in magnitude
-    chance = RIGID * np.sqrt(2 / np.pi) * len(i)
-    return rigid if rigid > chance + 4 * np.sqrt(chance) + 0.5 else 0
+    chance = RIGID * np.sqrt(2 / np.pi) * n_pairs
+    return rigid / n_frames if rigid > chance + 4 * np.sqrt(chance) + 0.5 else 0.0
 
 
 def _bonded_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ UNDECLARED = frozenset({"DATA", "LAMMPSDUMP"})
 ROTATING = frozenset({"fit_rot_trans", "rotateby"})
 #: No sample is denser than this, in Å³ per atom.
 DENSEST = 1.0
-#: How many frames the kinetic temperature is judged by.
+#: How many frames the kinetic temperature and constraints are judged by.
 SAMPLES = 5
 
 
@@ -144,6 +144,10 @@ class UniverseFrames:
     def frame(self) -> Frame:
         """Return the configuration at the current timestep.
 
+        Returns
+        -------
+        Frame
+
         Raises
         ------
         TrajectoryError
@@ -157,6 +161,11 @@ class UniverseFrames:
     def velocities(self) -> NDArray[np.float64]:
         """Return the velocities at the current timestep, [n_atoms, 3] in Å/ps.
 
+        Returns
+        -------
+        ndarray, shape [n_atoms, 3]
+            In Å/ps.
+
         Raises
         ------
         TrajectoryError
@@ -168,10 +177,36 @@ class UniverseFrames:
             return self._finite_difference(self.universe.trajectory)
         return self._recorded_velocities(self.universe.trajectory) * self._factor
 
+    def samples(self) -> Iterator[tuple[Frame, NDArray[np.float64]]]:
+        """Give configurations and velocities of a few frames, evenly over the trajectory, which stays where it is.
+
+        Yields
+        ------
+        frame : Frame
+        velocities : ndarray, shape [n_atoms, 3]
+            In Å/ps.
+
+        Raises
+        ------
+        TrajectoryError
+            As `frame` and `velocities`.
+        """
+        for trajectory, velocities in self._sampled():
+            yield Frame(self.numbers, self._positions(trajectory), *self._cell(trajectory), self.charge), velocities
+
     def timeline(self, frames: Any = None) -> Timeline:
         """Return times, series and spacing of these frames (all, if not given), checked to be even.
 
         Files whose times continue each other make one series; others begin a new one.
+
+        Parameters
+        ----------
+        frames : array_like of int, optional
+            Counted from 0.
+
+        Returns
+        -------
+        Timeline
 
         Raises
         ------
@@ -184,11 +219,32 @@ class UniverseFrames:
         return self._clock.timeline(chosen)
 
     def times(self, frames: Any = None) -> NDArray[np.float64]:
-        """Return the times of these frames in ps, as `timeline` has checked them."""
+        """Return the times of these frames in ps, as `timeline` has checked them.
+
+        Parameters
+        ----------
+        frames : array_like of int, optional
+            Counted from 0; all by default.
+
+        Returns
+        -------
+        ndarray, shape [n_frames]
+            In ps.
+        """
         return self.timeline(frames).times
 
     def series_starts(self, frames: Any = None) -> NDArray[np.int64]:
-        """Return where among these frames a series begins that does not continue the one before."""
+        """Return where among these frames a series begins that does not continue the one before.
+
+        Parameters
+        ----------
+        frames : array_like of int, optional
+            Counted from 0; all by default.
+
+        Returns
+        -------
+        ndarray of int, shape [n_series]
+        """
         return self.timeline(frames).starts
 
     @property
@@ -317,20 +373,20 @@ class UniverseFrames:
         unit = likely_unit(temperature / (self._factor * conversion) ** 2)
         return f"; by their kinetic temperature they are likely in {unit!r}" if unit else ""
 
-    def _mean_temperature(self) -> float:
-        """Kinetic temperature over a few frames in K, with the factor known so far."""
+    def _sampled(self) -> Iterator[tuple[Any, NDArray[np.float64]]]:
+        """A reader at one of a few frames after the other, and the velocities there with the factor known so far."""
         trajectory = _independent(self.universe.trajectory)
         usable = self.usable_frames
-        numbers = np.unique(np.linspace(usable.start, usable.stop - 1, SAMPLES).round().astype(int))
-        temperatures = []
-        for number in numbers:
+        for number in np.unique(np.linspace(usable.start, usable.stop - 1, SAMPLES).round().astype(int)):
             trajectory[int(number)]
             if self._source == "finite-difference":
-                velocities = self._finite_difference(trajectory)
+                yield trajectory, self._finite_difference(trajectory)
             else:
-                velocities = self._recorded_velocities(trajectory) * self._factor
-            temperatures.append(kinetic_temperature(velocities, self.masses))
-        return float(np.mean(temperatures))
+                yield trajectory, self._recorded_velocities(trajectory) * self._factor
+
+    def _mean_temperature(self) -> float:
+        """Kinetic temperature over a few frames in K, with the factor known so far."""
+        return float(np.mean([kinetic_temperature(velocities, self.masses) for _, velocities in self._sampled()]))
 
     def _check_temperature(self) -> None:
         temperature = self._mean_temperature()

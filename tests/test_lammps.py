@@ -111,7 +111,7 @@ def test_velocities_times_and_elements(lammps):
     # LAMMPS' constants have eight digits in real units, four to five in metal
     assert_allclose(found, expected, rtol=2e-5)
     assert 150 < np.mean(found) < 500
-    assert constrained_bonds(frames.frame(), frames.velocities(), frames.masses) == 0
+    assert constrained_bonds(frames.samples(), frames.masses) == 0
 
 
 def test_both_unit_styles_are_the_same_run(tmp_path):

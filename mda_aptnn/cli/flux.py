@@ -56,22 +56,40 @@ def flux(
 
 
 def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> list[Any]:
-    """Return one Universe for each trajectory."""
-    return opt.open_universes(topology, trajectory, reading.file_format, reading.topology_format, reading.cell)
+    """Return one Universe for each trajectory; one of all beads for the centroid of a ring polymer."""
+    found = opt.open_universes(topology, trajectory, reading.file_format, reading.topology_format, reading.cell)
+    if reading.path_integral is None:
+        return found
+    if reading.path_integral not in ("beads", "centroid"):
+        raise opt.OptionError(f"--path-integral {reading.path_integral!r}: choose beads or centroid")
+    if len(found) < 2:
+        raise opt.OptionError("--path-integral: give the trajectories of all beads, two or more")
+    if reading.path_integral == "beads":
+        return found
+    from mda_aptnn.analysis.flux.path_integrals import centroid_universe
+
+    return [centroid_universe(found)]
 
 
 def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[FluxSeries, list[Any]]:
-    """Return the merged flux of all trajectories and the analyses that made its parts.
+    """Return the merged flux of all trajectories, or the mean over beads, and the analyses that made its parts.
 
     Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so that the same command
     goes on after an interruption or an error in a late frame.
     """
     from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
     from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    from mda_aptnn.analysis.flux.groups import select
+    from mda_aptnn.analysis.flux.path_integrals import average_beads
     from mda_aptnn.analysis.flux.pipeline import text_of
 
     folder = reading.checkpoint or output.with_name(f"{output.stem}.unfinished")
     groups = opt.pairs(reading.group, "group")
+    options = reading.flux_options()
+    beads = reading.path_integral == "beads"
+    if beads:
+        # each has as many times the temperature as there are beads, which average_beads looks at
+        options["check_temperature"] = False
     parallel: dict[str, Any] = {}
     if reading.workers > 1:
         parallel = {"backend": "multiprocessing", "n_workers": reading.workers}
@@ -79,12 +97,13 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
         analyses = []
         for number, universe in enumerate(universes):
             part = folder / f"part-{number + 1}"
-            atoms = universe.select_atoms(reading.select)
-            analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **reading.flux_options()))
+            atoms = select(universe, reading.select, "--select")
+            analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **options))
         for analysis in analyses:
             analysis.run(reading.start, reading.stop, reading.step, verbose=True, **parallel)
             typer.echo(f"time: {text_of(analysis.results.shares)}", err=True)
-        return FluxSeries.merge([analysis.series for analysis in analyses]), analyses
+        parts = [analysis.series for analysis in analyses]
+        return average_beads(parts) if beads else FluxSeries.merge(parts), analyses
     finally:
         if not list(folder.glob("part-*/block-*.h5")):
             shutil.rmtree(folder, ignore_errors=True)

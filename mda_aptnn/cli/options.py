@@ -49,6 +49,23 @@ Coordinate = Annotated[
         show_default=False,
     ),
 ]
+NormalModesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--normal-modes",
+        help="Molden file with the structure and vibrations of a molecule, in its order of atoms.",
+        show_default=False,
+    ),
+]
+PathIntegral = Annotated[
+    str | None,
+    typer.Option(
+        "--path-integral",
+        help='The trajectories are beads of a ring polymer: "beads" averages their fluxes, "centroid" predicts once, '
+        "at their mean.",
+        show_default=False,
+    ),
+]
 Start = Annotated[int | None, typer.Option(help="First frame, counted from 0.", show_default=False)]
 Stop = Annotated[int | None, typer.Option(help="Frame to stop before.", show_default=False)]
 Step = Annotated[int | None, typer.Option(help="Use every n-th frame.", show_default=False)]
@@ -104,6 +121,8 @@ class Reading:
     updating: Updating = False
     motions: MotionsOption = None
     coordinate: Coordinate = None
+    normal_modes: NormalModesFile = None
+    path_integral: PathIntegral = None
     select: Select = "all"
     start: Start = None
     stop: Stop = None
@@ -126,18 +145,32 @@ class Reading:
     def flux_options(self) -> dict[str, Any]:
         """Keyword arguments of `DipoleFlux`, apart from the model, the groups and the checkpoint."""
         elsewhere = {"model", "group", "select", "start", "stop", "step", "element", "checkpoint", "workers"}
-        elsewhere |= {"file_format", "topology_format", "motions", "coordinate"}
+        elsewhere |= {"file_format", "topology_format", "motions", "coordinate", "normal_modes", "path_integral"}
         named = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in elsewhere}
-        return {"elements": pairs(self.element, "element"), "motions": self._motions(), **named}
+        motions = chosen_motions(self.motions, self.coordinate, self.normal_modes)
+        return {"elements": pairs(self.element, "element"), "motions": motions, **named}
 
-    def _motions(self) -> Any:
-        """What the flux is taken apart into: "rigid", internal coordinates, nothing."""
-        coordinates = pairs(self.coordinate, "coordinate")
-        if coordinates is None:
-            return self.motions
-        if self.motions is not None:
-            raise OptionError("--motions and --coordinate are two ways to say it; leave one out")
-        return {name: tuple(part.strip() for part in text.split(";")) for name, text in coordinates.items()}
+
+def chosen_motions(motions: str | None, coordinate: list[str] | None, normal_modes: Path | None) -> Any:
+    """What velocities are taken apart into: "rigid", internal coordinates, normal modes, nothing.
+
+    Raises
+    ------
+    OptionError
+        If more than one is given.
+    """
+    given = {"--motions": motions, "--coordinate": coordinate, "--normal-modes": normal_modes}
+    names = [name for name, value in given.items() if value]
+    if len(names) > 1:
+        raise OptionError(f"{' and '.join(names)} are two ways to say it; leave one out")
+    if normal_modes is not None:
+        from mda_aptnn.analysis.motions.normal_modes import NormalModes
+
+        return NormalModes.from_molden(normal_modes)
+    coordinates = pairs(coordinate, "coordinate")
+    if coordinates is None:
+        return motions
+    return {name: tuple(part.strip() for part in text.split(";")) for name, text in coordinates.items()}
 
 
 def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -22,6 +22,8 @@ def vdos(
     group: opt.Group = None,
     per: opt.Per = "group",
     motions: opt.MotionsOption = None,
+    coordinate: opt.Coordinate = None,
+    normal_modes: opt.NormalModesFile = None,
     select: Annotated[str, typer.Option(help="Atoms that count.")] = "all",
     temperature: Annotated[
         str | None,
@@ -52,6 +54,7 @@ def vdos(
     as_json: opt.Json = False,
 ) -> None:
     """Vibrational density of states by groups of atoms and motions of molecules; no model is needed."""
+    from mda_aptnn.analysis.flux.groups import select as selected
     from mda_aptnn.analysis.spectra.velocity_spectrum import VelocitySpectrum
 
     check_outputs({"vdos": output, "csv": csv, "plot": plot})
@@ -62,10 +65,10 @@ def vdos(
         options: dict[str, Any] = {} if file_format is None else {"format": file_format}
         universe.load_new([str(path) for path in trajectory or []], **options)
     found = VelocitySpectrum(
-        universe.select_atoms(select),
+        selected(universe, select, "--select"),
         opt.pairs(group, "group"),
         per=per,
-        motions=motions,
+        motions=opt.chosen_motions(motions, coordinate, normal_modes),
         velocities=velocities,
         velocity_unit=velocity_unit,
         time_step=time_step,

@@ -9,6 +9,7 @@ import pytest
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+from mda_aptnn.tests.labelling_data import DATA
 from mda_aptnn.tests.test_cli import error, report, run
 
 N_FRAMES = 16
@@ -42,6 +43,13 @@ def test_molecules_and_motions_of_a_trajectory(water, atoms, tmp_path):
     coordinates = ["--coordinate", "OH=element O; element H", "--coordinate", "HOH=element H;element O;element H"]
     found = report("flux", *water, *coordinates, "-o", tmp_path / "c.h5")
     assert found["groups"] == ["translation", "rotation", "OH", "HOH", "other vibration"]
+    modes = ["--normal-modes", DATA / "water-modes.mol"]
+    found = report("flux", *water, *modes, "-o", tmp_path / "n.h5")
+    assert found["groups"] == ["translation", "rotation", "1711 cm^-1", "3780 cm^-1", "3835 cm^-1", "other vibration"]
+    series = FluxSeries.load(tmp_path / "n.h5")
+    np.testing.assert_allclose(series.total, total, atol=1e-10 * np.abs(total).max())
+    # all vibrations of a molecule are modes
+    assert np.abs(series.flux[:, -1]).max() < 1e-9 * np.abs(series.flux).max()
 
 
 def test_a_flux_of_atoms_stands_for_the_trajectory(water, atoms, tmp_path, monkeypatch):
@@ -69,6 +77,9 @@ def test_a_flux_of_atoms_stands_for_the_trajectory(water, atoms, tmp_path, monke
     [
         (["--motions", "vibrations"], ["rigid"]),
         (["--motions", "rigid", "--coordinate", "a=element O;element H"], ["two ways"]),
+        (["--motions", "rigid", "--normal-modes", "modes.mol"], ["--motions and --normal-modes are two ways"]),
+        (["--normal-modes", "modes.mol"], ["modes.mol"]),
+        (["--select", "elemnt O"], ["--select (elemnt O) is no selection", "elemnt"]),
         (["--coordinate", "element O"], ["NAME=VALUE"]),
         (["--coordinate", "a=element O"], ["'a'", "1 selections"]),
         (["--coordinate", "a=element O;element O"], ["'a'", "no bonded atoms"]),

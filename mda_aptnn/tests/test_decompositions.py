@@ -9,7 +9,7 @@ from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.motions.normal_modes import NormalModes
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
-from mda_aptnn.errors import FileFormatError, GroupError
+from mda_aptnn.errors import FileFormatError, GroupError, TrajectoryError
 from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors, universe
 
@@ -266,6 +266,32 @@ def test_a_checkpoint_of_other_motions_is_refused(rattling, model, tmp_path):
     for other in (None, {"OH": ("element O", "element H")}):
         with pytest.raises(Exception, match=r"another run \(differs in groups"):
             DipoleFlux(rattling, model, motions=other, checkpoint=tmp_path / "c", **READING)
+
+
+def test_a_checkpoint_of_other_coordinates_or_shells_of_the_same_name_is_refused(rattling, model, tmp_path):
+    def begin(folder, **options):
+        return DipoleFlux(rattling, model, checkpoint=tmp_path / folder, **options, **READING)
+
+    begin("c", motions={"OH": ("element O", "element H")}).run(stop=5)
+    begin("c", motions={"OH": ("element O", "element H")})
+    with pytest.raises(TrajectoryError, match=r"another run \(differs in motions\)"):
+        begin("c", motions={"OH": [[0, 1]]})
+    # in the first frame no hydrogen of another molecule is so near: the same atoms in both
+    shells = [{"shell": f"element H and not index 1:2 and around {radius} index 0"} for radius in (1.0, 1.1)]
+    begin("s", groups=shells[0], updating=True).run(stop=5)
+    begin("s", groups=shells[0], updating=True)
+    with pytest.raises(TrajectoryError, match=r"another run \(differs in selections\)"):
+        begin("s", groups=shells[1], updating=True)
+
+
+def test_a_selection_that_is_none_is_named(rattling, model):
+    for groups, said in (
+        ({"O": "element O", "H": "elemnt H"}, "group 'H' .elemnt H. is no selection of MDAnalysis: .*'elemnt'"),
+        ({"O": "element O and"}, "group 'O' .element O and. is no selection"),
+        ({"O": "resname WAT"}, "group 'O' .resname WAT.: the topology does not have"),
+    ):
+        with pytest.raises(GroupError, match=said):
+            DipoleFlux(rattling, model, groups, **READING)
 
 
 def test_a_breathing_molecule_has_a_vibrational_flux_only():

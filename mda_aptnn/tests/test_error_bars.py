@@ -192,9 +192,11 @@ def test_students_factor_and_the_limit_of_many():
     assert student_factor(1, 3) == pytest.approx(1.1969, abs=1e-4)
     assert student_factor(2, 7) == pytest.approx(2.4288, abs=1e-3)
     assert student_factor(2, 1e9) == pytest.approx(2, abs=1e-6)
-    low, high = confidence_band(np.array([2.0, 0.0]), np.array([1.0, 0.0]), 1e9, positive=True)
+    low, high = confidence_band(np.array([2.0, 0.0, -3.0]), np.array([1.0, 0.0, 1.0]), 1e9, positive=True)
     np.testing.assert_allclose([low[0], high[0]], [2 * np.exp(-0.5), 2 * np.exp(0.5)])
     assert low[1] == high[1] == 0
+    # what cannot be negative, and is: a band of no width would be a lie
+    np.testing.assert_allclose([low[2], high[2]], [-4, -2])
 
 
 @pytest.mark.slow

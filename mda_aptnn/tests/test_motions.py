@@ -283,6 +283,8 @@ def test_redundant_coordinates_share():
         ({"x": [[0, 4]]}, "joins atoms of different molecules"),
         ({"x": ("element O", "element H"), "y": [[1, 0]]}, "stand in coordinates 'x' and 'y'"),
         ({"rotation": ("element O", "element H")}, "'rotation' is kept"),
+        ({"x": ("element O", "elemnt H")}, "coordinate 'x' .elemnt H. is no selection of MDAnalysis: .*'elemnt'"),
+        ({"x": ("element O", "resname WAT")}, "coordinate 'x' .resname WAT.: the topology does not have"),
     ],
 )
 def test_coordinates_that_cannot_be_are_refused(selections, said):

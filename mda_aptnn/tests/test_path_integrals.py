@@ -1,17 +1,23 @@
 """Ring polymers: harmonic beads have the classical spectrum at the physical temperature."""
 
 import dataclasses
+import warnings
+from pathlib import Path
 
+import MDAnalysis as mda
 import numpy as np
 import pytest
 from scipy.constants import hbar, k
 
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.path_integrals import average_beads, centroid_universe
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tests.systems import BOLTZMANN, DEBYE, KM_PER_MOL, LIGHT, MASSES, KnownTensors, gas, random_tensors
 from mda_aptnn.tests.systems import universe as made
+from mda_aptnn.tests.test_cli import error, report
+from mda_aptnn.tests.tiny import model_file
 
 READING = {"velocity_unit": "angstrom/ps", "check_temperature": False}
 TEMPERATURE, WAVENUMBER, CHARGE = 300.0, 1000.0, 0.7
@@ -149,5 +155,46 @@ def test_beads_that_do_not_belong_together_are_refused():
         average_beads([cold] * 3)
     with pytest.raises(TrajectoryError, match="there are no beads"):
         average_beads([])
+    with pytest.raises(TrajectoryError, match="there are no beads"):
+        centroid_universe([])
     with pytest.raises(TrajectoryError, match="bead 2 has 9 atoms in 30 frames"):
         centroid_universe([gas(), gas(30)])
+    other = gas()
+    other.atoms.elements = other.atoms.elements[::-1]
+    with pytest.raises(TrajectoryError, match="bead 3 has other elements"):
+        centroid_universe([gas(), gas(), other])
+    with pytest.raises(TrajectoryError, match=r"frame 1 of bead 2 is at 0\.001 ps, that of bead 1 at 0\.0005 ps"):
+        centroid_universe([gas(), gas(time_step=1e-3)]).trajectory[1]
+
+
+def test_commands(tmp_path):
+    """Beads as files: mean of fluxes and centroid, both the spectrum of Python's."""
+    positions, velocities = ring_polymer(3, n_frames=400)
+    files = []
+    for number, u in enumerate(beads_of(positions, velocities)):
+        files.append(tmp_path / f"bead-{number + 1}.trr")
+        with mda.Writer(str(files[-1]), 1) as writer:
+            for _ in u.trajectory:
+                writer.write(u.atoms)
+        topology = u
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a PDB file wants and an atom does not have
+        topology.atoms.write(str(tmp_path / "one.pdb"))
+    model_file().save(tmp_path / "model.h5")
+    arguments = [tmp_path / "one.pdb", *files, "--model", tmp_path / "model.h5", "--pbc", "none"]
+    universes = [mda.Universe(str(tmp_path / "one.pdb"), str(file)) for file in files]
+    options = {"check_temperature": False, "pbc": "none"}
+    runs = [DipoleFlux(u, tmp_path / "model.h5", **options).run().series for u in universes]
+    for estimator, expected in (
+        ("beads", average_beads(runs)),
+        ("centroid", DipoleFlux(centroid_universe(universes), tmp_path / "model.h5", **options).run().series),
+    ):
+        found = report("flux", *arguments, "--path-integral", estimator, "-o", tmp_path / f"{estimator}.h5")
+        assert found["temperature"] == pytest.approx(expected.temperatures.mean())
+        assert found["n_series"] == 1
+        series = FluxSeries.load(tmp_path / f"{estimator}.h5")
+        np.testing.assert_allclose(series.flux, expected.flux, rtol=1e-12)
+        assert [Path(name).name for name in series.info["trajectory"]] == [file.name for file in files]
+    output = ["-o", tmp_path / "x.h5"]
+    assert "choose beads or centroid" in error("flux", *arguments, "--path-integral", "ring", *output)
+    assert "two or more" in error("flux", *arguments[:2], "--path-integral", "beads", *output)

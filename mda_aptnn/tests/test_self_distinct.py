@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.bands import band_integral
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.errors import SpectrumError
 
@@ -111,6 +112,15 @@ def test_the_same_molecule_twice_is_all_correlated():
     np.testing.assert_allclose(opposite.term("distinct").magnitude, -own, atol=1e-12 * own.max())
 
 
+def test_many_species_have_fewer_segments(monkeypatch):
+    """As many for the self parts as for the total, also where memory and not length decides."""
+    series = molecules(correlated(6000, 6), ["A", "B", "C"] * 2)
+    found = series.spectrum(resolution=60)
+    assert len(found.segments.lengths) > 8
+    monkeypatch.setattr("mda_aptnn.analysis.spectra.absorption._SEGMENT_BYTES", 5 * 2 * len(found.wavenumber) * 3 * 4)
+    assert len(series.spectrum(resolution=60).segments.lengths) == 5
+
+
 def test_it_is_kept_in_files(tmp_path):
     found = molecules(correlated(2600, 3)).spectrum(resolution=60, segments=4, quantum_correction="schofield")
     found.save(tmp_path / "s.h5")
@@ -123,6 +133,8 @@ def test_it_is_kept_in_files(tmp_path):
     low, high = again.default_band(pair)
     # symmetric: on the linear scale of what may be negative
     np.testing.assert_allclose(low + high, 2 * again.default_values(pair)[0], rtol=1e-9)
+    area = band_integral(again, 100, 2000, term=pair)
+    assert sum(area.band()) == pytest.approx(2 * area.value) and area.band()[0] < area.value
 
 
 def test_groups_that_are_no_molecules_are_refused():

@@ -76,8 +76,8 @@ def test_shells_are_those_of_loops_over_pairs(pattern, monkeypatch):
     edges = [1.0, 2.5, 4.0]
     monkeypatch.setattr(spatial, "_BLOCK_NUMBERS", 6 * n_molecules * 20)
     monkeypatch.setattr(spatial, "_MOST", 0.7)
-    monkeypatch.setattr(spatial, "_SEGMENTS", (2, 3))
-    monkeypatch.setattr(spatial, "_SEGMENT_LENGTH", 1.5)
+    for name, value in (("FEWEST", 2), ("_MOST_SEGMENTS", 3), ("SEGMENT_LENGTH", 1.5)):
+        monkeypatch.setattr(spatial, name, value)
     width = 1 / (LIGHT * 15 * SPACING)
     options = {"resolution": width, "window": "parzen", "temperature": 300.0}
     found = distance_spectrum(

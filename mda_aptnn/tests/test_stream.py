@@ -12,12 +12,16 @@ from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.stream import FluxStream
 from mda_aptnn.analysis.spectra.correlation import component_correlation, cross_correlation
+from mda_aptnn.analysis.spectra.densities import pairs_of_correlation
 from mda_aptnn.analysis.spectra.lag_sums import LagSums
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.statistics import Segments
+from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.cli import app
 from mda_aptnn.errors import GroupError, SpectrumError, TrajectoryError
+from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tests.imd_server import IMDServer
-from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors
+from mda_aptnn.tests.systems import LIGHT, KnownTensors, gas, random_tensors
 from mda_aptnn.tests.tiny import model_file
 
 GROUPS = {"O": "element O", "first H": "element H and index 0:2"}
@@ -51,7 +55,7 @@ def test_sums_of_lags_are_correlations():
     """Two series, many times the number of lags, by the FFT route."""
     rng = np.random.default_rng(0)
     segments = [rng.normal(size=(57, 2, 3)), rng.normal(size=(6, 2, 3))]
-    sums = LagSums(10, 2)
+    sums = LagSums(10, 2, block=1)
     for segment in segments:
         sums.begin_series()
         for flux in segment:
@@ -60,10 +64,76 @@ def test_sums_of_lags_are_correlations():
     np.testing.assert_allclose(groups, cross_correlation(segments, 8), atol=1e-13)
     np.testing.assert_allclose(components, component_correlation(segments, 8), atol=1e-13)
     assert (sums.n_frames, sums.longest) == (63, 57)
+    # twice 16 blocks were full: 4 frames each, by the frame that comes later
+    blocks, frames = sums.block_correlations(8)
+    assert frames.tolist() == [4] * 15 + [3]
+    everything, series = np.concatenate(segments), np.repeat([0, 1], [57, 6])
+    for k, block in enumerate(blocks):
+        expected = np.zeros((8, 2, 2))
+        for later in range(4 * k, min(4 * k + 4, 63)):
+            for lag in range(min(8, later + 1)):
+                if series[later - lag] == series[later]:
+                    expected[lag] += everything[later - lag] @ everything[later].T
+        np.testing.assert_allclose(block, expected / frames[k], atol=1e-13)
+    np.testing.assert_allclose(np.tensordot(frames / 63, blocks, 1), groups, atol=1e-13)
+
+
+def test_a_last_block_that_is_short_goes_with_the_one_before():
+    sums = LagSums(3, 1, block=10)
+    for _ in range(34):
+        sums.add(np.ones((1, 3)))
+    blocks, frames = sums.block_correlations(1)
+    assert frames.tolist() == [10, 10, 14]
+    np.testing.assert_allclose(blocks[:, 0, 0, 0], 3)
+
+
+def test_errors_of_blocks_are_the_scatter_of_repeated_runs():
+    """White noise in 10 groups, 15 runs: auto terms at all frequencies, and cross terms."""
+    rng = np.random.default_rng(4)
+    n_frames, resolution = 2000, 1 / (LIGHT * 60 * 1e-3)
+    transform = CosineTransform.plan("gaussian", resolution, 1e-3, n_frames)
+    scale = np.ones(len(transform.wavenumber))
+    values, errors = [], []
+    for _ in range(15):
+        sums = LagSums(transform.n_lags, 10, block=120)
+        for flux in rng.normal(size=(n_frames, 10, 3)):
+            sums.add(flux)
+        blocks, frames = sums.block_correlations(transform.n_lags)
+        # 16 · 120 frames were full: 8 of 240, and the rest
+        assert frames.tolist() == [240] * 7 + [320]
+        terms = np.stack([pairs_of_correlation(block, transform, scale) for block in blocks])
+        segments = Segments(terms, frames * 1e-3)
+        values.append(segments.mean(terms))
+        errors.append(segments.standard_error(terms))
+    inside = slice(10, -10)
+    scatter = np.std(values, axis=0, ddof=1)[inside]
+    found = np.sqrt(np.mean(np.square(errors), axis=0))[inside]
+    for columns in (slice(0, 10), slice(10, None)):
+        assert found[:, columns].mean() == pytest.approx(scatter[:, columns].mean(), rel=0.06)
+
+
+def test_error_bars_as_soon_as_there_are_four_blocks():
+    """Twice as long as the resolution needs, each; the same spectrum, and errors like those of the stored flux."""
+    u, charges = gas(800), FixedCharges({"O": -0.8, "H": 0.4})
+    stream = FluxStream(u, charges, GROUPS, resolution=1500)
+    # 0.0445 ps are 89 frames; half of them are a block
+    found = {n: stream.spectrum(300) for n in stream if n in (300, 320, 800)}
+    assert found[300].segments is None
+    assert [len(found[n].segments.lengths) for n in (320, 800)] == [4, 9]
+    spectrum = found[800]
+    series = DipoleFlux(u, charges, GROUPS, velocity_unit="angstrom/ps").run().series
+    expected = series.spectrum(300, resolution=1500, segments=9)
+    inside = slice(10, -10)
+    for pair in (None, ("O", "O"), ("O", "first H")):
+        ratio = spectrum.default_error(pair)[inside].mean() / expected.default_error(pair)[inside].mean()
+        assert ratio == pytest.approx(1, abs=0.25)
+    total = spectrum.cross_section.magnitude
+    mean = spectrum.segments.mean(spectrum.segments.of_pair(None))
+    np.testing.assert_allclose(mean, total, rtol=0, atol=1e-6 * total.max())
 
 
 def test_memory_does_not_grow():
-    sums, flux = LagSums(50, 2), np.ones((2, 3))
+    sums, flux = LagSums(50, 2, block=10), np.ones((2, 3))
     for _ in range(200):
         sums.add(flux)
     tracemalloc.start()
@@ -139,6 +209,8 @@ def test_a_simulation_without_velocities(model):
 
 
 def test_what_cannot_be_is_refused(model, tmp_path):
+    with pytest.raises(ValueError, match="degrees_of_freedom must be a positive integer, not 0"):
+        FluxStream(gas(), model, degrees_of_freedom=0)
     with pytest.raises(SpectrumError, match="window that ends"):
         FluxStream(gas(), model, window="none")
     with pytest.raises(TrajectoryError, match="likely in 'angstrom/fs'"):

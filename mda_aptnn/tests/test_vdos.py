@@ -195,6 +195,18 @@ def test_files_and_pictures(tmp_path):
         VibrationalDensity.load(tmp_path / "v.h5")
 
 
+def test_motions_that_leave_something_out_are_refused():
+    class Halves:
+        names = ("one half",)
+
+        def parts(self, frame, velocities):
+            return 0.5 * velocities[None]
+
+    u = gas(40)
+    with pytest.raises(GroupError, match=r"leave .* of the velocities"):
+        VelocitySpectrum(u, motions=Halves(), velocity_unit="angstrom/ps").run()
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(SpectrumError, match="no atom moves"):
         density(np.zeros((2000, 1, 5, 3)))

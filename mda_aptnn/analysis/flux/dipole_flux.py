@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import tempfile
@@ -20,16 +19,24 @@ from mda_aptnn.analysis.flux.blocks import BlockStore
 from mda_aptnn.analysis.flux.flux_series import RECORDS, FluxSeries
 from mda_aptnn.analysis.flux.frame_choice import chosen_frames
 from mda_aptnn.analysis.flux.frame_flux import FrameFlux
-from mda_aptnn.analysis.flux.groups import KINDS, UpdatingGroups, assign_groups, check_atoms, every
-from mda_aptnn.analysis.flux.origin import model_identity, model_signature, trajectory_files
-from mda_aptnn.analysis.flux.pipeline import PARTS, Pipeline, batch_size, predictions, shares, text_of
+from mda_aptnn.analysis.flux.groups import KINDS, assign_groups, check_atoms, every
+from mda_aptnn.analysis.flux.origin import checkpoint_plan, description
+from mda_aptnn.analysis.flux.pipeline import (
+    PARTS,
+    Pipeline,
+    batch_size,
+    gives_gradients,
+    predictions,
+    shares,
+    text_of,
+)
 from mda_aptnn.analysis.motions.motions import make_motions
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.elements import name_elements
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frames import Frame
-from mda_aptnn.kinetics import constrained_bonds
-from mda_aptnn.models.predict import load_model
+from mda_aptnn.kinetics import check_degrees_of_freedom, constrained_bonds
+from mda_aptnn.models.predict import Model, load_model
 from mda_aptnn.molecules import MoleculesOnDemand, broken_note
 from mda_aptnn.tensors import SUM_RULES, SumRuleNameError
 from mda_aptnn.trajectory import UniverseFrames
@@ -125,7 +132,12 @@ class DipoleFlux(AnalysisBase):
 
     @classmethod
     def get_supported_backends(cls) -> tuple[str, ...]:
-        """Return the names of the backends that `run` takes."""
+        """Return the names of the backends that `run` takes.
+
+        Returns
+        -------
+        tuple of str
+        """
         return ("serial", "multiprocessing", "dask")
 
     def __init__(
@@ -190,8 +202,10 @@ class DipoleFlux(AnalysisBase):
             self._degrees_of_freedom(degrees_of_freedom),
             keep_atoms=per == "atom",
         )
-        self._with_gradients = callable(getattr(self._model, "predict_tensors", None))
-        n_members = 1 if self._with_gradients else getattr(self._model, "n_members", 1)
+        self._with_gradients = gives_gradients(self._model)
+        n_members = getattr(self._model, "n_members", 1)
+        if self._with_gradients and not isinstance(self._model, Model):
+            n_members = 1
         self._n_members = n_members if n_members > 1 and len(self._sums.names) <= _FEW else 0
         self._scratch: Any = None
         if checkpoint is None and per == "atom":
@@ -200,7 +214,10 @@ class DipoleFlux(AnalysisBase):
         self.n_frames, self._ahead = 0, False
         self._pipeline: Pipeline | None = None
         self._folder = None if checkpoint is None else os.fspath(checkpoint)
-        self._store = None if self._folder is None else BlockStore(self._folder, self._plan(first))
+        self._store: BlockStore | None = None
+        if self._folder is not None:
+            plan = checkpoint_plan(model, self._model, self._sums, self._frames, first, groups)
+            self._store = BlockStore(self._folder, plan)
 
     def run(
         self,
@@ -218,6 +235,25 @@ class DipoleFlux(AnalysisBase):
 
         With ``backend="multiprocessing"`` or ``"dask"``, every worker uses one thread, and a progress bar
         (`verbose`) advances as parts finish.
+
+        Parameters
+        ----------
+        start, stop, step : int, optional
+            Frames, as a slice.
+        frames : array_like, optional
+            Numbers of frames, or a mask, instead.
+        verbose : bool, optional
+            Show a progress bar.
+        n_workers, n_parts : int, optional
+            Processes, and parts that the frames are shared out in; with a parallel backend.
+        backend : {"serial", "multiprocessing", "dask"}, optional
+        **options
+            Further ones of MDAnalysis.
+
+        Returns
+        -------
+        DipoleFlux
+            Itself, with `results` and `series`.
 
         Raises
         ------
@@ -266,11 +302,26 @@ class DipoleFlux(AnalysisBase):
         return self._series
 
     def spectrum(self, *arguments: Any, **options: Any) -> Spectrum:
-        """Return the absolute spectrum; parameters as in `FluxSeries.spectrum`."""
+        """Return the absolute spectrum; parameters as in `FluxSeries.spectrum`.
+
+        Parameters
+        ----------
+        *arguments, **options
+            Those of `FluxSeries.spectrum`.
+
+        Returns
+        -------
+        Spectrum
+        """
         return self.series.spectrum(*arguments, **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the flux to HDF5; with ``per="atom"`` every atom's flux and positions as well."""
+        """Write the flux to HDF5; with ``per="atom"`` every atom's flux and positions as well.
+
+        Parameters
+        ----------
+        path : path
+        """
         if self._per == "atom":
             assert self._store is not None
             member = self._sums.groups.wanted
@@ -284,45 +335,24 @@ class DipoleFlux(AnalysisBase):
     load = FluxSeries.load
 
     def _check_first_frame(self) -> Frame:
-        """Ask the model whether it knows these atoms, and look for constraints."""
+        """Ask the model whether it knows these atoms."""
         self._frames.universe.trajectory[self._frames.usable_frames[0]]
         frame = self._frames.frame()
         if hasattr(self._model, "check"):
             self._model.check(frame)
-        held = constrained_bonds(frame, self._frames.velocities(), self._frames.masses)
-        self._constrained = held > 0
         return frame
 
     def _degrees_of_freedom(self, given: int | None) -> float:
-        if given is not None and not (isinstance(given, int | np.integer) and given > 0):
-            raise ValueError(f"degrees_of_freedom must be a positive integer, not {given!r}")
+        check_degrees_of_freedom(given)
         if self._finite_difference:
             self._frames.notes.append("no kinetic temperature: finite differences lower the velocities of fast atoms")
             return float("nan")
         if given is not None:
             return float(given)
-        if self._constrained:
+        if constrained_bonds(self._frames.samples(), self._frames.masses):
             self._frames.notes.append("constrained bonds found: no kinetic temperature without degrees_of_freedom")
             return float("nan")
         return max(3.0, 3.0 * len(self._frames.numbers) - 3.0)
-
-    def _plan(self, first: Frame) -> dict[str, Any]:
-        """What the rows of a checkpoint depend on, the first frame included."""
-        atoms = (self._sums.groups.fixed, self._frames.numbers, self._frames.indices, self._frames.masses)
-        digest = hashlib.sha256(b"".join(values.tobytes() for values in atoms)).hexdigest()
-        return {
-            "model": model_signature(self._source, self._model, first),
-            "first frame": first.fingerprint(),
-            "degrees_of_freedom": str(self._sums.degrees_of_freedom),
-            "trajectory": trajectory_files(self._trajectory),
-            "n_frames": len(self._trajectory),
-            "groups": self._sums.names,
-            "updating": isinstance(self._sums.groups, UpdatingGroups),
-            "atoms": digest,
-            "per": self._per,
-            "sum_rule": self._sums.sum_rule,
-            **{name: value for name, value in self._frames.settings.items() if name not in ("numbers", "indices")},
-        }
 
     def _prepare(self) -> None:
         if self._model is None:
@@ -403,7 +433,7 @@ class DipoleFlux(AnalysisBase):
             spacing=self._timeline.spacing,
             starts=self._timeline.starts.tolist(),
             finite_difference=self._finite_difference,
-            info={**self._describe(), "notes": notes},
+            info={**description(self._source, self._model, self._sums, self._trajectory), "notes": notes},
             labels=self._sums.labels,
             members=results.members if self._n_members else None,
             polarizability=results.polarizability if self._with_gradients else None,
@@ -415,16 +445,6 @@ class DipoleFlux(AnalysisBase):
         logger.info("time: %s", text_of(results.shares))
         if len(self._sums.names) <= _FEW:
             results.correlation = self._series.correlation()
-
-    def _describe(self) -> dict[str, Any]:
-        return {
-            "model": model_identity(self._source, self._model),
-            "level_of_theory": str((getattr(self._model, "info", None) or {}).get("level_of_theory", "")),
-            "sum_rule": self._sums.sum_rule,
-            "charge": self._frames.charge,
-            "n_atoms": len(self._frames.numbers),
-            "trajectory": trajectory_files(self._trajectory),
-        }
 
     def __getstate__(self) -> dict[str, Any]:
         # a model that came from a file is loaded again where it is used

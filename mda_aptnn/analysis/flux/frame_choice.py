@@ -49,7 +49,11 @@ def chosen_frames(
         )
     chosen = chosen[(chosen >= usable.start) & (chosen < usable.stop)]
     if len(chosen) < 2:
-        raise TrajectoryError(f"{len(chosen)} usable frames in the chosen range; a flux needs two or more")
+        without = "" if len(usable) == len(trajectory) else f", {len(usable)} of them with velocities"
+        raise TrajectoryError(
+            f"{len(chosen)} usable frames in the chosen range; a flux needs two or more, and the trajectory has "
+            f"{len(trajectory)}{without}"
+        )
     strides = np.unique(np.diff(chosen))
     if len(strides) > 1 or strides[0] < 1:
         raise TrajectoryError("the chosen frames are not equally spaced; choose them with start, stop and step")

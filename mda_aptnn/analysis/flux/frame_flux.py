@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.analysis.flux.groups import Groups
-from mda_aptnn.analysis.motions.motions import Motions
+from mda_aptnn.analysis.motions.motions import Motions, take_apart
 from mda_aptnn.analysis.raman.raman import COLUMNS, ROWS
-from mda_aptnn.errors import GroupError, ModelError
+from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.kinetics import kinetic_temperature
 from mda_aptnn.molecules import Molecules
 from mda_aptnn.tensors import apply_sum_rule, sum_rule_residual, sum_rule_weights
-
-#: What parts of motions may leave of the largest velocity.
-_COMPLETE = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +104,7 @@ class FrameFlux:
         tensors = apply_sum_rule(tensors, self.sum_rule, self.masses, self.charge)
         wanted = self.groups.wanted
         # [n_motions, n_atoms, 3]
-        parts = self._parts(frame, velocities)
+        parts = velocities[None] if self.motions is None else take_apart(self.motions, frame, velocities)
         atom_flux = np.einsum("iab,pib->pia", tensors, parts)[:, wanted]
         row: dict[str, Any] = {
             "flux": sum_groups(atom_flux[None], membership[wanted], len(self.groups.names))[0],
@@ -149,19 +146,6 @@ class FrameFlux:
         wanted = self.groups.wanted
         rates = np.einsum("ikc,pic->pik", independent[wanted], parts[:, wanted])
         return sum_groups(rates[None], membership[wanted], len(self.groups.names))[0]
-
-    def _parts(self, frame: Frame, velocities: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self.motions is None:
-            return velocities[None]
-        parts = np.asarray(self.motions.parts(frame, velocities), dtype=float)
-        if parts.shape != (len(self.motions.names), *velocities.shape):
-            raise GroupError(
-                f"the motions gave parts of shape {parts.shape}, not {(len(self.motions.names), *velocities.shape)}"
-            )
-        left = np.abs(parts.sum(axis=0) - velocities).max()
-        if not left <= _COMPLETE * np.abs(velocities).max():
-            raise GroupError(f"the parts of the motions leave {left:.3g} Å/ps of the velocities; add what is missing")
-        return parts
 
 
 def term_names(groups: Sequence[str], motions: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from MDAnalysis.core.groups import UpdatingAtomGroup
+from MDAnalysis.exceptions import SelectionError
 from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
@@ -188,6 +189,36 @@ def _units(label: NDArray[np.int64], species: list[str], wanted: NDArray[np.bool
     return Groups(names, membership, [species[number] for number in kept])
 
 
+def select(atoms: Any, text: str, what: str, *, updating: bool = False) -> Any:
+    """Return the AtomGroup that a selection makes.
+
+    Parameters
+    ----------
+    atoms : MDAnalysis.AtomGroup or MDAnalysis.Universe
+        Where it looks.
+    text : str
+    what : str
+        What the selection is for, such as "group 'O'".
+    updating : bool
+        Select again in each frame.
+
+    Raises
+    ------
+    GroupError
+        If it is no selection, or the topology lacks what it asks for.
+    """
+    try:
+        return atoms.select_atoms(text, updating=updating)
+    except AttributeError as error:
+        # what MDAnalysis raises for "element O" where the topology has no elements
+        raise GroupError(
+            f"{what} ({text}): the topology does not have what the selection asks for ({error}); "
+            "select by what it has, such as 'type 1' or 'name O'"
+        ) from error
+    except SelectionError as error:
+        raise GroupError(f"{what} ({text}) is no selection of MDAnalysis: {error}") from error
+
+
 def check_atoms(atoms: Any, what: str) -> None:
     """Refuse what is no AtomGroup, or one whose atoms change from frame to frame.
 
@@ -210,15 +241,9 @@ def _check_group(atoms: Any, what: str) -> None:
 
 
 def _select(atoms: Any, name: str, selection: Any, updating: bool) -> Any:
-    try:
-        chosen = atoms.select_atoms(selection, updating=updating) if isinstance(selection, str) else selection
-    except AttributeError as error:
-        # what MDAnalysis raises for "element O" where the topology has no elements
-        raise GroupError(
-            f"group {name!r} ({selection}): the topology does not have what the selection asks for ({error}); "
-            "select by what it has, such as 'type 1' or 'name O'"
-        ) from error
-    _check_group(chosen, f"group {name!r}")
+    what = f"group {name!r}"
+    chosen = select(atoms, selection, what, updating=updating) if isinstance(selection, str) else selection
+    _check_group(chosen, what)
     if chosen.universe is not atoms.universe:
         raise GroupError(f"group {name!r} is of another Universe; select it in the one of the flux")
     return chosen

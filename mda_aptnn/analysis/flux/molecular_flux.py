@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -13,12 +12,12 @@ import h5py
 import numpy as np
 from MDAnalysis.guesser.tables import Z2SYMB
 from MDAnalysis.guesser.tables import masses as atomic_masses
-from numba import njit
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
 from mda_aptnn.analysis.flux.atom_flux import identify_atoms
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.compiled import kept_exactly
 from mda_aptnn.errors import FileFormatError, TrajectoryError
 from mda_aptnn.frames import Frame
 from mda_aptnn.molecules import Molecules, broken_note, find_molecules
@@ -98,7 +97,17 @@ class MoleculesInMemory:
         self._cells = np.broadcast_to(np.asarray(cells, dtype=float), (self.n_frames, 3, 3))
 
     def read(self, start: int, stop: int) -> MoleculeBlock:
-        """Return the frames from `start` to before `stop`."""
+        """Return the frames from `start` to before `stop`.
+
+        Parameters
+        ----------
+        start, stop : int
+            Frames.
+
+        Returns
+        -------
+        MoleculeBlock
+        """
         flux, centres = (_time_last(values[start:stop]) for values in (self._flux, self._centres))
         return MoleculeBlock(flux, centres, self._cells[start:stop])
 
@@ -161,7 +170,7 @@ class MoleculesOfFile:
         return block
 
 
-@njit(nogil=True)
+@kept_exactly
 def _add_atoms(  # type: ignore[no-untyped-def]
     atom_flux,
     positions,
@@ -192,7 +201,7 @@ def _add_atoms(  # type: ignore[no-untyped-def]
                 arm[a] = float(positions[t, j, a]) - float(positions[t, i, a])
             for b in range(3):
                 fraction = arm[0] * inverse[t, 0, b] + arm[1] * inverse[t, 1, b] + arm[2] * inverse[t, 2, b]
-                turns[b] = math.floor(fraction + 0.5)
+                turns[b] = np.floor(fraction + 0.5)
             square = 0.0
             for a in range(3):
                 for b in range(3):
@@ -217,6 +226,12 @@ def open_molecules(path: str | os.PathLike[str], universe: Any) -> Iterator[tupl
         Written by `DipoleFlux.save` with ``per="atom"``.
     universe : MDAnalysis.Universe
         Of the same topology, for bonds, which are guessed where it has none. Masses are those of the elements.
+
+    Yields
+    ------
+    series : FluxSeries
+        The flux of the groups of the file.
+    molecules : MoleculesOfFile
 
     Raises
     ------

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mda_aptnn.analysis.flux.frame_flux import FrameFlux
+from mda_aptnn.analysis.flux.groups import UpdatingGroups
+from mda_aptnn.analysis.flux.path_integrals import BeadMean
+from mda_aptnn.analysis.motions.motions import Motions, take_apart
 from mda_aptnn.frames import Frame
 from mda_aptnn.hdf5 import file_hash
+from mda_aptnn.trajectory import UniverseFrames
 
 
 def model_identity(source: Any, model: Any) -> str:
@@ -40,5 +47,61 @@ def model_signature(source: Any, model: Any, frame: Frame) -> str:
 
 
 def trajectory_files(trajectory: Any) -> list[str]:
-    """Names of the trajectory's files, none for arrays in memory."""
-    return [str(name) for name in getattr(trajectory, "filenames", [trajectory.filename]) if name is not None]
+    """Names of the trajectory's files, none for arrays in memory; with those of the other beads of a centroid."""
+    names = [str(name) for name in getattr(trajectory, "filenames", [trajectory.filename]) if name is not None]
+    beads = [bead for step in trajectory.transformations if isinstance(step, BeadMean) for bead in step.others]
+    return names + [name for bead in beads for name in trajectory_files(bead)]
+
+
+def description(source: Any, model: Any, sums: FrameFlux, trajectory: Any) -> dict[str, Any]:
+    """Return what is stored with a flux: model, level of theory, sum rule, charge, atoms, files."""
+    return {
+        "model": model_identity(source, model),
+        "level_of_theory": str((getattr(model, "info", None) or {}).get("level_of_theory", "")),
+        "sum_rule": sums.sum_rule,
+        "charge": sums.charge,
+        "n_atoms": len(sums.masses),
+        "trajectory": trajectory_files(trajectory),
+    }
+
+
+def checkpoint_plan(
+    source: Any, model: Any, sums: FrameFlux, frames: UniverseFrames, first: Frame, groups: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what the rows of a checkpoint depend on, the first frame included.
+
+    Parameters
+    ----------
+    source, model
+        As for `model_signature`.
+    sums : FrameFlux
+    frames : UniverseFrames
+    first : Frame
+        That of the first usable frame.
+    groups : mapping or None
+        As the user gave them: of those that are selected again in each frame, the first frame says too little.
+    """
+    atoms = (sums.groups.fixed, frames.numbers, frames.indices, frames.masses)
+    digest = hashlib.sha256(b"".join(values.tobytes() for values in atoms)).hexdigest()
+    return {
+        "model": model_signature(source, model, first),
+        "first frame": first.fingerprint(),
+        "degrees_of_freedom": str(sums.degrees_of_freedom),
+        "trajectory": trajectory_files(frames.universe.trajectory),
+        "n_frames": len(frames.universe.trajectory),
+        "groups": sums.names,
+        "selections": {name: text for name, text in (groups or {}).items() if isinstance(text, str)},
+        "updating": isinstance(sums.groups, UpdatingGroups),
+        "motions": None if sums.motions is None else _motions_signature(sums.motions, first),
+        "atoms": digest,
+        "per_atom": sums.keep_atoms,
+        "sum_rule": sums.sum_rule,
+        **{name: value for name, value in frames.settings.items() if name not in ("numbers", "indices")},
+    }
+
+
+def _motions_signature(motions: Motions, frame: Frame) -> str:
+    """What motions make of one set of velocities, in few digits: names alone do not tell other coordinates."""
+    phases = np.arange(3 * len(frame), dtype=float)
+    parts = take_apart(motions, frame, np.sin(phases).reshape(-1, 3))
+    return f"{float((parts * np.cos(np.arange(parts.size)).reshape(parts.shape)).sum()):.4g}"

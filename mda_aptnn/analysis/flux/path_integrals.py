@@ -24,8 +24,10 @@ from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.kinetics import PLAUSIBLE, is_plausible
 
-#: Bead temperatures may differ from their mean by this part.
-_SAME = 0.2
+#: Times of beads are the same within this part, which single precision leaves.
+_SAME_TIME = 1e-5
+#: Bead temperatures may differ from their mean by this part: those of one molecule in a short run do by 0.3.
+_SAME = 0.4
 
 
 def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
@@ -34,8 +36,8 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
     Parameters
     ----------
     beads : sequence of FluxSeries
-        Of all P beads, with the same frames, groups and model. Make them with ``check_temperature=False``: at 300 K
-        and 32 beads, the velocities of a bead have 9600 K.
+        Of all P beads, in any order, with the same frames, groups and model. Make them with
+        ``check_temperature=False``: at 300 K and 32 beads, the velocities of a bead have 9600 K.
 
     Returns
     -------
@@ -129,8 +131,17 @@ class BeadMean:
         if ts.has_velocities:
             velocities = ts.velocities.astype(float)
         shift = np.zeros_like(positions)
-        for reader in self.others:
+        for number, reader in enumerate(self.others, start=2):
             other = reader[ts.frame]
+            if abs(other.time - ts.time) > _SAME_TIME * max(abs(ts.time), 1e-3):
+                raise TrajectoryError(
+                    f"frame {ts.frame} of bead {number} is at {other.time:.6g} ps, that of bead 1 at "
+                    f"{ts.time:.6g} ps; give the same frames of all beads"
+                )
+            if other.has_velocities != ts.has_velocities:
+                raise TrajectoryError(
+                    f"frame {ts.frame}: bead 1 or bead {number} has no velocities, the other one has"
+                )
             arms = other.positions.astype(float) - positions
             shift += _nearest(arms, ts)
             if velocities is not None:
@@ -157,8 +168,10 @@ def centroid_universe(beads: Sequence[Any]) -> Any:
     Raises
     ------
     TrajectoryError
-        If atoms or numbers of frames differ.
+        If atoms or numbers of frames differ; when a frame is read, if times do.
     """
+    if len(beads) == 0:
+        raise TrajectoryError("there are no beads")
     first, *others = beads
     for number, bead in enumerate(others, start=2):
         if len(bead.atoms) != len(first.atoms) or len(bead.trajectory) != len(first.trajectory):
@@ -166,6 +179,8 @@ def centroid_universe(beads: Sequence[Any]) -> Any:
                 f"bead {number} has {len(bead.atoms)} atoms in {len(bead.trajectory)} frames, bead 1 "
                 f"{len(first.atoms)} in {len(first.trajectory)}"
             )
+        if list(getattr(first.atoms, "elements", [])) != list(getattr(bead.atoms, "elements", [])):
+            raise TrajectoryError(f"bead {number} has other elements than bead 1: all beads need one order of atoms")
     first.trajectory.add_transformations(BeadMean([bead.trajectory for bead in others]))
     return first
 

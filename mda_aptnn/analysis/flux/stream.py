@@ -15,12 +15,21 @@ from mda_aptnn import units
 from mda_aptnn.analysis.flux.frame_flux import FrameFlux
 from mda_aptnn.analysis.flux.groups import assign_groups, check_atoms
 from mda_aptnn.analysis.flux.origin import model_identity, trajectory_files
-from mda_aptnn.analysis.spectra.absorption import spectrum_of_correlation
+from mda_aptnn.analysis.spectra.absorption import section_factor, spectrum_of_correlation
+from mda_aptnn.analysis.spectra.densities import pairs_of_correlation
 from mda_aptnn.analysis.spectra.lag_sums import LagSums
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.statistics import FEWEST, SEGMENT_LENGTH, Segments
 from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError, TrajectoryError
-from mda_aptnn.kinetics import constrained_bonds, is_plausible, kinetic_temperature, likely_unit, velocity_factor
+from mda_aptnn.kinetics import (
+    check_degrees_of_freedom,
+    constrained_bonds,
+    is_plausible,
+    kinetic_temperature,
+    likely_unit,
+    velocity_factor,
+)
 from mda_aptnn.models.predict import load_model
 from mda_aptnn.trajectory import UniverseFrames
 
@@ -118,8 +127,10 @@ class FluxStream:
         velocities = self._velocities()
         if check_temperature:
             _refuse_implausible(kinetic_temperature(velocities, self._frames.masses), self._factor)
+        check_degrees_of_freedom(degrees_of_freedom)
         freedom = float(degrees_of_freedom or max(3, 3 * len(frame) - 3))
-        if degrees_of_freedom is None and constrained_bonds(frame, velocities, self._frames.masses):
+        # frames that are still to come cannot be looked at
+        if degrees_of_freedom is None and constrained_bonds([(frame, velocities)], self._frames.masses):
             self.notes.append("constrained bonds found: no kinetic temperature without degrees_of_freedom")
             freedom = float("nan")
         chosen = assign_groups(atoms, groups, self._frames.indices)
@@ -160,7 +171,18 @@ class FluxStream:
                 yield self.n_frames
 
     def run(self, n_frames: int | None = None) -> FluxStream:
-        """Read until there are `n_frames`, or to the end of the stream."""
+        """Read until there are `n_frames`, or to the end of the stream.
+
+        Parameters
+        ----------
+        n_frames : int, optional
+            How many in all; until the stream ends by default.
+
+        Returns
+        -------
+        FluxStream
+            Itself.
+        """
         if n_frames is None or self.n_frames < n_frames:
             for count in self:
                 if count == n_frames:
@@ -168,12 +190,19 @@ class FluxStream:
         return self
 
     def spectrum(self, temperature: Any = None, *, volume: Any = None) -> Spectrum:
-        """Return the spectrum of all frames so far, without error bars.
+        """Return the spectrum of all frames so far.
+
+        It has error bars as soon as there are four blocks of twice the length that the resolution needs. Of a longer
+        run there are 8 to 16, which grow with it.
 
         Parameters
         ----------
         temperature, volume
             As in `FluxSeries.spectrum`.
+
+        Returns
+        -------
+        Spectrum
 
         Raises
         ------
@@ -197,7 +226,7 @@ class FluxStream:
             kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
         length, steps = self._longest
         transform = CosineTransform.plan(self._window, self._resolution, length / steps, self._lags.longest)
-        return spectrum_of_correlation(
+        found = spectrum_of_correlation(
             *self._lags.correlations(transform.n_lags),
             transform,
             self._sums.names,
@@ -208,6 +237,17 @@ class FluxStream:
             notes=notes,
             info=self._info | {"n_frames": self.n_frames, "sum_rule_residual": self._means.residual},
         )
+        return dataclasses.replace(found, segments=self._segments(transform, section_factor(kelvin)))
+
+    def _segments(self, transform: CosineTransform, factor: float) -> Segments | None:
+        """The spectra of the blocks; their mean is that of the whole, so that no product is missing."""
+        assert self._lags is not None
+        correlations, frames = self._lags.block_correlations(transform.n_lags)
+        if len(frames) < FEWEST:
+            return None
+        scale = np.full(transform.size // 2 + 1, factor)
+        terms = np.stack([pairs_of_correlation(block, transform, scale) for block in correlations])
+        return Segments(terms, np.asarray(frames * transform.spacing, dtype=float))
 
     @property
     def temperature(self) -> float:
@@ -248,7 +288,8 @@ class FluxStream:
             )
         self._spacing = spacing
         plan = CosineTransform.plan(self._window, self._resolution, _MARGIN * spacing, 2**40)
-        self._lags = LagSums(plan.n_lags, len(self._sums.names))
+        block = int(np.ceil(SEGMENT_LENGTH / (units.SPEED_OF_LIGHT * self._resolution * spacing)))
+        self._lags = LagSums(plan.n_lags, len(self._sums.names), block)
         assert self._first is not None
         self._lags.add(self._first)
 

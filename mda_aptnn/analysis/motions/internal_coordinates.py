@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mda_aptnn.analysis.flux.groups import select
 from mda_aptnn.analysis.motions.rigid_motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions
 from mda_aptnn.bonds import nearest_images
 from mda_aptnn.errors import GroupError
@@ -120,7 +121,7 @@ def find_coordinates(
     Raises
     ------
     GroupError
-        If a name has no coordinate, or its value is neither.
+        If a name has no coordinate, or its value is neither, or a selection is wrong.
     """
     place = np.full(max(int(indices.max()) + 1, len(atoms.universe.atoms)), -1, dtype=np.int64)
     place[indices] = np.arange(len(indices))
@@ -134,7 +135,7 @@ def find_coordinates(
             raise GroupError(f"coordinate {name!r} has {len(value)} selections; give 2, 3 or 4")
         paths = bonded_paths(bonds, len(indices), len(value))
         for column, text in enumerate(value):
-            matching = np.isin(indices, atoms.select_atoms(text).indices)
+            matching = np.isin(indices, select(atoms, text, f"coordinate {name!r}").indices)
             paths = paths[matching[paths[:, column]]]
         turned = paths[:, 0] > paths[:, -1]
         paths[turned] = paths[turned, ::-1]

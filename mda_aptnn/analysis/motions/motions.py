@@ -15,6 +15,9 @@ from mda_aptnn.errors import GroupError
 from mda_aptnn.frames import Frame
 from mda_aptnn.molecules import Molecules
 
+#: What parts of motions may leave of the largest velocity.
+_COMPLETE = 1e-9
+
 
 class Motions(Protocol):
     """Anything that takes velocities apart."""
@@ -24,6 +27,25 @@ class Motions(Protocol):
     def parts(self, frame: Frame, velocities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the velocity of each atom in each motion, [n_motions, n_atoms, 3]; they sum to `velocities`."""
         ...
+
+
+def take_apart(motions: Motions, frame: Frame, velocities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the velocity of each atom in each motion, [n_motions, n_atoms, 3], checked to be complete.
+
+    Raises
+    ------
+    GroupError
+        If the parts have another shape, or do not sum to the velocities.
+    """
+    parts = np.asarray(motions.parts(frame, velocities), dtype=float)
+    if parts.shape != (len(motions.names), *velocities.shape):
+        raise GroupError(
+            f"the motions gave parts of shape {parts.shape}, not {(len(motions.names), *velocities.shape)}"
+        )
+    left = np.abs(parts.sum(axis=0) - velocities).max()
+    if not left <= _COMPLETE * np.abs(velocities).max():
+        raise GroupError(f"the parts of the motions leave {left:.3g} Å/ps of the velocities; add what is missing")
+    return parts
 
 
 def make_motions(

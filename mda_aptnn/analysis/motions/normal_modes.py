@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from mda_aptnn.analysis.motions.rigid_motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions, turn
 from mda_aptnn.errors import GroupError
 from mda_aptnn.frames import Frame, atomic_numbers
+from mda_aptnn.readers.molden import read_modes
 
+#: Modes below this wavenumber, in cm⁻¹, are what a file has of translation and rotation.
+_STILL = 1.0
 #: How far modes may be from orthogonal to each other, and to moving and turning the whole molecule.
 _TOLERANCE = 0.05
 
@@ -30,13 +34,42 @@ class NormalModes:
     modes : array_like, shape [n_modes, n_atoms, 3]
         Cartesian displacements of the vibrations, in the same orientation, of any length. Not all are needed.
     names : sequence of str, optional
-        One for each mode; modes of the same name are added. "mode 1", "mode 2", ... by default.
+        One for each mode; modes of the same name are added, as the degenerate bends of a linear molecule should be,
+        about whose axis a frame has no direction. "mode 1", "mode 2", ... by default.
     """
 
     symbols: Sequence[str]
     positions: Any
     modes: Any
     names: Sequence[str] | None = None
+
+    @classmethod
+    def from_molden(cls, path: str | os.PathLike[str]) -> NormalModes:
+        """Read the structure and the modes of a vibrational analysis, as CP2K and many others write them.
+
+        Parameters
+        ----------
+        path : path
+            Molden file with [FREQ], [FR-COORD] and [FR-NORM-COORD]. Modes below 1 cm⁻¹ are left out. Each is named by
+            its wavenumber, such as "1595 cm^-1".
+
+        Returns
+        -------
+        NormalModes
+
+        Raises
+        ------
+        FileFormatError
+            If it is no such file, or cut off.
+        GroupError
+            If no mode is left.
+        """
+        found = read_modes(path)
+        kept = np.abs(found.wavenumbers) >= _STILL
+        if not kept.any():
+            raise GroupError(f"{path} has no mode above {_STILL:g} cm⁻¹")
+        names = [f"{abs(value):.0f}{'i' if value < 0 else ''} cm^-1" for value in found.wavenumbers[kept]]
+        return cls(found.symbols, found.positions, found.modes[kept], names)
 
 
 class NormalModeMotions:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from mda_aptnn.analysis.flux.molecular_flux import MoleculeBlock, filled_cells, repeats
+from mda_aptnn.compiled import kept_exactly
 
 
 class Shells:
@@ -63,20 +61,20 @@ class Shells:
         return counts
 
 
-@njit(nogil=True)
+@kept_exactly
 def _upright_squares(one, other, cells, inverse, squares):  # type: ignore[no-untyped-def]
     """Squares of distances to the nearest image in cells with right angles along x, y and z."""
     for t in range(len(squares)):
         dx = one[0, t] - other[0, t]
         dy = one[1, t] - other[1, t]
         dz = one[2, t] - other[2, t]
-        dx -= cells[0, 0, t] * math.floor(dx * inverse[0, 0, t] + 0.5)
-        dy -= cells[1, 1, t] * math.floor(dy * inverse[1, 1, t] + 0.5)
-        dz -= cells[2, 2, t] * math.floor(dz * inverse[2, 2, t] + 0.5)
+        dx -= cells[0, 0, t] * np.floor(dx * inverse[0, 0, t] + 0.5)
+        dy -= cells[1, 1, t] * np.floor(dy * inverse[1, 1, t] + 0.5)
+        dz -= cells[2, 2, t] * np.floor(dz * inverse[2, 2, t] + 0.5)
         squares[t] = dx * dx + dy * dy + dz * dz
 
 
-@njit(nogil=True)
+@kept_exactly
 def _squares(one, other, cells, inverse, safe, squares):  # type: ignore[no-untyped-def]
     """Squares of distances to the nearest image in any cells."""
     for t in range(len(squares)):
@@ -85,7 +83,7 @@ def _squares(one, other, cells, inverse, safe, squares):  # type: ignore[no-unty
         dz = one[2, t] - other[2, t]
         for k in range(3):
             # the fractions of the other directions stay as they are
-            turns = math.floor(dx * inverse[0, k, t] + dy * inverse[1, k, t] + dz * inverse[2, k, t] + 0.5)
+            turns = np.floor(dx * inverse[0, k, t] + dy * inverse[1, k, t] + dz * inverse[2, k, t] + 0.5)
             dx -= turns * cells[k, 0, t]
             dy -= turns * cells[k, 1, t]
             dz -= turns * cells[k, 2, t]
@@ -101,7 +99,7 @@ def _squares(one, other, cells, inverse, safe, squares):  # type: ignore[no-unty
         squares[t] = best
 
 
-@njit(nogil=True)
+@kept_exactly
 def _add(flux, squares, edges, sums, counts):  # type: ignore[no-untyped-def]
     n_shells, _, n_frames = sums.shape
     shell = 0

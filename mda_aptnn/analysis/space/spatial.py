@@ -18,8 +18,9 @@ from mda_aptnn.analysis.space.origin_blocks import OriginBlock, OriginCorrelatio
 from mda_aptnn.analysis.space.shells import Shells
 from mda_aptnn.analysis.space.slabs import Slabs
 from mda_aptnn.analysis.space.spatial_spectra import AxisProfile, DistanceSpectrum
+from mda_aptnn.analysis.spectra.absorption import section_factor
 from mda_aptnn.analysis.spectra.densities import velocity_correction
-from mda_aptnn.analysis.spectra.statistics import Segments
+from mda_aptnn.analysis.spectra.statistics import FEWEST, SEGMENT_LENGTH, Segments
 from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError
 
@@ -27,9 +28,8 @@ from mda_aptnn.errors import SpectrumError
 _BLOCK_NUMBERS = 16_000_000
 #: A block has at least half, and at most four times, as many time origins as there are lags.
 _FEWEST, _MOST = 0.5, 4.0
-#: Error bars are made of segments of twice the length that the resolution needs, 4 to 8 of them.
-_SEGMENTS = (4, 8)
-_SEGMENT_LENGTH = 2.0
+#: Error bars are made of no more segments than this.
+_MOST_SEGMENTS = 8
 
 
 def distance_spectrum(
@@ -61,6 +61,10 @@ def distance_spectrum(
         As in `FluxSeries.spectrum`.
     n_threads : int
         Threads that share the molecules.
+
+    Returns
+    -------
+    DistanceSpectrum
 
     Raises
     ------
@@ -136,6 +140,10 @@ def axis_profile(
         follows a sample that drifts; then 0 is in the middle of the slabs.
     temperature, resolution, window, volume
         As in `FluxSeries.spectrum`.
+
+    Returns
+    -------
+    AxisProfile
 
     Raises
     ------
@@ -222,8 +230,8 @@ class _Plan:
         lengths = np.diff([*series.starts, len(series)])
         transform = CosineTransform.plan(window, width, series.spacing, int(lengths.max()))
         needed = 1 / (units.SPEED_OF_LIGHT * width)
-        fitting = int(len(series) * series.spacing / (_SEGMENT_LENGTH * needed))
-        n_segments = min(fitting, _SEGMENTS[1]) if fitting >= _SEGMENTS[0] else 1
+        fitting = int(len(series) * series.spacing / (SEGMENT_LENGTH * needed))
+        n_segments = min(fitting, _MOST_SEGMENTS) if fitting >= FEWEST else 1
         n_lags = transform.n_lags
         fits = _BLOCK_NUMBERS // (6 * molecules.n_molecules) - n_lags
         longest = int(np.clip(fits, max(1, _FEWEST * n_lags), max(1, _MOST * n_lags)))
@@ -234,7 +242,7 @@ class _Plan:
         """From sums over origins [n_segments, n_lags, ...] to cross sections in Å²: of all, and of each segment."""
         limits = [round(len(self.series) * k / self.n_segments) for k in range(self.n_segments + 1)]
         frames = np.diff(limits)
-        scale = units.absorption_prefactor(self.temperature) * units.factor("angstrom^3/cm", "angstrom^2")
+        scale = section_factor(self.temperature)
         wavenumber, correction = velocity_correction(self.transform.wavenumber, self.series.finite_difference)
 
         def section(correlation: NDArray[np.float64]) -> NDArray[np.float64]:

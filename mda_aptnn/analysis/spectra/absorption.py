@@ -110,15 +110,18 @@ def absorption_spectrum(
         warn_if_short([len(part) for part in series], transform, resolution, unbiased)
     _, correction = velocity_correction(transform.wavenumber, finite_difference)
     scale = section_factor(temperature) * correction
-    n_groups = len(groups)
-    room = _SEGMENT_BYTES // (2 * len(scale) * n_groups * (n_groups + 1))
-    chosen = choose_segments(series, segments, resolution, spacing, min(MOST, room))
+    chosen = choose_segments(series, segments, resolution, spacing, most_segments(len(groups), len(scale)))
     found = dataclasses.replace(
         found,
         segments=segment_spectra(series, chosen, transform, scale, unbiased),
         members=None if members is None else _member_spectra(members, transform, scale, unbiased),
     )
     return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+
+
+def most_segments(n_groups: int, n_frequencies: int) -> int:
+    """Return how many segments may be chosen by themselves, for the terms of so many groups."""
+    return min(MOST, _SEGMENT_BYTES // (2 * n_frequencies * n_groups * (n_groups + 1)))
 
 
 def section_factor(temperature: float) -> float:

@@ -65,6 +65,10 @@ def band_integral(
         Names of two groups: of their auto or whole cross term instead of the total.
     n_molecules : int
         Molecules in the sample that share the band.
+
+    Returns
+    -------
+    Measured
     """
     section = (spectrum.cross_section if term is None else spectrum.cross_section_of(*term)).magnitude
     weights = band_weights(spectrum.wavenumber.magnitude, low, high) * _PER_SECTION / n_molecules
@@ -72,7 +76,8 @@ def band_integral(
     if spectrum.segments is not None:
         error = float(spectrum.section_error(term, weights))
         degrees = spectrum.segments.degrees_of_freedom
-    return Measured(float(section @ weights), error, "km/mol", degrees, positive=term is None or term[0] == term[1])
+    positive = term is None or (term[0] == term[1] and term[0] not in spectrum.signed)
+    return Measured(float(section @ weights), error, "km/mol", degrees, positive)
 
 
 def band_share(spectrum: Spectrum, low: Any, high: Any, term: tuple[str, str]) -> Measured:
@@ -85,6 +90,10 @@ def band_share(spectrum: Spectrum, low: Any, high: Any, term: tuple[str, str]) -
         Limits in cm⁻¹.
     term : (str, str)
         Names of two groups.
+
+    Returns
+    -------
+    Measured
 
     Notes
     -----
@@ -108,6 +117,11 @@ def peaks(spectrum: Spectrum, *, prominence: float = 0.02) -> list[Peak]:
     spectrum : Spectrum
     prominence : float
         The least height of a band above its surroundings, as a part of the highest maximum.
+
+    Returns
+    -------
+    list of Peak
+        By rising wavenumber.
 
     Notes
     -----

@@ -91,6 +91,10 @@ def convergence(
     **options
         Of `FluxSeries.spectrum`. The temperature is that of the whole trajectory in all parts.
 
+    Returns
+    -------
+    Convergence
+
     Raises
     ------
     SpectrumError
@@ -122,4 +126,5 @@ def convergence(
 def _beginning(series: FluxSeries, n_frames: int) -> FluxSeries:
     """The first frames of all."""
     parts = {name: getattr(series, name)[:n_frames] for name in ("flux", "times", *RECORDS)}
-    return dataclasses.replace(series, starts=[k for k in series.starts if k < n_frames], members=None, **parts)
+    starts = [k for k in series.starts if k < n_frames]
+    return dataclasses.replace(series, starts=starts, members=None, polarizability=None, **parts)

@@ -76,9 +76,13 @@ def pair_spectra(
     series: Sequence[Array], transform: CosineTransform, scale: Array, unbiased: bool
 ) -> NDArray[np.float32]:
     """Return every auto and whole cross term once, [n_frequencies, n_pairs] in the order of `Spectrum.pairs`."""
-    n_groups = series[0].shape[1]
+    return pairs_of_correlation(cross_correlation(series, transform.n_lags, unbiased=unbiased), transform, scale)
+
+
+def pairs_of_correlation(correlation: Array, transform: CosineTransform, scale: Array) -> NDArray[np.float32]:
+    """Return what `pair_spectra` does, of a correlation function [n_lags, n_groups, n_groups]."""
+    n_groups = correlation.shape[1]
     autos, (first, second) = np.arange(n_groups), np.triu_indices(n_groups, 1)
-    correlation = cross_correlation(series, transform.n_lags, unbiased=unbiased)
     crosses = correlation[:, first, second] + correlation[:, second, first]
     pairs = np.concatenate([correlation[:, autos, autos], crosses], axis=1)
     return (scale[:, None] * transform(pairs)[: len(scale)]).astype(np.float32)

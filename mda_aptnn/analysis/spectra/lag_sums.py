@@ -5,16 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+#: Blocks of frames whose sums are kept apart, for error bars; when all are full, two and two become one.
+BLOCKS = 16
+
 
 class LagSums:
     """Sums of ``f_g(t) · f_h(t + n)`` over all t so far, for all lags n up to a limit, in memory that does not grow.
 
-    What is kept: the last `n_lags` frames, twice so that they always lie in one piece, and the sums; in all
-    8·n_lags·(6 n_groups + 6 + n_groups² + 9) bytes. A frame costs n_lags·(n_groups² + 3)·3 products.
+    What is kept: the last `n_lags` frames, twice so that they always lie in one piece, and the sums, those of groups
+    in up to 16 blocks of frames of equal length, each of the products whose later frame is in it; in all
+    8·n_lags·(6 n_groups + 6 + 16 n_groups² + 9) bytes. A frame costs n_lags·(n_groups² + 3)·3 products.
 
     Parameters
     ----------
     n_lags, n_groups : int
+    block : int
+        Frames of a block in the beginning; twice as many whenever 16 blocks are full.
 
     Attributes
     ----------
@@ -24,12 +30,13 @@ class LagSums:
         Frames of the longest uninterrupted series.
     """
 
-    def __init__(self, n_lags: int, n_groups: int) -> None:
+    def __init__(self, n_lags: int, n_groups: int, block: int) -> None:
         self.n_frames = self.longest = self._length = 0
+        self._block = block
         self._n_lags, self._place = n_lags, 2 * n_lags
         self._recent = np.zeros((2 * n_lags, n_groups, 3))
         self._recent_total = np.zeros((2 * n_lags, 3))
-        self._sums = np.zeros((n_lags, n_groups, n_groups))
+        self._sums = np.zeros((BLOCKS, n_lags, n_groups, n_groups))
         self._components = np.zeros((n_lags, 3, 3))
 
     def begin_series(self) -> None:
@@ -44,15 +51,18 @@ class LagSums:
             self._recent_total[kept:] = self._recent_total[:kept]
             self._place = kept
         self._place -= 1
+        if self.n_frames == BLOCKS * self._block:
+            self._join_blocks()
         total = flux.sum(axis=0)
         self._recent[self._place], self._recent_total[self._place] = flux, total
+        block = self._sums[self.n_frames // self._block]
         self._length += 1
         self.n_frames += 1
         self.longest = max(self.longest, self._length)
         known = min(self._length, self._n_lags)
         # lag n stands n places behind the newest
         past = slice(self._place, self._place + known)
-        self._sums[:known] += np.tensordot(self._recent[past], flux, axes=(2, 1))
+        block[:known] += np.tensordot(self._recent[past], flux, axes=(2, 1))
         self._components[:known] += self._recent_total[past, :, None] * total
 
     def correlations(self, n_lags: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -61,4 +71,24 @@ class LagSums:
         Divided by the number of frames, as `mda_aptnn.analysis.spectra.correlation.cross_correlation` does.
         """
         count = max(1, self.n_frames)
-        return self._sums[:n_lags] / count, self._components[:n_lags] / count
+        return self._sums.sum(axis=0)[:n_lags] / count, self._components[:n_lags] / count
+
+    def block_correlations(self, n_lags: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return correlations of groups in blocks [n_blocks, n_lags, n_groups, n_groups] and their frames [n_blocks].
+
+        Their mean, weighted by the frames, is `correlations`. A last block of less than half the length goes with
+        the one before.
+        """
+        ends = np.arange(1, BLOCKS + 1) * self._block
+        frames = np.clip(self.n_frames - ends + self._block, 0, self._block)
+        n_blocks = max(1, int((frames >= 0.5 * self._block).sum()))
+        starts = np.arange(n_blocks)
+        frames = np.add.reduceat(frames, starts)
+        sums = np.add.reduceat(self._sums[:, :n_lags], starts, axis=0)
+        return sums / np.maximum(frames, 1)[:, None, None, None], frames
+
+    def _join_blocks(self) -> None:
+        half = BLOCKS // 2
+        self._sums[:half] = self._sums[::2] + self._sums[1::2]
+        self._sums[half:] = 0.0
+        self._block *= 2

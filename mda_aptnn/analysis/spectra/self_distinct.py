@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
+from mda_aptnn.analysis.spectra.absorption import most_segments, section_factor
 from mda_aptnn.analysis.spectra.correlation import cross_correlation
 from mda_aptnn.analysis.spectra.densities import pair_spectra, spectral_terms, velocity_correction
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
@@ -66,9 +67,9 @@ def self_and_distinct(
     pieces = series.segments()
     transform = CosineTransform.plan(window, resolution, series.spacing, max(len(part) for part in pieces))
     _, correction = velocity_correction(transform.wavenumber, series.finite_difference)
-    section = units.factor("angstrom^3/cm", "angstrom^2")
-    scale = units.absorption_prefactor(float(whole.temperature.magnitude)) * section * correction
+    scale = section_factor(float(whole.temperature.magnitude)) * correction
     n = len(kinds)
+    most = most_segments(n, len(scale))
     correlation = np.zeros((transform.n_lags, n, n))
     parts = np.zeros_like(whole.segments.terms) if whole.segments is not None else None
     for at, batch in _batches(pieces, species, molecule, kinds, motion, transform.size):
@@ -76,7 +77,7 @@ def self_and_distinct(
             batch, transform.n_lags, unbiased=unbiased
         )
         if parts is not None:
-            chosen = choose_segments(batch, options.get("segments", "auto"), resolution, series.spacing)
+            chosen = choose_segments(batch, options.get("segments", "auto"), resolution, series.spacing, most)
             where = _pair_places(at, n)
             for row, segment in zip(parts, chosen, strict=True):
                 row[:, where] += pair_spectra(segment, transform, scale, unbiased)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.space.resolved import ResolvedSpectrum
+from mda_aptnn.analysis.spectra.absorption import section_factor
 from mda_aptnn.analysis.spectra.densities import velocity_correction
 from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.errors import GroupError, SpectrumError
@@ -51,7 +52,12 @@ class Spectrogram(ResolvedSpectrum):
     own_texts: ClassVar[tuple[str, ...]] = ("group",)
 
     def values(self) -> Any:
-        """Return n·α in cm⁻¹, or molar absorption where there is no volume [n_frequencies, n_times]."""
+        """Return n·α in cm⁻¹, or molar absorption where there is no volume [n_frequencies, n_times].
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies, n_times]
+        """
         return units.quantity(self.parts, self.unit)
 
     @property
@@ -66,7 +72,19 @@ class Spectrogram(ResolvedSpectrum):
         return units.quantity(width, units.TIME)
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Draw the map; see `mda_aptnn.analysis.spectra.spectrogram_plot.plot_spectrogram`."""
+        """Draw the map; see `mda_aptnn.analysis.spectra.spectrogram_plot.plot_spectrogram`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+        **options
+            Of `plot_spectrogram`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from mda_aptnn.analysis.spectra.spectrogram_plot import plot_spectrogram
 
         return plot_spectrogram(self, path, **options)
@@ -99,6 +117,10 @@ def spectrogram(
     temperature, volume
         As in `FluxSeries.spectrum`.
 
+    Returns
+    -------
+    Spectrogram
+
     Raises
     ------
     SpectrumError
@@ -122,12 +144,13 @@ def spectrogram(
         raise SpectrumError(f"step {step!r} must be positive")
     grid = np.arange(size // 2 + 1) / (size * series.spacing * units.SPEED_OF_LIGHT)
     wavenumber, correction = velocity_correction(grid, series.finite_difference)
-    kept = wavenumber <= (np.inf if highest is None else units.magnitude(highest, units.WAVENUMBER, "highest"))
-    powers, times, weights = _windows(_flux_of(series, group), series, deviation, apart, size)
-    scale = units.absorption_prefactor(kelvin) * units.factor("angstrom^3/cm", "angstrom^2") * series.spacing
-    sections = scale * powers[: len(wavenumber)][kept] * correction[kept, None]
+    if highest is not None:
+        kept = int((wavenumber <= units.magnitude(highest, units.WAVENUMBER, "highest")).sum())
+        wavenumber, correction = wavenumber[:kept], correction[:kept]
+    powers, times, weights = _windows(_flux_of(series, group), series, deviation, apart, size, len(wavenumber))
+    sections = section_factor(kelvin) * series.spacing * powers * correction[:, None]
     return Spectrogram(
-        wavenumber=units.quantity(wavenumber[kept], units.WAVENUMBER),
+        wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
         cross_sections=units.quantity(sections, "angstrom^2"),
         temperature=units.quantity(kelvin, units.TEMPERATURE),
         volume=None if cubic is None else units.quantity(cubic, units.VOLUME),
@@ -150,7 +173,7 @@ def _flux_of(series: FluxSeries, group: str | None) -> NDArray[np.float64]:
 
 
 def _windows(
-    flux: NDArray[np.float64], series: FluxSeries, deviation: float, apart: float, size: int
+    flux: NDArray[np.float64], series: FluxSeries, deviation: float, apart: float, size: int, n_frequencies: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Power over Σ w² [n_frequencies, n_times], times in ps and Σ w² of windows that cross no join."""
     reach = deviation * np.sqrt(-2 * np.log(_SMALLEST))
@@ -160,8 +183,9 @@ def _windows(
         for centre in np.arange(0.0, own[-1] + 1e-9, apart):
             first, last = np.searchsorted(own, [centre - reach, centre + reach])
             taper = np.exp(-0.5 * ((own[first:last] - centre) / deviation) ** 2)
-            amplitudes = scipy.fft.rfft(flux[start + first : start + last] * taper[:, None], size, axis=0)
+            seen = flux[start + first : start + last] * taper[:, None]
+            amplitudes = scipy.fft.rfft(seen, size, axis=0)[:n_frequencies]
             weights.append(float((taper**2).sum()))
             powers.append((np.abs(amplitudes) ** 2).sum(axis=1) / weights[-1])
             times.append(float(series.times[start]) + centre)
-    return np.array(powers).T, np.array(times), np.array(weights)
+    return np.stack(powers, axis=1), np.array(times), np.array(weights)

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mda_aptnn import units
+from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
+
+cite(__name__)
 
 Array = NDArray[np.float64]
 
 #: Error bars are made of themselves if at least this many segments fit, and of no more than the second number.
-_FEWEST, MOST = 4, 16
+FEWEST, MOST = 4, 16
 #: Length of such a segment, in units of 1/(c · resolution).
-_SEGMENT_LENGTH = 2.0
+SEGMENT_LENGTH = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,14 +165,16 @@ def confidence_band(
     positive : bool
         For what cannot be negative, such as auto spectra: the band is x·exp(±t s/x) instead of x ± t s. The estimate
         is distributed like a χ², whose skewness makes the symmetric band miss the truth too often; of a χ² sample the
-        ratio s/x, unlike s, does not depend on x.
+        ratio s/x, unlike s, does not depend on x. Estimates that are not positive all the same, such as those of an
+        unbiased correlation, keep x ± t s.
     """
     half = student_factor(sigmas, degrees_of_freedom) * errors
     if not positive:
         return values - half, values + half
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.exp(np.where(values > 0, half / values, 0.0))
-    return values / ratio, values * ratio
+    inside = values > 0
+    with np.errstate(over="ignore"):
+        ratio = np.exp(np.divide(half, values, out=np.zeros(np.shape(values)), where=inside))
+        return np.where(inside, values / ratio, values - half), np.where(inside, values * ratio, values + half)
 
 
 def cut(series: Sequence[NDArray[Any]], n_segments: int) -> list[list[NDArray[Any]]]:
@@ -227,9 +232,9 @@ def choose_segments(
         return []
     needed = 1 / (units.SPEED_OF_LIGHT * resolution)
     if segments == "auto":
-        n_segments = min(int(sum(map(len, series)) * spacing / (_SEGMENT_LENGTH * needed)), most)
-        found = cut(series, n_segments) if n_segments >= _FEWEST else []
-        return found if len(found) >= _FEWEST and _shortest(found) * spacing >= needed else []
+        n_segments = min(int(sum(map(len, series)) * spacing / (SEGMENT_LENGTH * needed)), most)
+        found = cut(series, n_segments) if n_segments >= FEWEST else []
+        return found if len(found) >= FEWEST and _shortest(found) * spacing >= needed else []
     if segments == "replicas":
         found = [[part] for part in series]
     elif isinstance(segments, int | np.integer) and not isinstance(segments, bool):

@@ -19,7 +19,7 @@ from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.frame_choice import chosen_frames
 from mda_aptnn.analysis.flux.groups import KINDS, UpdatingGroups, assign_groups, check_atoms, every
 from mda_aptnn.analysis.flux.origin import trajectory_files
-from mda_aptnn.analysis.motions.motions import make_motions
+from mda_aptnn.analysis.motions.motions import make_motions, take_apart
 from mda_aptnn.analysis.spectra.vdos import VibrationalDensity, vibrational_density
 from mda_aptnn.elements import find_atoms, name_elements
 from mda_aptnn.errors import FileFormatError, GroupError, TrajectoryError
@@ -117,6 +117,20 @@ class VelocitySpectrum(AnalysisBase):
     ) -> VelocitySpectrum:
         """Read the chosen frames; parameters as in MDAnalysis' `AnalysisBase.run`.
 
+        Parameters
+        ----------
+        start, stop, step : int, optional
+            Frames, as a slice.
+        frames : array_like, optional
+            Numbers of frames, or a mask, instead.
+        verbose : bool, optional
+            Show a progress bar.
+
+        Returns
+        -------
+        VelocitySpectrum
+            Itself.
+
         Raises
         ------
         TrajectoryError
@@ -152,6 +166,10 @@ class VelocitySpectrum(AnalysisBase):
         segments : int, "auto", "replicas" or None
             As in `FluxSeries.spectrum`.
 
+        Returns
+        -------
+        VibrationalDensity
+
         Raises
         ------
         SpectrumError
@@ -182,7 +200,7 @@ class VelocitySpectrum(AnalysisBase):
 
     def _single_frame(self) -> None:
         velocities = self._frames.velocities()
-        parts = velocities if self._motions is None else self._motions.parts(self._frames.frame(), velocities)
+        parts = velocities if self._motions is None else take_apart(self._motions, self._frames.frame(), velocities)
         self.results.velocities[self._frame_index] = parts
 
     def _conclude(self) -> None:
@@ -210,6 +228,10 @@ def stored_density(
         As in `VelocitySpectrum`; groups by molecules need the trajectory.
     **options
         Of `vibrational_density`: temperature (K), resolution (cm⁻¹), window, mass_weighted, segments.
+
+    Returns
+    -------
+    VibrationalDensity
 
     Raises
     ------
