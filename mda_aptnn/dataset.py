@@ -20,6 +20,9 @@ from mda_aptnn.errors import FileFormatError, FrameError, LabelError
 from mda_aptnn.frames import Frame, atomic_numbers
 from mda_aptnn.tensors import APT, TARGETS
 
+#: Columns of labels in extended XYZ.
+_APT_COLUMN, _PGT_COLUMN = ("apt", "R", 9), ("pgt", "R", 27)
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelledFrame:
@@ -29,7 +32,8 @@ class LabelledFrame:
     ----------
     frame : Frame
     tensors : dict of str to ndarray
-        Key ``"apt"``: ``P[i, a, b] = ∂M_a/∂r_ib`` [n_atoms, 3, 3] in e. NaN for an atom without a label.
+        Key ``"apt"``: ``P[i, a, b] = ∂M_a/∂r_ib`` [n_atoms, 3, 3] in e; key ``"pgt"``: ``G[i, a, b, c] =
+        ∂α_ab/∂r_ic`` [n_atoms, 3, 3, 3] in Å²; or one of them. NaN for an atom without a label.
     info : dict
         What is known of it: source, time, energy, sum-rule residual.
     """
@@ -79,7 +83,17 @@ class Dataset:
         return self.frames[index]
 
     def subset(self, indices: Sequence[int]) -> Dataset:
-        """Return the frames of these indices, with the same provenance."""
+        """Return the frames of these indices, with the same provenance.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Counted from 0.
+
+        Returns
+        -------
+        Dataset
+        """
         return dataclasses.replace(self, frames=[self.frames[index] for index in indices])
 
     @property
@@ -88,7 +102,12 @@ class Dataset:
         return [Z2SYMB[int(z)] for z in sorted({int(z) for item in self.frames for z in item.frame.numbers})]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5: atoms of all frames one after the other, `offsets` where each frame begins."""
+        """Write to HDF5: atoms of all frames one after the other, `offsets` where each frame begins.
+
+        Parameters
+        ----------
+        path : path
+        """
         names = sorted({name for item in self.frames for name in item.tensors})
         with hdf5.create(path, "labels") as file:
             file.attrs["level_of_theory"] = self.level_of_theory
@@ -112,33 +131,42 @@ class Dataset:
     def load(cls, path: str | os.PathLike[str]) -> Dataset:
         """Read a file written by :meth:`save`.
 
+        Parameters
+        ----------
+        path : path
+            As written by `save`.
+
+        Returns
+        -------
+        Dataset
+
         Raises
         ------
         FileFormatError
             If the file is damaged, foreign, or its arrays disagree.
         """
         with hdf5.open_checked(path, "labels") as file:
-            offsets = hdf5.read_array(file, "offsets", shape=(None,))
+            offsets = hdf5.read_array(file, "offsets", shape=(None,), kinds="iu").astype(np.int64)
             n_frames, n_atoms = len(offsets) - 1, int(offsets[-1]) if len(offsets) else 0
             if n_frames < 0 or offsets[0] != 0 or (np.diff(offsets) < 1).any():
                 raise FileFormatError(f"{path}: offsets do not increase from 0")
-            numbers = hdf5.read_array(file, "numbers", shape=(n_atoms,))
+            numbers = hdf5.read_array(file, "numbers", shape=(n_atoms,), kinds="iu")
             positions = hdf5.read_array(file, "positions", "angstrom", (n_atoms, 3))
             cell = hdf5.read_array(file, "cell", "angstrom", (n_frames, 3, 3))
-            pbc = hdf5.read_array(file, "pbc", shape=(n_frames, 3))
+            pbc = hdf5.read_array(file, "pbc", shape=(n_frames, 3), kinds="b")
             charge = hdf5.read_array(file, "charge", "e", (n_frames,))
             tensors = {
                 name: hdf5.read_array(file, name, target.unit, (n_atoms, *target.shape))
                 for name, target in TARGETS.items()
                 if name in file
             }
-            info = [json.loads(text) for text in hdf5.read_array(file, "info", shape=(n_frames,))]
+            info = [json.loads(text) for text in hdf5.read_array(file, "info", shape=(n_frames,), kinds="O")]
             items = []
             for k in range(n_frames):
                 part = slice(int(offsets[k]), int(offsets[k + 1]))
                 frame = Frame(numbers[part], positions[part], cell[k], pbc[k], float(charge[k]))
                 items.append(LabelledFrame(frame, {name: v[part] for name, v in tensors.items()}, info[k]))
-            sources = json.loads(file.attrs["sources"])
+            sources = hdf5.read_json(file, "sources", dict)
             return cls(items, str(file.attrs["level_of_theory"]), sources)
 
 
@@ -155,6 +183,11 @@ def read_labels(
     cell : ndarray, shape [3, 3], optional
         Rows are cell vectors in Å, for frames whose file has no cell; they become periodic. All zero: such frames
         are isolated molecules. Needed where a file neither has a ``Lattice`` nor says ``pbc="F F F"``.
+
+    Returns
+    -------
+    Dataset
+        The frames of all files, in their order.
 
     Raises
     ------
@@ -185,6 +218,7 @@ def read_labels(
 def read_xyz(path: str | os.PathLike[str], cell: NDArray[np.float64] | None = None) -> Dataset:
     """Read extended XYZ with ``apt:R:9`` (row-major ``P[a, b]``, e), or the published dialect.
 
+    ``pgt:R:27`` (row-major ``G[a, b, c] = ∂α_ab/∂r_c``, Å²) may stand beside it, or in its place.
     The dialect of the program AtomicPolarTensor (P. Schienbein) has the comment ``fmt='p:a'`` and nine numbers
     behind each position: number 3a+b is ∂M_b/∂r_a, the transpose of the convention here, so it is turned back.
     ``level_of_theory="..."`` in a comment is that of the labels; other keys are kept as the frame's info.
@@ -230,12 +264,14 @@ def _parse_frame(comment: str, rows: list[str], cell: NDArray[np.float64] | None
     published = re.search(r"fmt\s*=\s*'p:a'", comment)
     if published:
         info: dict[str, Any] = {}
-        columns = [("species", "S", 1), ("pos", "R", 3), ("apt", "R", 9)]
+        columns = [("species", "S", 1), ("pos", "R", 3), _APT_COLUMN]
     else:
         info = _parse_comment(comment)
         spec = str(info.pop("Properties", "species:S:1:pos:R:3"))
         columns = [(name, kind, int(count)) for name, kind, count in re.findall(r"(\w+):([SRIL]):(\d+)", spec)]
-        for column in [("species", "S", 1), ("pos", "R", 3), ("apt", "R", 9)]:
+        needed = [("species", "S", 1), ("pos", "R", 3)]
+        # polarizability gradients may come alone
+        for column in needed if _PGT_COLUMN in columns else [*needed, _APT_COLUMN]:
             if column not in columns:
                 raise ValueError(f"no column {':'.join(map(str, column))} in Properties={spec}")
     width = sum(count for _, _, count in columns)
@@ -248,13 +284,17 @@ def _parse_frame(comment: str, rows: list[str], cell: NDArray[np.float64] | None
         part = [row[start : start + count] for row in table]
         values[name] = np.array(part, dtype=float) if kind == "R" else part
         start += count
-    apt = np.asarray(values["apt"], dtype=float).reshape(-1, 3, 3)
+    tensors = {
+        name: np.asarray(values[name], dtype=float).reshape(-1, *TARGETS[name].shape)
+        for name, kind, count in (_APT_COLUMN, _PGT_COLUMN)
+        if (name, kind, count) in columns
+    }
     if published:
-        apt = apt.transpose(0, 2, 1)
+        tensors[APT.name] = tensors[APT.name].transpose(0, 2, 1)
     box, pbc = _parse_cell(info, cell)
     charge = float(info.pop("charge", 0.0))
     frame = Frame(atomic_numbers([row[0] for row in values["species"]]), np.asarray(values["pos"]), box, pbc, charge)
-    return LabelledFrame(frame, {APT.name: apt}, info)
+    return LabelledFrame(frame, tensors, info)
 
 
 def _parse_comment(comment: str) -> dict[str, Any]:
@@ -286,11 +326,19 @@ def _parse_cell(
 
 
 def write_xyz(dataset: Dataset, path: str | os.PathLike[str]) -> None:
-    """Write extended XYZ with ``apt:R:9`` (row-major ``P[a, b]``, e), which `read_xyz` and ASE read."""
+    """Write extended XYZ with ``apt:R:9`` (row-major ``P[a, b]``, e), which `read_xyz` and ASE read.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : path
+    """
     with hdf5.replacing(path) as temporary, open(temporary, "w") as file:
         for item in dataset:
             frame = item.frame
-            fields = ["Properties=species:S:1:pos:R:3:apt:R:9"]
+            labels = [column for column in (_APT_COLUMN, _PGT_COLUMN) if column[0] in item.tensors]
+            columns = ":".join(f"{name}:{kind}:{count}" for name, kind, count in labels)
+            fields = [f"Properties=species:S:1:pos:R:3:{columns}"]
             if frame.pbc.any():
                 fields.insert(0, f'Lattice="{" ".join(f"{x:.10g}" for x in frame.cell.ravel())}"')
             fields.append(f'pbc="{" ".join("FT"[int(flag)] for flag in frame.pbc)}"')
@@ -302,6 +350,7 @@ def write_xyz(dataset: Dataset, path: str | os.PathLike[str]) -> None:
                 f"{key}={shlex.quote(' '.join(str(value).split()))}" for key, value in {**info, **item.info}.items()
             ]
             file.write(f"{len(frame)}\n{' '.join(fields)}\n")
-            for symbol, position, tensor in zip(frame.symbols, frame.positions, item.apt, strict=True):
-                numbers = " ".join(f"{x:.10f}" for x in [*position, *tensor.ravel()])
+            tensors = np.concatenate([item.tensors[name].reshape(len(frame), -1) for name, _, _ in labels], axis=1)
+            for symbol, position, tensor in zip(frame.symbols, frame.positions, tensors, strict=True):
+                numbers = " ".join(f"{x:.10f}" for x in [*position, *tensor])
                 file.write(f"{symbol} {numbers}\n")

@@ -26,6 +26,7 @@ from mda_aptnn.cli.label import label_app
 from mda_aptnn.cli.learn import learn
 from mda_aptnn.cli.live import live
 from mda_aptnn.cli.predict import predict
+from mda_aptnn.cli.raman import raman
 from mda_aptnn.cli.report import report
 from mda_aptnn.cli.select import select
 from mda_aptnn.cli.space import distances, profile
@@ -70,6 +71,7 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
 for _command in (
     demo,
     spectrum,
+    raman,
     flux,
     distances,
     profile,

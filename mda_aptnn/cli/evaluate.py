@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mda_aptnn.cli import labels as label_files
 from mda_aptnn.cli import options as opt
+from mda_aptnn.tensors import card_key
+
+if TYPE_CHECKING:
+    from mda_aptnn.training.evaluate import Evaluation
 
 
 def evaluate(
@@ -35,45 +40,70 @@ def evaluate(
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Compare a model with labels: per component, element and irrep, and the error that a spectrum sees."""
+    """Compare a model with labels: per component, element and irrep, and the error that a spectrum sees.
+
+    Of a model with two heads, each is compared with its labels; pictures of the second have its name added to theirs.
+    """
     from mda_aptnn import hdf5
     from mda_aptnn.models.predict import load_model
-    from mda_aptnn.training.calibration import calibrated, spread_summary
+    from mda_aptnn.training.calibration import calibrated
     from mda_aptnn.training.card import accuracy
     from mda_aptnn.training.evaluate import evaluate as compare
+    from mda_aptnn.training.samples import labelled_target, with_all_parts
 
     predictor = load_model(model)
     for path in filter(None, (plot, plot_spread, predictor.path if record or calibrate else None)):
         hdf5.check_writable(path)
-    dataset = label_files.read(labels, cell)
-    evaluation = compare(predictor, dataset, allow_training_frames=allow_training_frames)
+    dataset = with_all_parts(label_files.read(labels, cell), predictor.target)
+    parts = [part for part in predictor.target.parts if part in labelled_target(dataset).parts]
     card = predictor.contents.card if record or calibrate else {}
-    if calibrate:
-        card["spread"] = calibrated(evaluation, predictor.spread_factors, ", ".join(dataset.sources))
-        evaluation = compare(predictor, dataset, allow_training_frames=allow_training_frames)
-    report = evaluation.summary()
-    report["files"] = {name: str(path) for name, path in (("plot", plot), ("spread plot", plot_spread)) if path}
-    if evaluation.spreads is not None:
-        report["spread"] = spread_summary(evaluation)
-        report["spread_factors"] = predictor.spread_factors
-    if plot:
-        from mda_aptnn.training.plotting import plot_parity
-
-        plot_parity(evaluation, plot)
-    if plot_spread:
-        from mda_aptnn.training.plotting import plot_spread as draw_spread
-
-        draw_spread(evaluation, plot_spread)
-    if record:
-        card["accuracy"][record] = accuracy(evaluation) | {"sources": dataset.sources}
+    reports: dict[str, dict[str, Any]] = {}
+    for part in parts or predictor.target.parts[:1]:
+        evaluation = compare(predictor, dataset, part, allow_training_frames=allow_training_frames)
+        key = functools.partial(card_key, target=predictor.target, part=part)
+        if calibrate:
+            sources = ", ".join(dataset.sources)
+            card[key("spread")] = calibrated(evaluation, predictor.factors_of(part), sources)
+            evaluation = compare(predictor, dataset, part, allow_training_frames=allow_training_frames)
+        pictures = {"plot": plot, "spread plot": plot_spread}
+        files = {name: _named(path, key("")) for name, path in pictures.items() if path}
+        reports[part.name] = _report(evaluation, predictor.factors_of(part), files)
+        if record:
+            card["accuracy"][key(record)] = accuracy(evaluation) | {"sources": dataset.sources}
     if record or calibrate:
         predictor.contents.save(predictor.path)
-    opt.emit(report, as_json, _table(report))
+    # the first head's figures stand where those of a single one do
+    first, *others = reports.values()
+    report = first | {other["target"]: other for other in others}
+    opt.emit(report, as_json, "\n\n".join(_table(own) for own in reports.values()))
+
+
+def _named(path: Path, addition: str) -> Path:
+    """Where the picture of a head goes."""
+    return path.with_stem(f"{path.stem}-{addition.strip()}") if addition.strip() else path
+
+
+def _report(evaluation: Evaluation, factors: dict[str, float], files: dict[str, Path]) -> dict[str, Any]:
+    """All figures of a head, after its pictures are drawn."""
+    from mda_aptnn.training import plotting
+    from mda_aptnn.training.calibration import spread_summary
+
+    report = evaluation.summary()
+    report["files"] = {name: str(path) for name, path in files.items()}
+    if evaluation.spreads is not None:
+        report["spread"] = spread_summary(evaluation)
+        report["spread_factors"] = factors
+    if "plot" in files:
+        plotting.plot_parity(evaluation, files["plot"])
+    if "spread plot" in files:
+        plotting.plot_spread(evaluation, files["spread plot"])
+    return report
 
 
 def _table(report: dict[str, Any]) -> str:
     unit = report["unit"]
-    lines = [f"{report['n_frames']} frames, {report['n_atoms']} labelled atoms; errors per component in {unit}", ""]
+    what = f"{report['target']}: {report['n_frames']} frames, {report['n_atoms']} labelled atoms"
+    lines = [f"{what}; errors per component in {unit}", ""]
     lines.append(f"{'':14}{'RMSE':>9}{'MAE':>9}{'R²':>9}")
     rows: list[tuple[str, Any, Any, Any]] = [("all", report["rmse"], report["mae"], report["r2"])]
     for symbol in report["rmse_per_species"]:
@@ -89,7 +119,8 @@ def _table(report: dict[str, Any]) -> str:
         said = ", ".join(f"{symbol} {value:+.4f}" for symbol, value in offsets.items())
         lines.append(f"isotropic offset: {said}; RMSE without it: {report['rmse_without_offset']:.4f}")
     lines += [f"without a network: {value:.4f} ({name})" for name, value in report["baseline_rmse"].items()]
-    lines.append(f"relative error of the flux for thermal velocities: {report['spectrum_error']:.4f}")
+    rate = label_files.RATES[report["target"]]
+    lines.append(f"relative error of the {rate} for thermal velocities: {report['spectrum_error']:.4f}")
     lines += _spread_lines(report)
     lines += [f"{name}: {path}" for name, path in report["files"].items()]
     return "\n".join(lines)

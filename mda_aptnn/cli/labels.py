@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 Labels = Annotated[
     list[Path],
-    typer.Argument(help="Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9.", show_default=False),
+    typer.Argument(
+        help="Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both.", show_default=False
+    ),
 ]
 Cell = Annotated[
     str | None,
@@ -22,6 +24,9 @@ Cell = Annotated[
         show_default=False,
     ),
 ]
+
+#: What becomes of the tensors of a label along a trajectory, by its name.
+RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
 
 
 def read(labels: list[Path], cell: str | None) -> Dataset:

@@ -28,7 +28,10 @@ def predict(
     topology_format: opt.TopologyFormat = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Predict the polar tensor of every atom in the chosen frames; velocities are not needed."""
+    """Predict the polar tensor of every atom in the chosen frames; velocities are not needed.
+
+    Models that have them give polarizability gradients too.
+    """
     from tqdm.auto import tqdm
 
     from mda_aptnn import hdf5
@@ -46,10 +49,12 @@ def predict(
         )
         for step_now in tqdm(universe.trajectory[start:stop:step], unit="frame"):
             frame = source.frame()
-            tensors = predictor.predict(frame)
-            residual = float(abs(sum_rule_residual(tensors, charge)).max())
+            tensors = predictor.predict_tensors(frame)
+            residual = float(abs(sum_rule_residual(tensors["apt"], charge)).max())
             info = {"frame": int(step_now.frame), "time_ps": float(step_now.time), "sum_rule_residual": residual}
-            items.append(LabelledFrame(frame, {"apt": tensors}, info))
+            if "pgt" in tensors:
+                info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
+            items.append(LabelledFrame(frame, tensors, info))
     if not items:
         raise opt.OptionError("no frames in the chosen range")
     dataset = Dataset(items, f"predicted by {model}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,8 +64,6 @@ def spectrum(
     Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the trajectory. With --per
     molecule (or residue) the spectrum has a self and a distinct part.
     """
-    from mda_aptnn import hdf5
-
     files = {"spectrum": output, "csv": csv, "plot": plot, "flux": flux_output}
     check_outputs(files)
     settings: dict[str, Any] = {
@@ -76,35 +76,52 @@ def spectrum(
         "quantum_correction": quantum_correction,
     }
     check_settings(settings)
+    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output)
+    if flux_output is not None:
+        series.save(flux_output)
+    with keeping(series, kept or flux_output, reading, output, "spectrum"):
+        report, text = write_spectrum(series, settings, files)
+    opt.emit(report, as_json, text)
+
+
+def obtain_flux(
+    topology: Path, trajectory: list[Path] | None, reading: opt.Reading, output: Path
+) -> tuple[FluxSeries, dict[str, list[str]] | None, Path | None]:
+    """Return the flux that the arguments name or ask for, the sums of its groups that are wanted, and its file.
+
+    That file is None after a prediction.
+    """
+    from mda_aptnn import hdf5
+
     if not trajectory and hdf5.kind_of(topology) == "flux":
         from mda_aptnn.analysis.flux.flux_series import FluxSeries
 
-        series = FluxSeries.load(topology)
         refuse_unused(topology, reading, {"group"})
         groups = opt.pairs(reading.group, "group")
-        settings["groups"] = {name: parts.split("+") for name, parts in groups.items()} if groups else None
-        kept: Path | None = topology
-    elif trajectory and is_stored(trajectory):
-        series, kept = stored_series(topology, trajectory, reading), trajectory[0]
-    else:
-        if reading.per == "atom":
-            raise opt.OptionError("--per atom is for the command flux; its file then serves here")
-        series, _ = run_flux(open_universes(topology, trajectory, reading), reading, output)
-        kept = flux_output
-    if flux_output is not None:
-        series.save(flux_output)
+        sums = {name: parts.split("+") for name, parts in groups.items()} if groups else None
+        return FluxSeries.load(topology), sums, topology
+    if trajectory and is_stored(trajectory):
+        return stored_series(topology, trajectory, reading), None, trajectory[0]
+    if reading.per == "atom":
+        raise opt.OptionError("--per atom is for the command flux; its file then serves here")
+    return run_flux(open_universes(topology, trajectory, reading), reading, output)[0], None, None
+
+
+@contextlib.contextmanager
+def keeping(
+    series: FluxSeries, kept: Path | None, reading: opt.Reading, output: Path, command: str
+) -> Iterator[None]:
+    """Keep a flux that is in no file, if what is made of it fails: options that do not fit the data cost no time."""
     try:
-        report, text = write_spectrum(series, settings, files)
+        yield
     except AptnnError as error:
-        # options that do not fit the data: the expensive part is not lost
         if kept is not None:
             raise
         kept = _unused_name(output)
         series.save(kept)
         forget(reading, output)
-        raise SpectrumError(f"{error}; the flux is kept, for: mda-aptnn spectrum {kept}") from error
+        raise SpectrumError(f"{error}; the flux is kept, for: mda-aptnn {command} {kept}") from error
     forget(reading, output)
-    opt.emit(report, as_json, text)
 
 
 def _unused_name(output: Path) -> Path:
@@ -139,12 +156,12 @@ def check_settings(settings: dict[str, Any]) -> None:
 
     dimensions = {"temperature": units.TEMPERATURE, "resolution": units.WAVENUMBER, "volume": units.VOLUME}
     for name, unit in dimensions.items():
-        if settings[name] is not None and units.magnitude(settings[name], unit, f"--{name}") <= 0:
+        if settings.get(name) is not None and units.magnitude(settings[name], unit, f"--{name}") <= 0:
             raise opt.OptionError(f"--{name} {settings[name]!r} must be positive")
     if settings["window"] not in WINDOWS:
         raise opt.OptionError(f"--window {settings['window']!r}: choose one of {', '.join(WINDOWS)}")
-    if settings["quantum_correction"] not in CORRECTIONS:
-        name = settings["quantum_correction"]
+    name = settings.get("quantum_correction", "harmonic")
+    if name not in CORRECTIONS:
         raise opt.OptionError(f"--quantum-correction {name!r}: choose one of {', '.join(CORRECTIONS)}")
 
 

@@ -33,6 +33,14 @@ def train(
         int | None, typer.Option(help="Of the split, the first weights and the order.", show_default=False)
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimisation steps.", show_default=False)] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='What to train: "apt" (polar tensors), "pgt" (polarizability gradients), repeatable; by default all '
+            "that there are labels of, with one network.",
+            show_default=False,
+        ),
+    ] = None,
     members: Annotated[
         int, typer.Option(help="Members of a committee, whose spread tells the error; 1: a single model.")
     ] = 1,
@@ -52,6 +60,7 @@ def train(
     import dataclasses
 
     from mda_aptnn import hdf5
+    from mda_aptnn.tensors import as_target, joint
     from mda_aptnn.training.committee import fit_committee
     from mda_aptnn.training.config import TrainingConfig, read_plan
     from mda_aptnn.training.fit import fit
@@ -68,11 +77,14 @@ def train(
         "steps": steps,
     }
     training = dataclasses.replace(training, **{key: value for key, value in given.items() if value is not None})
+    wanted = joint(map(as_target, target)) if target else None
     dataset = label_files.read(labels, cell)
     if members == 1:
-        model = fit(dataset, network, training, output, verbose=True)
+        model = fit(dataset, network, training, output, target=wanted, verbose=True)
     else:
-        model = fit_committee(dataset, members, network, training, output, shared_body=shared_body, verbose=True)
+        model = fit_committee(
+            dataset, members, network, training, output, shared_body=shared_body, target=wanted, verbose=True
+        )
     if plot:
         from mda_aptnn.training.plotting import plot_learning
 
@@ -84,8 +96,8 @@ def train(
     lines += [
         f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} "
         f"({', '.join(f'{symbol} {value:.4f}' for symbol, value in errors['rmse_per_species'].items())}; "
-        f"without a network {min(errors['baseline_rmse'].values()):.3f}), relative error of the flux "
-        f"{errors['spectrum_error']:.4f}"
+        f"without a network {min(errors['baseline_rmse'].values()):.3f}), relative error of the "
+        f"{label_files.RATES[errors['target']]} {errors['spectrum_error']:.4f}"
         for name, errors in accuracy.items()
     ]
     opt.emit(report, as_json, "\n".join([*lines, *(f"{name}: {path}" for name, path in files.items())]))

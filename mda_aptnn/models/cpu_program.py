@@ -331,7 +331,7 @@ class Builder:
         linear = {irrep: features[irrep] for irrep in features if features[irrep].place in self.written}
         left = linear
         if layer.left is not None:
-            left = {irrep: self.segment(irrep, segment.channels) for irrep, segment in linear.items()}
+            left = {irrep: self.segment(irrep, channels) for irrep, channels in layer.left.outputs.items()}
             self.mixing(layer.left, channels_of(linear), left)
         lower: list[Segments] = []
         for order, (products, mixing) in enumerate(zip(layer.products, layer.mixings, strict=True), start=2):

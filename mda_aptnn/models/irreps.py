@@ -38,6 +38,11 @@ def irreps_of(text: str) -> dict[Irrep, int]:
     return channels
 
 
+def name_of(irrep: Irrep) -> str:
+    """Return the name of an irrep, such as "1o"."""
+    return f"{irrep[0]}{'e' if irrep[1] == 1 else 'o'}"
+
+
 class ExactModule(torch.nn.Module):
     """A module whose constants follow its dtype and device, but are rounded from float64 each time."""
 
@@ -84,7 +89,8 @@ class Coupling(ExactModule):
 
     def forward(self, outer: torch.Tensor) -> torch.Tensor:
         """Couple an outer product [(2l₁+1)(2l₂+1), ...] to [Σ(2l₃+1), ...]."""
-        return (self.matrix.T @ outer.flatten(1)).unflatten(1, outer.shape[1:])
+        coupled: torch.Tensor = (self.matrix.T @ outer.flatten(1)).unflatten(1, outer.shape[1:])
+        return coupled
 
     def split(self, coupled: torch.Tensor) -> list[tuple[Irrep, torch.Tensor]]:
         """Return the part of each output."""

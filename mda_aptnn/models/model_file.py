@@ -2,8 +2,8 @@
 
 Layout of a file of kind ``model``::
 
-    attributes   architecture, network (JSON), target (JSON), training (JSON), card (JSON),
-                 and who made it: creator, command, created, format
+    attributes   architecture, network (JSON), target (JSON; a list if the network has several heads),
+                 training (JSON), card (JSON), and who made it: creator, command, created, format
     numbers      [n_species] atomic numbers, in the order of the species inside the network
     shared/      optional: the arrays of the networks' state that all members have in common
     members/0/   one group for each member of a committee (a single model has one)
@@ -33,7 +33,7 @@ from mda_aptnn import hdf5
 from mda_aptnn.errors import FileFormatError, ModelError
 from mda_aptnn.models.network import DensityNetwork, NetworkConfig
 from mda_aptnn.models.simple_network import SimpleNetwork, SimpleNetworkConfig
-from mda_aptnn.tensors import Target
+from mda_aptnn.tensors import AnyTarget, JointTarget, Target
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -79,7 +79,7 @@ class ModelFile:
         Settings of the network, as its configuration class takes them (lengths in Å).
     numbers : list of int
         Atomic numbers that the model knows, in the order of the network's species.
-    target : Target
+    target : Target or JointTarget
         What is predicted.
     members : list of Member
     training : dict
@@ -94,7 +94,7 @@ class ModelFile:
 
     network: dict[str, Any]
     numbers: list[int]
-    target: Target
+    target: AnyTarget
     members: list[Member]
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     card: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -105,7 +105,7 @@ class ModelFile:
         """Write to `path`; the file appears when it is complete."""
         with hdf5.create(path, "model") as file:
             file.attrs["architecture"] = self.architecture
-            file.attrs["target"] = json.dumps(dataclasses.asdict(self.target))
+            file.attrs["target"] = json.dumps(as_json(self.target))
             for name in ("network", "training", "card"):
                 file.attrs[name] = json.dumps(getattr(self, name))
             hdf5.write_array(file, "numbers", np.asarray(self.numbers, dtype=np.int64))
@@ -128,10 +128,11 @@ class ModelFile:
         """
         with hdf5.open_checked(path, "model") as file:
             contents: dict[str, Any] = {
-                name: json.loads(file.attrs[name]) for name in ("network", "target", "training", "card")
+                name: hdf5.read_json(file, name, (dict, list) if name == "target" else dict)
+                for name in ("network", "target", "training", "card")
             }
             contents["architecture"] = str(file.attrs["architecture"])
-            contents["numbers"] = hdf5.read_array(file, "numbers", shape=(None,)).tolist()
+            contents["numbers"] = hdf5.read_array(file, "numbers", shape=(None,), kinds="iu").tolist()
             contents["shared"] = read_arrays(file, "shared") if "shared" in file else {}
             contents["members"] = [
                 {part.name: read_arrays(file, f"members/{index}/{part.name}") for part in dataclasses.fields(Member)}
@@ -140,7 +141,7 @@ class ModelFile:
             for version in range(int(file.attrs["format"]), hdf5.FORMAT):
                 contents = UPGRADES[version](contents)
             contents["card"] |= {name: str(file.attrs[name]) for name in ("creator", "created")}
-            contents["target"] = Target(**contents["target"])
+            contents["target"] = from_json(contents["target"])
             contents["members"] = [Member(**member) for member in contents["members"]]
             if not contents["members"]:
                 raise FileFormatError(f"{path} holds no weights")
@@ -191,6 +192,19 @@ class ModelFile:
         load_state(network, self.shared | self.members[member].weights)
         network.eval().requires_grad_(False)
         return network
+
+
+def as_json(target: AnyTarget) -> Any:
+    """Return a target as JSON has it: a dictionary, or a list of them for several heads."""
+    parts = [dataclasses.asdict(part) for part in target.parts]
+    return parts if isinstance(target, JointTarget) else parts[0]
+
+
+def from_json(values: Any) -> AnyTarget:
+    """Return what `as_json` was given."""
+    if isinstance(values, list):
+        return JointTarget(tuple(Target(**part) for part in values))
+    return Target(**values)
 
 
 def architecture_of(config: Any) -> str:
@@ -245,4 +259,4 @@ def write_arrays(file: h5py.File, name: str, arrays: Mapping[str, NDArray[Any]])
 
 def read_arrays(file: h5py.File, name: str) -> Arrays:
     """Read the group that `write_arrays` wrote."""
-    return {key: np.asarray(hdf5.read_array(file[name], key)) for key in file[name]}
+    return {key: np.asarray(hdf5.read_array(file[name], key, kinds="fiub")) for key in file[name]}

@@ -22,8 +22,8 @@ import torch
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.inputs import Inputs, frame_inputs, species_of
-from mda_aptnn.models.irreps import Coupling, Features, Irrep, Mixing, Products, add, irreps_of
-from mda_aptnn.tensors import Target
+from mda_aptnn.models.irreps import Coupling, Features, Irrep, Mixing, Products, add, irreps_of, name_of
+from mda_aptnn.tensors import AnyTarget
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,9 @@ class LayerConfig:
         Largest degree of the spherical harmonics Y_lm of the density.
     order : int
         Largest power of the features in the products of an atom with itself: 1 none, 2 squares, 3 cubes.
+    factors : str
+        Irreps (without numbers of channels) whose features are multiplied; all if empty. Others arise in products
+        and in the sum over neighbours, but are no factors: what large l are needed for is then cheap.
     """
 
     features: str
@@ -57,6 +60,7 @@ class LayerConfig:
     n_mixed: int = 4
     lmax: int = 2
     order: int = 2
+    factors: str = ""
 
     def __post_init__(self) -> None:
         if not self.cutoff > 0 or min(self.n_radial, self.n_mixed) < 1 or self.lmax < 0 or self.order < 1:
@@ -65,6 +69,9 @@ class LayerConfig:
             )
         if (0, 1) not in irreps_of(self.features):
             raise ModelError(f"features {self.features!r} of a layer need scalars (0e), which gate the others")
+        unknown = irreps_of(self.factors).keys() - irreps_of(self.features).keys()
+        if unknown:
+            raise ModelError(f"factors {self.factors!r} of a layer must be among its features {self.features!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +111,25 @@ class NetworkConfig:
     def reach(self) -> float:
         """Distance in Å from which an atom has an influence on another, through all layers."""
         return sum(layer.cutoff for layer in self.layers)
+
+
+def default_network(target: AnyTarget) -> NetworkConfig:
+    """Return the default network for a target.
+
+    The last layer is given the irreps that the target has and polar tensors have not, with as many channels as the
+    others. They are no factors of products, so that they cost little.
+    """
+    config = NetworkConfig()
+    last = config.layers[-1]
+    known = irreps_of(last.features)
+    missing = sorted({(degree, parity) for _, degree, parity in target.irreps} - known.keys())
+    if not missing:
+        return config
+    more = "+".join(f"{known[0, 1]}x{name_of(irrep)}" for irrep in missing)
+    last = dataclasses.replace(
+        last, features=f"{last.features}+{more}", factors="+".join(name_of(irrep) for irrep in known)
+    )
+    return NetworkConfig((*config.layers[:-1], last))
 
 
 class Convolution(torch.nn.Module):
@@ -187,13 +213,15 @@ class Layer(torch.nn.Module):
             found = self.convolution.outputs
         self.collect = Mixing(found, wanted, n_species)
         linear = self.collect.outputs if self.first else self.collect.outputs | self.remain.outputs
+        factors = irreps_of(config.factors) or wanted
+        self.factors = {irrep: count for irrep, count in linear.items() if irrep in factors}
         self.bias = torch.nn.Parameter(torch.zeros(n_species, 1, width, dtype=torch.float32))
         # the left factor of a square is another mixture than the right one: 1o x 1o -> 1e needs two vectors
-        self.left = Mixing(linear, linear, n_species) if config.order > 1 else None
+        self.left = Mixing(linear, self.factors, n_species) if config.order > 1 else None
         self.products, self.mixings = torch.nn.ModuleList(), torch.nn.ModuleList()
-        left, self.features = linear, dict(linear)
+        left, self.features = self.factors, dict(linear)
         for _ in range(config.order - 1):
-            products = Products(left, linear, wanted, width)
+            products = Products([irrep for irrep in left if irrep in factors], self.factors, wanted, width)
             mixing = Mixing(products.outputs, wanted, n_species)
             self.products.append(products)
             self.mixings.append(mixing)
@@ -240,7 +268,7 @@ class DensityNetwork(torch.nn.Module):
     config : NetworkConfig
     numbers : sequence of int
         Atomic numbers of the elements that it knows.
-    target : Target
+    target : Target or JointTarget
         What it predicts.
 
     Attributes
@@ -262,7 +290,7 @@ class DensityNetwork(torch.nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, config: NetworkConfig, numbers: Sequence[int], target: Target) -> None:
+    def __init__(self, config: NetworkConfig, numbers: Sequence[int], target: AnyTarget) -> None:
         super().__init__()
         self.config, self.target = config, target
         self.numbers = tuple(int(number) for number in numbers)
@@ -276,15 +304,12 @@ class DensityNetwork(torch.nn.Module):
         self.outputs: dict[Irrep, int] = {}
         for count, degree, parity in target.irreps:
             self.outputs[degree, parity] = self.outputs.get((degree, parity), 0) + count
-        missing = [
-            f"{degree}{'e' if parity == 1 else 'o'}" for degree, parity in self.outputs.keys() - features.keys()
-        ]
+        missing = [name_of(irrep) for irrep in sorted(self.outputs.keys() - features.keys())]
         if missing:
             raise ModelError(f"the last layer's features lack {', '.join(missing)}, which {target.name} has")
         self.readout = Mixing(features, self.outputs, n_species)
-        n_components = len(target.basis)
-        self.register_buffer("scale", torch.ones(n_species, n_components, dtype=torch.float32))
-        self.register_buffer("shift", torch.zeros(n_species, n_components, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones(n_species, target.n_components, dtype=torch.float32))
+        self.register_buffer("shift", torch.zeros(n_species, target.n_components, dtype=torch.float32))
 
     def inputs(self, frame: Frame) -> Inputs:
         """Return what the network needs of a frame: geometry in float64, then cast to the network's dtype.
@@ -300,7 +325,7 @@ class DensityNetwork(torch.nn.Module):
         return frame_inputs(frame, species_of(frame, self.numbers), len(self.numbers), layers, self.scale.dtype)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
-        """Return [n_atoms, n_components] in the order of `target.basis` and the target's unit."""
+        """Return [n_atoms, n_components] in the order of the target's components and in its unit."""
         return self.read(self.body(inputs), inputs)
 
     def body(self, inputs: Inputs) -> Features:

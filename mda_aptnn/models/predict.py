@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,8 +16,9 @@ from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.committee import mean_and_spread, stretched
 from mda_aptnn.models.engines import DTYPES, ENGINES, fastest_engine
-from mda_aptnn.models.model_file import ModelFile
+from mda_aptnn.models.model_file import ModelFile, as_json
 from mda_aptnn.models.slices import components
+from mda_aptnn.tensors import Target, card_key, component_slices
 
 #: Folder of the bundled models, each NAME.h5.
 BUNDLED = Path(__file__).parent.parent / "data"
@@ -48,7 +48,7 @@ class Model:
         Their elements.
     cutoff : float
         Radius in Å within which an atom sees its neighbours.
-    target : Target
+    target : Target or JointTarget
         What is predicted.
     info : dict
         The card: level_of_theory, data, domain, accuracy, command, and the settings of the network.
@@ -77,6 +77,7 @@ class Model:
         self.symbols = [Z2SYMB[number] for number in self.numbers]
         self.cutoff, self._reach = contents.config.cutoff, contents.config.reach
         self.target = contents.target
+        self._slices = component_slices(contents.target)
 
     def __repr__(self) -> str:
         return f"<Model {self.path or 'in memory'}: {self.target.name} of {', '.join(self.symbols)}>"
@@ -91,7 +92,7 @@ class Model:
         contents = self.contents
         card = {
             **contents.card,
-            "target": dataclasses.asdict(contents.target),
+            "target": as_json(contents.target),
             "elements": self.symbols,
             "architecture": contents.architecture,
             "network": contents.network,
@@ -127,17 +128,41 @@ class Model:
         Returns
         -------
         ndarray, shape [n_atoms, 3, 3]
-            ``P[i, a, b] = ∂M_a/∂r_ib`` in e.
+            ``P[i, a, b] = ∂M_a/∂r_ib`` in e. Of a model without polar tensors, what it predicts.
 
         Raises
         ------
         ModelError
             If there is an element that the model does not know.
         """
-        mean: NDArray[np.float64] = self._members(atoms)[0].mean(axis=0)
+        mean: NDArray[np.float64] = self.predict_members(atoms, calibrated=False).mean(axis=0)
         return mean
 
-    def predict_members(self, atoms: Any, *, calibrated: bool = True) -> NDArray[np.float64]:
+    def predict_tensors(self, atoms: Any, *, members: bool = False) -> dict[str, NDArray[np.float64]]:
+        """Return the tensors of every head, by name: the mean of the members, where the model is a committee.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            As for `predict`.
+        members : bool
+            Return those of every member instead, calibrated, as `predict_members` does: [n_members, n_atoms, ...].
+
+        Returns
+        -------
+        dict of str to ndarray
+            "apt" [n_atoms, 3, 3] in e, and "pgt" [n_atoms, 3, 3, 3], ``G[i, a, b, c] = ∂α_ab/∂r_ic`` in Å²: those
+            that the model predicts.
+        """
+        found, numbers = self._components(atoms)
+        each = {part: self._cartesian(found, part) for part in self.target.parts}
+        if members:
+            return {part.name: stretched(values, numbers, self.factors_of(part)) for part, values in each.items()}
+        return {part.name: values.mean(axis=0) for part, values in each.items()}
+
+    def predict_members(
+        self, atoms: Any, *, calibrated: bool = True, target: Target | None = None
+    ) -> NDArray[np.float64]:
         """Return the tensors of every member of a committee, [n_members, n_atoms, 3, 3] in e; a single model has one.
 
         Parameters
@@ -147,17 +172,31 @@ class Model:
         calibrated : bool
             Stretch the members' deviations from their mean by the factor of each element in the model card, so that
             their scatter is the error to be expected (G. Imbalzano et al., J. Chem. Phys. 154, 074102 (2021)).
-        """
-        members, numbers = self._members(atoms)
-        return stretched(members, numbers, self.spread_factors) if calibrated else members
+        target : Target, optional
+            Which of the model's tensors, PGT for polarizability gradients [n_members, n_atoms, 3, 3, 3]; those of
+            `predict` by default.
 
-    def predict_with_spread(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        Raises
+        ------
+        ModelError
+            If the model has no such tensors, or there is an element that it does not know.
+        """
+        target = self._part(target)
+        found, numbers = self._components(atoms)
+        members = self._cartesian(found, target)
+        return stretched(members, numbers, self.factors_of(target)) if calibrated else members
+
+    def predict_with_spread(
+        self, atoms: Any, target: Target | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the mean of the members and their spread, the error to be expected of each component.
 
         Parameters
         ----------
         atoms : Frame, AtomGroup or Universe
             As for `predict`.
+        target : Target, optional
+            As for `predict_members`.
 
         Returns
         -------
@@ -170,7 +209,7 @@ class Model:
         ModelError
             If the model is no committee.
         """
-        return mean_and_spread(self.predict_members(atoms))
+        return mean_and_spread(self.predict_members(atoms, target=target))
 
     @property
     def n_members(self) -> int:
@@ -180,27 +219,38 @@ class Model:
     @property
     def spread_factors(self) -> dict[str, float]:
         """What the members' standard deviation is multiplied by for each element, so that it is the error."""
-        return dict(self.contents.card.get("spread", {}).get("factors", {}))
+        return self.factors_of(self._part(None))
 
-    def _members(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Tensors of all members as they are, and atomic numbers."""
+    def factors_of(self, target: Target) -> dict[str, float]:
+        """Return `spread_factors` of one of the model's tensors."""
+        return dict(self.contents.card.get(card_key("spread", self.target, target), {}).get("factors", {}))
+
+    def _part(self, target: Target | None) -> Target:
+        """The target that is asked for, by default that of `predict`."""
+        if target is not None and target not in self._slices:
+            raise ModelError(f"the model predicts {self.target.name}, not {target.name}")
+        return self.target.parts[0] if target is None else target
+
+    def _components(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Irreducible components by all members [n_members, n_atoms, n_components], and atomic numbers."""
         frame, rows = as_frame(atoms)
         self.check(frame)
-        tensors = self._cartesian(components(self._engine, [frame], self._reach)[0])
-        return (tensors, frame.numbers) if rows is None else (tensors[:, rows], frame.numbers[rows])
+        found = components(self._engine, [frame], self._reach)[0]
+        return (found, frame.numbers) if rows is None else (found[:, rows], frame.numbers[rows])
 
-    def _cartesian(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[n_members, n_atoms, n_components] to [n_members, n_atoms, 3, 3]."""
-        return np.stack([self.target.to_cartesian(values) for values in components])
+    def _cartesian(self, members: NDArray[np.float64], part: Target) -> NDArray[np.float64]:
+        """[n_members, n_atoms, n_components] to the tensors of a part, [n_members, n_atoms, 3, 3, ...]."""
+        return np.stack([part.to_cartesian(values[:, self._slices[part]]) for values in members])
 
     def predict_many(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
         """Return the tensors of many frames, each [n_atoms, 3, 3]; small ones go through the network together."""
+        part = self._part(None)
         results: list[NDArray[np.float64]] = []
         for batch in _batches(frames):
             for frame in batch:
                 self.check(frame)
             found = components(self._engine, batch, self._reach)
-            results += [self._cartesian(values).mean(axis=0) for values in found]
+            results += [self._cartesian(values, part).mean(axis=0) for values in found]
         return results
 
 
@@ -218,6 +268,10 @@ def load_model(model: Any, *, engine: str = "auto", dtype: str = "float32", n_th
         Of weights and features; geometry is float64 always.
     n_threads : int
         Threads used while predicting.
+
+    Returns
+    -------
+    Model, or the object that was given
 
     Raises
     ------

@@ -21,7 +21,7 @@ from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.graph import neighbours
 from mda_aptnn.models.inputs import species_of
-from mda_aptnn.tensors import Target
+from mda_aptnn.tensors import AnyTarget
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ class SimpleNetwork(torch.nn.Module):
     config : SimpleNetworkConfig
     numbers : sequence of int
         Atomic numbers of the elements that it knows.
-    target : Target
+    target : Target or JointTarget
         What it predicts.
 
     Attributes
@@ -119,7 +119,7 @@ class SimpleNetwork(torch.nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, config: SimpleNetworkConfig, numbers: Sequence[int], target: Target) -> None:
+    def __init__(self, config: SimpleNetworkConfig, numbers: Sequence[int], target: AnyTarget) -> None:
         super().__init__()
         self.config, self.target = config, target
         self.numbers = tuple(int(number) for number in numbers)
@@ -135,9 +135,9 @@ class SimpleNetwork(torch.nn.Module):
                 lmax=config.lmax,
                 pool_nodes=False,
             )
-        n_components = len(target.basis)
-        self.register_buffer("scale", torch.ones(len(self.numbers), n_components, dtype=torch.float64))
-        self.register_buffer("shift", torch.zeros(len(self.numbers), n_components, dtype=torch.float64))
+        shape = len(self.numbers), target.n_components
+        self.register_buffer("scale", torch.ones(shape, dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(shape, dtype=torch.float64))
         self._constants = {name: values.clone() for name, values in self.e3nn.named_buffers()}
         self.float()
 
@@ -186,7 +186,7 @@ class SimpleNetwork(torch.nn.Module):
         )
 
     def forward(self, inputs: PairInputs) -> torch.Tensor:
-        """Return [n_atoms, n_components] in the order of `target.basis` and the target's unit."""
+        """Return [n_atoms, n_components] in the order of the target's components and in its unit."""
         kinds = torch.nn.functional.one_hot(inputs.species, len(self.numbers)).to(self.scale.dtype)
         found = self.e3nn.mp(
             kinds, torch.ones_like(kinds[:, :1]), inputs.neighbour, inputs.centre, inputs.angular, inputs.radial

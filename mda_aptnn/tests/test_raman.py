@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from mda_aptnn.analysis.raman.raman import COMPONENTS, RamanSpectrum
 from mda_aptnn.analysis.raman.scattering import raman_spectrum
-from mda_aptnn.errors import SpectrumError
+from mda_aptnn.errors import SpectrumError, UnitError
 from mda_aptnn.tests.systems import BOLTZMANN, LIGHT
 
 # the point of most of these trajectories is that they are short and known
@@ -200,6 +200,9 @@ def test_factors_of_the_laser_and_of_bose():
     assert low.wavenumber.magnitude[0] > 0 and low.wavenumber.magnitude[-1] < 1000
     with pytest.raises(SpectrumError, match="factors already"):
         low.scattered()
+    np.testing.assert_allclose(factor("563.5 THz").magnitude, factor(563.5e12 / (100 * c)).magnitude, rtol=1e-9)
+    with pytest.raises(UnitError, match="laser: 0 nm must be positive"):
+        found.scattered("0 nm")
     with pytest.raises(SpectrumError, match="choose of power, photons"):
         found.scattered(1e4, detection="eye")
 

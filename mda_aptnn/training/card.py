@@ -13,14 +13,15 @@ from MDAnalysis.guesser.tables import Z2SYMB, masses
 
 from mda_aptnn import units
 from mda_aptnn.dataset import Dataset
-from mda_aptnn.tensors import Target
-from mda_aptnn.training.evaluate import Evaluation, isotropic_means
+from mda_aptnn.tensors import AnyTarget, card_key
+from mda_aptnn.training.evaluate import Evaluation, evaluate, isotropic_means
 
 #: Unit of densities in a card.
 DENSITY = "g/cm^3"
 
 #: What a card says of an evaluation.
 ACCURACY = (
+    "target",
     "n_frames",
     "n_atoms",
     "unit",
@@ -35,14 +36,14 @@ ACCURACY = (
 )
 
 
-def model_card(parts: Mapping[str, Dataset], target: Target) -> dict[str, Any]:
+def model_card(parts: Mapping[str, Dataset], target: AnyTarget) -> dict[str, Any]:
     """Return the card of a model, all but its accuracy.
 
     Parameters
     ----------
     parts : mapping of str to Dataset
         "training", "validation" and, if any, "held_out".
-    target : Target
+    target : Target or JointTarget
 
     Returns
     -------
@@ -59,7 +60,7 @@ def model_card(parts: Mapping[str, Dataset], target: Target) -> dict[str, Any]:
             "sources": sources,
             "n_frames": {name: len(dataset) for name, dataset in parts.items()},
             "fingerprints": {name: [item.frame.fingerprint() for item in dataset] for name, dataset in parts.items()},
-            "isotropic_mean": isotropic_means(training, target),
+            "isotropic_mean": isotropic_means(training, target.parts[0]),
         },
         "domain": domain(training),
     }
@@ -68,6 +69,17 @@ def model_card(parts: Mapping[str, Dataset], target: Target) -> dict[str, Any]:
 def accuracy(evaluation: Evaluation) -> dict[str, Any]:
     """Return of an evaluation what belongs into a card."""
     return {key: value for key, value in evaluation.summary().items() if key in ACCURACY}
+
+
+def accuracies(model: Any, name: str, dataset: Dataset) -> dict[str, Any]:
+    """Return the errors of a model's heads on a data set, by the names that they have in a card.
+
+    Frames that the model was trained on are not refused.
+    """
+    return {
+        card_key(name, model.target, part): accuracy(evaluate(model, dataset, part, allow_training_frames=True))
+        for part in model.target.parts
+    }
 
 
 def domain(dataset: Dataset) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mda_aptnn import hdf5
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import FileFormatError, ModelError, TrainingError
 from mda_aptnn.models.model_file import load_state, read_arrays, state_arrays, write_arrays
-from mda_aptnn.tensors import Target
+from mda_aptnn.tensors import AnyTarget, flat_tensors
 
 if TYPE_CHECKING:
     from mda_aptnn.training.loop import Run
@@ -27,14 +27,14 @@ def checkpoint_path(model: Path) -> Path:
     return model.with_name(f"{model.stem}.checkpoint.h5")
 
 
-def identity(settings: Mapping[str, Mapping[str, Any]], data: Mapping[str, Dataset], target: Target) -> str:
+def identity(settings: Mapping[str, Mapping[str, Any]], data: Mapping[str, Dataset], target: AnyTarget) -> str:
     """Return, as JSON, all that decides about the weights: settings and the content of the data."""
     digests = {}
     for name, dataset in data.items():
         digest = hashlib.sha256()
         for item in dataset:
             digest.update(item.frame.fingerprint().encode())
-            digest.update(np.ascontiguousarray(item.tensors[target.name], "<f8").tobytes())
+            digest.update(np.ascontiguousarray(flat_tensors(target, item.tensors), "<f8").tobytes())
         digests[f"{name} frames"] = digest.hexdigest()
     flat = {f"{table}.{key}": value for table, values in settings.items() for key, value in values.items()}
     return json.dumps(flat | digests, sort_keys=True)

@@ -17,9 +17,9 @@ from mda_aptnn import hdf5
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import TrainingError
 from mda_aptnn.models.model_file import ModelFile
-from mda_aptnn.models.network import NetworkConfig
+from mda_aptnn.models.network import default_network
 from mda_aptnn.models.predict import Model, load_model
-from mda_aptnn.tensors import APT, Target
+from mda_aptnn.tensors import AnyTarget, card_key
 from mda_aptnn.training import checkpoint
 from mda_aptnn.training.calibration import calibrated
 from mda_aptnn.training.card import accuracy, model_card
@@ -27,6 +27,7 @@ from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.readouts import bootstrap_readouts
+from mda_aptnn.training.samples import labelled_target, with_all_parts
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def fit_committee(
     *,
     held_out: Dataset | None = None,
     shared_body: bool = False,
-    target: Target = APT,
+    target: AnyTarget | None = None,
     verbose: bool = False,
 ) -> Model:
     """Train a committee and write its model file, its spread calibrated on the held-out frames.
@@ -85,7 +86,9 @@ def fit_committee(
     TrainingError
         If there are less than two members, or one diverges.
     """
-    network, training = network or NetworkConfig(), training or TrainingConfig()
+    target = target or labelled_target(dataset)
+    dataset = with_all_parts(dataset, target)
+    network, training = network or default_network(target), training or TrainingConfig()
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
     path = hdf5.check_writable(path)
@@ -115,15 +118,16 @@ def fit_committee(
         contents = dataclasses.replace(singles[0], members=[single.members[0] for single in singles])
     parts = {
         "training": dataset.subset(sorted(frames)),
-        "held_out": dataset.subset(aside) if held_out is None else held_out,
+        "held_out": dataset.subset(aside) if held_out is None else with_all_parts(held_out, target),
     }
     parts = {name: part for name, part in parts.items() if len(part)}
     card = _card(parts, singles, LAST_LAYERS if shared_body else INDEPENDENT, target)
     contents = dataclasses.replace(contents, training=dataclasses.asdict(training), card=card)
     if "held_out" in parts:
-        evaluation = evaluate(Model(contents), parts["held_out"])
-        card["spread"] = calibrated(evaluation, {}, "held-out frames")
-        card["accuracy"]["held_out"] = accuracy(evaluation)
+        for head in target.parts:
+            evaluation = evaluate(Model(contents), parts["held_out"], head)
+            card[card_key("spread", target, head)] = calibrated(evaluation, {}, "held-out frames")
+            card["accuracy"][card_key("held_out", target, head)] = accuracy(evaluation)
     else:
         logger.warning(
             "no frames were held out, so the committee's spread is not calibrated: "
@@ -134,7 +138,8 @@ def fit_committee(
         file.unlink()
     with contextlib.suppress(OSError):  # something else in it is not ours
         folder.rmdir()
-    return load_model(path)
+    model: Model = load_model(path)
+    return model
 
 
 def _fit_member(
@@ -142,7 +147,7 @@ def _fit_member(
     number: int,
     training: Dataset,
     validation: Dataset,
-    settings: tuple[Any, TrainingConfig, Target],
+    settings: tuple[Any, TrainingConfig, AnyTarget],
     verbose: bool,
 ) -> Path:
     """Train a member, unless it is there; its file is named by all that it depends on."""
@@ -166,7 +171,7 @@ def _fit_member(
     return path
 
 
-def _card(parts: dict[str, Dataset], singles: Sequence[ModelFile], kind: str, target: Target) -> dict[str, Any]:
+def _card(parts: dict[str, Dataset], singles: Sequence[ModelFile], kind: str, target: AnyTarget) -> dict[str, Any]:
     members = [
         {
             "seed": single.training["seed"],

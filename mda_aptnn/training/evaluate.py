@@ -26,6 +26,7 @@ class Evaluation:
     ----------
     target : Target
     n_frames : int
+        With labels.
     numbers : ndarray of int, shape [n_atoms]
     labels, predictions : ndarray, shape [n_atoms, 3, 3]
     baselines : dict of str to ndarray, shape [n_atoms, 3, 3]
@@ -157,7 +158,9 @@ class Evaluation:
         )
 
 
-def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = False) -> Evaluation:
+def evaluate(
+    model: Any, dataset: Dataset, target: Target | None = None, *, allow_training_frames: bool = False
+) -> Evaluation:
     """Predict labelled frames and compare.
 
     Parameters
@@ -166,6 +169,8 @@ def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = Fals
         With ``predict(frame)``, as from `load_model`. Its `target` and `info` are used where it has them.
     dataset : Dataset
         Atoms without a complete label are left out.
+    target : Target, optional
+        Which of the model's tensors, where it has several heads; that of ``predict(frame)`` by default.
     allow_training_frames : bool
         Do not refuse frames that the model was trained or chosen by.
 
@@ -176,7 +181,8 @@ def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = Fals
     ModelError
         If a frame has elements that the model does not know.
     """
-    target: Target = getattr(model, "target", APT)
+    own: Target = getattr(model, "target", APT).parts[0]
+    target = target or own
     card: dict[str, Any] = getattr(model, "info", {})
     data = card.get("data", {})
     if not allow_training_frames:
@@ -184,7 +190,7 @@ def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = Fals
     for index, item in enumerate(dataset):
         if target.name not in item.tensors:
             raise LabelError(f"frame {index} has no labels {target.name!r}")
-    means, source = data.get("isotropic_mean"), "training frames"
+    means, source = data.get("isotropic_mean") if target == own else None, "training frames"
     if means is None:
         means, source = isotropic_means(dataset, target), "these frames"
     is_committee = getattr(model, "n_members", 1) > 1
@@ -195,9 +201,12 @@ def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = Fals
         if not complete.any():
             continue
         if is_committee:
-            predicted, spread = model.predict_with_spread(item.frame)
+            # models of others know nothing of targets
+            which = {} if target == own else {"target": target}
+            predicted, spread = model.predict_with_spread(item.frame, **which)
         else:
-            predicted = spread = model.predict(item.frame)
+            tensors = model.predict(item.frame) if target == own else model.predict_tensors(item.frame)[target.name]
+            predicted = spread = tensors
         numbers = item.frame.numbers[complete]
         isotropic = np.array([means[Z2SYMB[int(z)]] for z in numbers])
         row = (numbers, values[complete], predicted[complete], isotropic, rigid[complete], spread[complete])
@@ -205,11 +214,10 @@ def evaluate(model: Any, dataset: Dataset, *, allow_training_frames: bool = Fals
             column.append(part)
     if not columns[0]:
         raise LabelError(f"no atom has a label: every {target.name!r} is NaN")
+    n_frames = len(columns[0])
     numbers, labels, predictions, isotropic, rigid, spreads = map(np.concatenate, columns)
     baselines = {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid}
-    return Evaluation(
-        target, len(dataset), numbers, labels, predictions, baselines, spreads if is_committee else None
-    )
+    return Evaluation(target, n_frames, numbers, labels, predictions, baselines, spreads if is_committee else None)
 
 
 def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:

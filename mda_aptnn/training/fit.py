@@ -15,16 +15,15 @@ from mda_aptnn import hdf5
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.models.model_file import ARCHITECTURES, Member, ModelFile, architecture_of, state_arrays
-from mda_aptnn.models.network import NetworkConfig
+from mda_aptnn.models.network import default_network
 from mda_aptnn.models.predict import Model, load_model
-from mda_aptnn.tensors import APT, Target
+from mda_aptnn.tensors import AnyTarget
 from mda_aptnn.training import checkpoint
-from mda_aptnn.training.card import accuracy, model_card
+from mda_aptnn.training.card import accuracies, model_card
 from mda_aptnn.training.config import TrainingConfig, split
-from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.loop import DivergenceError, Run
 from mda_aptnn.training.ripples import Ripple, without_ripples
-from mda_aptnn.training.samples import check_labels, make_samples, output_scales
+from mda_aptnn.training.samples import check_labels, labelled_target, make_samples, output_scales, with_all_parts
 
 #: Wall time in s between checkpoints: what a killed run loses at most, and one validation interval.
 CHECKPOINT_EVERY = 20.0
@@ -37,7 +36,7 @@ def fit(
     path: str | os.PathLike[str] = "model.h5",
     *,
     validation: Dataset | None = None,
-    target: Target = APT,
+    target: AnyTarget | None = None,
     verbose: bool = False,
 ) -> Model:
     """Train a network and write its model file.
@@ -51,15 +50,16 @@ def fit(
         Split by frames into training, validation and held-out ones. Labels of NaN are left out. Ripples of the
         real-space grid that made the labels (see `ripples`) are taken out of those that are trained on.
     network : NetworkConfig or SimpleNetworkConfig, optional
-        Shape of the network, and by its class the architecture; the density network by default.
+        Shape of the network, and by its class the architecture; by default `default_network` of the target.
     training : TrainingConfig, optional
         Settings of the loop.
     path : path
         Of the model file, checked before training.
     validation : Dataset, optional
         Frames to choose the best weights by, instead of a part of `dataset`.
-    target : Target
-        What is trained.
+    target : Target or JointTarget, optional
+        What is trained; by default what there are labels of: where frames have polar tensors and polarizability
+        gradients, a network with a head for each. A frame may have labels of one alone.
     verbose : bool
         Show a progress bar with validation error and time left.
 
@@ -78,9 +78,10 @@ def fit(
     TrainingError
         If training diverges (the best weights until then are in the file), or a checkpoint of another run is found.
     """
-    network, training = network or NetworkConfig(), training or TrainingConfig()
+    target = target or labelled_target(dataset)
+    network, training = network or default_network(target), training or TrainingConfig()
     path = hdf5.check_writable(path)
-    parts = _split(dataset, validation, training)
+    parts = {name: with_all_parts(part, target) for name, part in _split(dataset, validation, training).items()}
     others = {name: part for name, part in parts.items() if name != "training"}
     numbers = check_labels(parts["training"], others, target)
     labels, ripples = without_ripples(parts["training"], target)
@@ -102,7 +103,8 @@ def fit(
         if run.best:
             kept = f"{path} has the best weights before it: step {run.best_step}, validation {run.best_error:.4f}"
         raise TrainingError(f"training diverged in step {run.step}: {divergence}; {kept}; lower the learning_rate")
-    return load_model(path)
+    model: Model = load_model(path)
+    return model
 
 
 def _model_file(
@@ -110,7 +112,7 @@ def _model_file(
     settings: dict[str, dict[str, Any]],
     parts: dict[str, Dataset],
     numbers: list[int],
-    target: Target,
+    target: AnyTarget,
     ripples: list[Ripple],
 ) -> ModelFile:
     """What a run has come to, with its card."""
@@ -127,11 +129,10 @@ def _model_file(
     contents.card["grid_ripples_removed"] = [dataclasses.asdict(ripple) for ripple in ripples]
     contents.card["run"] = {"steps": run.step, "best_step": run.best_step, "seconds": round(run.seconds, 1)}
     model = Model(contents)
-    contents.card["accuracy"] = {
-        name: accuracy(evaluate(model, part, allow_training_frames=True))
-        for name, part in parts.items()
-        if name != "training"
-    }
+    contents.card["accuracy"] = {}
+    for name, part in parts.items():
+        if name != "training":
+            contents.card["accuracy"] |= accuracies(model, name, part)
     return contents
 
 
@@ -158,7 +159,7 @@ def _split(dataset: Dataset, validation: Dataset | None, config: TrainingConfig)
     return {name: part for name, part in parts.items() if len(part) or name != "held_out"}
 
 
-def _initial_network(config: Any, training: Dataset, numbers: list[int], target: Target, seed: int) -> Any:
+def _initial_network(config: Any, training: Dataset, numbers: list[int], target: AnyTarget, seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ARCHITECTURES[architecture_of(config)][1](config, numbers, target)

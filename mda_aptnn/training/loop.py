@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mda_aptnn.models.model_file import Arrays, state_arrays
-from mda_aptnn.tensors import Target
+from mda_aptnn.tensors import AnyTarget, flat_basis
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.samples import Sample, join
 
@@ -46,7 +46,8 @@ class Run:
     best : dict of str to ndarray
         State of `average` at its lowest validation error; empty before the first validation.
     best_error, best_step
-        That error (root mean square per component, target's unit), and when it was.
+        That error (root mean square per component, target's unit; of a joint target the root mean square of the
+        parts' relative errors), and when it was.
     learning : dict of str to list
         The learning curve.
     """
@@ -56,7 +57,7 @@ class Run:
         network: Any,
         training: Sequence[Sample],
         validation: Sequence[Sample],
-        target: Target,
+        target: AnyTarget,
         config: TrainingConfig,
     ) -> None:
         self.network, self.training, self.validation, self.config = network, training, validation, config
@@ -69,9 +70,11 @@ class Run:
         self.best_error, self.best_step = math.inf, 0
         self.learning: dict[str, list[float]] = {name: [] for name in LEARNING}
         dtype = training[0].labels.dtype
-        self._basis = torch.as_tensor(target.basis.reshape(len(target.basis), -1).copy(), dtype=dtype)
+        self._basis = torch.as_tensor(flat_basis(target), dtype=dtype)
+        self._per_unit = 1 / torch.as_tensor(error_units(training, target), dtype=dtype)
         n_labels = sum(float((sample.weights > 0).sum()) for sample in training)
-        self._rms = math.sqrt(sum(float((sample.labels**2).sum()) for sample in training) / n_labels)
+        squares = sum(float(((sample.labels * self._per_unit) ** 2).sum()) for sample in training)
+        self._rms = math.sqrt(squares / n_labels)
         weight = sum(float(sample.weights.sum()) for sample in training) / len(training)
         # one constant for the whole run: the loss is 1 for a network that predicts zero everywhere
         self._loss_unit = self._rms**2 * weight
@@ -125,11 +128,15 @@ class Run:
         order: NDArray[np.int64] = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.training))
         return join([self.training[int(k)] for k in order[place * size : (place + 1) * size]])
 
+    def _errors(self, network: Any, sample: Sample) -> torch.Tensor:
+        errors: torch.Tensor = (network(sample.inputs) @ self._basis - sample.labels) * self._per_unit
+        return errors
+
     def _optimise(self, batch: Sample, rate: float) -> float:
         """One step; returns the sum of squared errors over the labels before it."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        errors = self.network(batch.inputs) @ self._basis - batch.labels
+        errors = self._errors(self.network, batch)
         size = min(self.config.batch_frames, len(self.training))
         loss = (batch.weights * errors**2).sum() / (size * self._loss_unit)
         self.optimizer.zero_grad()
@@ -152,7 +159,7 @@ class Run:
         squares = count = 0.0
         with torch.no_grad():
             for sample in self.validation:
-                errors = self.average(sample.inputs) @ self._basis - sample.labels
+                errors = self._errors(self.average, sample)
                 squares += float((errors**2 * (sample.weights > 0)).sum())
                 count += float((sample.weights > 0).sum())
         error = math.sqrt(squares / count)
@@ -161,3 +168,23 @@ class Run:
         if error < self.best_error:
             self.best_error, self.best_step, self.best = error, self.step, state_arrays(self.average)
         return error
+
+
+def error_units(samples: Sequence[Sample], target: AnyTarget) -> NDArray[np.float64]:
+    """Return what errors of the Cartesian components are divided by, [n_cartesian]: 1 for a single target.
+
+    Heads of different units count alike in the loss: each by the mean square of its tensors' error over that of its
+    labels, whatever the numbers of components. With all labels there, the root mean square over the components of all
+    heads is then that of the heads' relative errors.
+    """
+    sizes = [int(np.prod(part.shape)) for part in target.parts]
+    if len(sizes) == 1:
+        return np.ones(sizes[0])
+    units, start = [], 0
+    for size in sizes:
+        columns = slice(start, start + size)
+        start += size
+        count = sum(float((sample.weights[:, columns] > 0).sum()) for sample in samples)
+        squares = sum(float((sample.labels[:, columns].double() ** 2).sum()) for sample in samples)
+        units.append(np.full(size, math.sqrt(squares / count * size * len(sizes) / sum(sizes))))
+    return np.concatenate(units)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import TrainingError
+from mda_aptnn.models.irreps import name_of
 from mda_aptnn.models.model_file import READOUT, Arrays, Member, ModelFile
-from mda_aptnn.tensors import Target
+from mda_aptnn.tensors import AnyTarget, component_slices
 from mda_aptnn.training.ripples import without_ripples
 
 #: What holds a fitted last layer to the trained one, in units of the mean square of a feature times the number of
@@ -48,7 +50,7 @@ def bootstrap_readouts(contents: ModelFile, dataset: Dataset, n_members: int, se
     if not hasattr(network, "body") or not hasattr(network, "readout"):
         raise TrainingError(f"architecture {contents.architecture!r} has no last layer that could be fitted apart")
     labels, _ = without_ripples(dataset, contents.target)
-    rows = [_rows(network, item.frame, item.tensors[contents.target.name], contents.target) for item in labels]
+    rows = [_rows(network, item.frame, item.tensors, contents.target) for item in labels]
     trained = {
         (species, k): weights[species].numpy().astype(np.float64)
         for k, weights in enumerate(network.readout.weights)
@@ -69,20 +71,20 @@ def bootstrap_readouts(contents: ModelFile, dataset: Dataset, n_members: int, se
     return dataclasses.replace(contents, shared=shared, members=members)
 
 
-def _rows(network: Any, frame: Any, tensors: NDArray[np.float64], target: Target) -> _Rows:
+def _rows(network: Any, frame: Any, tensors: Mapping[str, NDArray[np.float64]], target: AnyTarget) -> _Rows:
     """Features and scaled labels of the atoms with complete labels."""
     inputs = network.inputs(frame)
     features = network.body(inputs)
     atom_of = np.argsort(inputs.places.numpy())
-    components = target.to_irreps(tensors)[atom_of]
+    components = np.concatenate([part.to_irreps(tensors[part.name]) for part in target.parts], axis=1)[atom_of]
     species = inputs.species.numpy()
     scale, shift = network.scale.numpy()[species], network.shift.numpy()[species]
     scaled = (components - shift) / scale
-    complete = np.isfinite(scaled).all(axis=1)
     rows: _Rows = {}
     for k, (degree, parity) in enumerate(network.readout.irreps):
-        name = f"{degree}{'e' if parity == 1 else 'o'}"
-        blocks = [block for found, block in target.blocks if found.split(".")[0] == name]
+        blocks = _blocks(target, name_of((degree, parity)))
+        # an atom that lacks a component of one target lacks all of this target's irreps, not those of the other
+        complete = np.isfinite(np.concatenate([scaled[:, block] for block in blocks], axis=1)).all(axis=1)
         values = features[degree, parity].numpy()  # [2l+1, n_atoms, n_channels]
         copies = np.stack([scaled[:, block].T for block in blocks], axis=-1)  # [2l+1, n_atoms, n_copies]
         for number in range(len(network.numbers)):
@@ -90,6 +92,16 @@ def _rows(network: Any, frame: Any, tensors: NDArray[np.float64], target: Target
             x = values[:, chosen].reshape(-1, values.shape[2]) / math.sqrt(values.shape[2])
             rows[number, k] = (x, copies[:, chosen].reshape(-1, len(blocks)))
     return rows
+
+
+def _blocks(target: AnyTarget, irrep: str) -> list[slice]:
+    """Where the components of all copies of an irrep stand."""
+    found = []
+    for part, columns in component_slices(target).items():
+        for name, block in part.blocks:
+            if name.split(".")[0] == irrep:
+                found.append(slice(columns.start + block.start, columns.start + block.stop))
+    return found
 
 
 def _regression(frames: list[_Rows], key: tuple[int, int], trained: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset, LabelledFrame
 from mda_aptnn.models.inputs import frame_inputs
-from mda_aptnn.tensors import APT, Target
+from mda_aptnn.tensors import APT, AnyTarget
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +63,12 @@ class Ripple:
         return ripple
 
 
-def without_ripples(dataset: Dataset, target: Target = APT) -> tuple[Dataset, list[Ripple]]:
+def without_ripples(dataset: Dataset, target: AnyTarget = APT) -> tuple[Dataset, list[Ripple]]:
     """Return the labels without their ripples, and these.
 
     Only looked for in polar tensors of cubic cells, whose edges all have the same number of grid points.
     """
-    ripples = find_ripples(dataset) if target == APT and _cubic(dataset) else []
+    ripples = find_ripples(dataset) if APT in target.parts and _cubic(dataset) else []
     if not ripples:
         return dataset, []
     for ripple in ripples:

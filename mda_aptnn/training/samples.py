@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError
-from mda_aptnn.tensors import Target
+from mda_aptnn.tensors import APT, TARGETS, AnyTarget, Target, flat_tensors, joint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Sample:
     inputs
         What the network's `inputs` made of the frame.
     labels : torch.Tensor, shape [n_atoms, n_cartesian]
-        Cartesian components, 0 where there is no label.
+        Cartesian components of all parts of the target, 0 where there is no label.
     weights : torch.Tensor, shape [n_atoms, n_cartesian]
         Of the squared errors: 0 where there is no label.
     """
@@ -36,14 +36,14 @@ class Sample:
 
 
 def make_samples(
-    network: Any, dataset: Dataset, target: Target, element_weights: Mapping[str, float] | None = None
+    network: Any, dataset: Dataset, target: AnyTarget, element_weights: Mapping[str, float] | None = None
 ) -> list[Sample]:
     """Return a sample for each frame; what does not depend on the weights is computed here, once."""
     by_number = {SYMB2Z[symbol]: weight for symbol, weight in (element_weights or {}).items()}
     dtype = next(network.parameters()).dtype
     samples = []
     for item in dataset:
-        labels = item.tensors[target.name].reshape(len(item.frame), -1)
+        labels = flat_tensors(target, item.tensors)
         weights = np.array([by_number.get(int(z), 1.0) for z in item.frame.numbers])[:, None] * np.isfinite(labels)
         samples.append(
             Sample(
@@ -66,7 +66,29 @@ def join(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def check_labels(training: Dataset, others: Mapping[str, Dataset], target: Target) -> list[int]:
+def labelled_target(dataset: Dataset) -> AnyTarget:
+    """Return what the frames have labels of: polar tensors, polarizability gradients, or both."""
+    found = [
+        target
+        for target in TARGETS.values()
+        if any(np.isfinite(item.tensors[target.name]).any() for item in dataset if target.name in item.tensors)
+    ]
+    return joint(found or [APT])
+
+
+def with_all_parts(dataset: Dataset, target: AnyTarget) -> Dataset:
+    """Return frames that have every part of a joint target: NaN where one has no such labels."""
+    if len(target.parts) == 1:
+        return dataset
+    frames = []
+    for item in dataset:
+        missing = [part for part in target.parts if part.name not in item.tensors]
+        empty = {part.name: np.full((len(item.frame), *part.shape), np.nan) for part in missing}
+        frames.append(dataclasses.replace(item, tensors={**item.tensors, **empty}))
+    return dataclasses.replace(dataset, frames=frames)
+
+
+def check_labels(training: Dataset, others: Mapping[str, Dataset], target: AnyTarget) -> list[int]:
     """Return the atomic numbers of the training frames, after a check that all can be trained on.
 
     Parameters
@@ -74,7 +96,7 @@ def check_labels(training: Dataset, others: Mapping[str, Dataset], target: Targe
     training : Dataset
     others : mapping of str to Dataset
         Validation and held-out frames, by what they are called.
-    target : Target
+    target : Target or JointTarget
 
     Raises
     ------
@@ -82,24 +104,35 @@ def check_labels(training: Dataset, others: Mapping[str, Dataset], target: Targe
         If frames lack the target, an element has no complete label in the training frames or occurs only in the
         others, or these have no label at all.
     """
-    for name, dataset in {"training": training, **others}.items():
-        for index, item in enumerate(dataset):
-            if target.name not in item.tensors:
-                raise LabelError(f"{name} frame {index} has no labels {target.name!r}")
-        if not any(np.isfinite(item.tensors[target.name]).any() for item in dataset):
-            raise LabelError(f"no atom of the {name} frames has a label: every {target.name!r} is NaN")
     numbers = sorted({int(z) for item in training for z in item.frame.numbers})
-    for number in numbers:
-        if not len(complete_labels(training, target, number)):
-            raise LabelError(
-                f"no {Z2SYMB[number]} atom of the training frames has a complete label: "
-                "label some, or leave the element out"
-            )
+    for part in target.parts:
+        _check_part({"training": training, **others}, part, numbers)
     for name, dataset in others.items():
         unseen = sorted({int(z) for item in dataset for z in item.frame.numbers} - set(numbers))
         if unseen:
             raise LabelError(f"{', '.join(Z2SYMB[z] for z in unseen)} occurs in {name} frames but not in training")
     return numbers
+
+
+def _check_part(parts: Mapping[str, Dataset], target: Target, numbers: Sequence[int]) -> None:
+    """Refuse data sets without labels of one target."""
+    for name, dataset in parts.items():
+        for index, item in enumerate(dataset):
+            if target.name not in item.tensors:
+                raise LabelError(f"{name} frame {index} has no labels {target.name!r}")
+        if not any(np.isfinite(item.tensors[target.name]).any() for item in dataset):
+            raise LabelError(
+                f"no atom of the {name} frames has a label: every {target.name!r} is NaN; keep other or more frames "
+                "aside (seed, validation), or train the other target alone"
+                if name != "training"
+                else f"no atom of the {name} frames has a label: every {target.name!r} is NaN"
+            )
+    for number in numbers:
+        if not len(complete_labels(parts["training"], target, number)):
+            raise LabelError(
+                f"no {Z2SYMB[number]} atom of the training frames has a complete label {target.name!r}: "
+                "label some, or leave the element out"
+            )
 
 
 def complete_labels(dataset: Dataset, target: Target, number: int) -> NDArray[np.float64]:
@@ -110,9 +143,9 @@ def complete_labels(dataset: Dataset, target: Target, number: int) -> NDArray[np
 
 
 def output_scales(
-    dataset: Dataset, target: Target, numbers: Sequence[int]
+    dataset: Dataset, target: AnyTarget, numbers: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what the network's outputs are multiplied by and shifted by, per element and irrep.
+    """Return what the network's outputs are multiplied by and shifted by, per element and irrep of each part.
 
     The scale is one number for all components of an irrep, and only the invariant part is shifted: anything else
     would break rotation or reflection.
@@ -122,7 +155,15 @@ def output_scales(
     scale, shift : ndarray, shape [n_species, n_components]
         In the target's unit: root mean square over the labelled atoms (about the shift), and mean of the invariants.
     """
-    scale, shift = np.ones((2, len(numbers), len(target.basis)))
+    parts = [_part_scales(dataset, part, numbers) for part in target.parts]
+    scales, shifts = zip(*parts, strict=True)
+    return np.concatenate(scales, axis=1), np.concatenate(shifts, axis=1)
+
+
+def _part_scales(
+    dataset: Dataset, target: Target, numbers: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    scale, shift = np.ones((2, len(numbers), target.n_components))
     shift[:] = 0.0
     for row, number in enumerate(numbers):
         components = target.to_irreps(complete_labels(dataset, target, number))

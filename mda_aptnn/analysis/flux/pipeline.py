@@ -131,8 +131,11 @@ def predictions(
         With ``predict(frame)``; with ``predict_members`` or ``predict_tensors`` if these are asked for.
     frames : sequence of Frame
     members, gradients : bool
-        What is wanted besides, None otherwise.
+        What is wanted besides, None otherwise. Both of a `Model` only.
     """
+    if gradients and members:
+        by_member = [model.predict_tensors(frame, members=True) for frame in frames]
+        return [(each["apt"].mean(axis=0), each["apt"], each["pgt"].mean(axis=0)) for each in by_member]
     if gradients:
         found = [model.predict_tensors(frame) for frame in frames]
         return [(tensors["apt"], None, tensors["pgt"]) for tensors in found]

@@ -121,6 +121,10 @@ class RamanSpectrum:
         first, second : str, optional
             Names of groups: the auto term of one, or the whole cross term of two (both orders).
 
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+
         Raises
         ------
         SpectrumError
@@ -136,6 +140,15 @@ class RamanSpectrum:
     def component(self, first: str, second: str | None = None) -> Any:
         """Return α'_ab α'_cd of the sample as it lies [n_frequencies], such as ("zz",) or ("xx", "yy").
 
+        Parameters
+        ----------
+        first, second : str
+            Components of α, such as "xx"; the second is the first by default.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+
         Raises
         ------
         SpectrumError
@@ -149,6 +162,15 @@ class RamanSpectrum:
 
     def standard_error(self, kind: str, first: str | None = None, second: str | None = None) -> Any:
         """Return the statistical standard error of `values` [n_frequencies].
+
+        Parameters
+        ----------
+        kind, first, second : str
+            As in `values`.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
 
         Raises
         ------
@@ -172,12 +194,26 @@ class RamanSpectrum:
             As in `values`.
         low, high : float, str or pint.Quantity
             Limits in cm⁻¹; the whole spectrum by default.
+
+        Returns
+        -------
+        pint.Quantity
         """
         weights = band_weights(self.wavenumber.magnitude, low, high)
         return (self.values(kind) * units.quantity(weights, units.WAVENUMBER)).sum()
 
     def band_depolarization(self, low: Any = 0.0, high: Any = None) -> float:
-        """Return VH/VV of the integrals over a band."""
+        """Return VH/VV of the integrals over a band.
+
+        Parameters
+        ----------
+        low, high : float, str or pint.Quantity
+            Limits in cm⁻¹; the whole spectrum by default.
+
+        Returns
+        -------
+        float
+        """
         return float((self.integral("vh", low, high) / self.integral("vv", low, high)).to("").magnitude)
 
     def scattered(self, laser: Any = None, *, detection: str = "power", bose: str = "stokes") -> RamanSpectrum:
@@ -193,15 +229,20 @@ class RamanSpectrum:
         bose : {"stokes", "classical", "none"}
             n̄ + 1 = 1/(1 − e⁻ˣ) with x = hcν̃/k_BT; its limit 1/x at high temperature; 1, from the ground state.
 
-        Notes
-        -----
-        dσ/dΩ = (2π)⁴ (ν̃₀ − ν̃)⁴ · h/(8π²cν̃) · (n̄ + 1) · α'²: D. A. Long, The Raman Effect (2002), chapter 5.
-        The point ν̃ = 0 is left out. Refraction and local fields are not part of it.
+        Returns
+        -------
+        RamanSpectrum
+            In Å²/sr per cm⁻¹, or Å⁶ per cm⁻¹ without a laser.
 
         Raises
         ------
         SpectrumError
             If a name is unknown, or factors are there already.
+
+        Notes
+        -----
+        dσ/dΩ = (2π)⁴ (ν̃₀ − ν̃)⁴ · h/(8π²cν̃) · (n̄ + 1) · α'²: D. A. Long, The Raman Effect (2002), chapter 5.
+        The point ν̃ = 0 is left out. Refraction and local fields are not part of it.
         """
         if self.factors:
             raise SpectrumError(f"the spectrum has its factors already ({self.factors}); start from the activities")
@@ -214,7 +255,7 @@ class RamanSpectrum:
         kept = wavenumber > 0
         unit, factors = "angstrom^6*cm", {"bose": bose}
         if laser is not None:
-            laser = units.magnitude(laser, units.WAVENUMBER, "laser")
+            laser = units.wavenumber_of_light(laser, "laser")
             kept &= wavenumber < laser
             unit, factors = "angstrom^2/sr*cm", {"laser": f"{laser:.10g} 1/cm", "detection": detection, **factors}
         shift = wavenumber[kept]
@@ -266,14 +307,42 @@ class RamanSpectrum:
         rows, columns = np.triu_indices(len(self.groups), 1)
         return len(self.groups) + int(np.flatnonzero((rows == a) & (columns == b))[0])
 
+    def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
+        """Draw VV, VH and the depolarization; see `mda_aptnn.analysis.raman.raman_plot.plot_raman`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+        **options
+            Of `plot_raman`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from mda_aptnn.analysis.raman.raman_plot import plot_raman
+
+        return plot_raman(self, path, **options)
+
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write columns of numbers; see `mda_aptnn.analysis.raman.raman_file.write_csv`."""
+        """Write columns of numbers; see `mda_aptnn.analysis.raman.raman_file.write_csv`.
+
+        Parameters
+        ----------
+        path : path
+        """
         from mda_aptnn.analysis.raman.raman_file import write_csv
 
         write_csv(self, path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance."""
+        """Write to HDF5, with units and provenance.
+
+        Parameters
+        ----------
+        path : path
+        """
         from mda_aptnn.analysis.raman.raman_file import write_raman
 
         write_raman(self, path)
@@ -281,6 +350,15 @@ class RamanSpectrum:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RamanSpectrum:
         """Read a file written by :meth:`save`.
+
+        Parameters
+        ----------
+        path : path
+            As written by `save`.
+
+        Returns
+        -------
+        RamanSpectrum
 
         Raises
         ------

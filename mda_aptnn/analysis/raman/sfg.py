@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.spectra.statistics import Segments
+from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
+
+cite(__name__)
 
 Array = NDArray[np.float64]
 
@@ -91,6 +94,10 @@ class SumFrequencySpectrum:
         first, second : str, optional
             Groups of α̇ and of Ṁ: their term; with one, that of the group with itself. The total by default.
 
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+
         Raises
         ------
         SpectrumError
@@ -110,6 +117,10 @@ class SumFrequencySpectrum:
             Component.
         group : str
             Such as "upper".
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
         """
         return self._per_area(self.terms[:, self._component(name), :, self._group(group)].sum(axis=1))
 
@@ -117,6 +128,17 @@ class SumFrequencySpectrum:
         """Return a component of χ of one surface, the mean of the two sides of a slab: (upper − lower)/2.
 
         Of components with an odd number of z, which change sign between the sides; the surface looks to +z.
+
+        Parameters
+        ----------
+        name : str
+            Component.
+        upper, lower : str
+            Groups of the two sides.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
         """
         if name.count("z") % 2 == 0:
             raise SpectrumError(f"{name} has the same sign on both sides of a slab; ask for side() of each")
@@ -124,6 +146,15 @@ class SumFrequencySpectrum:
 
     def standard_error(self, name: str, first: str | None = None, second: str | None = None) -> Any:
         """Return the standard error of the imaginary part of `component` [n_frequencies].
+
+        Parameters
+        ----------
+        name, first, second : str
+            As in `component`.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
 
         Raises
         ------
@@ -164,6 +195,10 @@ class SumFrequencySpectrum:
         interface : bool
             Of one surface of a slab, see `interface`, instead of the whole sample.
 
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+
         Raises
         ------
         SpectrumError
@@ -197,7 +232,12 @@ class SumFrequencySpectrum:
         return np.prod(factors) * mean(*POLARIZATIONS[polarization])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance."""
+        """Write to HDF5, with units and provenance.
+
+        Parameters
+        ----------
+        path : path
+        """
         with hdf5.create(path, "sfg") as file:
             hdf5.write_array(file, "wavenumber", self.wavenumber.magnitude, units.WAVENUMBER)
             hdf5.write_array(file, "terms", self.terms.magnitude, self.unit)
@@ -218,6 +258,15 @@ class SumFrequencySpectrum:
     def load(cls, path: str | os.PathLike[str]) -> SumFrequencySpectrum:
         """Read a file written by :meth:`save`.
 
+        Parameters
+        ----------
+        path : path
+            As written by `save`.
+
+        Returns
+        -------
+        SumFrequencySpectrum
+
         Raises
         ------
         FileFormatError
@@ -229,7 +278,7 @@ class SumFrequencySpectrum:
             n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
 
             def read(name: str, unit: str, shape: tuple[int, ...]) -> Any:
-                return units.quantity(hdf5.read_array(file, name, unit, shape), unit)
+                return units.quantity(hdf5.read_array(file, name, unit, shape, kinds="fiuc"), unit)
 
             segments = None
             if "segments" in file:

@@ -180,7 +180,7 @@ def _response(series: Sequence[Array], transform: CosineTransform, scale: Array,
     cosine = 0.5 * transform(even)
     sine = -transform.spacing * scipy.fft.rfft(even * transform.window[:, None, None], transform.size, axis=0).imag
     chosen = slice(1, 1 + len(scale))
-    return scale[:, None, None] * (1j * cosine[chosen] - sine[chosen])
+    return np.asarray(scale[:, None, None] * (1j * cosine[chosen] - sine[chosen]))
 
 
 def _segments(

@@ -1,0 +1,88 @@
+"""Pictures of Raman spectra: what is scattered with and across the laser's polarization, and the ratio of the two."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.signal import find_peaks
+
+from mda_aptnn.analysis.spectra.plotting import new_figure, save_figure
+
+if TYPE_CHECKING:
+    from mda_aptnn.analysis.raman.raman import RamanSpectrum
+
+#: Depolarization is drawn where VV is more than this part of its maximum: a ratio of nothing to nothing says nothing.
+VISIBLE = 0.005
+#: Most groups whose own terms are drawn.
+_FEW = 5
+
+
+def plot_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str] | None = None, *, limit: float = 4500.0) -> Any:
+    """Draw VV and VH with their 68 % bands, own terms of two to five groups, and the depolarization below.
+
+    Parameters
+    ----------
+    spectrum : RamanSpectrum
+    path : path, optional
+        Written there (format by the ending) instead of being left open for display.
+    limit : float
+        Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = new_figure(path, (7.0, 5.2))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    wavenumber = spectrum.wavenumber.magnitude
+    above.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    for kind, color in (("vv", "black"), ("vh", "tab:red")):
+        values = spectrum.values(kind).magnitude
+        above.plot(wavenumber, values, color=color, linewidth=1.3, label=kind.upper(), zorder=3)
+        if spectrum.segments is not None:
+            error = spectrum.standard_error(kind).magnitude
+            above.fill_between(wavenumber, values - error, values + error, color=color, alpha=0.2, linewidth=0)
+    for name in spectrum.groups if 2 <= len(spectrum.groups) <= _FEW else []:
+        above.plot(wavenumber, spectrum.values("vv", name).magnitude, linewidth=1.0, label=f"VV, {name}")
+    below.plot(*_depolarization(spectrum), color="black", linewidth=1.0)
+    below.set(ylim=(0, 0.8), xlim=(0, min(limit, wavenumber[-1])))
+    below.axhline(0.75, color="0.6", linewidth=0.8, linestyle=":")
+    below.set_xlabel(r"Raman shift / cm$^{-1}$")
+    below.set_ylabel("VH / VV")
+    above.set_ylabel(f"VV, VH / {_unit(spectrum)}")
+    above.legend(frameon=False, fontsize="small")
+    title = [f"{spectrum.temperature.magnitude:.0f} K"]
+    if spectrum.resolution.magnitude > 0:
+        title.append(f"resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$")
+    above.set_title(", ".join(title + [f"{name}: {value}" for name, value in spectrum.factors.items()]), fontsize=9)
+    if path is not None:
+        save_figure(figure, path)
+    return figure
+
+
+def maxima(spectrum: RamanSpectrum, *, prominence: float = 0.02) -> list[tuple[float, float, float]]:
+    """Return Raman shift (cm⁻¹), VV and depolarization at the grid points where VV + 2 VH has its band maxima.
+
+    Parameters
+    ----------
+    spectrum : RamanSpectrum
+    prominence : float
+        The least height of a band above its surroundings, as a part of the highest maximum.
+    """
+    vv, depolarization = spectrum.vv.magnitude, spectrum.depolarization
+    total = vv + 2 * spectrum.vh.magnitude
+    tops, _ = find_peaks(total, prominence=prominence * max(float(total.max()), 1e-300))
+    return [(float(spectrum.wavenumber.magnitude[k]), float(vv[k]), float(depolarization[k])) for k in tops]
+
+
+def _depolarization(spectrum: RamanSpectrum) -> tuple[Any, Any]:
+    vv = spectrum.vv.magnitude
+    return spectrum.wavenumber.magnitude, np.where(vv > VISIBLE * vv.max(), spectrum.depolarization, np.nan)
+
+
+def _unit(spectrum: RamanSpectrum) -> str:
+    if "laser" in spectrum.factors:
+        return r"Å$^2$ sr$^{-1}$ cm"
+    return r"Å$^6$ cm" if spectrum.factors else r"Å$^4$ u$^{-1}$ cm"

@@ -1,0 +1,145 @@
+"""``mda-aptnn raman``: from a trajectory, or from a stored flux, to Raman spectra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.flux import summary, text_summary
+from mda_aptnn.cli.spectrum import check_outputs, check_settings, keeping, number_of_segments, obtain_flux
+
+
+@opt.with_reading_options
+def raman(
+    topology: Annotated[
+        Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file alone.", show_default=False)
+    ],
+    trajectory: opt.Trajectory = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("raman.h5"),
+    csv: Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
+    ] = None,
+    flux_output: Annotated[
+        Path | None,
+        typer.Option("--flux", help="Also keep the flux, to make other spectra of it.", show_default=False),
+    ] = None,
+    temperature: Annotated[
+        str | None,
+        typer.Option(
+            "--temperature", "-T", help='Such as "300 K"; from the velocities if not given.', show_default=False
+        ),
+    ] = None,
+    resolution: Annotated[str, typer.Option(help="Full width at half maximum of a line.")] = "10 cm^-1",
+    window: Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")] = "gaussian",
+    unbiased: Annotated[
+        bool, typer.Option("--unbiased", help="Unbiased correlation; intensities may be negative.")
+    ] = False,
+    segments: Annotated[
+        str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto", "replicas" or "none".')
+    ] = "auto",
+    laser: Annotated[
+        str | None,
+        typer.Option(
+            help='Multiply with the laser\'s frequency factor: its wavelength or wavenumber, "532 nm".',
+            show_default=False,
+        ),
+    ] = None,
+    detection: Annotated[
+        str, typer.Option(help="What is counted of the scattered light: power or photons.")
+    ] = "power",
+    bose: Annotated[
+        str | None,
+        typer.Option(
+            help="Multiply with the occupation of the modes: stokes, classical or none; stokes with --laser.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: opt.Json = False,
+    *,
+    reading: opt.Reading,
+) -> None:
+    """Raman spectrum of a trajectory (VV, VH, depolarization), decomposed by groups of atoms and motions.
+
+    The model must predict polarizability gradients: `train` makes one of labels that have them (`label plan
+    --route field-raman`). Without --laser and --bose, heights are activities: their integrals do not depend on
+    temperature.
+    """
+    files = {"raman": output, "csv": csv, "plot": plot, "flux": flux_output}
+    check_outputs(files)
+    settings: dict[str, Any] = {
+        "temperature": temperature,
+        "resolution": resolution,
+        "window": window,
+        "unbiased": unbiased,
+        "segments": number_of_segments(segments),
+    }
+    check_settings(settings)
+    factors = None if laser is None and bose is None else _factors(laser, detection, bose)
+    _check_model(topology, trajectory, reading)
+    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output)
+    if flux_output is not None:
+        series.save(flux_output)
+    with keeping(series, kept or flux_output, reading, output, "raman"):
+        found = series.raman(**settings)
+        if factors is not None:
+            found = found.scattered(**factors)
+        found.save(output)
+        if csv is not None:
+            found.to_csv(csv)
+        if plot is not None:
+            found.plot(plot)
+    written = {name: str(path) for name, path in files.items() if path is not None}
+    report = {"files": written, **_figures(found), **summary(series), "notes": found.notes}
+    lines = [text_summary(series)]
+    lines += [f"note: {note}" for note in found.notes if note not in series.info.get("notes", [])]
+    bands = ", ".join(f"{band['shift']:.0f} ({band['depolarization']:.2f})" for band in report["maxima"])
+    lines.append(f"band maxima [cm^-1] (depolarization): {bands}")
+    lines.append(f"unit: {report['unit']}")
+    lines += [f"{name}: {path}" for name, path in written.items()]
+    opt.emit(report, as_json, "\n".join(lines))
+
+
+def _figures(spectrum: Any) -> dict[str, Any]:
+    """What a Raman spectrum says in numbers."""
+    from mda_aptnn.analysis.raman.raman_plot import maxima
+
+    return {
+        "maxima": [{"shift": a, "vv": b, "depolarization": c} for a, b, c in maxima(spectrum)],
+        "unit": spectrum.unit,
+        "factors": spectrum.factors,
+        "segments": None if spectrum.segments is None else len(spectrum.segments[0].lengths),
+        "temperature_used": float(spectrum.temperature.magnitude),
+    }
+
+
+def _factors(laser: str | None, detection: str, bose: str | None) -> dict[str, Any]:
+    """Check the factors before the long run; see `RamanSpectrum.scattered`."""
+    from mda_aptnn import units
+    from mda_aptnn.analysis.raman.raman import BOSE_FACTORS, DETECTIONS
+
+    if laser is not None:
+        units.wavenumber_of_light(laser, "--laser")
+    bose = bose or "stokes"
+    for name, value, known in (("detection", detection, DETECTIONS), ("bose", bose, BOSE_FACTORS)):
+        if value not in known:
+            raise opt.OptionError(f"--{name} {value!r}: choose one of {', '.join(known)}")
+    return {"laser": laser, "detection": detection, "bose": bose}
+
+
+def _check_model(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> None:
+    """Refuse a model without polarizability gradients before the long run."""
+    from mda_aptnn import hdf5
+    from mda_aptnn.analysis.flux.pipeline import gives_gradients
+    from mda_aptnn.models.predict import load_model
+
+    if "flux" in (hdf5.kind_of(path) for path in (topology, *(trajectory or []))):
+        return
+    if not gives_gradients(load_model(reading.model)):
+        raise opt.OptionError(
+            f"the model {reading.model!r} predicts no polarizability gradients; train one with labels that have them "
+            "(mda-aptnn label plan --route field-raman) and name it by --model"
+        )
