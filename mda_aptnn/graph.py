@@ -129,7 +129,8 @@ class NeighbourList:
         self.cutoffs, self.skin = tuple(cutoffs), skin
         self.n_searches = 0
         self._pbc = np.zeros(3, bool)
-        self._cell = self._inverse = np.eye(3)
+        self._cell: NDArray[np.float64] = np.eye(3)
+        self._inverse: NDArray[np.float64] = np.eye(3)
         self._fractions = np.zeros((0, 3))
         self._shifts = np.zeros((0, 3), np.int64)
         self._pairs: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]] | None = None
@@ -142,7 +143,7 @@ class NeighbourList:
         from mda_aptnn.pair_search import follow
 
         positions, cell = _rounded(frame.positions[order]), _rounded(full_cell(frame))
-        inverse = self._inverse if (cell == self._cell).all() else np.linalg.inv(cell)
+        inverse = self._inverse if (cell == self._cell).all() else np.asarray(np.linalg.inv(cell), dtype=np.float64)
         if self._pairs is not None and len(self._fractions) == len(frame) and (self._pbc == frame.pbc).all():
             followed = np.empty_like(positions)
             way = math.sqrt(follow(positions, cell, inverse, frame.pbc, self._fractions, followed))

@@ -247,7 +247,7 @@ def sum_rule_weights(rule: str, masses: NDArray[np.float64]) -> NDArray[np.float
     if rule == "none":
         return np.zeros(len(masses))
     if rule == "mass":
-        return masses / masses.sum()
+        return np.asarray(masses / masses.sum())
     if rule == "uniform":
         return np.full(len(masses), 1 / len(masses))
     raise SumRuleNameError(f"sum rule {rule!r}: choose one of {', '.join(SUM_RULES)}")

@@ -40,7 +40,7 @@ RAMAN_ACTIVITY = "angstrom^4/u*cm"
 MOLAR_ABSORPTION = "km/mol*cm"
 
 #: What a bare number means, for each kind of input, is said by the function that takes it.
-Dimensional = float | int | str | pint.Quantity
+Dimensional = float | int | str | pint.Quantity  # type: ignore[type-arg]
 
 
 def magnitude(value: Any, unit: str, name: str = "value") -> Any:

@@ -36,7 +36,7 @@ class Source:
         self._begin = [0, *itertools.accumulate(universe.trajectory.n_frames for universe in universes)]
 
     def __len__(self) -> int:
-        return self._begin[-1]
+        return int(self._begin[-1])
 
     def numbers(self, start: int | None = None, stop: int | None = None, step: int | None = None) -> list[int]:
         """Return the numbers of a slice of every trajectory."""

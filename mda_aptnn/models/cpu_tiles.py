@@ -121,4 +121,5 @@ def tile(rows: int, vectors: int, *, lanes: int | None = None, chunks: bool = Fa
 
         return signature, codegen
 
-    return summed
+    tile: Callable[..., None] = summed
+    return tile

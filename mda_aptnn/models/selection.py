@@ -142,4 +142,4 @@ def farthest_among_best(scores: ArrayLike, descriptors: ArrayLike, count: int) -
         distances = np.minimum(distances, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
     if len(chosen) < count:
         warnings.warn(f"only {len(chosen)} of the {count} frames wanted differ from each other", stacklevel=2)
-    return best[chosen].tolist()
+    return [int(k) for k in best[chosen]]

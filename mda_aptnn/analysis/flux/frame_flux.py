@@ -145,7 +145,7 @@ class FrameFlux:
         independent = independent - weights[:, None, None] * independent.sum(axis=0)
         wanted = self.groups.wanted
         rates = np.einsum("ikc,pic->pik", independent[wanted], parts[:, wanted])
-        return sum_groups(rates[None], membership[wanted], len(self.groups.names))[0]
+        return np.asarray(sum_groups(rates[None], membership[wanted], len(self.groups.names))[0])
 
 
 def term_names(groups: Sequence[str], motions: Sequence[str]) -> list[str]:

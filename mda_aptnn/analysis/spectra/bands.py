@@ -48,7 +48,7 @@ def band_weights(wavenumber: Array, low: Any = 0.0, high: Any = None) -> Array:
     weights = np.full(len(wavenumber), wavenumber[1] - wavenumber[0])
     # the trapezoidal rule is exact on the whole grid of a discrete transform
     weights[[0, -1]] /= 2
-    return weights * ((wavenumber >= low) & (wavenumber <= high))
+    return np.asarray(weights * ((wavenumber >= low) & (wavenumber <= high)))
 
 
 def band_integral(

@@ -102,7 +102,7 @@ def compare(first: Spectrum, second: Spectrum, low: Any, high: Any, *, same_traj
 
         def left(parts: Array) -> Array:
             chosen: Array = parts[:, inside]
-            return chosen - chosen @ fitted @ fitted.T
+            return np.asarray(chosen - chosen @ fitted @ fitted.T)
 
         scaled = of_other / values[0]
         if same_trajectory:

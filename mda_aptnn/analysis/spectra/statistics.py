@@ -89,7 +89,7 @@ class Segments:
     def of_pair(self, index: int | None) -> Array:
         """Return the values of a pair, or of the total (None), [n_segments, n_frequencies] in Å²."""
         if index is None:
-            return self.terms.sum(axis=2, dtype=np.float64)
+            return np.asarray(self.terms.sum(axis=2, dtype=np.float64))
         return self.terms[:, :, index].astype(np.float64)
 
     def mean(self, values: NDArray[Any]) -> Array:

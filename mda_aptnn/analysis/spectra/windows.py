@@ -74,7 +74,7 @@ def lag_window(name: str, resolution: float, spacing: float, n_frames: int) -> N
         deviation = 2 * np.sqrt(2 * np.log(2)) / (2 * np.pi * units.SPEED_OF_LIGHT * resolution)
         end = deviation * np.sqrt(-2 * np.log(_SMALLEST))
         lags = np.arange(min(n_frames, int(end / spacing) + 1)) * spacing
-        return np.exp(-0.5 * (lags / deviation) ** 2)
+        return np.asarray(np.exp(-0.5 * (lags / deviation) ** 2))
     end = _width(_FINITE[name]) / (units.SPEED_OF_LIGHT * resolution)
     lags = np.arange(min(n_frames, int(end / spacing) + 1)) * spacing
     return _FINITE[name](np.asarray(lags / end, dtype=np.float64))
