@@ -39,7 +39,7 @@ class FrameFlux:
     degrees_of_freedom : float
         For the kinetic temperature; NaN where there is none.
     keep_atoms : bool
-        Whether a row also has every atom's flux and position, in float32, and the cell.
+        Whether a row also has every atom's flux, α̇ and position, in float32, and the cell.
     """
 
     groups: Groups
@@ -118,7 +118,12 @@ class FrameFlux:
             by_member = np.einsum("miab,pib->mpia", each, parts[:, wanted], optimize=True)
             row["members"] = sum_groups(by_member, membership[wanted], len(self.groups.names))
         if gradients is not None:
-            row["polarizability"] = self._polarizability(gradients, parts, membership)
+            rates = self._polarizability(gradients, parts)
+            row["polarizability"] = sum_groups(rates[None], membership[wanted], len(self.groups.names))[0]
+            if self.keep_atoms:
+                row["atom_polarizability"] = rates.sum(axis=0).astype(np.float32)
+                if self.motions is not None:
+                    row["motion_polarizability"] = rates.astype(np.float32)
         if self.molecules is not None:
             row["broken_bond"] = self.molecules.broken_bond(frame)
         if self.keep_atoms:
@@ -130,10 +135,11 @@ class FrameFlux:
                 row["motion_flux"] = atom_flux.astype(np.float32)
         return row
 
-    def _polarizability(
-        self, gradients: NDArray[np.float64], parts: NDArray[np.float64], membership: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """α̇ of each term, [n_terms, 6] in Å³/ps; Σ_i G_i is made zero by the same rule as that of the dipole."""
+    def _polarizability(self, gradients: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """α̇ of each wanted atom in each motion, [n_motions, n_atoms, 6] in Å³/ps.
+
+        Σ_i G_i is made zero by the same rule as that of the dipole.
+        """
         gradients = np.asarray(gradients, dtype=float)
         if gradients.shape != (len(self.masses), 3, 3, 3):
             raise ModelError(
@@ -144,8 +150,7 @@ class FrameFlux:
         weights = sum_rule_weights(self.sum_rule, self.masses)
         independent = independent - weights[:, None, None] * independent.sum(axis=0)
         wanted = self.groups.wanted
-        rates = np.einsum("ikc,pic->pik", independent[wanted], parts[:, wanted])
-        return np.asarray(sum_groups(rates[None], membership[wanted], len(self.groups.names))[0])
+        return np.asarray(np.einsum("ikc,pic->pik", independent[wanted], parts[:, wanted]))
 
 
 def term_names(groups: Sequence[str], motions: Sequence[str]) -> list[str]:
