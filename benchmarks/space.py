@@ -19,6 +19,7 @@ import MDAnalysis
 import numpy as np
 
 from mda_aptnn import hdf5
+from mda_aptnn.analysis.flux.flux_file import write_flux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.molecular_flux import open_molecules
 from mda_aptnn.analysis.space.spatial import distance_spectrum
@@ -29,7 +30,7 @@ SPACING = 1e-3
 ROWS = 1000
 
 
-def write_flux(path: Path, n_frames: int) -> None:
+def write_file(path: Path, n_frames: int) -> None:
     """Write a flux file with 192 atoms, in parts."""
     rng = np.random.default_rng(1)
     geometry = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
@@ -46,7 +47,7 @@ def write_flux(path: Path, n_frames: int) -> None:
         for start in range(0, n_frames, ROWS):
             n = min(ROWS, n_frames - start)
             total[start : start + n] = add_rows(atoms, start, n, rng, centres, geometry)
-        series(total).write_into(file)
+        write_flux(series(total), file)
 
 
 def add_rows(atoms: h5py.Group, start: int, n: int, rng, centres, geometry) -> np.ndarray:
@@ -90,7 +91,7 @@ def main() -> None:
     universe = MDAnalysis.Universe(WATER64_TOPOLOGY)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         path = Path(folder) / "atoms.h5"
-        write_flux(path, options.frames)
+        write_file(path, options.frames)
         before, clock, cpu = peak_memory(), time.perf_counter(), time.process_time()
         with open_molecules(path, universe) as (flux, molecules):
             found = distance_spectrum(molecules, flux, n_threads=options.threads)

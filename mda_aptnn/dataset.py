@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mda_aptnn import hdf5
 from mda_aptnn.errors import FileFormatError, FrameError, LabelError
 from mda_aptnn.frames import Frame, atomic_numbers
+from mda_aptnn.label_writer import write_frames
 from mda_aptnn.tensors import APT, TARGETS
 
 #: Columns of labels in extended XYZ.
@@ -110,22 +111,7 @@ class Dataset:
         """
         names = sorted({name for item in self.frames for name in item.tensors})
         with hdf5.create(path, "labels") as file:
-            file.attrs["level_of_theory"] = self.level_of_theory
-            file.attrs["sources"] = json.dumps(self.sources)
-            frames = [item.frame for item in self.frames]
-            hdf5.write_array(file, "offsets", np.cumsum([0, *(len(frame) for frame in frames)]))
-            hdf5.write_array(file, "numbers", np.concatenate([frame.numbers for frame in frames]))
-            hdf5.write_array(file, "positions", np.concatenate([frame.positions for frame in frames]), "angstrom")
-            hdf5.write_array(file, "cell", np.array([frame.cell for frame in frames]), "angstrom")
-            hdf5.write_array(file, "pbc", np.array([frame.pbc for frame in frames]))
-            hdf5.write_array(file, "charge", np.array([frame.charge for frame in frames]), "e")
-            for name in names:
-                target = TARGETS[name]
-                values = [
-                    item.tensors.get(name, np.full((len(item.frame), *target.shape), np.nan)) for item in self.frames
-                ]
-                hdf5.write_array(file, name, np.concatenate(values), target.unit)
-            hdf5.write_array(file, "info", [json.dumps(item.info) for item in self.frames])
+            write_frames(file, self.frames, names, self.level_of_theory, self.sources)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Dataset:
@@ -334,23 +320,35 @@ def write_xyz(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     path : path
     """
     with hdf5.replacing(path) as temporary, open(temporary, "w") as file:
-        for item in dataset:
-            frame = item.frame
-            labels = [column for column in (_APT_COLUMN, _PGT_COLUMN) if column[0] in item.tensors]
-            columns = ":".join(f"{name}:{kind}:{count}" for name, kind, count in labels)
-            fields = [f"Properties=species:S:1:pos:R:3:{columns}"]
-            if frame.pbc.any():
-                fields.insert(0, f'Lattice="{" ".join(f"{x:.10g}" for x in frame.cell.ravel())}"')
-            fields.append(f'pbc="{" ".join("FT"[int(flag)] for flag in frame.pbc)}"')
-            if frame.charge:
-                fields.append(f"charge={frame.charge:.10g}")
-            info = {"level_of_theory": dataset.level_of_theory} if dataset.level_of_theory else {}
-            # a comment is one line
-            fields += [
-                f"{key}={shlex.quote(' '.join(str(value).split()))}" for key, value in {**info, **item.info}.items()
-            ]
-            file.write(f"{len(frame)}\n{' '.join(fields)}\n")
-            tensors = np.concatenate([item.tensors[name].reshape(len(frame), -1) for name, _, _ in labels], axis=1)
-            for symbol, position, tensor in zip(frame.symbols, frame.positions, tensors, strict=True):
-                numbers = " ".join(f"{x:.10f}" for x in [*position, *tensor])
-                file.write(f"{symbol} {numbers}\n")
+        file.writelines(xyz_text(item, dataset.level_of_theory) for item in dataset)
+
+
+def xyz_text(item: LabelledFrame, level_of_theory: str = "") -> str:
+    """Return a frame as extended XYZ, with its end of line.
+
+    Parameters
+    ----------
+    item : LabelledFrame
+    level_of_theory : str
+
+    Returns
+    -------
+    str
+    """
+    frame = item.frame
+    labels = [column for column in (_APT_COLUMN, _PGT_COLUMN) if column[0] in item.tensors]
+    columns = ":".join(f"{name}:{kind}:{count}" for name, kind, count in labels)
+    fields = [f"Properties=species:S:1:pos:R:3:{columns}"]
+    if frame.pbc.any():
+        fields.insert(0, f'Lattice="{" ".join(f"{x:.10g}" for x in frame.cell.ravel())}"')
+    fields.append(f'pbc="{" ".join("FT"[int(flag)] for flag in frame.pbc)}"')
+    if frame.charge:
+        fields.append(f"charge={frame.charge:.10g}")
+    info = {"level_of_theory": level_of_theory} if level_of_theory else {}
+    # a comment is one line
+    fields += [f"{key}={shlex.quote(' '.join(str(value).split()))}" for key, value in {**info, **item.info}.items()]
+    lines = [f"{len(frame)}", " ".join(fields)]
+    tensors = np.concatenate([item.tensors[name].reshape(len(frame), -1) for name, _, _ in labels], axis=1)
+    for symbol, position, tensor in zip(frame.symbols, frame.positions, tensors, strict=True):
+        lines.append(f"{symbol} {' '.join(f'{x:.10f}' for x in [*position, *tensor])}")
+    return "\n".join(lines) + "\n"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,34 +36,35 @@ def predict(
     from tqdm.auto import tqdm
 
     from mda_aptnn import hdf5
-    from mda_aptnn.dataset import Dataset, LabelledFrame, write_xyz
+    from mda_aptnn.dataset import LabelledFrame
+    from mda_aptnn.label_writer import write_labels
     from mda_aptnn.models.predict import load_model
     from mda_aptnn.tensors import sum_rule_residual
     from mda_aptnn.trajectory import UniverseFrames
 
     hdf5.check_writable(output)
     predictor = load_model(model)
-    items = []
-    for universe in opt.open_universes(topology, trajectory, file_format, topology_format, cell):
-        source = UniverseFrames(
-            universe, velocities=None, elements=opt.pairs(element, "element"), cell=cell, pbc=pbc, charge=charge
-        )
-        for step_now in tqdm(universe.trajectory[start:stop:step], unit="frame"):
-            frame = source.frame()
-            tensors = predictor.predict_tensors(frame)
-            residual = float(abs(sum_rule_residual(tensors["apt"], charge)).max())
-            info = {"frame": int(step_now.frame), "time_ps": float(step_now.time), "sum_rule_residual": residual}
-            if "pgt" in tensors:
-                info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
-            items.append(LabelledFrame(frame, tensors, info))
-    if not items:
+    settings: dict[str, Any] = {"elements": opt.pairs(element, "element"), "cell": cell, "pbc": pbc, "charge": charge}
+    universes = opt.open_universes(topology, trajectory, file_format, topology_format, cell)
+    sources = [UniverseFrames(universe, velocities=None, **settings) for universe in universes]
+    if not any(len(universe.trajectory[start:stop:step]) for universe in universes):
         raise opt.OptionError("no frames in the chosen range")
-    dataset = Dataset(items, f"predicted by {model}")
-    if output.suffix == ".xyz":
-        write_xyz(dataset, output)
-    else:
-        dataset.save(output)
-    largest = max(item.info["sum_rule_residual"] for item in items)
-    report = {"files": {"labels": str(output)}, "n_frames": len(items), "sum_rule_residual_max": largest}
-    text = f"{len(items)} frames, largest component of Σ P − Q: {largest:.3f} e\nlabels: {output}"
+    largest = 0.0
+
+    def predicted() -> Iterator[LabelledFrame]:
+        nonlocal largest
+        for universe, source in zip(universes, sources, strict=True):
+            for now in tqdm(universe.trajectory[start:stop:step], unit="frame"):
+                frame = source.frame()
+                tensors = predictor.predict_tensors(frame)
+                residual = float(abs(sum_rule_residual(tensors["apt"], charge)).max())
+                largest = max(largest, residual)
+                info = {"frame": int(now.frame), "time_ps": float(now.time), "sum_rule_residual": residual}
+                if "pgt" in tensors:
+                    info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
+                yield LabelledFrame(frame, tensors, info)
+
+    n_frames = write_labels(predicted(), output, f"predicted by {model}")
+    report = {"files": {"labels": str(output)}, "n_frames": n_frames, "sum_rule_residual_max": largest}
+    text = f"{n_frames} frames, largest component of Σ P − Q: {largest:.3f} e\nlabels: {output}"
     opt.emit(report, as_json, text)

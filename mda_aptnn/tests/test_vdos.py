@@ -5,7 +5,8 @@ import pytest
 
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.spectra import velocity_spectrum
-from mda_aptnn.analysis.spectra.vdos import COUPLING, VibrationalDensity, vibrational_density
+from mda_aptnn.analysis.spectra.vdos import COUPLING, VibrationalDensity
+from mda_aptnn.analysis.spectra.velocity_power import vibrational_density
 from mda_aptnn.analysis.spectra.velocity_spectrum import VelocitySpectrum, stored_density
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError
@@ -35,7 +36,7 @@ def density(velocities, **options):
 @pytest.mark.parametrize("chunk", [10, 10**7])
 def test_against_direct_sums(mass_weighted, chunk, monkeypatch):
     """Lags, atoms and replicas by loops, Gaussian and cosine written out."""
-    monkeypatch.setattr("mda_aptnn.analysis.spectra.vdos._CHUNK", chunk)
+    monkeypatch.setattr("mda_aptnn.analysis.spectra.velocity_power._CHUNK", chunk)
     velocities = moving(260)
     found = density(velocities, resolution=900.0, starts=[0, 100], mass_weighted=mass_weighted, segments=None)
     deviation = np.sqrt(2 * np.log(2)) / (np.pi * LIGHT * 900)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.flux.blocks import BlockStore
+from mda_aptnn.analysis.flux.flux_file import write_flux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.frame_flux import sum_groups, term_labels, term_names
 from mda_aptnn.analysis.flux.groups import KINDS, Groups, UpdatingGroups, assign_groups, every
@@ -29,6 +30,8 @@ from mda_aptnn.molecules import Molecules, MoleculesOnDemand, broken_note
 ATOM_RECORDS = {"atom_flux": units.FLUX, "positions": units.LENGTH, "velocities": units.VELOCITY}
 #: The flux of each atom in each motion.
 MOTION_FLUX = "motion_flux"
+#: α̇ of each atom, and in each motion, where the model gave polarizability gradients: xx, yy, zz, xy, xz, yz.
+ATOM_POLARIZABILITY, MOTION_POLARIZABILITY = "atom_polarizability", "motion_polarizability"
 #: The cell of every frame, rows in Å; zero rows in directions that do not repeat.
 CELLS = "cells"
 #: Bytes that are summed at a time.
@@ -53,7 +56,8 @@ def write_atom_flux(
         The flux of groups of the same frames.
     store : BlockStore
         With rows "atom_flux", "positions" and "velocities" [n_atoms, 3] in e·Å/ps, Å and Å/ps, and "cells" [3, 3]
-        in Å; with motions also "motion_flux" [n_motions, n_atoms, 3].
+        in Å; with motions also "motion_flux" [n_motions, n_atoms, 3]. Of a flux with α̇, the same of this:
+        "atom_polarizability" and "motion_polarizability" with six components in Å³/ps.
     frames : ndarray of int, shape [n_frames]
         Frames of the trajectory, in the order of `series`.
     indices : ndarray of int, shape [n_atoms]
@@ -64,16 +68,21 @@ def write_atom_flux(
         Names of the motions.
     """
     with hdf5.create(path, "flux") as file:
-        series.write_into(file)
+        write_flux(series, file)
         group = file.create_group("atoms")
         hdf5.write_array(group, "indices", indices)
         hdf5.write_array(group, "numbers", numbers)
         shapes: dict[str, tuple[tuple[int, ...], str]] = {
             name: ((len(indices), 3), unit) for name, unit in ATOM_RECORDS.items()
         }
+        if series.polarizability is not None:
+            shapes[ATOM_POLARIZABILITY] = (len(indices), 6), units.POLARIZABILITY_FLUX
         if motions:
-            shapes[MOTION_FLUX] = (len(motions), len(indices), 3), units.FLUX
             group.attrs["motions"] = json.dumps(list(motions))
+            for name, of_atoms in ((MOTION_FLUX, "atom_flux"), (MOTION_POLARIZABILITY, ATOM_POLARIZABILITY)):
+                if of_atoms in shapes:
+                    shape, unit = shapes[of_atoms]
+                    shapes[name] = (len(motions), *shape), unit
         for name, (shape, unit) in shapes.items():
             rows = max(1, min(len(frames), 1_000_000 // (4 * int(np.prod(shape)))))
             dataset = group.create_dataset(name, (len(frames), *shape), np.float32, chunks=(rows, *shape))
@@ -112,6 +121,10 @@ def load_groups(
     motions : bool
         Take every group apart into the motions that the file was made with.
 
+    Returns
+    -------
+    FluxSeries
+
     Raises
     ------
     FileFormatError
@@ -145,7 +158,10 @@ def load_groups(
             if per in KINDS
             else assign_groups(everything[indices], groups, indices, updating=updating)
         )
-        flux = _sum_blocks(atoms, found, names, len(series), everything.universe)
+        data, rates = ("atom_flux", ATOM_POLARIZABILITY) if names is None else (MOTION_FLUX, MOTION_POLARIZABILITY)
+        rest = found, names, len(series), everything.universe
+        flux = _sum_blocks(atoms, data, *rest)
+        polarizability = _sum_blocks(atoms, rates, *rest) if rates in atoms else None
         if molecules.found is not None:
             broken = _broken_bonds(atoms, molecules.found)
             notes += broken_note(molecules.found, broken, np.arange(len(series)), series.times, indices)
@@ -158,7 +174,7 @@ def load_groups(
         info=info,
         labels=term_labels(found, names),
         members=None,
-        polarizability=None,
+        polarizability=polarizability,
     )
 
 
@@ -166,8 +182,16 @@ def identify_atoms(
     path: str | os.PathLike[str], atoms: h5py.Group, everything: Any
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices and atomic numbers of the atoms of a file, if the topology has the same."""
-    indices = hdf5.read_array(atoms, "indices", shape=(None,))
-    numbers = hdf5.read_array(atoms, "numbers", shape=(len(indices),))
+    indices = hdf5.read_array(atoms, "indices", shape=(None,), kinds="iu").astype(np.int64)
+    numbers = hdf5.read_array(atoms, "numbers", shape=(len(indices),), kinds="iu")
+    n_frames = hdf5.find_array(atoms, "atom_flux").shape[0]
+    for name, unit in ATOM_RECORDS.items():
+        if name in atoms:
+            hdf5.find_array(atoms, name, unit, (n_frames, len(indices), 3), "f")
+    if CELLS in atoms:
+        hdf5.find_array(atoms, CELLS, units.LENGTH, (n_frames, 3, 3), "f")
+    if len(indices) and indices.min() < 0:
+        raise FileFormatError(f"{path}: negative numbers of atoms")
     if len(indices) and indices.max() >= len(everything):
         raise GroupError(f"{path} holds atoms up to number {indices.max()}, the topology has {len(everything)}")
     if hasattr(everything, "elements"):
@@ -213,18 +237,19 @@ def _show(
 
 
 def _sum_blocks(
-    atoms: h5py.Group, groups: Groups, motions: list[str] | None, n_frames: int, universe: Any
+    atoms: h5py.Group, name: str, groups: Groups, motions: list[str] | None, n_frames: int, universe: Any
 ) -> NDArray[np.float64]:
-    """Flux of terms [n_frames, n_terms, 3], read in blocks."""
-    dataset, positions = atoms["atom_flux" if motions is None else MOTION_FLUX], atoms["positions"]
+    """Sums over the atoms of terms [n_frames, n_terms, n_components], read in blocks."""
+    dataset, positions = hdf5.find_array(atoms, name, kinds="f"), atoms["positions"]
     n_motions = 1 if motions is None else len(motions)
-    shape = (n_frames, len(groups.fixed), 3) if motions is None else (n_frames, n_motions, len(groups.fixed), 3)
+    n_components = 6 if name in (ATOM_POLARIZABILITY, MOTION_POLARIZABILITY) else 3
+    shape = (n_frames, *([] if motions is None else [n_motions]), len(groups.fixed), n_components)
     if dataset.shape != shape:
         raise FileFormatError(f"{dataset.file.filename}: {dataset.name} has shape {dataset.shape}, expected {shape}")
-    flux = np.zeros((n_frames, n_motions * len(groups.names), 3))
-    step = max(1, _CHUNK_BYTES // (24 * int(np.prod(shape[1:-1]))))
+    flux = np.zeros((n_frames, n_motions * len(groups.names), n_components))
+    step = max(1, _CHUNK_BYTES // (8 * int(np.prod(shape[1:]))))
     for start in range(0, n_frames, step):
-        part = dataset[start : start + step].reshape(-1, n_motions, len(groups.fixed), 3)
+        part = dataset[start : start + step].reshape(-1, n_motions, len(groups.fixed), n_components)
         membership = groups.fixed
         if isinstance(groups, UpdatingGroups):
             where, cells = positions[start : start + step], atoms[CELLS][start : start + step]
@@ -235,6 +260,8 @@ def _sum_blocks(
                 ]
             )
         flux[start : start + step] = sum_groups(part, membership, len(groups.names))
+    if not np.isfinite(flux).all():
+        raise FileFormatError(f"{dataset.file.filename}: the flux of its atoms is not finite")
     return flux
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +19,7 @@ from mda_aptnn.analysis.spectra.correlation import cross_correlation
 from mda_aptnn.analysis.spectra.self_distinct import self_and_distinct
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import ratio_with_error
-from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError, TrajectoryError
+from mda_aptnn.errors import GroupError, SpectrumError
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +30,6 @@ RECORDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "residuals": (units.CHARGE, (3, 3)),
     "equipartition": ("e^2/u", ()),
 }
-#: Two parts continue each other if the step between them is the spacing within this part of it.
-_JOIN = 0.05
-#: Spacings of two parts are the same within this: what rounding of recorded times leaves, an error of 4 cm⁻¹ in 4000.
-_SAME_SPACING = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -402,32 +396,10 @@ class FluxSeries:
         ----------
         path : path
         """
+        from mda_aptnn.analysis.flux.flux_file import write_flux
+
         with hdf5.create(path, "flux") as file:
-            self.write_into(file)
-
-    def write_into(self, file: h5py.File) -> None:
-        """Write the data sets and attributes of a flux file into an open one.
-
-        Parameters
-        ----------
-        file : h5py.File
-            Open for writing.
-        """
-        hdf5.write_array(file, "flux", self.flux, units.FLUX)
-        hdf5.write_array(file, "times", self.times, units.TIME)
-        for name, (unit, _) in RECORDS.items():
-            hdf5.write_array(file, name, getattr(self, name), unit)
-        hdf5.write_array(file, "starts", np.array(self.starts))
-        hdf5.write_array(file, "spacing", self.spacing, units.TIME)
-        hdf5.write_array(file, "finite_difference", self.finite_difference, units.TIME)
-        # an attribute holds no more than 64 kB: too little for thousands of molecules
-        hdf5.write_array(file, "groups", json.dumps(self.groups))
-        file.attrs["info"] = json.dumps(self.info)
-        hdf5.write_array(file, "labels", json.dumps(self.labels))
-        if self.members is not None:
-            hdf5.write_array(file, "members", self.members, units.FLUX)
-        if self.polarizability is not None:
-            hdf5.write_array(file, "polarizability", self.polarizability, units.POLARIZABILITY_FLUX)
+            write_flux(self, file)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FluxSeries:
@@ -447,54 +419,10 @@ class FluxSeries:
         FileFormatError
             If the file is damaged, foreign, or its arrays disagree.
         """
+        from mda_aptnn.analysis.flux.flux_file import read_flux
+
         with hdf5.open_checked(path, "flux") as file:
-            return cls.read_from(file)
-
-    @classmethod
-    def read_from(cls, file: h5py.File) -> FluxSeries:
-        """Read an open flux file.
-
-        Parameters
-        ----------
-        file : h5py.File
-            Open for reading.
-
-        Returns
-        -------
-        FluxSeries
-
-        Raises
-        ------
-        FileFormatError
-            If its arrays disagree.
-        """
-        groups = hdf5.read_json(file, "groups", list)
-        flux = hdf5.read_array(file, "flux", units.FLUX, (None, len(groups), 3))
-        n = len(flux)
-        records = {name: hdf5.read_array(file, name, unit, (n, *shape)) for name, (unit, shape) in RECORDS.items()}
-        starts = [int(k) for k in hdf5.read_array(file, "starts", shape=(None,), kinds="iu")]
-        if n == 0 or not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= n:
-            raise FileFormatError(f"{file.filename}: the starts of its series do not fit {n} frames")
-        spacing = float(hdf5.read_array(file, "spacing", units.TIME, ()))
-        if not (np.isfinite(flux).all() and 0 < spacing < np.inf):
-            raise FileFormatError(f"{file.filename}: its flux or its spacing is no finite number")
-        return cls(
-            flux=flux,
-            groups=groups,
-            times=hdf5.read_array(file, "times", units.TIME, (n,)),
-            spacing=spacing,
-            starts=starts,
-            finite_difference=float(hdf5.read_array(file, "finite_difference", units.TIME, ())),
-            info=hdf5.read_json(file, "info", dict),
-            labels=hdf5.read_json(file, "labels", dict) if "labels" in file else {},
-            members=hdf5.read_array(file, "members", units.FLUX, (n, None, len(groups), 3))
-            if "members" in file
-            else None,
-            polarizability=hdf5.read_array(file, "polarizability", units.POLARIZABILITY_FLUX, (n, len(groups), 6))
-            if "polarizability" in file
-            else None,
-            **records,
-        )
+            return read_flux(file)
 
     @classmethod
     def merge(cls, parts: Iterable[FluxSeries]) -> FluxSeries:
@@ -518,48 +446,6 @@ class FluxSeries:
         GroupError
             If the groups differ.
         """
-        parts = list(parts)
-        if not parts:
-            raise TrajectoryError("there is no flux to merge")
-        first = parts[0]
-        starts: list[int] = []
-        notes: list[str] = []
-        n_frames = 0
-        for number, part in enumerate(parts):
-            if part.groups != first.groups:
-                raise GroupError(f"part {number + 1} has the groups {part.groups}, the first one {first.groups}")
-            for what in ("n_atoms", "charge", "sum_rule", "model"):
-                mine, theirs = first.info.get(what), part.info.get(what)
-                if mine != theirs:
-                    raise TrajectoryError(f"part {number + 1} has {what} {theirs}, the first one {mine}")
-            if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
-                raise TrajectoryError(
-                    f"part {number + 1} has frames {part.spacing:g} ps apart, the first one {first.spacing:g} ps; "
-                    "read each with a step that makes them equal"
-                )
-            if part.finite_difference != first.finite_difference:
-                raise TrajectoryError(
-                    "velocities were recorded in some parts and made by finite differences in others"
-                )
-            own = [n_frames + start for start in part.starts]
-            if number:
-                gap = float(part.times[0] - parts[number - 1].times[-1])
-                joins = abs(gap - first.spacing) < _JOIN * first.spacing
-                own = own[1:] if joins else own
-                kind = "continues the one before" if joins else "is a replica of its own"
-                notes.append(f"part {number + 1} (from {part.times[0]:.4g} ps) {kind}")
-                logger.info(notes[-1])
-            starts += own
-            n_frames += len(part)
-        merged: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "times", *RECORDS)
-        }
-        for name in ("members", "polarizability"):
-            known = [getattr(part, name) for part in parts if getattr(part, name) is not None]
-            merged[name] = np.concatenate(known) if len(known) == len(parts) else None
-        earlier = [note for part in parts for note in part.info.get("notes", [])]
-        info = first.info | {
-            "trajectory": [name for part in parts for name in part.info.get("trajectory", [])],
-            "notes": list(dict.fromkeys(earlier + notes)),
-        }
-        return dataclasses.replace(first, starts=starts, info=info, **merged)
+        from mda_aptnn.analysis.flux.merging import merge_runs
+
+        return merge_runs(list(parts))

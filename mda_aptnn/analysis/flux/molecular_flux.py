@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
 from mda_aptnn.analysis.flux.atom_flux import identify_atoms
+from mda_aptnn.analysis.flux.flux_file import read_flux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.compiled import kept_exactly
 from mda_aptnn.errors import FileFormatError, TrajectoryError
@@ -246,7 +247,7 @@ def open_molecules(path: str | os.PathLike[str], universe: Any) -> Iterator[tupl
         If bonds break: in which frame.
     """
     with hdf5.open_checked(path, "flux") as file:
-        series = FluxSeries.read_from(file)
+        series = read_flux(file)
         if "atoms" not in file or "cells" not in file["atoms"]:
             raise FileFormatError(f'{path} has no flux of atoms with cells; make it with per="atom" (--per atom)')
         atoms = file["atoms"]

@@ -6,25 +6,23 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
-from mda_aptnn.analysis.spectra import windows
 from mda_aptnn.analysis.spectra.bands import band_weights
-from mda_aptnn.analysis.spectra.densities import segment_weights, velocity_correction, warn_if_short
-from mda_aptnn.analysis.spectra.statistics import Measured, Segments, choose_segments, confidence_band
-from mda_aptnn.analysis.spectra.transform import CosineTransform
+from mda_aptnn.analysis.spectra.statistics import Measured, Segments, confidence_band
+from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
+
+cite(__name__)
 
 Array = NDArray[np.float64]
 
-#: Numbers that are transformed at a time.
-_CHUNK = 4_000_000
+#: Unit of densities: degrees of freedom per cm⁻¹.
+DENSITY = "cm"
 #: What the motions of an atom have in common: their cross-correlation, which vanishes at equal times.
 COUPLING = "coupling of motions"
 
@@ -76,6 +74,16 @@ class VibrationalDensity:
     def term(self, name: str) -> Any:
         """Return the density of a term [n_frequencies], in cm.
 
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+            In cm.
+
         Raises
         ------
         SpectrumError
@@ -86,12 +94,22 @@ class VibrationalDensity:
     def standard_error(self, name: str | None = None) -> Any:
         """Return the statistical standard error of a term, or of the total, [n_frequencies] in cm.
 
+        Parameters
+        ----------
+        name : str, optional
+            One of `names`; the total by default.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+            In cm.
+
         Raises
         ------
         SpectrumError
             If there are no error bars, or there is no such term.
         """
-        return units.quantity(self._error(name), _DENSITY)
+        return units.quantity(self._error(name), DENSITY)
 
     def integral(self, low: Any = 0.0, high: Any = None, name: str | None = None) -> Measured:
         """Return the degrees of freedom of a term, or of all, in a band, with the standard error.
@@ -102,6 +120,10 @@ class VibrationalDensity:
             Limits in cm⁻¹; everything by default.
         name : str, optional
             Of the term.
+
+        Returns
+        -------
+        Measured
         """
         weights = band_weights(self.wavenumber.magnitude, low, high)
         values = self.total if name is None else self.term(name)
@@ -147,7 +169,12 @@ class VibrationalDensity:
         return ax
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write wavenumber, total, its standard error and every term as columns."""
+        """Write wavenumber, total, its standard error and every term as columns.
+
+        Parameters
+        ----------
+        path : path
+        """
         columns = {"wavenumber [1/cm]": self.wavenumber.magnitude, "total [cm]": self.total.magnitude}
         if self.segments is not None:
             columns["standard error [cm]"] = self.standard_error().magnitude
@@ -158,16 +185,21 @@ class VibrationalDensity:
             writer.writerows(zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance."""
+        """Write to HDF5, with units and provenance.
+
+        Parameters
+        ----------
+        path : path
+        """
         with hdf5.create(path, "vdos") as file:
             hdf5.write_array(file, "wavenumber", self.wavenumber.magnitude, units.WAVENUMBER)
-            hdf5.write_array(file, "terms", self.terms.magnitude, _DENSITY)
+            hdf5.write_array(file, "terms", self.terms.magnitude, DENSITY)
             hdf5.write_array(file, "resolution", self.resolution.magnitude, units.WAVENUMBER)
             hdf5.write_array(file, "degrees_of_freedom", self.degrees_of_freedom, "")
             if self.temperature is not None:
                 hdf5.write_array(file, "temperature", self.temperature.magnitude, units.TEMPERATURE)
             if self.segments is not None:
-                hdf5.write_array(file, "segment_terms", self.segments.terms, _DENSITY)
+                hdf5.write_array(file, "segment_terms", self.segments.terms, DENSITY)
                 hdf5.write_array(file, "segment_lengths", self.segments.lengths, units.TIME)
                 file.attrs["inflation"] = self.segments.inflation
             file.attrs["names"] = json.dumps(self.names)
@@ -178,6 +210,15 @@ class VibrationalDensity:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> VibrationalDensity:
         """Read a file written by :meth:`save`.
+
+        Parameters
+        ----------
+        path : path
+            As written by `save`.
+
+        Returns
+        -------
+        VibrationalDensity
 
         Raises
         ------
@@ -191,7 +232,7 @@ class VibrationalDensity:
             segments = None
             if "segment_terms" in file:
                 lengths = hdf5.read_array(file, "segment_lengths", units.TIME, (None,))
-                parts = hdf5.read_array(file, "segment_terms", _DENSITY, (len(lengths), *shape))
+                parts = hdf5.read_array(file, "segment_terms", DENSITY, (len(lengths), *shape))
                 segments = Segments(parts, lengths, float(file.attrs["inflation"]))
             temperature = None
             if "temperature" in file:
@@ -201,7 +242,7 @@ class VibrationalDensity:
             return cls(
                 wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
                 names=names,
-                terms=units.quantity(hdf5.read_array(file, "terms", _DENSITY, shape), _DENSITY),
+                terms=units.quantity(hdf5.read_array(file, "terms", DENSITY, shape), DENSITY),
                 degrees_of_freedom=float(hdf5.read_array(file, "degrees_of_freedom", "", ())),
                 mass_weighted=bool(file.attrs["mass_weighted"]),
                 temperature=temperature,
@@ -229,173 +270,4 @@ class VibrationalDensity:
         if name == COUPLING:
             return error
         mean = self.segments.mean(values)
-        return error * np.divide(whole, mean, out=np.ones_like(mean), where=mean > 0)
-
-
-_DENSITY = "cm"
-
-
-def vibrational_density(
-    velocities: Any,
-    masses: Array,
-    membership: NDArray[np.int64],
-    names: Sequence[str],
-    *,
-    starts: Sequence[int],
-    spacing: float,
-    motions: Sequence[str] = ("",),
-    mass_weighted: bool = True,
-    temperature: float | None = None,
-    resolution: float = 10.0,
-    window: str = "gaussian",
-    segments: int | str | None = "auto",
-    finite_difference: float = 0.0,
-    info: dict[str, Any] | None = None,
-) -> VibrationalDensity:
-    """Return the density of states of atoms whose velocities are given.
-
-    Parameters
-    ----------
-    velocities : array_like, shape [n_frames, n_motions, n_atoms, 3]
-        In Å/ps; an array, a memory map or a data set, read some atoms at a time.
-    masses : ndarray, shape [n_atoms]
-        In u.
-    membership : ndarray of int, shape [n_atoms]
-        Number of the group of each atom, −1 for those that do not count.
-    names : sequence of str
-        Of the groups.
-    starts : sequence of int
-        First frame of each uninterrupted series.
-    spacing : float
-        Between frames, in ps.
-    motions : sequence of str
-        Names of the motions; one, of any name, if velocities are whole.
-    mass_weighted : bool
-        Count atoms by m v² or by v².
-    temperature : float, optional
-        In K: the integral is then Σ m⟨v²⟩/k_B T. Otherwise the integral is 3N of the atoms that count.
-    resolution : float
-        Full width at half maximum of a line, in cm⁻¹.
-    window : str
-        See `mda_aptnn.analysis.spectra.windows.lag_window`.
-    segments : int, "auto", "replicas" or None
-        See `mda_aptnn.analysis.spectra.statistics.choose_segments`.
-    finite_difference : float
-        If not 0, the spacing in ps of the positions that velocities are central differences of; corrected for.
-    info : dict, optional
-        Kept with the result.
-
-    Raises
-    ------
-    SpectrumError
-        If the series are too short for the resolution, nothing moves, or a temperature is given without weights.
-
-    Notes
-    -----
-    D(ν̃) = 2c/(k_B T) Σ_i m_i ∫ dt cos(2πcν̃t) ⟨v_i(0)·v_i(t)⟩ over both signs of t, ∫ D dν̃ = Σ_i m_i⟨v_i²⟩/k_B T: the
-    power spectrum of the velocities, P. H. Berens et al., J. Chem. Phys. 79, 2375 (1983).
-    """
-    if temperature is not None and not mass_weighted:
-        raise SpectrumError("a temperature normalises m v²; leave it out without mass weights")
-    n_frames = velocities.shape[0]
-    marks = [np.arange(a, b) for a, b in zip(starts, [*starts[1:], n_frames], strict=True)]
-    transform = CosineTransform.plan(window, resolution, spacing, max(map(len, marks)))
-    pieces = choose_segments(marks, segments, resolution, spacing)
-    labels = [" ".join(filter(None, (group, motion))) for group in names for motion in motions]
-    if len(names) == 1 and len(motions) > 1:
-        labels = list(motions)
-    weights = np.asarray(masses, dtype=float) if mass_weighted else np.ones(len(masses))
-    n_columns = len(names) * len(motions) + 1
-    whole, parts = _correlations(velocities, weights, membership, marks, pieces, (transform.n_lags, n_columns))
-    if len(motions) > 1:
-        labels.append(COUPLING)
-    else:
-        whole, parts = whole[:, :-1], parts[:, :, :-1]
-    energy = float(whole[0].sum())
-    if not energy > 0:
-        raise SpectrumError("no atom moves: there is no density of states")
-    degrees = 3.0 * int((membership >= 0).sum())
-    if temperature is not None:
-        degrees = energy / (units.BOLTZMANN * temperature)
-    grid, correction = velocity_correction(transform.wavenumber, finite_difference)
-    scale = (2 * units.SPEED_OF_LIGHT * degrees / energy * correction)[:, None]
-    terms = scale * transform(whole)[: len(grid)]
-    if window in windows.POSITIVE_DEFINITE:
-        n_autos = len(labels) - (len(motions) > 1)
-        # what is below zero here is rounding of the transform
-        np.maximum(terms[:, :n_autos], 0.0, out=terms[:, :n_autos])
-    found = None
-    if pieces:
-        lengths, inflation = segment_weights(marks, pieces, transform, False)
-        values = np.stack([scale * transform(part)[: len(grid)] for part in parts]).astype(np.float32)
-        found = Segments(values, lengths, inflation)
-    if window != "none":
-        n_components = 3 * int((membership >= 0).sum())
-        warn_if_short(list(map(len, marks)), transform, resolution, False, components=n_components)
-    return VibrationalDensity(
-        wavenumber=units.quantity(grid, units.WAVENUMBER),
-        names=labels,
-        terms=units.quantity(terms, _DENSITY),
-        degrees_of_freedom=degrees,
-        mass_weighted=mass_weighted,
-        temperature=None if temperature is None else units.quantity(temperature, units.TEMPERATURE),
-        resolution=units.quantity(resolution if window != "none" else 0.0, units.WAVENUMBER),
-        window=window,
-        segments=found,
-        info=dict(info or {}),
-    )
-
-
-def _correlations(
-    velocities: Any,
-    weights: Array,
-    membership: NDArray[np.int64],
-    series: list[NDArray[np.int64]],
-    segments: list[list[NDArray[np.int64]]],
-    shape: tuple[int, int],
-) -> tuple[Array, Array]:
-    """Σ_i w_i ⟨v_i(0)·v_i(t)⟩ of each motion of each group, and of the coupling of motions, by FFT.
-
-    Returns
-    -------
-    whole : ndarray, shape [n_lags, n_groups · n_motions + 1]
-    parts : ndarray, shape [n_segments, n_lags, n_groups · n_motions + 1]
-    """
-    n_frames, n_motions = velocities.shape[:2]
-    whole, parts = np.zeros(shape), np.zeros((len(segments), *shape))
-    for atoms in _chunks(len(weights), max(1, _CHUNK // (3 * n_frames * n_motions))):
-        own = membership[atoms]
-        if not (own >= 0).any():
-            continue
-        # time last: each transform lies in one piece
-        values = np.moveaxis(np.asarray(velocities[:, :, atoms], dtype=np.float64), 0, -1)[:, own >= 0]
-        values = values * np.sqrt(weights[atoms][own >= 0])[:, None, None]
-        own = own[own >= 0]
-        for pieces, target in [(series, whole), *zip(segments, parts, strict=True)]:
-            for piece in pieces:
-                _add_products(values[..., piece[0] : piece[-1] + 1], own, target)
-    whole /= sum(map(len, series))
-    for pieces, part in zip(segments, parts, strict=True):
-        part /= sum(map(len, pieces))
-    return whole, parts
-
-
-def _chunks(n_atoms: int, size: int) -> Iterator[slice]:
-    for start in range(0, n_atoms, size):
-        yield slice(start, min(start + size, n_atoms))
-
-
-def _add_products(values: Array, membership: NDArray[np.int64], target: Array) -> None:
-    """Add Σ_t v(t)·v(t + nΔt) of values [n_motions, n_atoms, 3, n_frames] to [n_lags, n_groups · n_motions + 1]."""
-    n_motions, _, _, n_frames = values.shape
-    kept = min(len(target), n_frames)
-    size = scipy.fft.next_fast_len(n_frames + kept, real=True)
-    transforms = scipy.fft.rfft(values, size)
-    powers = (transforms.real**2 + transforms.imag**2).sum(axis=2)
-    for group in np.unique(membership):
-        products = scipy.fft.irfft(powers[:, membership == group].sum(axis=1), size)[:, :kept]
-        target[:kept, group * n_motions : (group + 1) * n_motions] += products.T
-    if n_motions > 1:
-        together = transforms.sum(axis=0)
-        power = (together.real**2 + together.imag**2).sum(axis=1) - powers.sum(axis=0)
-        target[:kept, -1] += scipy.fft.irfft(power.sum(axis=0), size)[:kept]
+        return np.asarray(error * np.divide(whole, mean, out=np.ones_like(mean), where=mean > 0))

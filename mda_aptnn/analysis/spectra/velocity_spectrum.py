@@ -20,7 +20,8 @@ from mda_aptnn.analysis.flux.frame_choice import chosen_frames
 from mda_aptnn.analysis.flux.groups import KINDS, UpdatingGroups, assign_groups, check_atoms, every
 from mda_aptnn.analysis.flux.origin import trajectory_files
 from mda_aptnn.analysis.motions.motions import make_motions, take_apart
-from mda_aptnn.analysis.spectra.vdos import VibrationalDensity, vibrational_density
+from mda_aptnn.analysis.spectra.vdos import VibrationalDensity
+from mda_aptnn.analysis.spectra.velocity_power import vibrational_density
 from mda_aptnn.elements import find_atoms, name_elements
 from mda_aptnn.errors import FileFormatError, GroupError, TrajectoryError
 from mda_aptnn.molecules import MoleculesOnDemand

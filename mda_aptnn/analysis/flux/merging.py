@@ -1,0 +1,80 @@
+"""Runs put together: which continue each other, which are replicas, and which cannot be one flux."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mda_aptnn.analysis.flux.flux_series import RECORDS, FluxSeries
+from mda_aptnn.errors import GroupError, TrajectoryError
+
+logger = logging.getLogger(__name__)
+
+#: Two parts continue each other if the step between them is the spacing within this part of it.
+_JOIN = 0.05
+#: Spacings of two parts are the same within this: what rounding of recorded times leaves, an error of 4 cm⁻¹ in 4000.
+_SAME_SPACING = 1e-3
+
+
+def merge_runs(parts: Sequence[FluxSeries]) -> FluxSeries:
+    """Put runs together; see `FluxSeries.merge`.
+
+    Parameters
+    ----------
+    parts : sequence of FluxSeries
+
+    Returns
+    -------
+    FluxSeries
+
+    Raises
+    ------
+    TrajectoryError, GroupError
+        If they do not fit.
+    """
+    if not parts:
+        raise TrajectoryError("there is no flux to merge")
+    first = parts[0]
+    starts: list[int] = []
+    notes: list[str] = []
+    n_frames = 0
+    for number, part in enumerate(parts):
+        if part.groups != first.groups:
+            raise GroupError(f"part {number + 1} has the groups {part.groups}, the first one {first.groups}")
+        for what in ("n_atoms", "charge", "sum_rule", "model"):
+            mine, theirs = first.info.get(what), part.info.get(what)
+            if mine != theirs:
+                raise TrajectoryError(f"part {number + 1} has {what} {theirs}, the first one {mine}")
+        if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
+            raise TrajectoryError(
+                f"part {number + 1} has frames {part.spacing:g} ps apart, the first one {first.spacing:g} ps; "
+                "read each with a step that makes them equal"
+            )
+        if part.finite_difference != first.finite_difference:
+            raise TrajectoryError("velocities were recorded in some parts and made by finite differences in others")
+        own = [n_frames + start for start in part.starts]
+        if number:
+            gap = float(part.times[0] - parts[number - 1].times[-1])
+            joins = abs(gap - first.spacing) < _JOIN * first.spacing
+            own = own[1:] if joins else own
+            kind = "continues the one before" if joins else "is a replica of its own"
+            notes.append(f"part {number + 1} (from {part.times[0]:.4g} ps) {kind}")
+            logger.info(notes[-1])
+        starts += own
+        n_frames += len(part)
+    merged: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "times", *RECORDS)
+    }
+    for name in ("members", "polarizability"):
+        known = [getattr(part, name) for part in parts if getattr(part, name) is not None]
+        merged[name] = np.concatenate(known) if len(known) == len(parts) else None
+    earlier = [note for part in parts for note in part.info.get("notes", [])]
+    info = first.info | {
+        "trajectory": [name for part in parts for name in part.info.get("trajectory", [])],
+        "notes": list(dict.fromkeys(earlier + notes)),
+    }
+    return dataclasses.replace(first, starts=starts, info=info, **merged)
