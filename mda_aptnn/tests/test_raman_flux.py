@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mda_aptnn.analysis.flux.atom_flux import load_groups
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.raman.scattering import raman_spectrum
@@ -69,6 +70,22 @@ def test_motions_take_the_polarizability_apart(model):
     parts = flux_of(universe, model, motions="rigid").run().series.polarizability
     assert parts.shape[1] == 3
     np.testing.assert_allclose(parts.sum(axis=1), whole[:, 0], atol=1e-9 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("rule", ["none", "mass"])
+def test_groups_and_motions_of_a_flux_of_atoms_without_predicting_again(model, tmp_path, rule):
+    universe = gas()
+    flux_of(universe, model, per="atom", motions="rigid", sum_rule=rule).run().save(tmp_path / "atoms.h5")
+    for groups, motions in ((GROUPS, False), (GROUPS, True), (None, True)):
+        expected = flux_of(universe, model, groups, motions="rigid" if motions else None, sum_rule=rule).run().series
+        found = load_groups(tmp_path / "atoms.h5", universe, groups, motions=motions)
+        assert found.groups == expected.groups
+        # on disk in float32
+        scale = np.abs(expected.polarizability).max()
+        np.testing.assert_allclose(found.polarizability, expected.polarizability, atol=1e-6 * scale)
+        np.testing.assert_allclose(found.flux, expected.flux, atol=1e-6 * np.abs(expected.flux).max())
+    flux_of(universe, KnownTensors(model.tensors), per="atom").run().save(tmp_path / "plain.h5")
+    assert load_groups(tmp_path / "plain.h5", universe, GROUPS).polarizability is None
 
 
 @pytest.mark.filterwarnings("ignore:.* are short for a resolution:UserWarning")

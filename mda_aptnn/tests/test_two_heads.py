@@ -144,6 +144,7 @@ def trained(tmp_path_factory):
     return fit(Dataset(frames), NETWORK, config, path, validation=molecules(4, seed=1))
 
 
+@pytest.mark.slow
 def test_both_heads_learn_from_frames_that_have_one_label_or_the_other(trained):
     assert trained.target == BOTH
     unseen = molecules(20, seed=2)
@@ -214,6 +215,7 @@ def test_what_is_trained_is_what_there_are_labels_of(tmp_path):
         fit(without.subset(range(3)), NETWORK, config, tmp_path / "b.h5", validation=without.subset([3]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared_body", [False, True])
 def test_a_committee_of_two_heads(tmp_path, shared_body):
     dataset = molecules(14)
@@ -248,6 +250,7 @@ def test_a_committee_of_two_heads(tmp_path, shared_body):
 # what is done with it
 
 
+@pytest.mark.slow
 def test_a_flux_has_the_rates_of_dipole_and_polarizability(trained):
     universe = gas(n_frames=5, n_molecules=1, cell=None)
     groups = {"O": "element O", "H": "element H"}
@@ -263,6 +266,7 @@ def test_a_flux_has_the_rates_of_dipole_and_polarizability(trained):
     assert plain.polarizability is None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* are short for a resolution:UserWarning")
 def test_the_commands(tmp_path):
     dataset = molecules(8)
