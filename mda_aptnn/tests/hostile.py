@@ -10,11 +10,13 @@ refused and of right ones.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import resource
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,8 +45,11 @@ SECONDS = 20
 PRINTED = {"field/px.out": 1e-8, "analytic/zero.out": 2e-5, "polarizability/px_1.out": 2e-2}
 
 
+_water = functools.cache(lambda: MDAnalysis.Universe(WATER64_TOPOLOGY))
+
+
 def _atoms(path: Path) -> Any:
-    return load_groups(path, MDAnalysis.Universe(WATER64_TOPOLOGY), per="element")
+    return load_groups(path, _water(), per="element")
 
 
 def _frames(path: Path) -> Any:
@@ -277,7 +282,7 @@ def _judge_all(name: str, path: Path, seed: tuple[int, int], count: int) -> None
             counts[said] += 1
         else:
             print(json.dumps([name, what, said]))
-    print(f"# {name}: {counts['refused']} refused, {counts['right']} right", flush=True)
+    print(f"# {name}: {counts['refused']} refused, {counts['right']} right, {time.process_time():.1f} s", flush=True)
 
 
 def main(folder: Path, seed: int, count: int) -> None:

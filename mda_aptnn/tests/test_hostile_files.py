@@ -19,7 +19,7 @@ from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tests import hostile, tiny, trajectory_files
 from mda_aptnn.tests.labelling_data import unpack
 
-SEED, COUNT = 20261122, 120
+SEED, COUNT = 20261122, 80
 
 
 @pytest.fixture(scope="module")

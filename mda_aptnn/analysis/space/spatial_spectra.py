@@ -67,6 +67,16 @@ class DistanceSpectrum(ResolvedSpectrum):
     def errors(self, which: str = "total") -> Any:
         """Return the standard error of `values`, from disjoint segments of the trajectory.
 
+        Parameters
+        ----------
+        which : str
+            As in `values`.
+
+        Returns
+        -------
+        pint.Quantity
+            Of the shape of `values`.
+
         Raises
         ------
         SpectrumError
@@ -77,7 +87,19 @@ class DistanceSpectrum(ResolvedSpectrum):
         return units.quantity(self.segments.standard_error(parts), self.unit)
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Draw the map; see `mda_aptnn.analysis.space.spatial_plots.plot_distances`."""
+        """Draw the map; see `mda_aptnn.analysis.space.spatial_plots.plot_distances`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+        **options
+            Of `plot_distances`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from mda_aptnn.analysis.space.spatial_plots import plot_distances
 
         return plot_distances(self, path, **options)
@@ -118,6 +140,11 @@ class AxisProfile(ResolvedSpectrum):
         ----------
         which : {"all", "in-plane", "out-of-plane", "x", "y", "z"}
             Component of the flux. "in-plane" is the sum of two, two thirds of "all" in an isotropic sample.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies, n_slabs]
+            n·α in cm⁻¹, or molar absorption where there is no volume.
         """
         return units.quantity(self._components(which, self.parts), self.unit)
 
@@ -125,12 +152,30 @@ class AxisProfile(ResolvedSpectrum):
         """Return n·α as if the whole sample were like the slab, `values` by the slab's part of it.
 
         [n_frequencies, n_slabs]; its mean over slabs, weighted with their thickness, is the total.
+
+        Parameters
+        ----------
+        which : str
+            As in `values`.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies, n_slabs]
         """
         thickness = np.diff(self.edges.magnitude)
         return self.values(which) * (thickness.sum() / thickness)
 
     def errors(self, which: str = "all") -> Any:
         """Return the standard error of `values`.
+
+        Parameters
+        ----------
+        which : str
+            As in `values`.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies, n_slabs]
 
         Raises
         ------
@@ -155,7 +200,19 @@ class AxisProfile(ResolvedSpectrum):
         return result
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Draw the map; see `mda_aptnn.analysis.space.spatial_plots.plot_profile`."""
+        """Draw the map; see `mda_aptnn.analysis.space.spatial_plots.plot_profile`.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+        **options
+            Of `plot_profile`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from mda_aptnn.analysis.space.spatial_plots import plot_profile
 
         return plot_profile(self, path, **options)
