@@ -29,7 +29,7 @@ def has_section(function, name):
     return re.search(rf"^\s*{name}\n\s*-+$", inspect.getdoc(function) or "", re.M) is not None
 
 
-@pytest.mark.parametrize(("name", "function"), list(callables()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("name", "function"), [pytest.param(*pair, id=pair[0]) for pair in callables()])
 def test_functions_document_what_they_take_and_give(name, function):
     signature = inspect.signature(function)
     takes = [parameter for parameter in signature.parameters if parameter not in ("self", "cls")]
@@ -60,7 +60,8 @@ def test_classes_document_their_fields(name):
     thing = getattr(mda_aptnn, name)
     if not inspect.isclass(thing):
         return
-    documented = "\n".join(inspect.getdoc(part) or "" for part in thing.__mro__ if part.__module__.startswith("mda_apt"))
+    own = [part for part in thing.__mro__ if part.__module__.startswith("mda_aptnn")]
+    documented = "\n".join(inspect.getdoc(part) or "" for part in own)
     if dataclasses.is_dataclass(thing):
         fields = [field.name for field in dataclasses.fields(thing) if not field.name.startswith("_")]
     else:

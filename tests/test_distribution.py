@@ -1,0 +1,57 @@
+"""The wheel: what is in it, how large it is, and that it works where there is no repository."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+#: Run in another folder: bundled files are found, the tests are there, and the registry's command finds them.
+PROGRAM = """
+import sys
+from pathlib import Path
+import mda_aptnn
+from mda_aptnn.data import WATER64_TRAJECTORY
+assert Path(mda_aptnn.__file__).is_relative_to(sys.argv[1]), mda_aptnn.__file__
+assert Path(WATER64_TRAJECTORY).is_file()
+assert mda_aptnn.load_model("water-rpbe-d3").symbols == ["H", "O"]
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode and "setuptools" in done.stderr:
+        pytest.skip("no index to get setuptools from")
+    assert done.returncode == 0, done.stderr[-2000:]
+    [path] = folder.glob("*.whl")
+    return path
+
+
+def test_it_is_small_and_whole(wheel):
+    assert wheel.stat().st_size < 20e6
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "mda_aptnn/py.typed" in names and "mda_aptnn/data/water-rpbe-d3.h5" in names
+    assert any(name.startswith("mda_aptnn/tests/data/cp2k/") for name in names)
+    assert not [name for name in names if not name.startswith(("mda_aptnn/", "mda_aptnn-"))]
+    assert not [name for name in names if "published" in name or name.endswith((".pyc", ".so"))]
+
+
+def test_it_works_without_the_repository(wheel, tmp_path):
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True, timeout=120)
+    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(site)}, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(site)], timeout=300, **options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    some = ["-q", "-k", "test_units or test_hdf5 or test_registry", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "--pyargs", "mda_aptnn.tests", "-n", "0", *some]
+    done = subprocess.run(command, timeout=300, **options)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
