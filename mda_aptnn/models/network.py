@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -130,6 +130,11 @@ def default_network(target: AnyTarget) -> NetworkConfig:
         last, features=f"{last.features}+{more}", factors="+".join(name_of(irrep) for irrep in known)
     )
     return NetworkConfig((*config.layers[:-1], last))
+
+
+def network_for(config: Any, target: AnyTarget) -> Any:
+    """Return the settings that were given; where none were, or the default ones, `default_network` of the target."""
+    return default_network(target) if config is None or config == NetworkConfig() else config
 
 
 class Convolution(torch.nn.Module):

@@ -206,6 +206,9 @@ def test_what_is_trained_is_what_there_are_labels_of(tmp_path):
     assert labelled_target(only(dataset, "apt")) == APT and labelled_target(only(dataset, "pgt")) == PGT
     config = TrainingConfig(steps=2)
     assert fit(dataset, NETWORK, config, tmp_path / "a.h5", target=APT).target == APT
+    # a plan that says nothing of the network
+    plain = fit(dataset, NetworkConfig(), TrainingConfig(steps=1), tmp_path / "d.h5")
+    assert plain.contents.config == default_network(BOTH)
     alone = fit(only(dataset, "pgt"), NETWORK, config, tmp_path / "g.h5")
     assert alone.target == PGT and alone.predict(dataset[0].frame).shape == (3, 3, 3, 3)
     without = Dataset([*dataset.subset(range(3)), *only(dataset.subset([3]), "apt")])

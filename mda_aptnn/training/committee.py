@@ -17,7 +17,7 @@ from mda_aptnn import hdf5
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import TrainingError
 from mda_aptnn.models.model_file import ModelFile
-from mda_aptnn.models.network import default_network
+from mda_aptnn.models.network import network_for
 from mda_aptnn.models.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget, card_key
 from mda_aptnn.training import checkpoint
@@ -88,7 +88,7 @@ def fit_committee(
     """
     target = target or labelled_target(dataset)
     dataset = with_all_parts(dataset, target)
-    network, training = network or default_network(target), training or TrainingConfig()
+    network, training = network_for(network, target), training or TrainingConfig()
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
     path = hdf5.check_writable(path)

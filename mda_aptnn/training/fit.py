@@ -15,7 +15,7 @@ from mda_aptnn import hdf5
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.models.model_file import ARCHITECTURES, Member, ModelFile, architecture_of, state_arrays
-from mda_aptnn.models.network import default_network
+from mda_aptnn.models.network import network_for
 from mda_aptnn.models.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget
 from mda_aptnn.training import checkpoint
@@ -79,7 +79,7 @@ def fit(
         If training diverges (the best weights until then are in the file), or a checkpoint of another run is found.
     """
     target = target or labelled_target(dataset)
-    network, training = network or default_network(target), training or TrainingConfig()
+    network, training = network_for(network, target), training or TrainingConfig()
     path = hdf5.check_writable(path)
     parts = {name: with_all_parts(part, target) for name, part in _split(dataset, validation, training).items()}
     others = {name: part for name, part in parts.items() if name != "training"}
