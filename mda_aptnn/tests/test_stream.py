@@ -1,5 +1,6 @@
 """A spectrum that is made while frames arrive is that of the stored flux."""
 
+import signal
 import tracemalloc
 import warnings
 
@@ -28,6 +29,15 @@ GROUPS = {"O": "element O", "first H": "element H and index 0:2"}
 CELL = (9.0, 10.0, 11.0, 90, 90, 90)
 #: A resolution that leaves fewer lags than there are frames.
 SETTINGS = {"resolution": 5000, "window": "parzen"}
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """The client takes SIGINT and SIGTERM and keeps them: a process forked later could not be ended."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
