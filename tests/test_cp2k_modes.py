@@ -28,6 +28,12 @@ def folder(tmp_path_factory):
     return path
 
 
+def verlet(wavenumber, step=0.5e-15):
+    """The wavenumber of a harmonic oscillator as velocity Verlet moves it: 2 sin(ω'Δt/2) = ωΔt, here 20 cm⁻¹ more."""
+    scale = np.pi * 100 * 299792458 * step
+    return np.arcsin(wavenumber * scale) / scale
+
+
 def test_each_mode_moves_at_its_wavenumber(folder):
     [molden] = folder.glob("*.mol")
     modes = NormalModes.from_molden(molden)
@@ -37,13 +43,15 @@ def test_each_mode_moves_at_its_wavenumber(folder):
     found = VelocitySpectrum(universe, motions=modes, pbc="none").run()
     density = found.density(resolution="80 cm^-1", segments=None)
     grid = density.wavenumber.magnitude
+    vibration = sum(density.term(name).magnitude.sum() for name in modes.names)
     for name in modes.names:
-        harmonic = float(name.split()[0])
+        harmonic = verlet(float(name.split()[0]))
         own = density.term(name).magnitude
         assert grid[own.argmax()] == pytest.approx(harmonic, abs=15)
-        # what is elsewhere are tails of a short series, and the little that is not harmonic
-        inside = abs(grid - harmonic) < 200
-        assert own[inside].sum() > 0.95 * own.sum()
+        # what is elsewhere are tails of a short series, and the bend's overtone, which is seen in the symmetric
+        # stretch because these velocities give that next to nothing of its own (2e-3 of the vibration)
+        outside = abs(grid - harmonic) > 200
+        assert own[outside].sum() < 0.05 * own.sum() + 1e-3 * vibration
     assert density.term("other vibration").magnitude.sum() < 1e-6 * density.total.magnitude.sum()
 
 
