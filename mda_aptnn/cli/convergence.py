@@ -21,7 +21,7 @@ def convergence(
     temperature: Annotated[
         str | None, typer.Option("--temperature", "-T", help='Such as "300 K".', show_default=False)
     ] = None,
-    resolution: Annotated[str, typer.Option(help="Full width at half maximum of a line.")] = "10 cm^-1",
+    resolution: opt.Resolution = "10 cm^-1",
     segments: Annotated[int, typer.Option(min=2, help="Parts of the trajectory for error bars.")] = 8,
     lengths: Annotated[int, typer.Option(min=2, help="How many lengths of the trajectory.")] = 8,
     as_json: opt.Json = False,

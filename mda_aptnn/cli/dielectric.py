@@ -18,10 +18,8 @@ def dielectric(
         typer.Option("--epsilon-infinity", help="Electronic permittivity, n² of visible light.", show_default=False),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("dielectric.h5"),
-    csv: Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
-    ] = None,
+    csv: opt.Csv = None,
+    plot: opt.Plot = None,
     subtract_conduction: Annotated[
         bool, typer.Option("--subtract-conduction", help="Leave the pole of direct current out of the permittivity.")
     ] = False,

@@ -27,20 +27,16 @@ def dipoles(
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path(
         "dipole-spectrum.h5"
     ),
-    csv: Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
-    ] = None,
+    csv: opt.Csv = None,
+    plot: opt.Plot = None,
     cell: opt.Cell = None,
     start: Annotated[int, typer.Option(help="First frame, counted from 0.")] = 0,
-    resolution: Annotated[str, typer.Option(help="Full width at half maximum of a line.")] = "10 cm^-1",
-    window: Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")] = "gaussian",
+    resolution: opt.Resolution = "10 cm^-1",
+    window: opt.Window = "gaussian",
     segments: Annotated[
         str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto" or "none".')
     ] = "auto",
-    volume: Annotated[
-        str | None, typer.Option(help='Where there is no cell: "1000 angstrom^3".', show_default=False)
-    ] = None,
+    volume: opt.Volume = None,
     as_json: opt.Json = False,
 ) -> None:
     """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar tensors."""

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.space import Plot, Resolution, Temperature
 from mda_aptnn.cli.spectrum import check_outputs
 
 
@@ -16,7 +15,7 @@ def live(
     topology: opt.Topology,
     address: Annotated[str, typer.Argument(help='Where the simulation listens: "imd://localhost:8889".')],
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("spectrum.h5"),
-    plot: Plot = None,
+    plot: opt.Plot = None,
     every: Annotated[int, typer.Option(min=1, help="Frames between two writings of the files.")] = 10_000,
     stop: Annotated[
         int | None, typer.Option(help="Frames to stop after; else at the end.", show_default=False)
@@ -27,8 +26,8 @@ def live(
     charge: opt.Charge = 0.0,
     sum_rule: opt.SumRule = "none",
     degrees_of_freedom: opt.Degrees = None,
-    temperature: Temperature = None,
-    resolution: Resolution = "10 cm^-1",
+    temperature: opt.Temperature = None,
+    resolution: opt.Resolution = "10 cm^-1",
     window: Annotated[str, typer.Option(help="gaussian, parzen, bartlett or hann.")] = "gaussian",
     as_json: opt.Json = False,
 ) -> None:

@@ -108,6 +108,28 @@ CheckTemperature = Annotated[
     bool,
     typer.Option("--check-temperature/--no-check-temperature", help="Refuse velocities of an absurd temperature."),
 ]
+TopologyOrFlux = Annotated[
+    Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file alone.", show_default=False)
+]
+Csv = Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)]
+Plot = Annotated[Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)]
+FluxOutput = Annotated[
+    Path | None,
+    typer.Option("--flux", help="Also keep the flux, to make other spectra of it.", show_default=False),
+]
+Temperature = Annotated[
+    str | None,
+    typer.Option(
+        "--temperature", "-T", help='Such as "300 K"; from the velocities if not given.', show_default=False
+    ),
+]
+Resolution = Annotated[str, typer.Option(help="Full width at half maximum of a line.")]
+Window = Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")]
+Unbiased = Annotated[bool, typer.Option("--unbiased", help="Unbiased correlation; intensities may be negative.")]
+Segments = Annotated[
+    str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto", "replicas" or "none".')
+]
+Volume = Annotated[str | None, typer.Option(help='Where there is no cell: "1000 angstrom^3".', show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 

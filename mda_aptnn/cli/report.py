@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.space import Resolution, Temperature, Volume, Window
 from mda_aptnn.cli.spectrum import check_outputs
 
 
@@ -20,10 +19,10 @@ def report(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Name of the flux file if not given.", show_default=False)] = None,
-    temperature: Temperature = None,
-    resolution: Resolution = "10 cm^-1",
-    window: Window = "gaussian",
-    volume: Volume = None,
+    temperature: opt.Temperature = None,
+    resolution: opt.Resolution = "10 cm^-1",
+    window: opt.Window = "gaussian",
+    volume: opt.Volume = None,
     as_json: opt.Json = False,
 ) -> None:
     """Report of a run in one HTML file that needs no network: spectrum, decomposition, checks, provenance."""

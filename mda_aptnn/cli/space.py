@@ -15,31 +15,21 @@ if TYPE_CHECKING:
 
 Flux = Annotated[Path, typer.Argument(help="Flux file with every atom's flux (--per atom).", show_default=False)]
 Topology = Annotated[Path, typer.Argument(help="Topology of the same run, for its molecules.", show_default=False)]
-Plot = Annotated[Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)]
-Temperature = Annotated[
-    str | None,
-    typer.Option(
-        "--temperature", "-T", help='Such as "300 K"; from the velocities if not given.', show_default=False
-    ),
-]
-Resolution = Annotated[str, typer.Option(help="Full width at half maximum of a line.")]
-Window = Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")]
-Volume = Annotated[str | None, typer.Option(help="Where there is no cell.", show_default=False)]
 
 
 def distances(
     flux: Flux,
     topology: Topology,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("distances.h5"),
-    plot: Plot = None,
+    plot: opt.Plot = None,
     bin_width: Annotated[str, typer.Option(help="Width of the shells.")] = "0.5 angstrom",
     edges: Annotated[
         str | None, typer.Option(help='Limits of the shells in Å instead: "2.5,3.5,6".', show_default=False)
     ] = None,
-    temperature: Temperature = None,
-    resolution: Resolution = "10 cm^-1",
-    window: Window = "gaussian",
-    volume: Volume = None,
+    temperature: opt.Temperature = None,
+    resolution: opt.Resolution = "10 cm^-1",
+    window: opt.Window = "gaussian",
+    volume: opt.Volume = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that share the molecules.")] = 1,
     as_json: opt.Json = False,
 ) -> None:
@@ -66,17 +56,17 @@ def profile(
     flux: Flux,
     topology: Topology,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("profile.h5"),
-    plot: Plot = None,
+    plot: opt.Plot = None,
     axis: Annotated[str, typer.Option(help="x, y or z, normal to the slabs.")] = "z",
     slabs: Annotated[int, typer.Option(min=1, help="Number of slabs that fill a periodic cell.")] = 20,
     edges: Annotated[
         str | None, typer.Option(help='Limits of the slabs in Å, without a cell: "-5,0,5".', show_default=False)
     ] = None,
     relative_to: Annotated[str, typer.Option(help='"cell", or "centre" of the sample.')] = "cell",
-    temperature: Temperature = None,
-    resolution: Resolution = "10 cm^-1",
-    window: Window = "gaussian",
-    volume: Volume = None,
+    temperature: opt.Temperature = None,
+    resolution: opt.Resolution = "10 cm^-1",
+    window: opt.Window = "gaussian",
+    volume: opt.Volume = None,
     as_json: opt.Json = False,
 ) -> None:
     """Spectrum along an axis, in the plane and out of it, as at an interface."""

@@ -8,22 +8,21 @@ from typing import Annotated
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.space import Plot, Temperature, Volume
 from mda_aptnn.cli.spectrum import check_outputs
 
 
 def spectrogram(
     flux: Annotated[Path, typer.Argument(help="Flux file.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("spectrogram.h5"),
-    plot: Plot = None,
+    plot: opt.Plot = None,
     resolution: Annotated[str, typer.Option(help="Of lines; 14.7 ps cm^-1 over it is that in time.")] = "50 cm^-1",
     step: Annotated[str | None, typer.Option(help='From window to window: "0.1 ps".', show_default=False)] = None,
     group: Annotated[
         str | None, typer.Option(help="Auto term of one group instead of the total.", show_default=False)
     ] = None,
     highest: Annotated[str, typer.Option(help="Where the spectrum ends.")] = "4500 cm^-1",
-    temperature: Temperature = None,
-    volume: Volume = None,
+    temperature: opt.Temperature = None,
+    volume: opt.Volume = None,
     as_json: opt.Json = False,
 ) -> None:
     """Spectrum through a window that moves along the trajectory."""

@@ -22,36 +22,18 @@ if TYPE_CHECKING:
 
 @opt.with_reading_options
 def spectrum(
-    topology: Annotated[
-        Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file alone.", show_default=False)
-    ],
+    topology: opt.TopologyOrFlux,
     trajectory: opt.Trajectory = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("spectrum.h5"),
-    csv: Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
-    ] = None,
-    flux_output: Annotated[
-        Path | None,
-        typer.Option("--flux", help="Also keep the flux, to make other spectra of it.", show_default=False),
-    ] = None,
-    temperature: Annotated[
-        str | None,
-        typer.Option(
-            "--temperature", "-T", help='Such as "300 K"; from the velocities if not given.', show_default=False
-        ),
-    ] = None,
-    resolution: Annotated[str, typer.Option(help="Full width at half maximum of a line.")] = "10 cm^-1",
-    window: Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")] = "gaussian",
-    volume: Annotated[
-        str | None, typer.Option(help='Where there is no cell: "1000 angstrom^3".', show_default=False)
-    ] = None,
-    unbiased: Annotated[
-        bool, typer.Option("--unbiased", help="Unbiased correlation; intensities may be negative.")
-    ] = False,
-    segments: Annotated[
-        str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto", "replicas" or "none".')
-    ] = "auto",
+    csv: opt.Csv = None,
+    plot: opt.Plot = None,
+    flux_output: opt.FluxOutput = None,
+    temperature: opt.Temperature = None,
+    resolution: opt.Resolution = "10 cm^-1",
+    window: opt.Window = "gaussian",
+    volume: opt.Volume = None,
+    unbiased: opt.Unbiased = False,
+    segments: opt.Segments = "auto",
     quantum_correction: Annotated[
         str, typer.Option(help="harmonic, standard, schofield or none (the classical line shape).")
     ] = "harmonic",

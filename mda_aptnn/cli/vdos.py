@@ -15,10 +15,8 @@ def vdos(
     topology: opt.Topology,
     trajectory: opt.Trajectory = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the density.")] = Path("vdos.h5"),
-    csv: Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
-    ] = None,
+    csv: opt.Csv = None,
+    plot: opt.Plot = None,
     group: opt.Group = None,
     per: opt.Per = "group",
     motions: opt.MotionsOption = None,
@@ -31,11 +29,9 @@ def vdos(
             "--temperature", "-T", help="Counts the degrees of freedom that move; else 3N.", show_default=False
         ),
     ] = None,
-    resolution: Annotated[str, typer.Option(help="Full width at half maximum of a line.")] = "10 cm^-1",
-    window: Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")] = "gaussian",
-    segments: Annotated[
-        str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto", "replicas" or "none".')
-    ] = "auto",
+    resolution: opt.Resolution = "10 cm^-1",
+    window: opt.Window = "gaussian",
+    segments: opt.Segments = "auto",
     mass_weighted: Annotated[
         bool, typer.Option("--mass-weighted/--not-mass-weighted", help="Count atoms by m v², or by v².")
     ] = True,
