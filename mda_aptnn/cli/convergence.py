@@ -9,7 +9,7 @@ import typer
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.compare import band_limits
-from mda_aptnn.cli.spectrum import check_outputs
+from mda_aptnn.cli.outputs import check_outputs
 
 
 def convergence(

@@ -10,7 +10,8 @@ import typer
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.flux import forget, run_flux
-from mda_aptnn.cli.spectrum import check_outputs, write_spectrum
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
+from mda_aptnn.cli.spectrum import described
 
 
 def demo(
@@ -28,7 +29,7 @@ def demo(
     from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 
     folder.mkdir(parents=True, exist_ok=True)
-    files: dict[str, Path | None] = {
+    files = {
         "spectrum": folder / "water.h5",
         "csv": folder / "water.csv",
         "plot": folder / "water.png",
@@ -37,8 +38,9 @@ def demo(
     check_outputs(files)
     universe = MDAnalysis.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
     reading = opt.Reading(group=["O=element O", "H=element H"], workers=workers or os.cpu_count() or 1)
-    series, _ = run_flux([universe], reading, folder / "water.h5")
-    series.save(folder / "water-flux.h5")
-    forget(reading, folder / "water.h5")
-    report, text = write_spectrum(series, {"resolution": "40 cm^-1"}, files)
-    opt.emit(report, as_json, text)
+    series, _ = run_flux([universe], reading, files["spectrum"])
+    series.save(files["flux"])
+    forget(reading, files["spectrum"])
+    found = series.spectrum(resolution="40 cm^-1")
+    save(found, files["spectrum"], files["csv"], files["plot"])
+    emit_with_files(files, *described(found, series), as_json)

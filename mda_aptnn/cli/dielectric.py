@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.spectrum import check_outputs
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 
 
 def dielectric(
@@ -32,18 +32,12 @@ def dielectric(
     files = {"dielectric": output, "csv": csv, "plot": plot}
     check_outputs(files)
     found = dielectric_spectrum(Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction)
-    found.save(output)
-    if csv is not None:
-        found.to_csv(csv)
-    if plot is not None:
-        found.plot(plot)
+    save(found, output, csv, plot)
     static = found.static_conductivity
     report = {
-        "files": {name: str(path) for name, path in files.items() if path is not None},
         "static_conductivity": static.value,
         "static_conductivity_error": static.error if static.error == static.error else None,
         "unit": "S/m",
     }
     lines = [f"conductivity at zero frequency, seen through the resolution: {static}"]
-    lines += [f"{name}: {path}" for name, path in report["files"].items()]  # type: ignore[attr-defined]
-    opt.emit(report, as_json, "\n".join(lines))
+    emit_with_files(files, report, lines, as_json)

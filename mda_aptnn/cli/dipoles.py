@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.spectrum import check_outputs, number_of_segments
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
+from mda_aptnn.cli.spectrum import number_of_segments
 from mda_aptnn.errors import FileFormatError
 
 if TYPE_CHECKING:
@@ -46,22 +47,16 @@ def dipoles(
     check_outputs(files)
     series = _read(moments, time_step, cell)[start:]
     found = series.spectrum(temperature, resolution, window, segments=number_of_segments(segments), volume=volume)
-    found.save(output)
-    if csv is not None:
-        found.to_csv(csv)
-    if plot is not None:
-        found.plot(plot)
+    save(found, output, csv, plot)
     maxima = peaks(found)
     report = {
-        "files": {name: str(path) for name, path in files.items() if path is not None},
         "n_frames": len(series),
         "maxima": [{"wavenumber": peak.position.value, "height": peak.height.value} for peak in maxima],
         "unit": found.default_values()[1],
     }
     lines = [f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"]
     lines.append(f"band maxima [cm^-1]: {', '.join(f'{peak.position.value:.0f}' for peak in maxima)}")
-    lines += [f"{name}: {path}" for name, path in report["files"].items()]  # type: ignore[attr-defined]
-    opt.emit(report, as_json, "\n".join(lines))
+    emit_with_files(files, report, lines, as_json)
 
 
 def _read(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.outputs import emit_with_files
 from mda_aptnn.cli.stored import is_stored, stored_series
 
 if TYPE_CHECKING:
@@ -38,9 +40,7 @@ def flux(
     if trajectory and is_stored(trajectory):
         stored = stored_series(topology, trajectory, reading)
         stored.save(output)
-        opt.emit(
-            {"files": {"flux": str(output)}, **summary(stored)}, as_json, f"{text_summary(stored)}\nflux: {output}"
-        )
+        emit_with_files({"flux": output}, summary(stored), [text_summary(stored)], as_json)
         return
     universes = open_universes(topology, trajectory, reading)
     if reading.per == "atom" and len(universes) > 1:
@@ -51,8 +51,7 @@ def flux(
     else:
         series.save(output)
     forget(reading, output)
-    report = {"files": {"flux": str(output)}, **summary(series)}
-    opt.emit(report, as_json, f"{text_summary(series)}\nflux: {output}")
+    emit_with_files({"flux": output}, summary(series), [text_summary(series)], as_json)
 
 
 def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> list[Any]:
@@ -143,8 +142,8 @@ def _listed(groups: list[str]) -> str:
     return f"groups: {', '.join(groups)}"
 
 
-def text_summary(series: FluxSeries) -> str:
-    """The same for people."""
+def text_summary(series: FluxSeries, notes: Sequence[str] = ()) -> str:
+    """The same for people, with the notes of what was made of the flux."""
     values = summary(series)
     lines = [
         f"{values['n_frames']} frames, {series.spacing * 1000:g} fs apart, in {values['n_series']} series; "
@@ -156,4 +155,5 @@ def text_summary(series: FluxSeries) -> str:
         ratio, error = values["equipartition_ratio"], values["equipartition_error"] or 0.0
         lines.append(f"<M'^2> over equipartition: {ratio:.3f} +- {error:.3f}")
     lines.append(f"largest component of the sum rule's residual: {values['sum_rule_residual_max']:.3f} e")
-    return "\n".join(lines + [f"note: {note}" for note in values["notes"]])
+    more = [note for note in notes if note not in values["notes"]]
+    return "\n".join(lines + [f"note: {note}" for note in [*values["notes"], *more]])

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.outputs import emit_with_files
 
 
 def learn(
@@ -98,11 +99,11 @@ def learn(
     loop = Learning(folder, universes, names, plan, reading, (start, stop, step))
     reports = loop.run(command, rounds, one=one, workers=workers, retry=retry, verbose=not as_json)
     last = folder / f"round-{reports[-1]['round']}"
-    files = {name: str(last / f"{name}.h5") for name in ("labels", "committee", "flux", "spectrum")}
-    opt.emit({"rounds": reports, "files": files}, as_json, _table(reports, files, tolerance))
+    files = {name: last / f"{name}.h5" for name in ("labels", "committee", "flux", "spectrum")}
+    emit_with_files(files, {"rounds": reports}, _table(reports, tolerance), as_json)
 
 
-def _table(reports: list[dict[str, Any]], files: dict[str, str], tolerance: float) -> str:
+def _table(reports: list[dict[str, Any]], tolerance: float) -> list[str]:
     lines = [f"{'round':>5}{'frames':>8}{'test RMSE/e':>13}{'change':>9}{'model error':>13}   (of the error bar)"]
     for row in reports:
         change = "" if row["change"] is None else f"{row['change']:.2f}"
@@ -113,4 +114,4 @@ def _table(reports: list[dict[str, Any]], files: dict[str, str], tolerance: floa
         lines.append(f"done: the spectrum has changed by less than {tolerance:g} of its error bar")
     else:
         lines.append("not done: the same command goes on (--rounds for more rounds)")
-    return "\n".join(lines + [f"{name}: {path}" for name, path in files.items()])
+    return lines

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.spectrum import check_outputs
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 
 
 def live(
@@ -37,14 +37,12 @@ def live(
     from mda_aptnn.analysis.flux.stream import FluxStream
     from mda_aptnn.errors import SpectrumError
 
-    check_outputs({"spectrum": output, "plot": plot})
+    files = {"spectrum": output, "plot": plot}
+    check_outputs(files)
     universe = MDAnalysis.Universe(str(topology), address)
 
     def write() -> None:
-        spectrum = stream.spectrum(temperature)
-        spectrum.save(output)
-        if plot is not None:
-            spectrum.plot(plot)
+        save(stream.spectrum(temperature), output, plot=plot)
 
     try:
         stream = FluxStream(
@@ -72,7 +70,6 @@ def live(
         write()
     finally:
         universe.trajectory.close()
-    files = {"spectrum": str(output)} | ({} if plot is None else {"plot": str(plot)})
-    report = {"files": files, "n_frames": stream.n_frames, "notes": stream.notes}
+    report = {"n_frames": stream.n_frames, "notes": stream.notes}
     lines = [f"{stream.n_frames} frames", *(f"note: {note}" for note in stream.notes)]
-    opt.emit(report, as_json, "\n".join(lines + [f"{name}: {path}" for name, path in files.items()]))
+    emit_with_files(files, report, lines, as_json)

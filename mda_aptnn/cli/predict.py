@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.outputs import emit_with_files
 
 
 def predict(
@@ -65,6 +66,6 @@ def predict(
                 yield LabelledFrame(frame, tensors, info)
 
     n_frames = write_labels(predicted(), output, f"predicted by {model}")
-    report = {"files": {"labels": str(output)}, "n_frames": n_frames, "sum_rule_residual_max": largest}
-    text = f"{n_frames} frames, largest component of Σ P − Q: {largest:.3f} e\nlabels: {output}"
-    opt.emit(report, as_json, text)
+    report = {"n_frames": n_frames, "sum_rule_residual_max": largest}
+    line = f"{n_frames} frames, largest component of Σ P − Q: {largest:.3f} e"
+    emit_with_files({"labels": output}, report, [line], as_json)

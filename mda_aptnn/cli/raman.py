@@ -9,7 +9,8 @@ import typer
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.flux import summary, text_summary
-from mda_aptnn.cli.spectrum import check_outputs, check_settings, keeping, number_of_segments, obtain_flux
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
+from mda_aptnn.cli.spectrum import check_settings, keeping, number_of_segments, obtain_flux
 
 
 @opt.with_reading_options
@@ -71,20 +72,15 @@ def raman(
         found = series.raman(**settings)
         if factors is not None:
             found = found.scattered(**factors)
-        found.save(output)
-        if csv is not None:
-            found.to_csv(csv)
-        if plot is not None:
-            found.plot(plot)
-    written = {name: str(path) for name, path in files.items() if path is not None}
-    report = {"files": written, **_figures(found), **summary(series), "notes": found.notes}
-    lines = [text_summary(series)]
-    lines += [f"note: {note}" for note in found.notes if note not in series.info.get("notes", [])]
+        save(found, output, csv, plot)
+    report = {**_figures(found), **summary(series), "notes": found.notes}
     bands = ", ".join(f"{band['shift']:.0f} ({band['depolarization']:.2f})" for band in report["maxima"])
-    lines.append(f"band maxima [cm^-1] (depolarization): {bands}")
-    lines.append(f"unit: {report['unit']}")
-    lines += [f"{name}: {path}" for name, path in written.items()]
-    opt.emit(report, as_json, "\n".join(lines))
+    lines = [
+        text_summary(series, found.notes),
+        f"band maxima [cm^-1] (depolarization): {bands}",
+        f"unit: {report['unit']}",
+    ]
+    emit_with_files(files, report, lines, as_json)
 
 
 def _figures(spectrum: Any) -> dict[str, Any]:

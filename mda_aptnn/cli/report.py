@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.spectrum import check_outputs
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files
 
 
 def report(
@@ -53,4 +53,4 @@ def report(
     words = {True: "passed", False: "look at this", None: "not judged"}
     lines = [f"{words[check.passed]}: {check.name}: {check.found}" for check in checks]
     found = [{"name": check.name, "found": check.found, "passed": check.passed} for check in checks]
-    opt.emit({"files": {"report": str(output)}, "checks": found}, as_json, "\n".join([*lines, f"report: {output}"]))
+    emit_with_files({"report": output}, {"checks": found}, lines, as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.spectrum import check_outputs
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.space.resolved import ResolvedSpectrum
@@ -44,12 +44,12 @@ def distances(
     found = _resolve(flux, topology, output, plot, make, settings)
     neighbours = [round(float(n), 4) for n in found.neighbours]  # type: ignore[attr-defined]
     limits = [float(edge) for edge in found.edges.magnitude[:-1]]  # type: ignore[attr-defined]
-    report = _report(found, output, plot) | {"edges_angstrom": limits, "neighbours": neighbours}
+    report = _report(found) | {"edges_angstrom": limits, "neighbours": neighbours}
     ends = [*(f"to {edge:g} Å" for edge in limits[1:]), "Å and beyond"]
     text = [
         f"{low:g} {end}: {n:.3f} molecules around one" for low, end, n in zip(limits, ends, neighbours, strict=True)
     ]
-    opt.emit(report, as_json, "\n".join([*text, *_lines(report)]))
+    emit_with_files({"output": output, "plot": plot}, report, [*text, *_notes(found)], as_json)
 
 
 def profile(
@@ -78,11 +78,11 @@ def profile(
 
     settings = {"temperature": temperature, "resolution": resolution, "window": window, "volume": volume}
     found = _resolve(flux, topology, output, plot, make, settings)
-    report = _report(found, output, plot) | {
+    report = _report(found) | {
         "edges_angstrom": [float(edge) for edge in found.edges.magnitude],  # type: ignore[attr-defined]
         "molecules": [float(n) for n in found.density],  # type: ignore[attr-defined]
     }
-    opt.emit(report, as_json, "\n".join(_lines(report)))
+    emit_with_files({"output": output, "plot": plot}, report, _notes(found), as_json)
 
 
 def _resolve(
@@ -99,9 +99,7 @@ def _resolve(
             raise FileNotFoundError(f"there is no file {path}")
     with open_molecules(flux, MDAnalysis.Universe(str(topology))) as (series, molecules):
         found: ResolvedSpectrum = make(molecules, series, **settings)
-    found.save(output)
-    if plot is not None:
-        found.plot(plot)  # type: ignore[attr-defined]
+    save(found, output, plot=plot)
     return found
 
 
@@ -112,11 +110,9 @@ def _numbers(text: str) -> list[float]:
         raise opt.OptionError(f'--edges {text!r}: give numbers in Å, like "2.5,3.5,6"') from None
 
 
-def _report(found: ResolvedSpectrum, output: Path, plot: Path | None) -> dict[str, Any]:
-    files = {"output": str(output)} | ({} if plot is None else {"plot": str(plot)})
-    return {"files": files, "temperature": float(found.temperature.magnitude), "notes": found.notes}
+def _report(found: ResolvedSpectrum) -> dict[str, Any]:
+    return {"temperature": float(found.temperature.magnitude), "notes": found.notes}
 
 
-def _lines(report: dict[str, Any]) -> list[str]:
-    notes = [f"note: {note}" for note in report["notes"]]
-    return notes + [f"{name}: {path}" for name, path in report["files"].items()]
+def _notes(found: ResolvedSpectrum) -> list[str]:
+    return [f"note: {note}" for note in found.notes]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.spectrum import check_outputs
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 
 
 def spectrogram(
@@ -29,7 +29,8 @@ def spectrogram(
     from mda_aptnn.analysis.flux.flux_series import FluxSeries
     from mda_aptnn.analysis.spectra.spectrogram import spectrogram as follow
 
-    check_outputs({"output": output, "plot": plot})
+    files = {"output": output, "plot": plot}
+    check_outputs(files)
     found = follow(
         FluxSeries.load(flux),
         resolution=resolution,
@@ -39,11 +40,8 @@ def spectrogram(
         temperature=temperature,
         volume=volume,
     )
-    found.save(output)
-    if plot is not None:
-        found.plot(plot)
+    save(found, output, plot=plot)
     width = float(found.time_resolution.magnitude)
-    files = {"output": str(output)} | ({} if plot is None else {"plot": str(plot)})
-    report = {"files": files, "n_windows": len(found.weights), "time_resolution_ps": width, "notes": found.notes}
+    report = {"n_windows": len(found.weights), "time_resolution_ps": width, "notes": found.notes}
     lines = [f"{len(found.weights)} windows, {width:.3g} ps wide", *(f"note: {note}" for note in found.notes)]
-    opt.emit(report, as_json, "\n".join(lines + [f"{name}: {path}" for name, path in files.items()]))
+    emit_with_files(files, report, lines, as_json)

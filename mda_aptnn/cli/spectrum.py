@@ -12,6 +12,7 @@ import typer
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.flux import forget, open_universes, run_flux, summary, text_summary
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 from mda_aptnn.cli.stored import is_stored, refuse_unused, stored_series
 from mda_aptnn.errors import AptnnError, SpectrumError
 
@@ -62,8 +63,9 @@ def spectrum(
     if flux_output is not None:
         series.save(flux_output)
     with keeping(series, kept or flux_output, reading, output, "spectrum"):
-        report, text = write_spectrum(series, settings, files)
-    opt.emit(report, as_json, text)
+        found = series.spectrum(**settings)
+        save(found, output, csv, plot)
+    emit_with_files(files, *described(found, series), as_json)
 
 
 def obtain_flux(
@@ -112,24 +114,6 @@ def _unused_name(output: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def check_outputs(files: dict[str, Path | None]) -> None:
-    """Refuse names that cannot be written, or one name for two things, before the long run."""
-    from mda_aptnn import hdf5
-
-    given = [path for path in files.values() if path is not None]
-    if len({path.resolve() for path in given}) < len(given):
-        raise opt.OptionError("two outputs have the same name: " + ", ".join(map(str, given)))
-    for path in given:
-        hdf5.check_writable(path)
-    plot = files.get("plot")
-    if plot is not None:
-        from matplotlib.backend_bases import FigureCanvasBase
-
-        known = FigureCanvasBase.get_supported_filetypes()
-        if plot.suffix[1:].lower() not in known:
-            raise opt.OptionError(f"--plot {plot}: the ending must be one of {', '.join(sorted(known))}")
-
-
 def check_settings(settings: dict[str, Any]) -> None:
     """Refuse values that the spectrum would refuse, before the long run."""
     from mda_aptnn import units
@@ -158,23 +142,12 @@ def number_of_segments(text: str) -> int | str | None:
     raise opt.OptionError(f"--segments {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'")
 
 
-def write_spectrum(
-    series: FluxSeries, settings: dict[str, Any], files: dict[str, Path | None]
-) -> tuple[dict[str, Any], str]:
-    """Make the spectrum, write what was asked for, and return the report as numbers and as text."""
+def described(result: Spectrum, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
+    """Return what a spectrum and its flux say, as numbers and as lines for people."""
     from mda_aptnn.analysis.spectra.bands import peaks
 
-    result: Spectrum = series.spectrum(**settings)
-    if files["spectrum"] is not None:
-        result.save(files["spectrum"])
-    if files.get("csv") is not None:
-        result.to_csv(files["csv"])  # type: ignore[arg-type]
-    if files.get("plot") is not None:
-        result.plot(files["plot"])
     maxima = peaks(result)
-    written = {name: str(path) for name, path in files.items() if path is not None}
     report = {
-        "files": written,
         "maxima": [
             {
                 "wavenumber": peak.position.value,
@@ -188,21 +161,18 @@ def write_spectrum(
         "segments": None if result.segments is None else len(result.segments.lengths),
         "temperature_used": float(result.temperature.magnitude),
         **summary(series),
+        "notes": result.notes,
     }
-    report["notes"] = result.notes
-    lines = [text_summary(series)]
-    lines += [f"note: {note}" for note in result.notes if note not in series.info.get("notes", [])]
     positions = (
         f"{peak.position.value:.0f}" + (f" +- {peak.position.error:.0f}" if result.segments is not None else "")
         for peak in maxima
     )
-    lines.append(f"band maxima [cm^-1]: {', '.join(positions)}")
+    lines = [text_summary(series, result.notes), f"band maxima [cm^-1]: {', '.join(positions)}"]
     if result.segments is None:
         lines.append("no error bars: none wanted, or fewer than 4 segments at this resolution")
     else:
         lines.append(f"error bars from {len(result.segments.lengths)} segments")
-    lines += [f"{name}: {path}" for name, path in written.items()]
-    return report, "\n".join(lines)
+    return report, lines
 
 
 def _finite(value: float) -> float | None:

@@ -9,6 +9,7 @@ import typer
 
 from mda_aptnn.cli import labels as label_files
 from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.outputs import emit_with_files
 
 
 def train(
@@ -90,8 +91,7 @@ def train(
 
         plot_learning([member.learning for member in model.contents.members], model.target.unit, plot)
     accuracy = model.info["accuracy"]
-    files = {"model": str(output)} | ({"plot": str(plot)} if plot else {})
-    report = {"files": files, "n_frames": model.info["data"]["n_frames"], **model.info["run"], "accuracy": accuracy}
+    report = {"n_frames": model.info["data"]["n_frames"], **model.info["run"], "accuracy": accuracy}
     lines = _committee_lines(model.info) if members > 1 else []
     lines += [
         f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} "
@@ -100,7 +100,7 @@ def train(
         f"{label_files.RATES[errors['target']]} {errors['spectrum_error']:.4f}"
         for name, errors in accuracy.items()
     ]
-    opt.emit(report, as_json, "\n".join([*lines, *(f"{name}: {path}" for name, path in files.items())]))
+    emit_with_files({"model": output, "plot": plot}, report, lines, as_json)
 
 
 def _committee_lines(info: dict[str, Any]) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.spectrum import check_outputs, number_of_segments
+from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
+from mda_aptnn.cli.spectrum import number_of_segments
 
 
 def vdos(
@@ -53,7 +54,8 @@ def vdos(
     from mda_aptnn.analysis.flux.groups import select as selected
     from mda_aptnn.analysis.spectra.velocity_spectrum import VelocitySpectrum
 
-    check_outputs({"vdos": output, "csv": csv, "plot": plot})
+    files = {"vdos": output, "csv": csv, "plot": plot}
+    check_outputs(files)
     parts = number_of_segments(segments)
     universes = opt.open_universes(topology, trajectory, file_format, topology_format, cell)
     universe = universes[0]
@@ -75,15 +77,9 @@ def vdos(
         verbose=True,
     ).run(start, stop, step)
     density = found.density(temperature, resolution, window, mass_weighted=mass_weighted, segments=parts)
-    density.save(output)
-    if csv is not None:
-        density.to_csv(csv)
-    if plot is not None:
-        density.plot(plot)
+    save(density, output, csv, plot)
     counts = {name: density.integral(name=name) for name in density.names}
-    files = {"vdos": str(output), "csv": csv and str(csv), "plot": plot and str(plot)}
     report = {
-        "files": {name: path for name, path in files.items() if path},
         "n_frames": found.n_frames,
         "degrees_of_freedom": density.degrees_of_freedom,
         "terms": {name: count.value for name, count in counts.items()},
@@ -93,5 +89,4 @@ def vdos(
     lines = [f"{found.n_frames} frames, {density.degrees_of_freedom:.1f} degrees of freedom"]
     lines += [f"{name}: {count.value:.1f}" for name, count in counts.items()]
     lines += [f"note: {note}" for note in density.info["notes"]]
-    lines += [f"{name}: {path}" for name, path in report["files"].items()]
-    opt.emit(report, as_json, "\n".join(lines))
+    emit_with_files(files, report, lines, as_json)

@@ -1,0 +1,45 @@
+"""Files that commands write: names are checked before the long run, and said at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mda_aptnn.cli import options as opt
+
+
+def check_outputs(files: Mapping[str, Path | None]) -> None:
+    """Refuse names that cannot be written, or one name for two things, before the long run."""
+    from mda_aptnn import hdf5
+
+    given = [path for path in files.values() if path is not None]
+    if len({path.resolve() for path in given}) < len(given):
+        raise opt.OptionError("two outputs have the same name: " + ", ".join(map(str, given)))
+    for path in given:
+        hdf5.check_writable(path)
+    plot = files.get("plot")
+    if plot is not None:
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        known = FigureCanvasBase.get_supported_filetypes()
+        if plot.suffix[1:].lower() not in known:
+            raise opt.OptionError(f"--plot {plot}: the ending must be one of {', '.join(sorted(known))}")
+
+
+def save(result: Any, output: Path, csv: Path | None = None, plot: Path | None = None) -> None:
+    """Write a result to HDF5, and its columns and its picture where they are asked for."""
+    result.save(output)
+    if csv is not None:
+        result.to_csv(csv)
+    if plot is not None:
+        result.plot(plot)
+
+
+def emit_with_files(
+    files: Mapping[str, Path | None], report: Mapping[str, Any], lines: Sequence[str], as_json: bool
+) -> None:
+    """Print a report, and which of `files` are written: as one JSON object, or for people a line for each."""
+    written = {name: str(path) for name, path in files.items() if path is not None}
+    text = "\n".join([*lines, *(f"{name}: {path}" for name, path in written.items())])
+    opt.emit({"files": written, **report}, as_json, text)
