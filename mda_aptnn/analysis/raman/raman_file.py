@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.raman.raman import COMPONENTS, KINDS, RamanSpectrum
+from mda_aptnn.analysis.spectra.columns import write_columns
 from mda_aptnn.analysis.spectra.statistics import Segments
 
 _PARTS = ("isotropic", "anisotropic")
@@ -32,10 +32,7 @@ def write_csv(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
         for kind in ("vv", "vh"):
             label = a if a == b else f"{a} x {b}"
             columns[f"{kind} of {label} [{unit}]"] = spectrum.values(kind, a, b).magnitude
-    with hdf5.replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True))
+    write_columns(path, columns)
 
 
 def write_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:

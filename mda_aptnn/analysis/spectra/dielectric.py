@@ -6,7 +6,6 @@ part is ε₀c n(ω)α(ω), and ε(ω) = ε∞ + iσ(ω)/(ε₀ω).
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -17,6 +16,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.spectra.columns import write_columns
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import Measured, Segments
 from mda_aptnn.errors import SpectrumError
@@ -162,10 +162,7 @@ class DielectricSpectrum:
             "sigma real [S/m]": self.conductivity.magnitude.real,
             "sigma imaginary [S/m]": self.conductivity.magnitude.imag,
         }
-        with hdf5.replacing(path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True))
+        write_columns(path, columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to HDF5, with units and provenance.

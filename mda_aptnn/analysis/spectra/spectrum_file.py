@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.flux.members import MemberSpectra
+from mda_aptnn.analysis.spectra.columns import write_columns
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import Segments
 from mda_aptnn.errors import FileFormatError
@@ -46,10 +46,7 @@ def write_csv(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
     for axis, name in enumerate("xyz"):
         section = spectrum.cross_section_components[:, axis, axis]
         columns[f"{name}{name} [{unit}]"] = spectrum.in_default_unit(section)
-    with hdf5.replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True))
+    write_columns(path, columns)
 
 
 def write_spectrum(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.spectra.bands import band_weights
+from mda_aptnn.analysis.spectra.columns import write_columns
 from mda_aptnn.analysis.spectra.statistics import Measured, Segments, confidence_band
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
@@ -179,10 +179,7 @@ class VibrationalDensity:
         if self.segments is not None:
             columns["standard error [cm]"] = self.standard_error().magnitude
         columns |= {f"{name} [cm]": self.term(name).magnitude for name in self.names}
-        with hdf5.replacing(path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True))
+        write_columns(path, columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to HDF5, with units and provenance.
