@@ -113,12 +113,13 @@ def _factors(laser: str | None, detection: str, bose: str | None) -> dict[str, A
 def _check_model(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> None:
     """Refuse a model without polarizability gradients before the long run."""
     from mda_aptnn import hdf5
-    from mda_aptnn.analysis.flux.pipeline import gives_gradients
-    from mda_aptnn.models.predict import load_model
+    from mda_aptnn.models.model_file import stored_target
+    from mda_aptnn.models.predict import model_path
+    from mda_aptnn.tensors import APT, PGT
 
     if "flux" in (hdf5.kind_of(path) for path in (topology, *(trajectory or []))):
         return
-    if not gives_gradients(load_model(reading.model)):
+    if not {APT, PGT} <= set(stored_target(model_path(reading.model)).parts):
         raise opt.OptionError(
             f"the model {reading.model!r} predicts no polarizability gradients; train one with labels that have them "
             "(mda-aptnn label plan --route field-raman) and name it by --model"

@@ -207,6 +207,12 @@ def from_json(values: Any) -> AnyTarget:
     return Target(**values)
 
 
+def stored_target(path: str | os.PathLike[str]) -> AnyTarget:
+    """Return what the model in a file predicts, without reading its weights; errors as of `ModelFile.load`."""
+    with hdf5.open_checked(path, "model") as file:
+        return from_json(hdf5.read_json(file, "target", (dict, list)))
+
+
 def architecture_of(config: Any) -> str:
     """Return the key in `ARCHITECTURES` of the settings of a network.
 
