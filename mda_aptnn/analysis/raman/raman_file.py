@@ -6,13 +6,10 @@ import json
 import os
 from typing import Any
 
-import h5py
-import numpy as np
-
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.raman.raman import COMPONENTS, KINDS, RamanSpectrum
 from mda_aptnn.analysis.spectra.columns import write_columns
-from mda_aptnn.analysis.spectra.statistics import Segments
+from mda_aptnn.analysis.spectra.segment_file import read_segments, write_segments
 
 _PARTS = ("isotropic", "anisotropic")
 
@@ -44,10 +41,7 @@ def write_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
         hdf5.write_array(file, "temperature", spectrum.temperature.magnitude, units.TEMPERATURE)
         hdf5.write_array(file, "resolution", spectrum.resolution.magnitude, units.WAVENUMBER)
         for name, part in zip(_PARTS, spectrum.segments or (), strict=False):
-            group = file.create_group(f"segments/{name}")
-            hdf5.write_array(group, "terms", part.terms, spectrum.unit)
-            hdf5.write_array(group, "lengths", part.lengths, units.TIME)
-            group.attrs["inflation"] = part.inflation
+            write_segments(file.create_group(f"segments/{name}"), part, spectrum.unit)
         file.attrs["unit"] = spectrum.unit
         file.attrs["components"] = json.dumps(COMPONENTS)
         file.attrs["window"] = spectrum.window
@@ -68,6 +62,11 @@ def read_raman(path: str | os.PathLike[str]) -> RamanSpectrum:
         texts = {name: json.loads(file.attrs[name]) for name in ("groups", "factors", "notes", "info")}
         n_groups = len(texts["groups"])
         n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
+        shape = n, n_groups * (n_groups + 1) // 2
+        segments = None
+        if "segments" in file:
+            isotropic, anisotropic = (read_segments(file[f"segments/{name}"], unit, shape) for name in _PARTS)
+            segments = isotropic, anisotropic
 
         def read(name: str, unit: str, shape: tuple[int, ...]) -> Any:
             return units.quantity(hdf5.read_array(file, name, unit, shape), unit)
@@ -80,18 +79,6 @@ def read_raman(path: str | os.PathLike[str]) -> RamanSpectrum:
             temperature=read("temperature", units.TEMPERATURE, ()),
             resolution=read("resolution", units.WAVENUMBER, ()),
             window=str(file.attrs["window"]),
-            segments=_read_segments(file, unit, n, n_groups * (n_groups + 1) // 2),
+            segments=segments,
             **texts,
         )
-
-
-def _read_segments(file: h5py.File, unit: str, n_frequencies: int, n_pairs: int) -> tuple[Segments, Segments] | None:
-    if "segments" not in file:
-        return None
-    found = []
-    for name in _PARTS:
-        group = file[f"segments/{name}"]
-        lengths = hdf5.read_array(group, "lengths", units.TIME, (None,))
-        terms = hdf5.read_array(group, "terms", unit, (len(lengths), n_frequencies, n_pairs))
-        found.append(Segments(terms.astype(np.float32), lengths, float(group.attrs["inflation"])))
-    return found[0], found[1]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.spectra.segment_file import read_segments, write_segments
 from mda_aptnn.analysis.spectra.statistics import Segments
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
@@ -246,10 +247,7 @@ class SumFrequencySpectrum:
             if self.area is not None:
                 hdf5.write_array(file, "area", self.area.magnitude, "angstrom^2")
             if self.segments is not None:
-                group = file.create_group("segments")
-                hdf5.write_array(group, "terms", self.segments.terms, self.unit)
-                hdf5.write_array(group, "lengths", self.segments.lengths, units.TIME)
-                group.attrs["inflation"] = self.segments.inflation
+                write_segments(file.create_group("segments"), self.segments, self.unit)
             file.attrs["window"] = self.window
             for name in ("groups", "component_names", "notes", "info"):
                 file.attrs[name] = json.dumps(getattr(self, name))
@@ -282,11 +280,7 @@ class SumFrequencySpectrum:
 
             segments = None
             if "segments" in file:
-                group = file["segments"]
-                lengths = hdf5.read_array(group, "lengths", units.TIME, (None,))
-                shape = (len(lengths), n, n_components * n_groups**2)
-                terms = hdf5.read_array(group, "terms", cls.unit, shape).astype(np.float32)
-                segments = Segments(terms, lengths, float(group.attrs["inflation"]))
+                segments = read_segments(file["segments"], cls.unit, (n, n_components * n_groups**2))
             return cls(
                 wavenumber=read("wavenumber", units.WAVENUMBER, (n,)),
                 terms=read("terms", cls.unit, (n, n_components, n_groups, n_groups)),

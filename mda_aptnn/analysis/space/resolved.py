@@ -7,11 +7,11 @@ import json
 import os
 from typing import Any, ClassVar, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.spectra.segment_file import read_segments, write_segments
 from mda_aptnn.analysis.spectra.statistics import Segments
 from mda_aptnn.errors import FileFormatError, SpectrumError
 
@@ -108,10 +108,7 @@ class ResolvedSpectrum:
                     value = value.to(unit).magnitude if unit else value
                     hdf5.write_array(file, name, value, unit or None)
             if self.segments is not None:
-                group = file.create_group("segments")
-                hdf5.write_array(group, "terms", self.segments.terms, _SECTION)
-                hdf5.write_array(group, "lengths", self.segments.lengths, units.TIME)
-                group.attrs["inflation"] = self.segments.inflation
+                write_segments(file.create_group("segments"), self.segments, _SECTION)
             for name in ("window", *self.own_texts):
                 file.attrs[name] = getattr(self, name)
             file.attrs["notes"] = json.dumps(self.notes)
@@ -138,8 +135,10 @@ class ResolvedSpectrum:
                 raise FileFormatError(f"{path}: its arrays disagree in the number of frequencies")
             texts = {name: str(file.attrs[name]) for name in ("window", *cls.own_texts)}
             notes, info = (json.loads(file.attrs[name]) for name in ("notes", "info"))
-            shape = values["cross_sections"].shape
-            return cls(segments=_read_segments(file, shape), notes=notes, info=info, **texts, **values)
+            segments = None
+            if "segments" in file:
+                segments = read_segments(file["segments"], _SECTION, values["cross_sections"].shape)
+            return cls(segments=segments, notes=notes, info=info, **texts, **values)
 
     @classmethod
     def _array_units(cls) -> dict[str, str]:
@@ -151,12 +150,3 @@ class ResolvedSpectrum:
             "resolution": units.WAVENUMBER,
             **cls.own_arrays,
         }
-
-
-def _read_segments(file: h5py.File, shape: tuple[int, ...]) -> Segments | None:
-    if "segments" not in file:
-        return None
-    group = file["segments"]
-    lengths = hdf5.read_array(group, "lengths", units.TIME, (None,))
-    terms = hdf5.read_array(group, "terms", _SECTION, (len(lengths), *shape))
-    return Segments(terms, lengths, float(group.attrs["inflation"]))

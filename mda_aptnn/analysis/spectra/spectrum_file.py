@@ -6,14 +6,13 @@ import json
 import os
 from typing import Any
 
-import h5py
 import numpy as np
 
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.flux.members import MemberSpectra
 from mda_aptnn.analysis.spectra.columns import write_columns
+from mda_aptnn.analysis.spectra.segment_file import read_segments, write_segments
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
-from mda_aptnn.analysis.spectra.statistics import Segments
 from mda_aptnn.errors import FileFormatError
 
 _SECTION = "angstrom^2"
@@ -59,10 +58,7 @@ def write_spectrum(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
         if spectrum.volume is not None:
             hdf5.write_array(file, "absorption", spectrum.absorption.magnitude, units.ABSORPTION)
         if spectrum.segments is not None:
-            group = file.create_group("segments")
-            hdf5.write_array(group, "terms", spectrum.segments.terms, _SECTION)
-            hdf5.write_array(group, "lengths", spectrum.segments.lengths, units.TIME)
-            group.attrs["inflation"] = spectrum.segments.inflation
+            write_segments(file.create_group("segments"), spectrum.segments, _SECTION)
         if spectrum.members is not None:
             hdf5.write_array(file, "members", spectrum.members.terms, _SECTION)
         file.attrs["groups"] = json.dumps(spectrum.groups)
@@ -110,7 +106,7 @@ def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
             groups=groups,
             window=str(file.attrs["window"]),
             quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
-            segments=_read_segments(file, n, n_pairs),
+            segments=read_segments(file["segments"], _SECTION, (n, n_pairs)) if "segments" in file else None,
             signed=json.loads(file.attrs.get("signed", "[]")),
             members=MemberSpectra(hdf5.read_array(file, "members", _SECTION, (None, n, n_pairs)))
             if "members" in file
@@ -119,12 +115,3 @@ def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
             info=info,
             **values,
         )
-
-
-def _read_segments(file: h5py.File, n_frequencies: int, n_pairs: int) -> Segments | None:
-    if "segments" not in file:
-        return None
-    group = file["segments"]
-    lengths = hdf5.read_array(group, "lengths", units.TIME, (None,))
-    terms = hdf5.read_array(group, "terms", _SECTION, (len(lengths), n_frequencies, n_pairs))
-    return Segments(terms, lengths, float(group.attrs["inflation"]))
