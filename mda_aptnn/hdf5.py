@@ -27,7 +27,7 @@ from MDAnalysis.exceptions import NoDataError
 
 from mda_aptnn._version import __version__
 from mda_aptnn.errors import AptnnError, FileFormatError
-from mda_aptnn.units import factor
+from mda_aptnn.units import factor, quantity
 
 #: Files of a newer format than this are refused; older ones are upgraded by their module.
 FORMAT = 1
@@ -195,6 +195,11 @@ def write_array(group: h5py.Group, name: str, values: Any, unit: str | None = No
     return dataset
 
 
+def write_quantity(group: h5py.Group, name: str, value: Any, unit: str) -> h5py.Dataset:
+    """Write a quantity as numbers in `unit`."""
+    return write_array(group, name, value.to(unit).magnitude, unit)
+
+
 def find_array(
     group: h5py.Group,
     name: str,
@@ -265,6 +270,13 @@ def read_array(
         if scale != 1.0:
             values = values * scale
     return values
+
+
+def read_quantity(
+    group: h5py.Group, name: str, unit: str, shape: tuple[int | None, ...] | None = None, kinds: str = "fiu"
+) -> Any:
+    """Read a quantity in `unit`; parameters and errors as in `read_array`."""
+    return quantity(read_array(group, name, unit, shape, kinds), unit)
 
 
 def read_json(group: h5py.Group, name: str, kind: type | tuple[type, ...]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.raman.raman import COMPONENTS, KINDS, RamanSpectrum
@@ -35,11 +34,11 @@ def write_csv(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
 def write_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
     """Write a Raman spectrum to HDF5."""
     with hdf5.create(path, "raman") as file:
-        hdf5.write_array(file, "wavenumber", spectrum.wavenumber.magnitude, units.WAVENUMBER)
+        hdf5.write_quantity(file, "wavenumber", spectrum.wavenumber, units.WAVENUMBER)
         for name in ("isotropic_terms", "anisotropic_terms", "components"):
-            hdf5.write_array(file, name, getattr(spectrum, name).magnitude, spectrum.unit)
-        hdf5.write_array(file, "temperature", spectrum.temperature.magnitude, units.TEMPERATURE)
-        hdf5.write_array(file, "resolution", spectrum.resolution.magnitude, units.WAVENUMBER)
+            hdf5.write_quantity(file, name, getattr(spectrum, name), spectrum.unit)
+        hdf5.write_quantity(file, "temperature", spectrum.temperature, units.TEMPERATURE)
+        hdf5.write_quantity(file, "resolution", spectrum.resolution, units.WAVENUMBER)
         for name, part in zip(_PARTS, spectrum.segments or (), strict=False):
             write_segments(file.create_group(f"segments/{name}"), part, spectrum.unit)
         file.attrs["unit"] = spectrum.unit
@@ -68,16 +67,13 @@ def read_raman(path: str | os.PathLike[str]) -> RamanSpectrum:
             isotropic, anisotropic = (read_segments(file[f"segments/{name}"], unit, shape) for name in _PARTS)
             segments = isotropic, anisotropic
 
-        def read(name: str, unit: str, shape: tuple[int, ...]) -> Any:
-            return units.quantity(hdf5.read_array(file, name, unit, shape), unit)
-
         return RamanSpectrum(
-            wavenumber=read("wavenumber", units.WAVENUMBER, (n,)),
-            isotropic_terms=read("isotropic_terms", unit, (n, n_groups, n_groups)),
-            anisotropic_terms=read("anisotropic_terms", unit, (n, n_groups, n_groups)),
-            components=read("components", unit, (n, len(COMPONENTS), len(COMPONENTS))),
-            temperature=read("temperature", units.TEMPERATURE, ()),
-            resolution=read("resolution", units.WAVENUMBER, ()),
+            wavenumber=hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (n,)),
+            isotropic_terms=hdf5.read_quantity(file, "isotropic_terms", unit, (n, n_groups, n_groups)),
+            anisotropic_terms=hdf5.read_quantity(file, "anisotropic_terms", unit, (n, n_groups, n_groups)),
+            components=hdf5.read_quantity(file, "components", unit, (n, len(COMPONENTS), len(COMPONENTS))),
+            temperature=hdf5.read_quantity(file, "temperature", units.TEMPERATURE, ()),
+            resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
             window=str(file.attrs["window"]),
             segments=segments,
             **texts,

@@ -240,12 +240,12 @@ class SumFrequencySpectrum:
         path : path
         """
         with hdf5.create(path, "sfg") as file:
-            hdf5.write_array(file, "wavenumber", self.wavenumber.magnitude, units.WAVENUMBER)
-            hdf5.write_array(file, "terms", self.terms.magnitude, self.unit)
-            hdf5.write_array(file, "temperature", self.temperature.magnitude, units.TEMPERATURE)
-            hdf5.write_array(file, "resolution", self.resolution.magnitude, units.WAVENUMBER)
+            hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
+            hdf5.write_quantity(file, "terms", self.terms, self.unit)
+            hdf5.write_quantity(file, "temperature", self.temperature, units.TEMPERATURE)
+            hdf5.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
             if self.area is not None:
-                hdf5.write_array(file, "area", self.area.magnitude, "angstrom^2")
+                hdf5.write_quantity(file, "area", self.area, "angstrom^2")
             if self.segments is not None:
                 write_segments(file.create_group("segments"), self.segments, self.unit)
             file.attrs["window"] = self.window
@@ -274,19 +274,17 @@ class SumFrequencySpectrum:
             texts = {name: json.loads(file.attrs[name]) for name in ("groups", "component_names", "notes", "info")}
             n_groups, n_components = len(texts["groups"]), len(texts["component_names"])
             n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
-
-            def read(name: str, unit: str, shape: tuple[int, ...]) -> Any:
-                return units.quantity(hdf5.read_array(file, name, unit, shape, kinds="fiuc"), unit)
-
             segments = None
             if "segments" in file:
                 segments = read_segments(file["segments"], cls.unit, (n, n_components * n_groups**2))
             return cls(
-                wavenumber=read("wavenumber", units.WAVENUMBER, (n,)),
-                terms=read("terms", cls.unit, (n, n_components, n_groups, n_groups)),
-                area=read("area", "angstrom^2", ()) if "area" in file else None,
-                temperature=read("temperature", units.TEMPERATURE, ()),
-                resolution=read("resolution", units.WAVENUMBER, ()),
+                wavenumber=hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (n,)),
+                terms=hdf5.read_quantity(
+                    file, "terms", cls.unit, (n, n_components, n_groups, n_groups), kinds="fiuc"
+                ),
+                area=hdf5.read_quantity(file, "area", "angstrom^2", ()) if "area" in file else None,
+                temperature=hdf5.read_quantity(file, "temperature", units.TEMPERATURE, ()),
+                resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
                 window=str(file.attrs["window"]),
                 segments=segments,
                 **texts,

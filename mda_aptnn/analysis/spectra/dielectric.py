@@ -172,13 +172,13 @@ class DielectricSpectrum:
         path : path
         """
         with hdf5.create(path, "dielectric") as file:
-            hdf5.write_array(file, "wavenumber", self.wavenumber.magnitude, units.WAVENUMBER)
+            hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
             for name, unit in (("permittivity", ""), ("conductivity", "siemens/meter")):
                 values = getattr(self, name).magnitude
                 hdf5.write_array(file, name, np.stack([values.real, values.imag], axis=1), unit)
             hdf5.write_array(file, "epsilon_infinity", self.epsilon_infinity, "")
-            hdf5.write_array(file, "volume", self.volume.magnitude, units.VOLUME)
-            hdf5.write_array(file, "resolution", self.resolution.magnitude, units.WAVENUMBER)
+            hdf5.write_quantity(file, "volume", self.volume, units.VOLUME)
+            hdf5.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
             if self.error is not None:
                 hdf5.write_array(file, "error", self.error)
             static = self.static_conductivity
@@ -205,7 +205,7 @@ class DielectricSpectrum:
             If the file is damaged, foreign, or its arrays disagree.
         """
         with hdf5.open_checked(path, "dielectric") as file:
-            wavenumber = hdf5.read_array(file, "wavenumber", units.WAVENUMBER, (None,))
+            wavenumber = hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
             n = len(wavenumber)
             parts = {
                 name: hdf5.read_array(file, name, unit, (n, 2)) @ np.array([1.0, 1j])
@@ -214,15 +214,13 @@ class DielectricSpectrum:
             value, error = hdf5.read_array(file, "static_conductivity", "siemens/meter", (2,))
             degrees = int(file.attrs["degrees_of_freedom"])
             return cls(
-                wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
+                wavenumber=wavenumber,
                 permittivity=units.quantity(parts["permittivity"], ""),
                 conductivity=units.quantity(parts["conductivity"], "siemens/meter"),
                 static_conductivity=Measured(float(value), float(error), "S/m", degrees, positive=True),
                 epsilon_infinity=float(hdf5.read_array(file, "epsilon_infinity", "", ())),
-                volume=units.quantity(float(hdf5.read_array(file, "volume", units.VOLUME, ())), units.VOLUME),
-                resolution=units.quantity(
-                    float(hdf5.read_array(file, "resolution", units.WAVENUMBER, ())), units.WAVENUMBER
-                ),
+                volume=hdf5.read_quantity(file, "volume", units.VOLUME, ()),
+                resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
                 error=hdf5.read_array(file, "error", shape=(n, 4)) if "error" in file else None,
                 degrees_of_freedom=degrees,
                 info=json.loads(file.attrs["info"]),

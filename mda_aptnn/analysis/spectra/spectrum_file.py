@@ -54,9 +54,9 @@ def write_spectrum(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
         for name, unit in _UNITS.items():
             value = getattr(spectrum, name)
             if value is not None:
-                hdf5.write_array(file, name, value.to(unit).magnitude, unit)
+                hdf5.write_quantity(file, name, value, unit)
         if spectrum.volume is not None:
-            hdf5.write_array(file, "absorption", spectrum.absorption.magnitude, units.ABSORPTION)
+            hdf5.write_quantity(file, "absorption", spectrum.absorption, units.ABSORPTION)
         if spectrum.segments is not None:
             write_segments(file.create_group("segments"), spectrum.segments, _SECTION)
         if spectrum.members is not None:
@@ -93,9 +93,7 @@ def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
             "resolution": (),
         }
         values: dict[str, Any] = {
-            name: units.quantity(hdf5.read_array(file, name, unit, shapes[name]), unit)
-            if name in file or name != "volume"
-            else None
+            name: hdf5.read_quantity(file, name, unit, shapes[name]) if name in file or name != "volume" else None
             for name, unit in _UNITS.items()
         }
         if not np.isfinite(values["cross_section_terms"].magnitude).all():

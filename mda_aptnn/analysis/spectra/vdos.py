@@ -189,12 +189,12 @@ class VibrationalDensity:
         path : path
         """
         with hdf5.create(path, "vdos") as file:
-            hdf5.write_array(file, "wavenumber", self.wavenumber.magnitude, units.WAVENUMBER)
-            hdf5.write_array(file, "terms", self.terms.magnitude, DENSITY)
-            hdf5.write_array(file, "resolution", self.resolution.magnitude, units.WAVENUMBER)
+            hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
+            hdf5.write_quantity(file, "terms", self.terms, DENSITY)
+            hdf5.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
             hdf5.write_array(file, "degrees_of_freedom", self.degrees_of_freedom, "")
             if self.temperature is not None:
-                hdf5.write_array(file, "temperature", self.temperature.magnitude, units.TEMPERATURE)
+                hdf5.write_quantity(file, "temperature", self.temperature, units.TEMPERATURE)
             if self.segments is not None:
                 hdf5.write_array(file, "segment_terms", self.segments.terms, DENSITY)
                 hdf5.write_array(file, "segment_lengths", self.segments.lengths, units.TIME)
@@ -224,7 +224,7 @@ class VibrationalDensity:
         """
         with hdf5.open_checked(path, "vdos") as file:
             names = json.loads(file.attrs["names"])
-            wavenumber = hdf5.read_array(file, "wavenumber", units.WAVENUMBER, (None,))
+            wavenumber = hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
             shape = len(wavenumber), len(names)
             segments = None
             if "segment_terms" in file:
@@ -233,17 +233,15 @@ class VibrationalDensity:
                 segments = Segments(parts, lengths, float(file.attrs["inflation"]))
             temperature = None
             if "temperature" in file:
-                kelvin = float(hdf5.read_array(file, "temperature", units.TEMPERATURE, ()))
-                temperature = units.quantity(kelvin, units.TEMPERATURE)
-            resolution = float(hdf5.read_array(file, "resolution", units.WAVENUMBER, ()))
+                temperature = hdf5.read_quantity(file, "temperature", units.TEMPERATURE, ())
             return cls(
-                wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
+                wavenumber=wavenumber,
                 names=names,
-                terms=units.quantity(hdf5.read_array(file, "terms", DENSITY, shape), DENSITY),
+                terms=hdf5.read_quantity(file, "terms", DENSITY, shape),
                 degrees_of_freedom=float(hdf5.read_array(file, "degrees_of_freedom", "", ())),
                 mass_weighted=bool(file.attrs["mass_weighted"]),
                 temperature=temperature,
-                resolution=units.quantity(resolution, units.WAVENUMBER),
+                resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
                 window=str(file.attrs["window"]),
                 segments=segments,
                 info=json.loads(file.attrs["info"]),
