@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.signal import find_peaks
 
-from mda_aptnn.analysis.spectra.plotting import new_figure, save_figure
+from mda_aptnn.analysis.spectra.plotting import new_figure, save_figure, title_of
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.raman.raman import RamanSpectrum
@@ -53,10 +53,8 @@ def plot_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str] | None = No
     below.set_ylabel("VH / VV")
     above.set_ylabel(f"VV, VH / {_unit(spectrum)}")
     above.legend(frameon=False, fontsize="small")
-    title = [f"{spectrum.temperature.magnitude:.0f} K"]
-    if spectrum.resolution.magnitude > 0:
-        title.append(f"resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$")
-    above.set_title(", ".join(title + [f"{name}: {value}" for name, value in spectrum.factors.items()]), fontsize=9)
+    factors = (f"{name}: {value}" for name, value in spectrum.factors.items())
+    above.set_title(", ".join([title_of(spectrum), *factors]), fontsize=9)
     if path is not None:
         save_figure(figure, path)
     return figure

@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mda_aptnn.analysis.spectra.plotting import LABELS, new_figure, save_figure
+from mda_aptnn.analysis.spectra.plotting import LABELS, draw_map, new_figure, save_figure, title_of
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.space.spatial_spectra import AxisProfile, DistanceSpectrum
@@ -73,7 +72,7 @@ def plot_distances(
     bottom.set_xlim(0, x[-1])
     bottom.set_xlabel(r"wavenumber / cm$^{-1}$")
     bottom.set_ylabel(LABELS[spectrum.unit])
-    top.set_title(_title(spectrum), fontsize="medium")
+    top.set_title(title_of(spectrum), fontsize="medium")
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -114,51 +113,8 @@ def plot_profile(profile: AxisProfile, path: str | os.PathLike[str] | None = Non
     return figure
 
 
-def draw_map(
-    figure: Any,
-    ax: Any,
-    x: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    values: NDArray[np.float64],
-    label: str,
-    *,
-    signed: bool,
-    reach: float | None = None,
-) -> None:
-    """Draw values [n_x, n_bins] as colours, with a bar that says what they are.
-
-    Parameters
-    ----------
-    figure, ax : matplotlib figure and axes
-    x : ndarray, shape [n_x]
-        Equidistant.
-    edges : ndarray, shape [n_bins + 1]
-    values : ndarray, shape [n_x, n_bins]
-    label : str
-        Of the colours.
-    signed : bool
-        White is 0, with one colour for each sign.
-    reach : float, optional
-        Value of the strongest colour; the largest of `values` by default.
-    """
-    step = x[1] - x[0]
-    reach = reach or float(np.abs(values).max()) or 1.0
-    colours = {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach} if signed else {"cmap": "magma_r", "vmin": 0.0}
-    borders = np.append(x - step / 2, x[-1] + step / 2)
-    mesh = ax.pcolormesh(borders, edges, values.T, rasterized=True, **colours)
-    ax.set_xlim(max(0.0, borders[0]), borders[-1])
-    figure.colorbar(mesh, ax=ax, label=label, pad=0.02)
-
-
 def figure_colours(n: int) -> list[Any]:
     """Return colours from light to dark, for things in an order."""
     from matplotlib import colormaps
 
     return [colormaps["viridis_r"](value) for value in np.linspace(0.1, 0.95, max(n, 0))]
-
-
-def _title(spectrum: DistanceSpectrum) -> str:
-    title = f"{spectrum.temperature.magnitude:.0f} K"
-    if spectrum.resolution.magnitude > 0:
-        title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"
-    return title

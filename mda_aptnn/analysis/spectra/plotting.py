@@ -6,6 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mda_aptnn import hdf5
 from mda_aptnn.errors import SpectrumError
 
@@ -67,10 +70,7 @@ def plot_spectrum(
     ax.set_xlim(0, min(limit, wavenumber[-1]))
     ax.set_xlabel(r"wavenumber / cm$^{-1}$")
     ax.set_ylabel(LABELS[unit])
-    title = f"{spectrum.temperature.magnitude:.0f} K"
-    if spectrum.resolution.magnitude > 0:
-        title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"
-    ax.set_title(title, fontsize="medium")
+    ax.set_title(title_of(spectrum), fontsize="medium")
     if terms or spectrum.members is not None:
         ax.legend(frameon=False, fontsize="small")
     if path is not None:
@@ -128,6 +128,50 @@ def plot_together(
     if path is not None:
         save_figure(ax.figure, path)
     return ax
+
+
+def draw_map(
+    figure: Any,
+    ax: Any,
+    x: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    values: NDArray[np.float64],
+    label: str,
+    *,
+    signed: bool,
+    reach: float | None = None,
+) -> None:
+    """Draw values [n_x, n_bins] as colours, with a bar that says what they are.
+
+    Parameters
+    ----------
+    figure, ax : matplotlib figure and axes
+    x : ndarray, shape [n_x]
+        Equidistant.
+    edges : ndarray, shape [n_bins + 1]
+    values : ndarray, shape [n_x, n_bins]
+    label : str
+        Of the colours.
+    signed : bool
+        White is 0, with one colour for each sign.
+    reach : float, optional
+        Value of the strongest colour; the largest of `values` by default.
+    """
+    step = x[1] - x[0]
+    reach = reach or float(np.abs(values).max()) or 1.0
+    colours = {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach} if signed else {"cmap": "magma_r", "vmin": 0.0}
+    borders = np.append(x - step / 2, x[-1] + step / 2)
+    mesh = ax.pcolormesh(borders, edges, values.T, rasterized=True, **colours)
+    ax.set_xlim(max(0.0, borders[0]), borders[-1])
+    figure.colorbar(mesh, ax=ax, label=label, pad=0.02)
+
+
+def title_of(spectrum: Any) -> str:
+    """Return temperature and resolution of a spectrum, as a title says them."""
+    title = f"{spectrum.temperature.magnitude:.0f} K"
+    if spectrum.resolution.magnitude > 0:
+        title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"
+    return title
 
 
 def new_figure(path: str | os.PathLike[str] | None, size: tuple[float, float] = (7.0, 4.2)) -> Any:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mda_aptnn.analysis.space.spatial_plots import draw_map
-from mda_aptnn.analysis.spectra.plotting import LABELS, new_figure, save_figure
+from mda_aptnn.analysis.spectra.plotting import LABELS, draw_map, new_figure, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrogram import Spectrogram
