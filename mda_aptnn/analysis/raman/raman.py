@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.analysis.spectra.bands import band_weights
 from mda_aptnn.analysis.spectra.statistics import Segments
+from mda_aptnn.analysis.spectra.terms import pair_index, term_of
 from mda_aptnn.errors import SpectrumError
 
 Array = NDArray[np.float64]
@@ -134,8 +135,7 @@ class RamanSpectrum:
         terms = isotropic * self.isotropic_terms + anisotropic * self.anisotropic_terms
         if first is None:
             return terms.sum(axis=(1, 2))
-        index = self._pair(first, second or first)
-        return terms[:, *index] * (1 if index[0] == index[1] else 2)
+        return term_of(terms, self.groups, first, second or first)
 
     def component(self, first: str, second: str | None = None) -> Any:
         """Return α'_ab α'_cd of the sample as it lies [n_frequencies], such as ("zz",) or ("xx", "yy").
@@ -179,7 +179,7 @@ class RamanSpectrum:
         """
         if self.segments is None:
             raise SpectrumError("the spectrum has no error bars: the trajectory is short or they were not wanted")
-        pair = None if first is None else self._pair_index(first, second or first)
+        pair = None if first is None else pair_index(self.groups, first, second or first)
         values = sum(
             factor * part.of_pair(pair) for factor, part in zip(self._factors(kind), self.segments, strict=True)
         )
@@ -291,21 +291,6 @@ class RamanSpectrum:
         if kind not in KINDS:
             raise SpectrumError(f"there is no {kind!r}: choose of {', '.join(KINDS)}")
         return KINDS[kind]
-
-    def _pair(self, first: str, second: str) -> tuple[int, int]:
-        for name in (first, second):
-            if name not in self.groups:
-                raise SpectrumError(f"there is no group {name!r}; the groups are {', '.join(self.groups)}")
-        a, b = sorted((self.groups.index(first), self.groups.index(second)))
-        return a, b
-
-    def _pair_index(self, first: str, second: str) -> int:
-        """Where in the segments the term of two groups stands: autos first."""
-        a, b = self._pair(first, second)
-        if a == b:
-            return a
-        rows, columns = np.triu_indices(len(self.groups), 1)
-        return len(self.groups) + int(np.flatnonzero((rows == a) & (columns == b))[0])
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """Draw VV, VH and the depolarization; see `mda_aptnn.analysis.raman.raman_plot.plot_raman`.

@@ -9,6 +9,7 @@ from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.raman.raman import COMPONENTS, KINDS, RamanSpectrum
 from mda_aptnn.analysis.spectra.columns import write_columns
 from mda_aptnn.analysis.spectra.segment_file import read_segments, write_segments
+from mda_aptnn.analysis.spectra.terms import all_pairs
 
 _PARTS = ("isotropic", "anisotropic")
 
@@ -22,9 +23,7 @@ def write_csv(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
         if spectrum.segments is not None:
             columns[f"standard error of {kind} [{unit}]"] = spectrum.standard_error(kind).magnitude
     columns["depolarization"] = spectrum.depolarization
-    names = spectrum.groups
-    pairs = [(name, name) for name in names] + [(a, b) for k, a in enumerate(names) for b in names[k + 1 :]]
-    for a, b in pairs if len(names) > 1 else []:
+    for a, b in all_pairs(spectrum.groups) if len(spectrum.groups) > 1 else []:
         for kind in ("vv", "vh"):
             label = a if a == b else f"{a} x {b}"
             columns[f"{kind} of {label} [{unit}]"] = spectrum.values(kind, a, b).magnitude

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.spectra.segment_file import read_segments, write_segments
 from mda_aptnn.analysis.spectra.statistics import Segments
+from mda_aptnn.analysis.spectra.terms import group_index
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
 
@@ -107,7 +108,7 @@ class SumFrequencySpectrum:
         values = self.terms[:, self._component(name)]
         if first is None:
             return self._per_area(values.sum(axis=(1, 2)))
-        return self._per_area(values[:, self._group(first), self._group(second or first)])
+        return self._per_area(values[:, group_index(self.groups, first), group_index(self.groups, second or first)])
 
     def side(self, name: str, group: str) -> Any:
         """Return a component of χ from the infrared-driven dipole of one group, with α̇ of the whole sample.
@@ -123,7 +124,7 @@ class SumFrequencySpectrum:
         -------
         pint.Quantity, shape [n_frequencies]
         """
-        return self._per_area(self.terms[:, self._component(name), :, self._group(group)].sum(axis=1))
+        return self._per_area(self.terms[:, self._component(name), :, group_index(self.groups, group)].sum(axis=1))
 
     def interface(self, name: str, upper: str = "upper", lower: str = "lower") -> Any:
         """Return a component of χ of one surface, the mean of the two sides of a slab: (upper − lower)/2.
@@ -170,7 +171,7 @@ class SumFrequencySpectrum:
         if first is None:
             values = values.sum(axis=(2, 3))
         else:
-            values = values[:, :, self._group(first), self._group(second or first)]
+            values = values[:, :, group_index(self.groups, first), group_index(self.groups, second or first)]
         return self._per_area(units.quantity(self.segments.standard_error(values), self.unit))
 
     def polarized(
@@ -299,11 +300,6 @@ class SumFrequencySpectrum:
             if candidate in self.component_names:
                 return self.component_names.index(candidate)
         raise SpectrumError(f"there is no component {name!r}; there are {', '.join(self.component_names)}")
-
-    def _group(self, name: str) -> int:
-        if name not in self.groups:
-            raise SpectrumError(f"there is no group {name!r}; the groups are {', '.join(self.groups)}")
-        return self.groups.index(name)
 
 
 def _sine_cosine(angle: Any) -> tuple[float, float]:

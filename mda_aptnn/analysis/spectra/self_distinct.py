@@ -16,6 +16,7 @@ from mda_aptnn.analysis.spectra.correlation import cross_correlation
 from mda_aptnn.analysis.spectra.densities import pair_spectra, spectral_terms, velocity_correction
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import choose_segments
+from mda_aptnn.analysis.spectra.terms import pair_number
 from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError
 
@@ -113,8 +114,7 @@ def _batches(
 
 def _pair_places(at: list[int], n: int) -> list[int]:
     """Where pairs of the groups `at`, of n, stand in the order of `Spectrum.pairs`."""
-    crosses = {pair: n + k for k, pair in enumerate(itertools.combinations(range(n), 2))}
-    return [*at, *(crosses[pair] for pair in itertools.combinations(at, 2))]
+    return [*at, *(pair_number(a, b, n) for a, b in itertools.combinations(at, 2))]
 
 
 def _assemble(

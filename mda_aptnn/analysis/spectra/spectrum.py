@@ -14,6 +14,7 @@ from mda_aptnn.analysis.flux.members import MemberSpectra
 from mda_aptnn.analysis.spectra.bands import band_weights
 from mda_aptnn.analysis.spectra.quantum import quantum_factor
 from mda_aptnn.analysis.spectra.statistics import Segments, confidence_band
+from mda_aptnn.analysis.spectra.terms import all_pairs, pair_index, term_of
 from mda_aptnn.errors import SpectrumError
 
 
@@ -409,8 +410,7 @@ class Spectrum:
         factor = quantum_factor(name, *arguments) / quantum_factor(self.quantum_correction, *arguments)
         segments = self.segments
         if segments is not None:
-            terms = segments.terms * factor[:, None].astype(np.float32)
-            segments = dataclasses.replace(segments, terms=terms)
+            segments = dataclasses.replace(segments, terms=segments.terms * factor[:, None].astype(np.float32))
         members = self.members
         if members is not None:
             members = MemberSpectra(members.terms * factor[:, None].astype(np.float32))
@@ -430,8 +430,7 @@ class Spectrum:
         -------
         list of (str, str)
         """
-        autos = [(name, name) for name in self.groups]
-        return autos + [(a, b) for k, a in enumerate(self.groups) for b in self.groups[k + 1 :]]
+        return all_pairs(self.groups)
 
     def pair_index(self, first: str, second: str) -> int:
         """Return where in `pairs` the term of two groups stands, in either order.
@@ -450,11 +449,7 @@ class Spectrum:
         SpectrumError
             If there is no such group.
         """
-        pairs = self.pairs()
-        for name in (first, second):
-            if name not in self.groups:
-                raise SpectrumError(f"there is no group {name!r}; the groups are {', '.join(self.groups)}")
-        return pairs.index((first, second) if (first, second) in pairs else (second, first))
+        return pair_index(self.groups, first, second)
 
     def cross_section_of(self, first: str, second: str) -> Any:
         """Return V·n·α of a term, as `term` does, in Å².
@@ -474,9 +469,7 @@ class Spectrum:
         SpectrumError
             If there is no such group.
         """
-        first, second = self.pairs()[self.pair_index(first, second)]
-        section = self.cross_section_terms[:, self.groups.index(first), self.groups.index(second)]
-        return section if first == second else 2 * section
+        return term_of(self.cross_section_terms, self.groups, first, second)
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """Draw the total and its terms; see `mda_aptnn.analysis.spectra.plotting.plot_spectrum`.
