@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.signal import find_peaks
 
+from mda_aptnn.analysis.spectra.bands import maxima_of
 from mda_aptnn.analysis.spectra.plotting import new_figure, save_figure, title_of
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def maxima(spectrum: RamanSpectrum, *, prominence: float = 0.02) -> list[tuple[f
     """
     vv, depolarization = spectrum.vv.magnitude, spectrum.depolarization
     total = vv + 2 * spectrum.vh.magnitude
-    tops, _ = find_peaks(total, prominence=prominence * max(float(total.max()), 1e-300))
-    return [(float(spectrum.wavenumber.magnitude[k]), float(vv[k]), float(depolarization[k])) for k in tops]
+    grid = spectrum.wavenumber.magnitude
+    return [(float(grid[k]), float(vv[k]), float(depolarization[k])) for k in maxima_of(total, prominence)]
 
 
 def _depolarization(spectrum: RamanSpectrum) -> tuple[Any, Any]:

@@ -109,6 +109,14 @@ def band_share(spectrum: Spectrum, low: Any, high: Any, term: tuple[str, str]) -
     return Measured(value, float(error), "", segments.degrees_of_freedom)
 
 
+def maxima_of(values: Array, prominence: float) -> NDArray[np.int64]:
+    """Return the grid points of band maxima that stand out by this part of the highest value."""
+    from scipy.signal import find_peaks
+
+    tops: NDArray[np.int64] = find_peaks(values, prominence=prominence * max(float(values.max()), 1e-300))[0]
+    return tops
+
+
 def peaks(spectrum: Spectrum, *, prominence: float = 0.02) -> list[Peak]:
     """Return the band maxima of the total, interpolated between grid points, with standard errors.
 
@@ -127,11 +135,9 @@ def peaks(spectrum: Spectrum, *, prominence: float = 0.02) -> list[Peak]:
     -----
     The error of a position is that of the nearest maximum when one segment after the other is left out.
     """
-    from scipy.signal import find_peaks
-
     grid = spectrum.wavenumber.magnitude
     values, unit = spectrum.default_values()
-    tops, _ = find_peaks(values, prominence=prominence * max(float(values.max()), 1e-300))
+    tops = maxima_of(values, prominence)
     errors = np.full((len(tops), 2), np.nan)
     degrees = 0
     if spectrum.segments is not None and len(tops):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.analysis.flux.members import MemberSpectra
-from mda_aptnn.analysis.spectra.bands import band_weights
+from mda_aptnn.analysis.spectra.bands import band_weights, maxima_of
 from mda_aptnn.analysis.spectra.quantum import quantum_factor
 from mda_aptnn.analysis.spectra.statistics import Segments, confidence_band
 from mda_aptnn.analysis.spectra.terms import all_pairs, pair_index, term_of
@@ -161,11 +161,8 @@ class Spectrum:
         list of (float, float)
             Height as n·α in cm⁻¹, or as molar absorption in km/mol per cm⁻¹ without a volume.
         """
-        from scipy.signal import find_peaks
-
         values = self.default_values()[0]
-        peaks, _ = find_peaks(values, prominence=prominence * max(float(values.max()), 1e-300))
-        return [(float(self.wavenumber.magnitude[k]), float(values[k])) for k in peaks]
+        return [(float(self.wavenumber.magnitude[k]), float(values[k])) for k in maxima_of(values, prominence)]
 
     def default_values(self, pair: tuple[str, str] | None = None) -> tuple[NDArray[np.float64], str]:
         """Return the total or the term of a pair as plain numbers, and their unit: n·α, or molar without a volume.
