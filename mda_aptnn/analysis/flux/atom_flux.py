@@ -21,7 +21,7 @@ from mda_aptnn.analysis.flux.blocks import BlockStore
 from mda_aptnn.analysis.flux.flux_file import write_flux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.frame_flux import sum_groups, term_labels, term_names
-from mda_aptnn.analysis.flux.groups import KINDS, Groups, UpdatingGroups, assign_groups, every
+from mda_aptnn.analysis.flux.groups import KINDS, Groups, UpdatingGroups, choose_groups
 from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.frames import Frame
 from mda_aptnn.molecules import Molecules, MoleculesOnDemand, broken_note
@@ -153,11 +153,7 @@ def load_groups(
             everything = _in_memory(path, atoms, everything, indices)
         notes: list[str] = []
         molecules = MoleculesOnDemand(everything.universe, indices, _first_frame(atoms, numbers), notes)
-        found = (
-            every(per, everything[indices], indices, numbers, molecules)
-            if per in KINDS
-            else assign_groups(everything[indices], groups, indices, updating=updating)
-        )
+        found = choose_groups(per, everything[indices], groups, indices, numbers, molecules, updating=updating)
         data, rates = ("atom_flux", ATOM_POLARIZABILITY) if names is None else (MOTION_FLUX, MOTION_POLARIZABILITY)
         rest = found, names, len(series), everything.universe
         flux = _sum_blocks(atoms, data, *rest)

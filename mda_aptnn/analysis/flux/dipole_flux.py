@@ -19,7 +19,7 @@ from mda_aptnn.analysis.flux.blocks import BlockStore
 from mda_aptnn.analysis.flux.flux_series import RECORDS, FluxSeries
 from mda_aptnn.analysis.flux.frame_choice import chosen_frames
 from mda_aptnn.analysis.flux.frame_flux import FrameFlux
-from mda_aptnn.analysis.flux.groups import KINDS, assign_groups, check_atoms, every
+from mda_aptnn.analysis.flux.groups import KINDS, check_atoms, choose_groups
 from mda_aptnn.analysis.flux.origin import checkpoint_plan, description
 from mda_aptnn.analysis.flux.pipeline import (
     PARTS,
@@ -191,9 +191,7 @@ class DipoleFlux(AnalysisBase):
         indices, numbers, masses = self._frames.indices, self._frames.numbers, self._frames.masses
         molecules = MoleculesOnDemand(atoms.universe, indices, first, self._frames.notes)
         self._sums = FrameFlux(
-            every(per, atoms, indices, numbers, molecules)
-            if per in KINDS
-            else assign_groups(atoms, groups, indices, updating=updating),
+            choose_groups(per, atoms, groups, indices, numbers, molecules, updating=updating),
             None if motions is None else make_motions(motions, atoms, indices, masses, molecules),
             molecules.found,
             masses,

@@ -82,6 +82,22 @@ class UpdatingGroups(Groups):
         return membership
 
 
+def choose_groups(
+    per: str,
+    atoms: Any,
+    groups: Mapping[str, Any] | None,
+    indices: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    molecules: Any,
+    *,
+    updating: bool = False,
+) -> Groups:
+    """Return the groups of `every` if `per` is one of `KINDS`, otherwise those of `assign_groups`."""
+    if per in KINDS:
+        return every(per, atoms, indices, numbers, molecules)
+    return assign_groups(atoms, groups, indices, updating=updating)
+
+
 def assign_groups(
     atoms: Any, groups: Mapping[str, Any] | None, indices: NDArray[np.int64], *, updating: bool = False
 ) -> Groups:

@@ -17,7 +17,7 @@ from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.flux.atom_flux import identify_atoms
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.frame_choice import chosen_frames
-from mda_aptnn.analysis.flux.groups import KINDS, UpdatingGroups, assign_groups, check_atoms, every
+from mda_aptnn.analysis.flux.groups import KINDS, UpdatingGroups, check_atoms, choose_groups
 from mda_aptnn.analysis.flux.origin import trajectory_files
 from mda_aptnn.analysis.motions.motions import make_motions, take_apart
 from mda_aptnn.analysis.spectra.vdos import VibrationalDensity
@@ -98,10 +98,7 @@ class VelocitySpectrum(AnalysisBase):
         molecules = MoleculesOnDemand(atoms.universe, indices, self._frames.frame(), self._frames.notes)
         if per not in ("group", *KINDS):
             raise ValueError(f"per={per!r}: choose one of group, {', '.join(KINDS)}")
-        if per == "group":
-            self._groups = assign_groups(atoms, groups, indices)
-        else:
-            self._groups = every(per, atoms, indices, self._frames.numbers, molecules)
+        self._groups = choose_groups(per, atoms, groups, indices, self._frames.numbers, molecules)
         if isinstance(self._groups, UpdatingGroups):
             raise GroupError(
                 "a density of states needs groups that keep their atoms: give selections, not updated ones"
@@ -247,13 +244,9 @@ def stored_density(
             raise FileFormatError(f'{path} has no velocities of atoms; make it again with per="atom"')
         everything = universe.universe.atoms
         indices, numbers = identify_atoms(path, file["atoms"], everything)
-        if per in ("group", "element", "resname", "residue"):
-            kept = everything[indices]
-            found = (
-                assign_groups(kept, groups, indices) if per == "group" else every(per, kept, indices, numbers, None)
-            )
-        else:
+        if per not in ("group", "element", "resname", "residue"):
             raise ValueError(f"per={per!r}: choose one of group, element, resname, residue")
+        found = choose_groups(per, everything[indices], groups, indices, numbers, None)
         atoms = find_atoms(universe.universe, elements)
         masses = atoms.masses[np.searchsorted(atoms.indices, indices)]
         return vibrational_density(
