@@ -8,7 +8,7 @@ keeps its state in FOLDER, so that a command that was stopped goes on, and a fin
 same command then prints the table, fits the exponent and draws FOLDER/learning-curve.png.
 
 The density form has the default recipe with fewer steps, the reference network that of its paper: Adam(amsgrad) at
-0.01, times 0.1 after ten validations without progress, 1,000 steps a point (a step of it takes one to three seconds).
+0.01, times 0.1 after ten validations without progress, 1,000 steps a point (a step of it takes some two seconds).
 """
 
 from __future__ import annotations

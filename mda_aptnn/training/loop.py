@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from mda_aptnn.models.model_file import Arrays, state_arrays
 from mda_aptnn.tensors import AnyTarget, flat_basis
 from mda_aptnn.training.config import TrainingConfig
+from mda_aptnn.training.memory import keep_freed_memory
 from mda_aptnn.training.samples import Sample, join
 
 #: A validation error so many times the labels' own root mean square is no longer a bad fit but a divergence.
@@ -100,6 +101,7 @@ class Run:
         DivergenceError
             If the run diverges; `best` stays what it was.
         """
+        keep_freed_memory()
         with tqdm(
             total=self.config.steps, initial=self.step, unit="step", mininterval=0.5, disable=not verbose
         ) as bar:
