@@ -9,6 +9,7 @@ crash on some flipped bits; other programs do not see the seal, and it vanishes 
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import datetime
 import hashlib
@@ -19,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
@@ -185,6 +186,53 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
             json.JSONDecodeError,
         ) as error:
             raise FileFormatError(f"{path} is damaged or incomplete: {error}") from error
+
+
+class Stored(abc.ABC):
+    """A result that is kept in a file of its own."""
+
+    #: Kind of the file.
+    kind: ClassVar[str]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to HDF5, with units and provenance.
+
+        Parameters
+        ----------
+        path : path
+        """
+        with create(path, self.kind) as file:
+            self._write(file)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file written by :meth:`save`.
+
+        Parameters
+        ----------
+        path : path
+            As written by `save`.
+
+        Returns
+        -------
+        An object of this class
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged, foreign, or its arrays disagree.
+        """
+        with open_checked(path, cls.kind) as file:
+            return cls._read(file)
+
+    @abc.abstractmethod
+    def _write(self, file: h5py.File) -> None:
+        """Write the contents into a new file."""
+
+    @classmethod
+    @abc.abstractmethod
+    def _read(cls, file: h5py.File) -> Self:
+        """Read the contents of an open file of this kind."""
 
 
 def write_array(group: h5py.Group, name: str, values: Any, unit: str | None = None, **options: Any) -> h5py.Dataset:

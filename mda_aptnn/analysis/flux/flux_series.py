@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,7 +33,7 @@ RECORDS: dict[str, tuple[str, tuple[int, ...]]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class FluxSeries:
+class FluxSeries(hdf5.Stored):
     """Ṁ(t) of groups of atoms, in one or more uninterrupted series.
 
     Attributes
@@ -68,6 +68,8 @@ class FluxSeries:
     polarizability : ndarray, shape [n_frames, n_groups, 6], or None
         α̇ = Σ_i G_i v_i, α/4πε₀, of each group in Å³/ps: xx, yy, zz, xy, xz, yz. None of a model of dipoles only.
     """
+
+    kind: ClassVar[str] = "flux"
 
     flux: NDArray[np.float64]
     groups: list[str]
@@ -389,40 +391,16 @@ class FluxSeries:
             return kelvin, mean if np.isfinite(mean) else None, notes
         return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance.
-
-        Parameters
-        ----------
-        path : path
-        """
+    def _write(self, file: h5py.File) -> None:
         from mda_aptnn.analysis.flux.flux_file import write_flux
 
-        with hdf5.create(path, "flux") as file:
-            write_flux(self, file)
+        write_flux(self, file)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> FluxSeries:
-        """Read a file written by :meth:`save`.
-
-        Parameters
-        ----------
-        path : path
-            As written by `save`.
-
-        Returns
-        -------
-        FluxSeries
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged, foreign, or its arrays disagree.
-        """
+    def _read(cls, file: h5py.File) -> FluxSeries:
         from mda_aptnn.analysis.flux.flux_file import read_flux
 
-        with hdf5.open_checked(path, "flux") as file:
-            return read_flux(file)
+        return read_flux(file)
 
     @classmethod
     def merge(cls, parts: Iterable[FluxSeries]) -> FluxSeries:

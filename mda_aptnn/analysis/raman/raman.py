@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn import units
+from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.spectra.bands import band_weights
 from mda_aptnn.analysis.spectra.statistics import Segments
 from mda_aptnn.analysis.spectra.terms import pair_index, term_of
@@ -41,7 +42,7 @@ def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclasses.dataclass(frozen=True)
-class RamanSpectrum:
+class RamanSpectrum(hdf5.Stored):
     """A Raman spectrum, the sum of its auto and cross terms.
 
     Attributes
@@ -71,6 +72,8 @@ class RamanSpectrum:
     info : dict
         What it was made of and how.
     """
+
+    kind: ClassVar[str] = "raman"
 
     wavenumber: Any
     groups: list[str]
@@ -321,38 +324,16 @@ class RamanSpectrum:
 
         write_csv(self, path)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance.
-
-        Parameters
-        ----------
-        path : path
-        """
+    def _write(self, file: h5py.File) -> None:
         from mda_aptnn.analysis.raman.raman_file import write_raman
 
-        write_raman(self, path)
+        write_raman(self, file)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> RamanSpectrum:
-        """Read a file written by :meth:`save`.
-
-        Parameters
-        ----------
-        path : path
-            As written by `save`.
-
-        Returns
-        -------
-        RamanSpectrum
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged, foreign, or its arrays disagree.
-        """
+    def _read(cls, file: h5py.File) -> RamanSpectrum:
         from mda_aptnn.analysis.raman.raman_file import read_raman
 
-        return read_raman(path)
+        return read_raman(file)
 
 
 def _bose_factor(name: str, wavenumber: Array, temperature: float) -> Array:

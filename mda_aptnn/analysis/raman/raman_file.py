@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+import h5py
+
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.raman.raman import COMPONENTS, KINDS, RamanSpectrum
 from mda_aptnn.analysis.spectra.columns import write_columns
@@ -30,50 +32,48 @@ def write_csv(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
     write_columns(path, columns)
 
 
-def write_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
-    """Write a Raman spectrum to HDF5."""
-    with hdf5.create(path, "raman") as file:
-        hdf5.write_quantity(file, "wavenumber", spectrum.wavenumber, units.WAVENUMBER)
-        for name in ("isotropic_terms", "anisotropic_terms", "components"):
-            hdf5.write_quantity(file, name, getattr(spectrum, name), spectrum.unit)
-        hdf5.write_quantity(file, "temperature", spectrum.temperature, units.TEMPERATURE)
-        hdf5.write_quantity(file, "resolution", spectrum.resolution, units.WAVENUMBER)
-        for name, part in zip(_PARTS, spectrum.segments or (), strict=False):
-            write_segments(file.create_group(f"segments/{name}"), part, spectrum.unit)
-        file.attrs["unit"] = spectrum.unit
-        file.attrs["components"] = json.dumps(COMPONENTS)
-        file.attrs["window"] = spectrum.window
-        for name in ("groups", "factors", "notes", "info"):
-            file.attrs[name] = json.dumps(getattr(spectrum, name))
+def write_raman(spectrum: RamanSpectrum, file: h5py.File) -> None:
+    """Write a Raman spectrum into a new file."""
+    hdf5.write_quantity(file, "wavenumber", spectrum.wavenumber, units.WAVENUMBER)
+    for name in ("isotropic_terms", "anisotropic_terms", "components"):
+        hdf5.write_quantity(file, name, getattr(spectrum, name), spectrum.unit)
+    hdf5.write_quantity(file, "temperature", spectrum.temperature, units.TEMPERATURE)
+    hdf5.write_quantity(file, "resolution", spectrum.resolution, units.WAVENUMBER)
+    for name, part in zip(_PARTS, spectrum.segments or (), strict=False):
+        write_segments(file.create_group(f"segments/{name}"), part, spectrum.unit)
+    file.attrs["unit"] = spectrum.unit
+    file.attrs["components"] = json.dumps(COMPONENTS)
+    file.attrs["window"] = spectrum.window
+    for name in ("groups", "factors", "notes", "info"):
+        file.attrs[name] = json.dumps(getattr(spectrum, name))
 
 
-def read_raman(path: str | os.PathLike[str]) -> RamanSpectrum:
-    """Read a file written by `write_raman`.
+def read_raman(file: h5py.File) -> RamanSpectrum:
+    """Read an open file that `write_raman` wrote.
 
     Raises
     ------
     FileFormatError
         If the file is damaged, foreign, or its arrays disagree.
     """
-    with hdf5.open_checked(path, "raman") as file:
-        unit = str(file.attrs["unit"])
-        texts = {name: json.loads(file.attrs[name]) for name in ("groups", "factors", "notes", "info")}
-        n_groups = len(texts["groups"])
-        n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
-        shape = n, n_groups * (n_groups + 1) // 2
-        segments = None
-        if "segments" in file:
-            isotropic, anisotropic = (read_segments(file[f"segments/{name}"], unit, shape) for name in _PARTS)
-            segments = isotropic, anisotropic
+    unit = str(file.attrs["unit"])
+    texts = {name: json.loads(file.attrs[name]) for name in ("groups", "factors", "notes", "info")}
+    n_groups = len(texts["groups"])
+    n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
+    shape = n, n_groups * (n_groups + 1) // 2
+    segments = None
+    if "segments" in file:
+        isotropic, anisotropic = (read_segments(file[f"segments/{name}"], unit, shape) for name in _PARTS)
+        segments = isotropic, anisotropic
 
-        return RamanSpectrum(
-            wavenumber=hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (n,)),
-            isotropic_terms=hdf5.read_quantity(file, "isotropic_terms", unit, (n, n_groups, n_groups)),
-            anisotropic_terms=hdf5.read_quantity(file, "anisotropic_terms", unit, (n, n_groups, n_groups)),
-            components=hdf5.read_quantity(file, "components", unit, (n, len(COMPONENTS), len(COMPONENTS))),
-            temperature=hdf5.read_quantity(file, "temperature", units.TEMPERATURE, ()),
-            resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
-            window=str(file.attrs["window"]),
-            segments=segments,
-            **texts,
-        )
+    return RamanSpectrum(
+        wavenumber=hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (n,)),
+        isotropic_terms=hdf5.read_quantity(file, "isotropic_terms", unit, (n, n_groups, n_groups)),
+        anisotropic_terms=hdf5.read_quantity(file, "anisotropic_terms", unit, (n, n_groups, n_groups)),
+        components=hdf5.read_quantity(file, "components", unit, (n, len(COMPONENTS), len(COMPONENTS))),
+        temperature=hdf5.read_quantity(file, "temperature", units.TEMPERATURE, ()),
+        resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
+        window=str(file.attrs["window"]),
+        segments=segments,
+        **texts,
+    )

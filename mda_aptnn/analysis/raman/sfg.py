@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,7 +43,7 @@ def axes_of(component: str) -> tuple[int, int, int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class SumFrequencySpectrum:
+class SumFrequencySpectrum(hdf5.Stored):
     """The resonant second-order response, the sum of its terms.
 
     Attributes
@@ -70,6 +70,8 @@ class SumFrequencySpectrum:
     info : dict
         What it was made of and how.
     """
+
+    kind: ClassVar[str] = "sfg"
 
     #: Of the terms, A·χ.
     unit: ClassVar[str] = "angstrom^4/V"
@@ -233,63 +235,37 @@ class SumFrequencySpectrum:
         ]
         return np.prod(factors) * mean(*POLARIZATIONS[polarization])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance.
-
-        Parameters
-        ----------
-        path : path
-        """
-        with hdf5.create(path, "sfg") as file:
-            hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
-            hdf5.write_quantity(file, "terms", self.terms, self.unit)
-            hdf5.write_quantity(file, "temperature", self.temperature, units.TEMPERATURE)
-            hdf5.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
-            if self.area is not None:
-                hdf5.write_quantity(file, "area", self.area, "angstrom^2")
-            if self.segments is not None:
-                write_segments(file.create_group("segments"), self.segments, self.unit)
-            file.attrs["window"] = self.window
-            for name in ("groups", "component_names", "notes", "info"):
-                file.attrs[name] = json.dumps(getattr(self, name))
+    def _write(self, file: h5py.File) -> None:
+        hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
+        hdf5.write_quantity(file, "terms", self.terms, self.unit)
+        hdf5.write_quantity(file, "temperature", self.temperature, units.TEMPERATURE)
+        hdf5.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
+        if self.area is not None:
+            hdf5.write_quantity(file, "area", self.area, "angstrom^2")
+        if self.segments is not None:
+            write_segments(file.create_group("segments"), self.segments, self.unit)
+        file.attrs["window"] = self.window
+        for name in ("groups", "component_names", "notes", "info"):
+            file.attrs[name] = json.dumps(getattr(self, name))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> SumFrequencySpectrum:
-        """Read a file written by :meth:`save`.
-
-        Parameters
-        ----------
-        path : path
-            As written by `save`.
-
-        Returns
-        -------
-        SumFrequencySpectrum
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged, foreign, or its arrays disagree.
-        """
-        with hdf5.open_checked(path, "sfg") as file:
-            texts = {name: json.loads(file.attrs[name]) for name in ("groups", "component_names", "notes", "info")}
-            n_groups, n_components = len(texts["groups"]), len(texts["component_names"])
-            n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
-            segments = None
-            if "segments" in file:
-                segments = read_segments(file["segments"], cls.unit, (n, n_components * n_groups**2))
-            return cls(
-                wavenumber=hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (n,)),
-                terms=hdf5.read_quantity(
-                    file, "terms", cls.unit, (n, n_components, n_groups, n_groups), kinds="fiuc"
-                ),
-                area=hdf5.read_quantity(file, "area", "angstrom^2", ()) if "area" in file else None,
-                temperature=hdf5.read_quantity(file, "temperature", units.TEMPERATURE, ()),
-                resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
-                window=str(file.attrs["window"]),
-                segments=segments,
-                **texts,
-            )
+    def _read(cls, file: h5py.File) -> SumFrequencySpectrum:
+        texts = {name: json.loads(file.attrs[name]) for name in ("groups", "component_names", "notes", "info")}
+        n_groups, n_components = len(texts["groups"]), len(texts["component_names"])
+        n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
+        segments = None
+        if "segments" in file:
+            segments = read_segments(file["segments"], cls.unit, (n, n_components * n_groups**2))
+        return cls(
+            wavenumber=hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (n,)),
+            terms=hdf5.read_quantity(file, "terms", cls.unit, (n, n_components, n_groups, n_groups), kinds="fiuc"),
+            area=hdf5.read_quantity(file, "area", "angstrom^2", ()) if "area" in file else None,
+            temperature=hdf5.read_quantity(file, "temperature", units.TEMPERATURE, ()),
+            resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
+            window=str(file.attrs["window"]),
+            segments=segments,
+            **texts,
+        )
 
     def _per_area(self, values: Any) -> Any:
         return values if self.area is None else (values / self.area).to("angstrom^2/V")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from typing import Any, ClassVar, Self
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +19,7 @@ _SECTION = "angstrom^2"
 
 
 @dataclasses.dataclass(frozen=True)
-class ResolvedSpectrum:
+class ResolvedSpectrum(hdf5.Stored):
     """Parts of an absolute infrared spectrum.
 
     Attributes
@@ -55,8 +55,6 @@ class ResolvedSpectrum:
     notes: list[str] = dataclasses.field(default_factory=list)
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    #: Kind of the file.
-    kind: ClassVar[str]
     #: Further arrays of a kind, with their units ("" for none).
     own_arrays: ClassVar[dict[str, str]] = {}
     #: Further texts of a kind.
@@ -99,46 +97,36 @@ class ResolvedSpectrum:
             raise SpectrumError("the trajectory is too short for error bars at this resolution")
         return np.asarray(self.segments.terms * self.scale, dtype=float)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance."""
-        with hdf5.create(path, self.kind) as file:
-            for name, unit in self._array_units().items():
-                value = getattr(self, name)
-                if value is not None:
-                    value = value.to(unit).magnitude if unit else value
-                    hdf5.write_array(file, name, value, unit or None)
-            if self.segments is not None:
-                write_segments(file.create_group("segments"), self.segments, _SECTION)
-            for name in ("window", *self.own_texts):
-                file.attrs[name] = getattr(self, name)
-            file.attrs["notes"] = json.dumps(self.notes)
-            file.attrs["info"] = json.dumps(self.info)
+    def _write(self, file: h5py.File) -> None:
+        for name, unit in self._array_units().items():
+            value = getattr(self, name)
+            if value is not None:
+                value = value.to(unit).magnitude if unit else value
+                hdf5.write_array(file, name, value, unit or None)
+        if self.segments is not None:
+            write_segments(file.create_group("segments"), self.segments, _SECTION)
+        for name in ("window", *self.own_texts):
+            file.attrs[name] = getattr(self, name)
+        file.attrs["notes"] = json.dumps(self.notes)
+        file.attrs["info"] = json.dumps(self.info)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file written by :meth:`save`.
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged, foreign, or its arrays disagree.
-        """
-        with hdf5.open_checked(path, cls.kind) as file:
-            values: dict[str, Any] = {}
-            for name, unit in cls._array_units().items():
-                if name == "volume" and name not in file:
-                    values[name] = None
-                    continue
-                found = hdf5.read_array(file, name, unit or None)
-                values[name] = units.quantity(found, unit) if unit else found
-            if len(values["cross_sections"]) != len(values["wavenumber"]):
-                raise FileFormatError(f"{path}: its arrays disagree in the number of frequencies")
-            texts = {name: str(file.attrs[name]) for name in ("window", *cls.own_texts)}
-            notes, info = (json.loads(file.attrs[name]) for name in ("notes", "info"))
-            segments = None
-            if "segments" in file:
-                segments = read_segments(file["segments"], _SECTION, values["cross_sections"].shape)
-            return cls(segments=segments, notes=notes, info=info, **texts, **values)
+    def _read(cls, file: h5py.File) -> Self:
+        values: dict[str, Any] = {}
+        for name, unit in cls._array_units().items():
+            if name == "volume" and name not in file:
+                values[name] = None
+                continue
+            found = hdf5.read_array(file, name, unit or None)
+            values[name] = units.quantity(found, unit) if unit else found
+        if len(values["cross_sections"]) != len(values["wavenumber"]):
+            raise FileFormatError(f"{file.filename}: its arrays disagree in the number of frequencies")
+        texts = {name: str(file.attrs[name]) for name in ("window", *cls.own_texts)}
+        notes, info = (json.loads(file.attrs[name]) for name in ("notes", "info"))
+        segments = None
+        if "segments" in file:
+            segments = read_segments(file["segments"], _SECTION, values["cross_sections"].shape)
+        return cls(segments=segments, notes=notes, info=info, **texts, **values)
 
     @classmethod
     def _array_units(cls) -> dict[str, str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Any
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ _OVERSAMPLING = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class DielectricSpectrum:
+class DielectricSpectrum(hdf5.Stored):
     """The dielectric function of a sample and what follows from it.
 
     Attributes
@@ -60,6 +61,8 @@ class DielectricSpectrum:
     info : dict
         Of the spectrum it was made from.
     """
+
+    kind: ClassVar[str] = "dielectric"
 
     wavenumber: Any
     permittivity: Any
@@ -164,67 +167,43 @@ class DielectricSpectrum:
         }
         write_columns(path, columns)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance.
-
-        Parameters
-        ----------
-        path : path
-        """
-        with hdf5.create(path, "dielectric") as file:
-            hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
-            for name, unit in (("permittivity", ""), ("conductivity", "siemens/meter")):
-                values = getattr(self, name).magnitude
-                hdf5.write_array(file, name, np.stack([values.real, values.imag], axis=1), unit)
-            hdf5.write_array(file, "epsilon_infinity", self.epsilon_infinity, "")
-            hdf5.write_quantity(file, "volume", self.volume, units.VOLUME)
-            hdf5.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
-            if self.error is not None:
-                hdf5.write_array(file, "error", self.error)
-            static = self.static_conductivity
-            hdf5.write_array(file, "static_conductivity", [static.value, static.error], "siemens/meter")
-            file.attrs["degrees_of_freedom"] = self.degrees_of_freedom
-            file.attrs["info"] = json.dumps(self.info)
+    def _write(self, file: h5py.File) -> None:
+        hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
+        for name, unit in (("permittivity", ""), ("conductivity", "siemens/meter")):
+            values = getattr(self, name).magnitude
+            hdf5.write_array(file, name, np.stack([values.real, values.imag], axis=1), unit)
+        hdf5.write_array(file, "epsilon_infinity", self.epsilon_infinity, "")
+        hdf5.write_quantity(file, "volume", self.volume, units.VOLUME)
+        hdf5.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
+        if self.error is not None:
+            hdf5.write_array(file, "error", self.error)
+        static = self.static_conductivity
+        hdf5.write_array(file, "static_conductivity", [static.value, static.error], "siemens/meter")
+        file.attrs["degrees_of_freedom"] = self.degrees_of_freedom
+        file.attrs["info"] = json.dumps(self.info)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> DielectricSpectrum:
-        """Read a file written by :meth:`save`.
-
-        Parameters
-        ----------
-        path : path
-            As written by `save`.
-
-        Returns
-        -------
-        DielectricSpectrum
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged, foreign, or its arrays disagree.
-        """
-        with hdf5.open_checked(path, "dielectric") as file:
-            wavenumber = hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
-            n = len(wavenumber)
-            parts = {
-                name: hdf5.read_array(file, name, unit, (n, 2)) @ np.array([1.0, 1j])
-                for name, unit in (("permittivity", ""), ("conductivity", "siemens/meter"))
-            }
-            value, error = hdf5.read_array(file, "static_conductivity", "siemens/meter", (2,))
-            degrees = int(file.attrs["degrees_of_freedom"])
-            return cls(
-                wavenumber=wavenumber,
-                permittivity=units.quantity(parts["permittivity"], ""),
-                conductivity=units.quantity(parts["conductivity"], "siemens/meter"),
-                static_conductivity=Measured(float(value), float(error), "S/m", degrees, positive=True),
-                epsilon_infinity=float(hdf5.read_array(file, "epsilon_infinity", "", ())),
-                volume=hdf5.read_quantity(file, "volume", units.VOLUME, ()),
-                resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
-                error=hdf5.read_array(file, "error", shape=(n, 4)) if "error" in file else None,
-                degrees_of_freedom=degrees,
-                info=json.loads(file.attrs["info"]),
-            )
+    def _read(cls, file: h5py.File) -> DielectricSpectrum:
+        wavenumber = hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
+        n = len(wavenumber)
+        parts = {
+            name: hdf5.read_array(file, name, unit, (n, 2)) @ np.array([1.0, 1j])
+            for name, unit in (("permittivity", ""), ("conductivity", "siemens/meter"))
+        }
+        value, error = hdf5.read_array(file, "static_conductivity", "siemens/meter", (2,))
+        degrees = int(file.attrs["degrees_of_freedom"])
+        return cls(
+            wavenumber=wavenumber,
+            permittivity=units.quantity(parts["permittivity"], ""),
+            conductivity=units.quantity(parts["conductivity"], "siemens/meter"),
+            static_conductivity=Measured(float(value), float(error), "S/m", degrees, positive=True),
+            epsilon_infinity=float(hdf5.read_array(file, "epsilon_infinity", "", ())),
+            volume=hdf5.read_quantity(file, "volume", units.VOLUME, ()),
+            resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
+            error=hdf5.read_array(file, "error", shape=(n, 4)) if "error" in file else None,
+            degrees_of_freedom=degrees,
+            info=json.loads(file.attrs["info"]),
+        )
 
 
 def dielectric_spectrum(

@@ -6,8 +6,9 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +29,7 @@ _AMBIGUOUS = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
-class DipoleSeries:
+class DipoleSeries(hdf5.Stored):
     """The total dipole along a trajectory, on one branch.
 
     Attributes
@@ -42,6 +43,8 @@ class DipoleSeries:
     cells : ndarray, shape [n_frames, 3, 3], or None
         Rows are cell vectors in Å, zero in directions that do not repeat; None in vacuum.
     """
+
+    kind: ClassVar[str] = "dipoles"
 
     dipoles: Array
     spacing: float
@@ -197,47 +200,23 @@ class DipoleSeries:
             info={"model": "explicit dipoles"},
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance.
-
-        Parameters
-        ----------
-        path : path
-        """
-        with hdf5.create(path, "dipoles") as file:
-            hdf5.write_array(file, "dipoles", self.dipoles, units.DIPOLE)
-            hdf5.write_array(file, "spacing", self.spacing, units.TIME)
-            hdf5.write_array(file, "starts", np.array(self.starts))
-            if self.cells is not None:
-                hdf5.write_array(file, "cells", self.cells, units.LENGTH)
+    def _write(self, file: h5py.File) -> None:
+        hdf5.write_array(file, "dipoles", self.dipoles, units.DIPOLE)
+        hdf5.write_array(file, "spacing", self.spacing, units.TIME)
+        hdf5.write_array(file, "starts", np.array(self.starts))
+        if self.cells is not None:
+            hdf5.write_array(file, "cells", self.cells, units.LENGTH)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> DipoleSeries:
-        """Read a file written by :meth:`save`.
-
-        Parameters
-        ----------
-        path : path
-            As written by `save`.
-
-        Returns
-        -------
-        DipoleSeries
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged or foreign.
-        """
-        with hdf5.open_checked(path, "dipoles") as file:
-            dipoles = hdf5.read_array(file, "dipoles", units.DIPOLE, (None, 3))
-            cells = hdf5.read_array(file, "cells", units.LENGTH, (len(dipoles), 3, 3)) if "cells" in file else None
-            return cls.from_array(
-                dipoles,
-                float(hdf5.read_array(file, "spacing", units.TIME, ())),
-                cells=cells,
-                starts=hdf5.read_array(file, "starts", shape=(None,)).tolist(),
-            )
+    def _read(cls, file: h5py.File) -> DipoleSeries:
+        dipoles = hdf5.read_array(file, "dipoles", units.DIPOLE, (None, 3))
+        cells = hdf5.read_array(file, "cells", units.LENGTH, (len(dipoles), 3, 3)) if "cells" in file else None
+        return cls.from_array(
+            dipoles,
+            float(hdf5.read_array(file, "spacing", units.TIME, ())),
+            cells=cells,
+            starts=hdf5.read_array(file, "starts", shape=(None,)).tolist(),
+        )
 
 
 def unwrap(dipoles: Array, cells: Array) -> Array:

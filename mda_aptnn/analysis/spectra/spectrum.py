@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn import units
+from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.flux.members import MemberSpectra
 from mda_aptnn.analysis.spectra.bands import band_weights, maxima_of
 from mda_aptnn.analysis.spectra.quantum import quantum_factor
@@ -19,7 +20,7 @@ from mda_aptnn.errors import SpectrumError
 
 
 @dataclasses.dataclass(frozen=True)
-class Spectrum:
+class Spectrum(hdf5.Stored):
     """An absolute infrared spectrum, the sum of its auto and cross terms.
 
     Attributes
@@ -57,6 +58,8 @@ class Spectrum:
     info : dict
         What it was made of and how: model, level of theory, sum rule, charge, trajectory, estimator.
     """
+
+    kind: ClassVar[str] = "spectrum"
 
     wavenumber: Any
     groups: list[str]
@@ -497,38 +500,16 @@ class Spectrum:
 
         write_csv(self, path)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance.
-
-        Parameters
-        ----------
-        path : path
-        """
+    def _write(self, file: h5py.File) -> None:
         from mda_aptnn.analysis.spectra.spectrum_file import write_spectrum
 
-        write_spectrum(self, path)
+        write_spectrum(self, file)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Spectrum:
-        """Read a file written by :meth:`save`.
-
-        Parameters
-        ----------
-        path : path
-            As written by `save`.
-
-        Returns
-        -------
-        Spectrum
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged, foreign, or its arrays disagree.
-        """
+    def _read(cls, file: h5py.File) -> Spectrum:
         from mda_aptnn.analysis.spectra.spectrum_file import read_spectrum
 
-        return read_spectrum(path)
+        return read_spectrum(file)
 
     def per_volume(self, section: Any) -> Any:
         """Return n·α in cm⁻¹ of a V·n·α in Å².

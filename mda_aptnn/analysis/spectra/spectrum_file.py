@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+import h5py
 import numpy as np
 
 from mda_aptnn import hdf5, units
@@ -48,68 +49,66 @@ def write_csv(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
     write_columns(path, columns)
 
 
-def write_spectrum(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
-    """Write a spectrum to HDF5."""
-    with hdf5.create(path, "spectrum") as file:
-        for name, unit in _UNITS.items():
-            value = getattr(spectrum, name)
-            if value is not None:
-                hdf5.write_quantity(file, name, value, unit)
-        if spectrum.volume is not None:
-            hdf5.write_quantity(file, "absorption", spectrum.absorption, units.ABSORPTION)
-        if spectrum.segments is not None:
-            write_segments(file.create_group("segments"), spectrum.segments, _SECTION)
-        if spectrum.members is not None:
-            hdf5.write_array(file, "members", spectrum.members.terms, _SECTION)
-        file.attrs["groups"] = json.dumps(spectrum.groups)
-        file.attrs["window"] = spectrum.window
-        file.attrs["quantum_correction"] = spectrum.quantum_correction
-        file.attrs["signed"] = json.dumps(spectrum.signed)
-        file.attrs["notes"] = json.dumps(spectrum.notes)
-        file.attrs["info"] = json.dumps(spectrum.info)
+def write_spectrum(spectrum: Spectrum, file: h5py.File) -> None:
+    """Write a spectrum into a new file."""
+    for name, unit in _UNITS.items():
+        value = getattr(spectrum, name)
+        if value is not None:
+            hdf5.write_quantity(file, name, value, unit)
+    if spectrum.volume is not None:
+        hdf5.write_quantity(file, "absorption", spectrum.absorption, units.ABSORPTION)
+    if spectrum.segments is not None:
+        write_segments(file.create_group("segments"), spectrum.segments, _SECTION)
+    if spectrum.members is not None:
+        hdf5.write_array(file, "members", spectrum.members.terms, _SECTION)
+    file.attrs["groups"] = json.dumps(spectrum.groups)
+    file.attrs["window"] = spectrum.window
+    file.attrs["quantum_correction"] = spectrum.quantum_correction
+    file.attrs["signed"] = json.dumps(spectrum.signed)
+    file.attrs["notes"] = json.dumps(spectrum.notes)
+    file.attrs["info"] = json.dumps(spectrum.info)
 
 
-def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
-    """Read a file written by `write_spectrum`.
+def read_spectrum(file: h5py.File) -> Spectrum:
+    """Read an open file that `write_spectrum` wrote.
 
     Raises
     ------
     FileFormatError
         If the file is damaged, foreign, or its arrays disagree.
     """
-    with hdf5.open_checked(path, "spectrum") as file:
-        groups = hdf5.read_json(file, "groups", list)
-        n_groups = len(groups)
-        n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
-        n_lags = len(hdf5.read_array(file, "lags", shape=(None,)))
-        shapes = {
-            "wavenumber": (n,),
-            "cross_section_terms": (n, n_groups, n_groups),
-            "cross_section_components": (n, 3, 3),
-            "lags": (n_lags,),
-            "correlation": (n_lags, n_groups, n_groups),
-            "temperature": (),
-            "volume": (),
-            "resolution": (),
-        }
-        values: dict[str, Any] = {
-            name: hdf5.read_quantity(file, name, unit, shapes[name]) if name in file or name != "volume" else None
-            for name, unit in _UNITS.items()
-        }
-        if not np.isfinite(values["cross_section_terms"].magnitude).all():
-            raise FileFormatError(f"{path}: its spectrum is not finite")
-        n_pairs = n_groups * (n_groups + 1) // 2
-        notes, info = hdf5.read_json(file, "notes", list), hdf5.read_json(file, "info", dict)
-        return Spectrum(
-            groups=groups,
-            window=str(file.attrs["window"]),
-            quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
-            segments=read_segments(file["segments"], _SECTION, (n, n_pairs)) if "segments" in file else None,
-            signed=json.loads(file.attrs.get("signed", "[]")),
-            members=MemberSpectra(hdf5.read_array(file, "members", _SECTION, (None, n, n_pairs)))
-            if "members" in file
-            else None,
-            notes=notes,
-            info=info,
-            **values,
-        )
+    groups = hdf5.read_json(file, "groups", list)
+    n_groups = len(groups)
+    n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
+    n_lags = len(hdf5.read_array(file, "lags", shape=(None,)))
+    shapes = {
+        "wavenumber": (n,),
+        "cross_section_terms": (n, n_groups, n_groups),
+        "cross_section_components": (n, 3, 3),
+        "lags": (n_lags,),
+        "correlation": (n_lags, n_groups, n_groups),
+        "temperature": (),
+        "volume": (),
+        "resolution": (),
+    }
+    values: dict[str, Any] = {
+        name: hdf5.read_quantity(file, name, unit, shapes[name]) if name in file or name != "volume" else None
+        for name, unit in _UNITS.items()
+    }
+    if not np.isfinite(values["cross_section_terms"].magnitude).all():
+        raise FileFormatError(f"{file.filename}: its spectrum is not finite")
+    n_pairs = n_groups * (n_groups + 1) // 2
+    notes, info = hdf5.read_json(file, "notes", list), hdf5.read_json(file, "info", dict)
+    return Spectrum(
+        groups=groups,
+        window=str(file.attrs["window"]),
+        quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
+        segments=read_segments(file["segments"], _SECTION, (n, n_pairs)) if "segments" in file else None,
+        signed=json.loads(file.attrs.get("signed", "[]")),
+        members=MemberSpectra(hdf5.read_array(file, "members", _SECTION, (None, n, n_pairs)))
+        if "members" in file
+        else None,
+        notes=notes,
+        info=info,
+        **values,
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Any
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +29,7 @@ COUPLING = "coupling of motions"
 
 
 @dataclasses.dataclass(frozen=True)
-class VibrationalDensity:
+class VibrationalDensity(hdf5.Stored):
     """Density of states of atoms, the sum of its terms.
 
     Attributes
@@ -54,6 +55,8 @@ class VibrationalDensity:
     info : dict
         What it was made of.
     """
+
+    kind: ClassVar[str] = "vdos"
 
     wavenumber: Any
     names: list[str]
@@ -181,71 +184,47 @@ class VibrationalDensity:
         columns |= {f"{name} [cm]": self.term(name).magnitude for name in self.names}
         write_columns(path, columns)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5, with units and provenance.
-
-        Parameters
-        ----------
-        path : path
-        """
-        with hdf5.create(path, "vdos") as file:
-            hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
-            hdf5.write_quantity(file, "terms", self.terms, DENSITY)
-            hdf5.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
-            hdf5.write_array(file, "degrees_of_freedom", self.degrees_of_freedom, "")
-            if self.temperature is not None:
-                hdf5.write_quantity(file, "temperature", self.temperature, units.TEMPERATURE)
-            if self.segments is not None:
-                hdf5.write_array(file, "segment_terms", self.segments.terms, DENSITY)
-                hdf5.write_array(file, "segment_lengths", self.segments.lengths, units.TIME)
-                file.attrs["inflation"] = self.segments.inflation
-            file.attrs["names"] = json.dumps(self.names)
-            file.attrs["mass_weighted"] = self.mass_weighted
-            file.attrs["window"] = self.window
-            file.attrs["info"] = json.dumps(self.info)
+    def _write(self, file: h5py.File) -> None:
+        hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
+        hdf5.write_quantity(file, "terms", self.terms, DENSITY)
+        hdf5.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
+        hdf5.write_array(file, "degrees_of_freedom", self.degrees_of_freedom, "")
+        if self.temperature is not None:
+            hdf5.write_quantity(file, "temperature", self.temperature, units.TEMPERATURE)
+        if self.segments is not None:
+            hdf5.write_array(file, "segment_terms", self.segments.terms, DENSITY)
+            hdf5.write_array(file, "segment_lengths", self.segments.lengths, units.TIME)
+            file.attrs["inflation"] = self.segments.inflation
+        file.attrs["names"] = json.dumps(self.names)
+        file.attrs["mass_weighted"] = self.mass_weighted
+        file.attrs["window"] = self.window
+        file.attrs["info"] = json.dumps(self.info)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> VibrationalDensity:
-        """Read a file written by :meth:`save`.
-
-        Parameters
-        ----------
-        path : path
-            As written by `save`.
-
-        Returns
-        -------
-        VibrationalDensity
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged, foreign, or its arrays disagree.
-        """
-        with hdf5.open_checked(path, "vdos") as file:
-            names = json.loads(file.attrs["names"])
-            wavenumber = hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
-            shape = len(wavenumber), len(names)
-            segments = None
-            if "segment_terms" in file:
-                lengths = hdf5.read_array(file, "segment_lengths", units.TIME, (None,))
-                parts = hdf5.read_array(file, "segment_terms", DENSITY, (len(lengths), *shape))
-                segments = Segments(parts, lengths, float(file.attrs["inflation"]))
-            temperature = None
-            if "temperature" in file:
-                temperature = hdf5.read_quantity(file, "temperature", units.TEMPERATURE, ())
-            return cls(
-                wavenumber=wavenumber,
-                names=names,
-                terms=hdf5.read_quantity(file, "terms", DENSITY, shape),
-                degrees_of_freedom=float(hdf5.read_array(file, "degrees_of_freedom", "", ())),
-                mass_weighted=bool(file.attrs["mass_weighted"]),
-                temperature=temperature,
-                resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
-                window=str(file.attrs["window"]),
-                segments=segments,
-                info=json.loads(file.attrs["info"]),
-            )
+    def _read(cls, file: h5py.File) -> VibrationalDensity:
+        names = json.loads(file.attrs["names"])
+        wavenumber = hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
+        shape = len(wavenumber), len(names)
+        segments = None
+        if "segment_terms" in file:
+            lengths = hdf5.read_array(file, "segment_lengths", units.TIME, (None,))
+            parts = hdf5.read_array(file, "segment_terms", DENSITY, (len(lengths), *shape))
+            segments = Segments(parts, lengths, float(file.attrs["inflation"]))
+        temperature = None
+        if "temperature" in file:
+            temperature = hdf5.read_quantity(file, "temperature", units.TEMPERATURE, ())
+        return cls(
+            wavenumber=wavenumber,
+            names=names,
+            terms=hdf5.read_quantity(file, "terms", DENSITY, shape),
+            degrees_of_freedom=float(hdf5.read_array(file, "degrees_of_freedom", "", ())),
+            mass_weighted=bool(file.attrs["mass_weighted"]),
+            temperature=temperature,
+            resolution=hdf5.read_quantity(file, "resolution", units.WAVENUMBER, ()),
+            window=str(file.attrs["window"]),
+            segments=segments,
+            info=json.loads(file.attrs["info"]),
+        )
 
     def _index(self, name: str) -> int:
         if name not in self.names:
