@@ -9,8 +9,8 @@ import numpy as np
 from MDAnalysis.guesser.tables import Z2SYMB, vdwradii
 from numpy.typing import NDArray
 
-from mda_aptnn.frames import Frame
-from mda_aptnn.graph import full_cell, neighbours
+from mda_aptnn.frames import Frame, filled_cell
+from mda_aptnn.graph import neighbours
 
 #: Atoms closer than this part of the sum of their van der Waals radii are bonded, as in MDAnalysis' guess_bonds.
 BONDED = 0.55
@@ -60,7 +60,7 @@ def nearest_images(vectors: NDArray[np.float64], frame: Frame) -> NDArray[np.flo
     """
     if not frame.pbc.any():
         return vectors
-    cell = full_cell(frame)
+    cell = filled_cell(frame.cell, frame.pbc)
     inverse = np.linalg.inv(cell)
     short: NDArray[np.float64] = vectors - (np.round(vectors @ inverse) * frame.pbc) @ cell
     half_height = 0.5 / np.linalg.norm(inverse[:, frame.pbc], axis=0).max()

@@ -166,3 +166,24 @@ def cell_matrix(cell: Any) -> NDArray[np.float64]:
     if abs(np.linalg.det(matrix)) < 1e-6:
         raise FrameError(f"cell {cell!r} has no volume")
     return matrix
+
+
+def filled_cell(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return a cell [3, 3] whose open directions are unit normals of the others, so that it can be inverted.
+
+    Parameters
+    ----------
+    cell : ndarray, shape [3, 3]
+        Rows are vectors, in Å.
+    pbc : ndarray of bool, shape [3]
+        Directions that repeat.
+    """
+    if pbc.all():
+        return cell.copy()
+    if not pbc.any():
+        return np.eye(3)
+    filled = cell.copy()
+    # the null space of the periodic vectors: any orthonormal complement will do
+    _, _, basis = np.linalg.svd(cell[pbc])
+    filled[~pbc] = basis[pbc.sum() :]
+    return filled

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn.errors import FrameError
-from mda_aptnn.frames import Frame
+from mda_aptnn.frames import Frame, filled_cell
 
 #: Atoms closer than this, in Å, are a mistake in the input and not chemistry.
 CLOSEST = 0.3
@@ -65,7 +65,7 @@ def neighbours(frame: Frame, cutoff: float) -> Neighbours:
     # importing vesin imports torch, which takes seconds: only who predicts pays for it
     from vesin import NeighborList
 
-    box = full_cell(frame)
+    box = filled_cell(frame.cell, frame.pbc)
     finder = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
     i, j, shift, vectors = finder.compute(
         points=np.ascontiguousarray(frame.positions), box=box, periodic=frame.pbc, quantities="ijSD"
@@ -142,7 +142,7 @@ class NeighbourList:
         """
         from mda_aptnn.pair_search import follow
 
-        positions, cell = _rounded(frame.positions[order]), _rounded(full_cell(frame))
+        positions, cell = _rounded(frame.positions[order]), _rounded(filled_cell(frame.cell, frame.pbc))
         inverse = self._inverse if (cell == self._cell).all() else np.asarray(np.linalg.inv(cell), dtype=np.float64)
         if self._pairs is not None and len(self._fractions) == len(frame) and (self._pbc == frame.pbc).all():
             followed = np.empty_like(positions)
@@ -173,7 +173,7 @@ def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, ND
     Parameters
     ----------
     frames : sequence of (positions, cell, pbc)
-        Rounded; of every cell `full_cell`.
+        Rounded; of every cell `filled_cell`.
     cutoffs : sequence of float
         In Å, the largest first.
 
@@ -201,7 +201,7 @@ def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, ND
 
 def frame_atoms(frame: Frame, order: NDArray[np.int64]) -> Atoms:
     """Return what `search_pairs` takes of a frame, whose atoms are taken in some order."""
-    return _rounded(frame.positions[order]), _rounded(full_cell(frame)), frame.pbc
+    return _rounded(frame.positions[order]), _rounded(filled_cell(frame.cell, frame.pbc)), frame.pbc
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -235,20 +235,3 @@ def check_distances(found: Neighbours) -> None:
             f"atoms {found.centre[pair]} and {found.neighbour[pair]} (counted from 0) are "
             f"{np.sqrt(squares[pair]):.3f} Å apart; is the cell right, are positions in Å?"
         )
-
-
-def full_cell(frame: Frame) -> NDArray[np.float64]:
-    """Return the cell with open directions that have no vector filled by unit normals, [3, 3] in Å."""
-    box = frame.cell.copy()
-    if frame.pbc.all():
-        return box
-    for axis in np.flatnonzero(~frame.pbc):
-        box[axis] = 0.0
-    if not frame.pbc.any():
-        return np.eye(3)
-    missing = np.flatnonzero(~frame.pbc)
-    if len(missing):
-        # the null space of the periodic vectors: any orthonormal complement will do
-        _, _, basis = np.linalg.svd(box[frame.pbc])
-        box[missing] = basis[frame.pbc.sum() :]
-    return box

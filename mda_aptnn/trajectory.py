@@ -14,7 +14,7 @@ from mda_aptnn import units
 from mda_aptnn.cells import active_reader, format_names, is_oriented, periodic_directions, timestep_cell
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.frames import Frame, cell_matrix
+from mda_aptnn.frames import Frame, cell_matrix, filled_cell
 from mda_aptnn.kinetics import is_plausible, kinetic_temperature, likely_unit, velocity_factor
 from mda_aptnn.times import Clock, Timeline, read_clock
 
@@ -433,15 +433,7 @@ def _nearest_image(
     others, other_cell, _ = middle
     if not pbc.any():
         return positions
-    box, other_box = (_filled(vectors, pbc) for vectors in (cell, other_cell))
+    box, other_box = (filled_cell(vectors, pbc) for vectors in (cell, other_cell))
     shift = np.round(positions @ np.linalg.inv(box) - others @ np.linalg.inv(other_box))
     unwrapped: NDArray[np.float64] = positions - (shift * pbc) @ box
     return unwrapped
-
-
-def _filled(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The cell with its open directions replaced by unit normals, so that it can be inverted."""
-    filled = np.where(pbc[:, None], cell, 0.0)
-    _, _, basis = np.linalg.svd(cell[pbc])
-    filled[~pbc] = basis[pbc.sum() :]
-    return filled

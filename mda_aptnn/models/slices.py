@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn.frames import Frame
-from mda_aptnn.graph import full_cell
+from mda_aptnn.frames import Frame, filled_cell
 
 if TYPE_CHECKING:
     from mda_aptnn.models.engines import Engine
@@ -60,7 +59,7 @@ def slices(frame: Frame, reach: float, most_atoms: int) -> Iterator[tuple[NDArra
     rows, seen : ndarray of int
         The atoms in a box, and all those within reach of it, in ascending order. Every atom is in one box.
     """
-    box = full_cell(frame)
+    box = filled_cell(frame.cell, frame.pbc)
     heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
     fractions = frame.positions @ np.linalg.inv(box)
     fractions -= np.where(frame.pbc, np.floor(fractions), 0.0)
