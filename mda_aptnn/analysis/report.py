@@ -17,11 +17,12 @@ from mda_aptnn.analysis.flux.checks import Check, check_run
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.space.spatial_spectra import DistanceSpectrum
 from mda_aptnn.analysis.spectra.bands import band_integral
-from mda_aptnn.analysis.spectra.plotting import new_figure, plot_spectrum
+from mda_aptnn.analysis.spectra.plotting import plot_spectrum
 from mda_aptnn.analysis.spectra.spectrogram import spectrogram
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.term_plots import BANDS, plot_matrix, plot_stacked
 from mda_aptnn.errors import SpectrumError
+from mda_aptnn.figures import new_figure
 
 #: Groups whose terms can be told apart in a stacked picture, and in a matrix.
 _STACKED, _MATRIX = 5, 200

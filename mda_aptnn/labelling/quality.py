@@ -10,8 +10,8 @@ import numpy as np
 from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
-from mda_aptnn import hdf5
 from mda_aptnn.dataset import Dataset
+from mda_aptnn.figures import new_figure, save_figure
 from mda_aptnn.tensors import PGT, sum_rule_residual
 
 #: A tensor whose invariants are further from those of its element than this many interquartile ranges is an outlier.
@@ -181,9 +181,7 @@ def _duplicates(dataset: Dataset) -> list[tuple[int, int]]:
 
 def plot_quality(quality: Quality, path: str | os.PathLike[str]) -> None:
     """Draw the sum rule per frame and the distributions per element; linearity where it is known."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure = new_figure(path, (11, 3.4))
     left, middle, right = figure.subplots(1, 3)
     left.bar(np.arange(len(quality.residuals)), 1e3 * quality.residuals, color="0.55", label="sum rule")
     if quality.linearity:
@@ -203,5 +201,4 @@ def plot_quality(quality: Quality, path: str | os.PathLike[str]) -> None:
         axis.set_xlabel(label)
         axis.set_ylabel("share of the element's atoms")
         axis.legend(frameon=False, fontsize="small")
-    with hdf5.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mda_aptnn import hdf5
+from mda_aptnn.figures import new_figure, save_figure
 from mda_aptnn.training.calibration import rms, rms_of_atoms, spread_summary, spreads_of
 from mda_aptnn.training.evaluate import Evaluation
 
@@ -22,10 +22,8 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     path : path
         Format by the ending.
     """
-    from matplotlib.figure import Figure
-
     parts = evaluation.by_species()
-    figure = Figure(figsize=(4.2 * len(parts), 4.2), layout="constrained")
+    figure = new_figure(path, (4.2 * len(parts), 4.2))
     axes = figure.subplots(1, len(parts), squeeze=False)[0]
     unit = evaluation.target.unit
     diagonal = np.zeros(evaluation.target.shape, bool)
@@ -51,8 +49,7 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         ax.set_ylabel(f"prediction / {unit}")
         ax.set_aspect("equal")
         ax.legend(markerscale=5)
-    with hdf5.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)
 
 
 def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
@@ -70,10 +67,8 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     LabelError
         If the model is no committee.
     """
-    from matplotlib.figure import Figure
-
     summary = spread_summary(evaluation)
-    figure = Figure(figsize=(4.2 * len(summary), 4.2), layout="constrained")
+    figure = new_figure(path, (4.2 * len(summary), 4.2))
     axes = figure.subplots(1, len(summary), squeeze=False)[0]
     unit = evaluation.target.unit
     for ax, (symbol, part) in zip(axes, evaluation.by_species().items(), strict=True):
@@ -94,8 +89,7 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         ax.set(xlim=(0, high), ylim=(0, high), aspect="equal")
         ax.locator_params(nbins=5)
     axes[0].legend(fontsize="small")
-    with hdf5.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)
 
 
 def plot_learning(learning: Sequence[Mapping[str, Any]], unit: str, path: str | os.PathLike[str]) -> None:
@@ -110,9 +104,7 @@ def plot_learning(learning: Sequence[Mapping[str, Any]], unit: str, path: str | 
     path : path
         Format by the ending.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
+    figure = new_figure(path, (5.5, 3.8))
     ax = figure.subplots()
     for number, curve in enumerate(learning):
         names = ["training, current weights", "validation, averaged weights"] if number == 0 else [None, None]
@@ -123,5 +115,4 @@ def plot_learning(learning: Sequence[Mapping[str, Any]], unit: str, path: str | 
     ax.set_ylabel(f"RMSE per component / {unit}")
     ax.grid(which="both", alpha=0.3)
     ax.legend()
-    with hdf5.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mda_aptnn.analysis.spectra.bands import maxima_of
-from mda_aptnn.analysis.spectra.plotting import new_figure, save_figure, title_of
+from mda_aptnn.analysis.spectra.plotting import title_of
+from mda_aptnn.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.raman.raman import RamanSpectrum

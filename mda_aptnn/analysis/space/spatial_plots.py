@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mda_aptnn.analysis.spectra.plotting import LABELS, draw_map, new_figure, save_figure, title_of
+from mda_aptnn.analysis.spectra.plotting import LABELS, draw_map, title_of
+from mda_aptnn.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.space.spatial_spectra import AxisProfile, DistanceSpectrum

@@ -49,7 +49,7 @@ class Convergence:
         list of matplotlib.axes.Axes
             Of the integral and of the error.
         """
-        from mda_aptnn.analysis.spectra.plotting import new_figure, save_figure
+        from mda_aptnn.figures import new_figure, save_figure
 
         figure = new_figure(path, (6.0, 5.4))
         upper, lower = figure.subplots(2, 1, sharex=True)

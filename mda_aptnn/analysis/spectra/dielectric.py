@@ -120,7 +120,7 @@ class DielectricSpectrum(hdf5.Stored):
         -------
         list of matplotlib.axes.Axes
         """
-        from mda_aptnn.analysis.spectra.plotting import new_figure, save_figure
+        from mda_aptnn.figures import new_figure, save_figure
 
         figure = new_figure(path, (7.0, 6.4))
         upper, lower = figure.subplots(2, 1, sharex=True)

@@ -1,4 +1,4 @@
-"""Pictures of results, with matplotlib, drawn without a display when they go to a file."""
+"""Pictures of spectra, and what the pictures of all results have in common."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn import hdf5
 from mda_aptnn.errors import SpectrumError
+from mda_aptnn.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrum import Spectrum
@@ -172,20 +172,3 @@ def title_of(spectrum: Any) -> str:
     if spectrum.resolution.magnitude > 0:
         title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"
     return title
-
-
-def new_figure(path: str | os.PathLike[str] | None, size: tuple[float, float] = (7.0, 4.2)) -> Any:
-    """Return a figure without a display if it goes to a file, one that can be shown otherwise."""
-    if path is not None:
-        from matplotlib.figure import Figure
-
-        return Figure(figsize=size, layout="constrained")
-    import matplotlib.pyplot as plt
-
-    return plt.figure(figsize=size, layout="constrained")
-
-
-def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
-    """Write a figure under a temporary name, then rename it."""
-    with hdf5.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)

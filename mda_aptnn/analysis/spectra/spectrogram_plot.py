@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mda_aptnn.analysis.spectra.plotting import LABELS, draw_map, new_figure, save_figure
+from mda_aptnn.analysis.spectra.plotting import LABELS, draw_map
+from mda_aptnn.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrogram import Spectrogram

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.analysis.spectra.bands import band_weights
-from mda_aptnn.analysis.spectra.plotting import LABELS, new_figure, save_figure
+from mda_aptnn.analysis.spectra.plotting import LABELS
 from mda_aptnn.errors import SpectrumError
+from mda_aptnn.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrum import Spectrum

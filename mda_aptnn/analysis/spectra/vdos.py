@@ -151,7 +151,7 @@ class VibrationalDensity(hdf5.Stored):
         -------
         matplotlib.axes.Axes
         """
-        from mda_aptnn.analysis.spectra.plotting import new_figure, save_figure
+        from mda_aptnn.figures import new_figure, save_figure
 
         if ax is None:
             ax = new_figure(path).subplots()
