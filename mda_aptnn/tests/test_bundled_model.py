@@ -34,6 +34,7 @@ def test_the_card_names_the_labels_that_are_bundled(model):
     assert model.info["command"].startswith("mda-aptnn train mda_aptnn/data/water32-rpbe-d3.xyz -o ")
 
 
+@pytest.mark.slow
 def test_held_out_frames_give_the_error_of_the_card(model, labels):
     held_out = model.info["data"]["fingerprints"]["held_out"]
     frames = labels.subset([k for k, item in enumerate(labels) if item.frame.fingerprint() in held_out])

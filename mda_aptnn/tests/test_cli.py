@@ -261,6 +261,7 @@ def test_a_foreign_model_file(water, tmp_path):
     assert "not a model file" in error("spectrum", *water, "--model", tmp_path / "other.h5", "-o", tmp_path / "x.h5")
 
 
+@pytest.mark.slow
 def test_the_process_itself_fails_with_a_code(tmp_path):
     command = [sys.executable, "-m", "mda_aptnn.cli", "spectrum", str(tmp_path / "none.pdb")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -262,6 +262,7 @@ def test_it_is_chosen_by_itself_or_by_name(tmp_path, monkeypatch):
         Model(dataclasses.replace(contents(), architecture="other"), engine="cpu")
 
 
+@pytest.mark.slow
 def test_kernels_are_kept_in_the_users_cache_and_not_beside_the_sources(tmp_path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     environment.pop("NUMBA_CACHE_DIR", None)
@@ -276,6 +277,7 @@ def test_kernels_are_kept_in_the_users_cache_and_not_beside_the_sources(tmp_path
     assert paths and all(path.startswith(str(tmp_path / "mda-aptnn" / "kernels-")) for path in paths)
 
 
+@pytest.mark.slow
 def test_told_not_to_compile_the_network_in_torch_predicts():
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     code = (

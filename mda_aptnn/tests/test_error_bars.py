@@ -243,6 +243,7 @@ def test_terms_have_errors_in_either_order_and_units():
         assert (low > 0).all() and (low < values).all() and (values < high).all()
 
 
+@pytest.mark.slow
 def test_error_bars_are_saved(tmp_path):
     found = spectrum(trajectories(np.random.default_rng(8), 2), segments=8, quantum_correction="standard")
     found.save(tmp_path / "s.h5")

@@ -291,6 +291,7 @@ def test_an_oscillator_through_a_universe():
     assert broad.intensity().magnitude == pytest.approx(KM_PER_MOL, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_an_oscillator_through_finite_differences():
     """Every 4 fs at 2085 cm⁻¹, half of the Nyquist frequency: 41 % without the correction."""
     u, wavenumber = oscillating(1200, 300, 4e-3, lead=1)
@@ -441,6 +442,7 @@ def test_two_runs_of_one_object_do_not_mix(rattling, model, reference):
     np.testing.assert_array_equal(analysis.results.flux, reference.results.flux[20:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per", ["group", "atom"])
 def test_memory_does_not_grow_with_the_frames(tmp_path, monkeypatch, per):
     """Beyond flux, records and their transforms, a frame leaves nothing behind: its 300 atoms would be 7 kB."""

@@ -106,6 +106,7 @@ def test_gas_phase_without_temperature(series, tmp_path):
     assert sum(check.passed is None for check in checks) == 2
 
 
+@pytest.mark.slow
 def test_command(series, tmp_path):
     series.save(tmp_path / "flux.h5")
     arguments = ["report", str(tmp_path / "flux.h5"), "-o", str(tmp_path / "r.html"), "--resolution", "800"]

@@ -68,6 +68,7 @@ def test_frames_together_are_as_frames_alone():
     assert_allclose(network(PairInputs.together(inputs)).numpy(), alone.numpy(), atol=EXACT)
 
 
+@pytest.mark.slow
 def test_training_it_keeps_symmetry_exact(tmp_path):
     """Trained in float32, saved, and built in float64: what the file keeps is weights, not rounded constants."""
     training = TrainingConfig(steps=8, validate_every=4, learning_rate=0.01, schedule="plateau", amsgrad=True)

@@ -162,6 +162,7 @@ def water(tmp_path_factory):
     return path, universe
 
 
+@pytest.mark.slow
 def test_water_sums_to_its_total(water):
     path, universe = water
     with open_molecules(path, universe) as (series, molecules):
@@ -341,6 +342,7 @@ def test_what_cannot_be_is_refused():
         MoleculesInMemory(flux, centres[:, :2], np.eye(3))
 
 
+@pytest.mark.slow
 def test_commands(water, tmp_path):
     """From files to files; the numbers are those of the functions."""
     path, _ = water

@@ -238,6 +238,7 @@ def test_what_cannot_be_is_refused(model, tmp_path):
         FluxStream(still, model, **SETTINGS).run()
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     """From a socket to files, with a model file."""
     pytest.importorskip("imdclient")

@@ -250,6 +250,7 @@ n_radial = 2
 """
 
 
+@pytest.mark.slow
 def test_commands_train_and_calibrate_a_committee(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = clusters(6)
@@ -279,6 +280,7 @@ def test_commands_train_and_calibrate_a_committee(tmp_path, monkeypatch):
     assert "no committee" in command("evaluate", "single.h5", "test.h5", "--calibrate", code=1)
 
 
+@pytest.mark.slow
 def test_held_out_frames_that_are_given(tmp_path):
     config = dataclasses.replace(SHORT, held_out=0, steps=3)
     frames = clusters(6)

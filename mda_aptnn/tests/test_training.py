@@ -229,6 +229,7 @@ def test_a_split_by_seed():
 # --- interruptions ---
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     whole = fit(clusters(4), NETWORK, SHORT, tmp_path / "whole.h5")
     save, saved = checkpoint.save, []
