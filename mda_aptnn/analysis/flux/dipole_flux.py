@@ -35,6 +35,7 @@ from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.elements import name_elements
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frames import Frame
+from mda_aptnn.given_spacing import check_given_spacing
 from mda_aptnn.kinetics import check_degrees_of_freedom, constrained_bonds
 from mda_aptnn.models.predict import Model, load_model
 from mda_aptnn.molecules import MoleculesOnDemand, broken_note
@@ -256,7 +257,7 @@ class DipoleFlux(AnalysisBase):
         Raises
         ------
         TrajectoryError
-            If the frames are not equally spaced.
+            If the frames are not equally spaced, or not as far apart as was given.
         ValueError
             If workers are asked of the serial backend.
         """
@@ -270,6 +271,7 @@ class DipoleFlux(AnalysisBase):
         self._timeline = self._frames.timeline(self._wanted)
         if not np.isfinite(self._timeline.spacing):
             raise TrajectoryError("no two of the chosen frames follow each other in time; give time_step=")
+        check_given_spacing(self._frames)
         todo = self._wanted
         if self._store is not None:
             todo = np.setdiff1d(todo, self._store.done())

@@ -24,6 +24,7 @@ from mda_aptnn.analysis.spectra.vdos import VibrationalDensity
 from mda_aptnn.analysis.spectra.velocity_power import vibrational_density
 from mda_aptnn.elements import find_atoms, name_elements
 from mda_aptnn.errors import FileFormatError, GroupError, TrajectoryError
+from mda_aptnn.given_spacing import check_given_spacing
 from mda_aptnn.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory import UniverseFrames
 
@@ -132,12 +133,13 @@ class VelocitySpectrum(AnalysisBase):
         Raises
         ------
         TrajectoryError
-            If the frames are not equally spaced.
+            If the frames are not equally spaced, or not as far apart as was given.
         """
         wanted = chosen_frames(self._trajectory, self._frames.usable_frames, start, stop, step, frames)
         self._timeline = self._frames.timeline(wanted)
         if not np.isfinite(self._timeline.spacing):
             raise TrajectoryError("no two of the chosen frames follow each other in time; give time_step=")
+        check_given_spacing(self._frames)
         super().run(frames=wanted, verbose=verbose)
         return self
 
