@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -258,24 +259,47 @@ def open_universes(
     for path in [topology, *(trajectories or [])]:
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
-    options: dict[str, Any] = {"format": file_format, "topology_format": topology_format}
-    options = {name: value for name, value in options.items() if value}
-    if cell and (file_format or "").upper() == "CP2K":
-        # MDAnalysis' selections need the cell too, where the files have none
-        options["cell"] = cell
-    files = [[str(topology), str(path)] for path in trajectories or []] or [[str(topology)]]
     universes = []
-    for names in files:
+    for names in [[topology, path] for path in trajectories or []] or [[topology]]:
+        kinds = {"format": file_format or known_format(names[-1]), "topology_format": topology_format}
+        options: dict[str, Any] = {name: value for name, value in kinds.items() if value}
+        if known_format(topology):
+            options.setdefault("topology_format", known_format(topology))
+        if cell and (file_format or "").upper() == "CP2K":
+            # MDAnalysis' selections need the cell too, where the files have none
+            options["cell"] = cell
         try:
-            universes.append(MDAnalysis.Universe(*names, **options))
+            universes.append(MDAnalysis.Universe(*map(str, names), **options))
         except Exception as error:
             # parsers of many authors meet a file of unknown content: what they raise can be anything
             said = " ".join(str(error).split()).split(". ")[0][:200] or type(error).__name__
             raise TrajectoryError(
-                f"MDAnalysis cannot read {' with '.join(names)}: {said}; check the files, or name their kinds with "
-                "--format and --topology-format"
+                f"MDAnalysis cannot read {' with '.join(map(str, names))}: {said}; {_advice(names[-1])}"
             ) from error
     return universes
+
+
+def known_format(path: Path) -> str | None:
+    """MDAnalysis' name of a format whose usual ending it does not know."""
+    return "LAMMPSDUMP" if path.suffix == ".lammpstrj" else None
+
+
+def _advice(path: Path) -> str:
+    """What to do about a file that MDAnalysis cannot read."""
+    start = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(16)
+    if start.startswith((b"ITEM: UNITS", b"ITEM: TIME\n")):
+        return "it takes no dumps with units or times; write them without dump_modify units yes, time yes"
+    if start.startswith(b"ITEM: "):
+        return "for a LAMMPS dump say --format LAMMPSDUMP, beside a data file"
+    return "check the files, or name their kinds with --format and --topology-format"
+
+
+def progress() -> dict[str, float]:
+    """How often a bar is drawn: seldom in a log file, where each time is a line more."""
+    return {} if sys.stderr.isatty() else {"mininterval": 30.0}
 
 
 def emit(report: dict[str, Any], as_json: bool, text: str) -> None:

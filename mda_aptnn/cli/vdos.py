@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -60,8 +60,9 @@ def vdos(
     universes = opt.open_universes(topology, trajectory, file_format, topology_format, cell)
     universe = universes[0]
     if len(universes) > 1:
-        options: dict[str, Any] = {} if file_format is None else {"format": file_format}
-        universe.load_new([str(path) for path in trajectory or []], **options)
+        paths = list(trajectory or [])
+        kind = file_format or opt.known_format(paths[0])
+        universe.load_new([str(path) for path in paths], **({"format": kind} if kind else {}))
     found = VelocitySpectrum(
         selected(universe, select, "--select"),
         opt.pairs(group, "group"),

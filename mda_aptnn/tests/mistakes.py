@@ -34,6 +34,14 @@ MISTAKES: list[tuple[str, str]] = [
         "LAMMPS velocities in the wrong unit",
         "flux water.pdb water.lammpsdump --time-step '2 fs' --velocity-unit bohr/fs",
     ),
+    (
+        "a LAMMPS dump with units and times in it",
+        "flux water.pdb units.lammpsdump --time-step '2 fs' --velocity-unit angstrom/ps",
+    ),
+    (
+        "the step of the simulation, where that of the frames is meant",
+        "flux water.pdb water.lammpsdump --time-step '0.5 fs' --velocity-unit angstrom/ps",
+    ),
     ("a word that is no unit", "flux water.pdb water.trr --velocity-unit furlong"),
     ("a unit of another dimension", "flux water.pdb water.trr --velocity-unit kelvin"),
     ("a model that is not there", "flux water.pdb water.trr --model water-pbe"),
@@ -89,6 +97,8 @@ def prepare(folder: Path) -> None:
     trajectory_files.write(sample, folder / "water.trr")
     trajectory_files.write(sample, folder / "water.xtc")
     trajectory_files.write_lammps(sample, folder / "water.lammpsdump", "metal")
+    dump = (folder / "water.lammpsdump").read_text()
+    (folder / "units.lammpsdump").write_text(f"ITEM: UNITS\nmetal\n{dump}")
     geometry = {"two": "O 0 0 0\nO 0 0 5\n", "salt": "Na 0 0 0\nCl 0 0 3\n", "clash": "O 0 0 0\nH 0 0 0\nH 0 0 1\n"}
     for name, lines in geometry.items():
         (folder / f"{name}.xyz").write_text(f"{lines.count(chr(10))}\n\n{lines}")

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from mda_aptnn.tests.mistakes import MISTAKES, table
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "mistakes.md"
 
 
+@pytest.mark.slow
 def test_every_mistake_is_answered_as_documented():
     assert len({command for _, command in MISTAKES}) == len(MISTAKES) >= 40
     made = table()
