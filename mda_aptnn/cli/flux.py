@@ -80,7 +80,6 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
     from mda_aptnn.analysis.flux.flux_series import FluxSeries
     from mda_aptnn.analysis.flux.groups import select
     from mda_aptnn.analysis.flux.path_integrals import average_beads
-    from mda_aptnn.analysis.flux.pipeline import text_of
 
     folder = reading.checkpoint or output.with_name(f"{output.stem}.unfinished")
     groups = opt.pairs(reading.group, "group")
@@ -89,9 +88,9 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
     if beads:
         # each has as many times the temperature as there are beads, which average_beads looks at
         options["check_temperature"] = False
-    parallel: dict[str, Any] = {}
+    how: dict[str, Any] = {"progressbar_kwargs": opt.progress()}
     if reading.workers > 1:
-        parallel = {"backend": "multiprocessing", "n_workers": reading.workers}
+        how = {"backend": "multiprocessing", "n_workers": reading.workers}
     try:
         analyses = []
         for number, universe in enumerate(universes):
@@ -99,8 +98,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
             atoms = select(universe, reading.select, "--select")
             analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **options))
         for analysis in analyses:
-            analysis.run(reading.start, reading.stop, reading.step, verbose=True, **parallel)
-            typer.echo(f"time: {text_of(analysis.results.shares)}", err=True)
+            analysis.run(reading.start, reading.stop, reading.step, verbose=True, **how)
         parts = [analysis.series for analysis in analyses]
         return average_beads(parts) if beads else FluxSeries.merge(parts), analyses
     finally:

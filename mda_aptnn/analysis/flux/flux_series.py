@@ -23,6 +23,8 @@ from mda_aptnn.errors import GroupError, SpectrumError
 
 logger = logging.getLogger(__name__)
 
+#: Up to so many groups are named where a flux is shown.
+_NAMED = 8
 #: Per-frame records beside the flux: unit in the file and shape of one frame.
 RECORDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "volumes": (units.VOLUME, ()),
@@ -88,6 +90,11 @@ class FluxSeries(hdf5.Stored):
 
     def __len__(self) -> int:
         return len(self.flux)
+
+    def __repr__(self) -> str:
+        named = ", ".join(self.groups) if len(self.groups) <= _NAMED else f"{len(self.groups)} groups"
+        length = f"{len(self)} frames, {1000 * self.spacing:g} fs apart, in {len(self.starts)} series"
+        return f"<FluxSeries: {length}; {named}>"
 
     @property
     def total(self) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.display import Pictured
 from mda_aptnn.analysis.spectra.bands import band_weights
 from mda_aptnn.analysis.spectra.statistics import Segments
 from mda_aptnn.analysis.spectra.terms import pair_index, term_of
@@ -42,7 +43,7 @@ def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclasses.dataclass(frozen=True)
-class RamanSpectrum(hdf5.Stored):
+class RamanSpectrum(hdf5.Stored, Pictured):
     """A Raman spectrum, the sum of its auto and cross terms.
 
     Attributes

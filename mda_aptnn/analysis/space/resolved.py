@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.display import Pictured
 from mda_aptnn.analysis.spectra.segment_file import read_segments, write_segments
 from mda_aptnn.analysis.spectra.statistics import Segments
 from mda_aptnn.errors import FileFormatError, SpectrumError
@@ -19,7 +20,7 @@ _SECTION = "angstrom^2"
 
 
 @dataclasses.dataclass(frozen=True)
-class ResolvedSpectrum(hdf5.Stored):
+class ResolvedSpectrum(hdf5.Stored, Pictured):
     """Parts of an absolute infrared spectrum.
 
     Attributes

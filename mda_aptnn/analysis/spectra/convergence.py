@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
+from mda_aptnn.analysis.display import Pictured
 from mda_aptnn.analysis.flux.flux_series import RECORDS, FluxSeries
 from mda_aptnn.analysis.spectra.bands import band_integral
 from mda_aptnn.analysis.spectra.statistics import Measured
@@ -18,7 +19,7 @@ from mda_aptnn.errors import SpectrumError
 
 
 @dataclasses.dataclass(frozen=True)
-class Convergence:
+class Convergence(Pictured):
     """The integral of a band from the first part of a trajectory, against the length of the part.
 
     Attributes

@@ -17,6 +17,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.display import Pictured
 from mda_aptnn.analysis.spectra.columns import write_columns
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import Measured, Segments
@@ -34,7 +35,7 @@ _OVERSAMPLING = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class DielectricSpectrum(hdf5.Stored):
+class DielectricSpectrum(hdf5.Stored, Pictured):
     """The dielectric function of a sample and what follows from it.
 
     Attributes

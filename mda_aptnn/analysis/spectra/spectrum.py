@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.display import Pictured
 from mda_aptnn.analysis.flux.members import MemberSpectra
 from mda_aptnn.analysis.spectra.bands import band_weights, maxima_of
 from mda_aptnn.analysis.spectra.quantum import quantum_factor
@@ -20,7 +21,7 @@ from mda_aptnn.errors import SpectrumError
 
 
 @dataclasses.dataclass(frozen=True)
-class Spectrum(hdf5.Stored):
+class Spectrum(hdf5.Stored, Pictured):
     """An absolute infrared spectrum, the sum of its auto and cross terms.
 
     Attributes

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.display import Pictured
 from mda_aptnn.analysis.spectra.bands import band_weights
 from mda_aptnn.analysis.spectra.columns import write_columns
 from mda_aptnn.analysis.spectra.statistics import Measured, Segments, confidence_band
@@ -29,7 +30,7 @@ COUPLING = "coupling of motions"
 
 
 @dataclasses.dataclass(frozen=True)
-class VibrationalDensity(hdf5.Stored):
+class VibrationalDensity(hdf5.Stored, Pictured):
     """Density of states of atoms, the sum of its terms.
 
     Attributes
