@@ -32,6 +32,7 @@ import numpy as np
 from mda_aptnn import hdf5
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.flux.origin import trajectory_files
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import choose_segments
 from mda_aptnn.dataset import Dataset, read_labels
@@ -397,5 +398,5 @@ def compare(before: Spectrum | None, after: Spectrum) -> dict[str, float | None]
 
 
 def _files(universe: Any) -> list[str]:
-    names = getattr(universe.trajectory, "filenames", [universe.trajectory.filename])
-    return [Path(name).name for name in [universe.filename, *names] if name is not None]
+    names = [universe.filename, *trajectory_files(universe.trajectory)]
+    return [Path(name).name for name in names if name is not None]

@@ -31,16 +31,12 @@ TEMPERATURE = "K"
 CHARGE = "e"
 WAVENUMBER = "1/cm"
 ABSORPTION = "1/cm"
-MASS = "u"
 #: Polarizabilities are volumes, α/4πε₀.
 POLARIZABILITY_FLUX = "angstrom^3/ps"
 #: Squares of ∂α/∂Q per wavenumber, with α/4πε₀ in Å³ and Q in Å·√u: a band's integral is its Raman activity in Å⁴/u.
 RAMAN_ACTIVITY = "angstrom^4/u*cm"
 #: Molar absorption per wavenumber: its integral over a band, in cm⁻¹, is the band's intensity in km/mol.
 MOLAR_ABSORPTION = "km/mol*cm"
-
-#: What a bare number means, for each kind of input, is said by the function that takes it.
-Dimensional = float | int | str | pint.Quantity  # type: ignore[type-arg]
 
 
 def magnitude(value: Any, unit: str, name: str = "value") -> Any:

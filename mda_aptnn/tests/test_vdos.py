@@ -132,6 +132,8 @@ def test_water_has_three_translations_rotations_and_vibrations_a_molecule(water)
         counted = result.integral(name=name)
         assert counted.value == pytest.approx(expected, rel=0.1)
     assert result.integral(name=COUPLING).value == pytest.approx(0, abs=1e-6)
+    with pytest.raises(GroupError, match="two ways to say it"):
+        VelocitySpectrum(water, {"O": "element O"}, per="element")
     by_element = VelocitySpectrum(water, per="element").run(step=25).density(resolution=80)
     assert by_element.names == ["H", "O"]
     np.testing.assert_allclose(

@@ -134,8 +134,6 @@ def load_groups(
     """
     if per not in ("group", *KINDS):
         raise ValueError(f"per={per!r}: choose one of group, {', '.join(KINDS)}")
-    if groups and per in KINDS:
-        raise ValueError(f"groups= and per={per!r} are two ways to say it; leave one out")
     series = FluxSeries.load(path)
     with hdf5.open_checked(path, "flux") as file:
         if "atoms" not in file:

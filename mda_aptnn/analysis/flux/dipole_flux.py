@@ -169,8 +169,6 @@ class DipoleFlux(AnalysisBase):
         super().__init__(atoms.universe.trajectory, verbose)
         if per not in ("group", *KINDS, "atom"):
             raise ValueError(f"per={per!r}: choose one of group, {', '.join(KINDS)}, atom")
-        if groups and per in KINDS:
-            raise ValueError(f"groups= and per={per!r} are two ways to say it; leave one out")
         if sum_rule not in SUM_RULES:
             raise SumRuleNameError(f"sum rule {sum_rule!r}: choose one of {', '.join(SUM_RULES)}")
         self._per, self._n_threads = per, n_threads

@@ -92,7 +92,15 @@ def choose_groups(
     *,
     updating: bool = False,
 ) -> Groups:
-    """Return the groups of `every` if `per` is one of `KINDS`, otherwise those of `assign_groups`."""
+    """Return the groups of `every` if `per` is one of `KINDS`, otherwise those of `assign_groups`.
+
+    Raises
+    ------
+    GroupError
+        If both are asked for, or as `assign_groups` says.
+    """
+    if groups and per in KINDS:
+        raise GroupError(f"groups= and per={per!r} are two ways to say it; leave one out")
     if per in KINDS:
         return every(per, atoms, indices, numbers, molecules)
     return assign_groups(atoms, groups, indices, updating=updating)
