@@ -19,8 +19,9 @@ from mda_aptnn.models.inputs import frame_inputs
 
 #: Cutoff (Å), radial functions and degree of the densities that frames are compared by.
 DENSITY = (6.0, 8, 2)
-#: Frames are chosen among so many times their number of those with the largest disagreement.
-POOL = 4
+#: Frames are chosen among those with the largest disagreement: so many times as are wanted, or this part of all if that
+#: is more, since neighbours in a densely recorded trajectory are nearly the same frame.
+POOL, PART = 4, 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,7 @@ def descriptor(frame: Frame) -> NDArray[np.float64]:
 def farthest_among_best(scores: ArrayLike, descriptors: ArrayLike, count: int) -> list[int]:
     """Return rows: the one with the highest score, then always the farthest from all chosen ones.
 
-    Only among the `POOL` · `count` rows with the highest scores. Descriptors are scaled to unit variance over all
+    Only among the `POOL` · `count` rows with the highest scores, or the part `PART` of all. Descriptors are scaled to unit variance over all
     rows first. Rows that are the same as a chosen one are not chosen; a warning says so if there are too few others.
 
     Parameters
@@ -133,7 +134,7 @@ def farthest_among_best(scores: ArrayLike, descriptors: ArrayLike, count: int) -
     width = descriptors.std(axis=0)
     varies = width > 1e-9 * np.abs(descriptors).max(initial=0.0)
     scaled = descriptors[:, varies] / width[varies]
-    best = np.argsort(-scores, kind="stable")[: POOL * count]
+    best = np.argsort(-scores, kind="stable")[: max(POOL * count, int(PART * len(scores)))]
     points = scaled[best]
     chosen = [0]
     distances = ((points - points[0]) ** 2).sum(axis=1)

@@ -82,6 +82,15 @@ def test_farthest_among_best_by_hand():
     assert 12 not in farthest_among_best([*range(20, 8, -1), 0.1], many, 3)
 
 
+def test_neighbours_in_a_trajectory_are_not_all_that_is_chosen():
+    """A slow excursion fills the top of the list with frames that are nearly the same; a faster one is as bad."""
+    time = np.arange(2000)
+    away = np.exp(-(((time - 500) / 100) ** 2))
+    back = 0.9 * np.exp(-(((time - 1500) / 50) ** 2))
+    chosen = farthest_among_best(away + back, np.stack([away, back], axis=1), 2)
+    assert abs(chosen[0] - 500) <= 1 and abs(chosen[1] - 1500) <= 1
+
+
 def test_descriptors_know_what_is_the_same():
     frame = water(1)[0].frame
     rng = np.random.default_rng(2)
