@@ -19,8 +19,8 @@ from mda_aptnn.models.inputs import frame_inputs
 
 #: Cutoff (Å), radial functions and degree of the densities that frames are compared by.
 DENSITY = (6.0, 8, 2)
-#: Frames are chosen among those with the largest disagreement: so many times as are wanted, or this part of all if that
-#: is more, since neighbours in a densely recorded trajectory are nearly the same frame.
+#: Frames are chosen among those with the largest disagreement: so many times as are wanted, or this part of all if
+#: that is more, since neighbours in a densely recorded trajectory are nearly the same frame.
 POOL, PART = 4, 0.1
 
 
@@ -121,8 +121,9 @@ def descriptor(frame: Frame) -> NDArray[np.float64]:
 def farthest_among_best(scores: ArrayLike, descriptors: ArrayLike, count: int) -> list[int]:
     """Return rows: the one with the highest score, then always the farthest from all chosen ones.
 
-    Only among the `POOL` · `count` rows with the highest scores, or the part `PART` of all. Descriptors are scaled to unit variance over all
-    rows first. Rows that are the same as a chosen one are not chosen; a warning says so if there are too few others.
+    Only among the `POOL` · `count` rows with the highest scores, or the part `PART` of all. Descriptors are scaled to
+    unit variance over all rows first. Rows that are the same as a chosen one are not chosen; a warning says so if
+    there are too few others.
 
     Parameters
     ----------
