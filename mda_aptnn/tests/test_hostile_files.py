@@ -55,10 +55,12 @@ def outcome(folder):
     return subprocess.run(command, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.slow
 def test_nothing_crashes_hangs_or_takes_all_memory(outcome):
     assert outcome.returncode == 0, outcome.stderr[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", hostile.READERS)
 def test_every_damage_is_refused_or_does_no_harm(outcome, name):
     failures = [line for line in outcome.stdout.splitlines() if line.startswith("[") and json.loads(line)[0] == name]

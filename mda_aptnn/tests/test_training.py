@@ -30,6 +30,7 @@ def network(numbers=(1, 8)):
 # --- it learns ---
 
 
+@pytest.mark.slow
 def test_the_error_falls_below_the_isotropic_mean_and_symmetry_stays_exact(tmp_path):
     config = TrainingConfig(steps=40, validation=1, held_out=1, validate_every=10, warmup_steps=5, learning_rate=0.02)
     model = fit(water(4), NETWORK, config, tmp_path / "model.h5")
