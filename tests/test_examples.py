@@ -124,7 +124,9 @@ def files(tmp_path_factory):
     if shutil.which("gmx"):
         write_tpr(folder)
     write_data(folder)
-    trajectory_files.write_lammps(sample, folder / "dump.lammpstrj", "real")
+    short = trajectory_files.water(501)  # every 2 fs, as the page on engines says
+    trajectory_files.write(short, folder / "short.trr")
+    trajectory_files.write_lammps(short, folder / "dump.lammpstrj", "real")
     trajectory_files.write_cp2k(sample, folder)
     (folder / "water-1.cell").unlink()  # the page says the cell
     shutil.copy(DATA / "water-modes.mol", folder / "water-VIBRATIONS-1.mol")
@@ -139,8 +141,6 @@ def files(tmp_path_factory):
     charges = FixedCharges({"O": -0.8, "H": 0.4})
     DipoleFlux(universe, charges).run().save(folder / "flux.h5")
     DipoleFlux(universe, charges, per="atom").run().save(folder / "atoms.h5")
-    short = trajectory_files.water(501)
-    trajectory_files.write(short, folder / "short.trr")
     return folder
 
 
