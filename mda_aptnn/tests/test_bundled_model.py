@@ -34,6 +34,13 @@ def test_the_card_names_the_labels_that_are_bundled(model):
     assert model.info["command"].startswith("mda-aptnn train mda_aptnn/data/water32-rpbe-d3.xyz -o ")
 
 
+def test_frames_labelled_afterwards_have_the_error_of_the_card(model):
+    """20 frames that did not exist when it was trained; the card's error is that of 192 atoms, known to a twentieth."""
+    later = read_labels(LABELS.with_name("water32-rpbe-d3-more.h5"))
+    assert len(later) == 20
+    assert evaluate(model, later).rmse == pytest.approx(model.info["accuracy"]["held_out"]["rmse"], rel=0.1)
+
+
 @pytest.mark.slow
 def test_held_out_frames_give_the_error_of_the_card(model, labels):
     held_out = model.info["data"]["fingerprints"]["held_out"]
