@@ -35,7 +35,7 @@ def test_the_card_names_the_labels_that_are_bundled(model):
 
 
 def test_frames_labelled_afterwards_have_the_error_of_the_card(model):
-    """20 frames that did not exist when it was trained; the card's error is that of 192 atoms, known to a twentieth."""
+    """20 frames that did not exist when it was trained; the card knows its error from 192 atoms, to a twentieth."""
     later = read_labels(LABELS.with_name("water32-rpbe-d3-more.h5"))
     assert len(later) == 20
     assert evaluate(model, later).rmse == pytest.approx(model.info["accuracy"]["held_out"]["rmse"], rel=0.1)
