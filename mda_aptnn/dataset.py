@@ -9,8 +9,9 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class LabelledFrame:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
+class Dataset(hdf5.Stored):
     """Labelled frames with their level of theory.
 
     Attributes
@@ -69,6 +70,8 @@ class Dataset:
     sources : dict of str to str
         File names and their SHA-256.
     """
+
+    kind: ClassVar[str] = "labels"
 
     frames: list[LabelledFrame]
     level_of_theory: str = ""
@@ -102,58 +105,35 @@ class Dataset:
         """The elements that occur, by atomic number."""
         return [Z2SYMB[int(z)] for z in sorted({int(z) for item in self.frames for z in item.frame.numbers})]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to HDF5: atoms of all frames one after the other, `offsets` where each frame begins.
-
-        Parameters
-        ----------
-        path : path
-        """
+    def _write(self, file: h5py.File) -> None:
+        """Atoms of all frames one after the other, `offsets` where each frame begins."""
         names = sorted({name for item in self.frames for name in item.tensors})
-        with hdf5.create(path, "labels") as file:
-            write_frames(file, self.frames, names, self.level_of_theory, self.sources)
+        write_frames(file, self.frames, names, self.level_of_theory, self.sources)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Dataset:
-        """Read a file written by :meth:`save`.
-
-        Parameters
-        ----------
-        path : path
-            As written by `save`.
-
-        Returns
-        -------
-        Dataset
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged, foreign, or its arrays disagree.
-        """
-        with hdf5.open_checked(path, "labels") as file:
-            offsets = hdf5.read_array(file, "offsets", shape=(None,), kinds="iu").astype(np.int64)
-            n_frames, n_atoms = len(offsets) - 1, int(offsets[-1]) if len(offsets) else 0
-            if n_frames < 0 or offsets[0] != 0 or (np.diff(offsets) < 1).any():
-                raise FileFormatError(f"{path}: offsets do not increase from 0")
-            numbers = hdf5.read_array(file, "numbers", shape=(n_atoms,), kinds="iu")
-            positions = hdf5.read_array(file, "positions", "angstrom", (n_atoms, 3))
-            cell = hdf5.read_array(file, "cell", "angstrom", (n_frames, 3, 3))
-            pbc = hdf5.read_array(file, "pbc", shape=(n_frames, 3), kinds="b")
-            charge = hdf5.read_array(file, "charge", "e", (n_frames,))
-            tensors = {
-                name: hdf5.read_array(file, name, target.unit, (n_atoms, *target.shape))
-                for name, target in TARGETS.items()
-                if name in file
-            }
-            info = [json.loads(text) for text in hdf5.read_array(file, "info", shape=(n_frames,), kinds="O")]
-            items = []
-            for k in range(n_frames):
-                part = slice(int(offsets[k]), int(offsets[k + 1]))
-                frame = Frame(numbers[part], positions[part], cell[k], pbc[k], float(charge[k]))
-                items.append(LabelledFrame(frame, {name: v[part] for name, v in tensors.items()}, info[k]))
-            sources = hdf5.read_json(file, "sources", dict)
-            return cls(items, str(file.attrs["level_of_theory"]), sources)
+    def _read(cls, file: h5py.File) -> Dataset:
+        offsets = hdf5.read_array(file, "offsets", shape=(None,), kinds="iu").astype(np.int64)
+        n_frames, n_atoms = len(offsets) - 1, int(offsets[-1]) if len(offsets) else 0
+        if n_frames < 0 or offsets[0] != 0 or (np.diff(offsets) < 1).any():
+            raise FileFormatError(f"{file.filename}: offsets do not increase from 0")
+        numbers = hdf5.read_array(file, "numbers", shape=(n_atoms,), kinds="iu")
+        positions = hdf5.read_array(file, "positions", "angstrom", (n_atoms, 3))
+        cell = hdf5.read_array(file, "cell", "angstrom", (n_frames, 3, 3))
+        pbc = hdf5.read_array(file, "pbc", shape=(n_frames, 3), kinds="b")
+        charge = hdf5.read_array(file, "charge", "e", (n_frames,))
+        tensors = {
+            name: hdf5.read_array(file, name, target.unit, (n_atoms, *target.shape))
+            for name, target in TARGETS.items()
+            if name in file
+        }
+        info = [json.loads(text) for text in hdf5.read_array(file, "info", shape=(n_frames,), kinds="O")]
+        items = []
+        for k in range(n_frames):
+            part = slice(int(offsets[k]), int(offsets[k + 1]))
+            frame = Frame(numbers[part], positions[part], cell[k], pbc[k], float(charge[k]))
+            items.append(LabelledFrame(frame, {name: v[part] for name, v in tensors.items()}, info[k]))
+        sources = hdf5.read_json(file, "sources", dict)
+        return cls(items, str(file.attrs["level_of_theory"]), sources)
 
 
 def read_labels(

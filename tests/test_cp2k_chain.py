@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-CP2K = next(filter(shutil.which, ("cp2k.psmp", "cp2k.popt", "cp2k")), None)
+from mda_aptnn.tests.programs import CP2K
+
 TUTORIAL = Path(__file__).parents[1] / "tutorials" / "two-waters"
 pytestmark = [pytest.mark.cp2k, pytest.mark.slow, pytest.mark.skipif(CP2K is None, reason="no cp2k")]
 

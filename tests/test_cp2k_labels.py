@@ -22,8 +22,8 @@ from mda_aptnn.labelling.displacement_routes import DisplacementRamanRoute, Disp
 from mda_aptnn.labelling.execution import run_campaign
 from mda_aptnn.labelling.field_routes import FieldRamanRoute, FieldRoute
 from mda_aptnn.labelling.template import Template
+from mda_aptnn.tests.programs import CP2K
 
-CP2K = next(filter(shutil.which, ("cp2k.psmp", "cp2k.popt", "cp2k")), None)
 pytestmark = [pytest.mark.cp2k, pytest.mark.skipif(CP2K is None, reason="no cp2k")]
 
 WATER = np.array([[0, 0, 0], [0.763, 0.1, 0.59], [-0.77, 0, 0.601]])

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from mda_aptnn import read_labels
 from mda_aptnn.cli import app
+from mda_aptnn.tests.programs import CP2K
 
-CP2K = next(filter(shutil.which, ("cp2k.psmp", "cp2k.popt", "cp2k")), None)
 TUTORIAL = Path(__file__).parents[1] / "tutorials" / "learning"
 
 

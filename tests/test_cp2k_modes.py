@@ -1,7 +1,6 @@
 """Normal modes of a real vibrational analysis: each has its part of the motion at its own frequency."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -11,8 +10,8 @@ import pytest
 
 from mda_aptnn import NormalModes, VelocitySpectrum, VibrationalDensity
 from mda_aptnn.tests.cp2k_water import DYNAMICS, FORCES, VIBRATIONS
+from mda_aptnn.tests.programs import CP2K
 
-CP2K = next(filter(shutil.which, ("cp2k.psmp", "cp2k.popt", "cp2k")), None)
 pytestmark = [pytest.mark.cp2k, pytest.mark.skipif(CP2K is None, reason="no cp2k")]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mda_aptnn.dataset import read_labels
+from mda_aptnn.tests.programs import CP2K
 
-CP2K = next(filter(shutil.which, ("cp2k.psmp", "cp2k.popt", "cp2k")), None)
 TUTORIAL = Path(__file__).parents[1] / "tutorials" / "raman"
 pytestmark = [pytest.mark.cp2k, pytest.mark.slow, pytest.mark.skipif(CP2K is None, reason="no cp2k")]
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +13,8 @@ import pytest
 
 from mda_aptnn import Spectrum, load_model, read_labels
 from mda_aptnn.tests.cp2k_water import DYNAMICS, FORCES
+from mda_aptnn.tests.programs import CP2K
 
-CP2K = next(filter(shutil.which, ("cp2k.psmp", "cp2k.popt", "cp2k")), None)
 TUTORIAL = Path(__file__).parents[1] / "tutorials" / "two-waters"
 pytestmark = [pytest.mark.cp2k, pytest.mark.slow, pytest.mark.skipif(CP2K is None, reason="no cp2k")]
 
