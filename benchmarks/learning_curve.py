@@ -8,7 +8,8 @@ keeps its state in FOLDER, so that a command that was stopped goes on, and a fin
 same command then prints the table, fits the exponent and draws FOLDER/learning-curve.png.
 
 The density form has the default recipe with fewer steps, the reference network that of its paper: Adam(amsgrad) at
-0.01, times 0.1 after ten validations without progress, 1,000 steps a point (a step of it takes some two seconds).
+0.01, times 0.1 after ten validations without progress, 1,000 steps a point. Its sums are done in another order than
+e3nn's (`pair_sums.py`), so that a step takes 1.3 CPU seconds and not 2.9.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from pair_sums import sums_first
 from published_apt import CELL, FILES, read, train_and_test
 
 from mda_aptnn.dataset import read_labels
@@ -51,7 +53,8 @@ def point(data: Path, folder: Path, name: str, n_frames: int) -> dict[str, Any]:
         training, validation, test = (everything.subset(sorted(part)) for part in parts)
         network, recipe = RECIPES[name]
         model = folder / f"{name}-{n_frames}.h5"
-        result = train_and_test((training, validation, test), network, recipe, model, verbose=True)
+        with sums_first():
+            result = train_and_test((training, validation, test), network, recipe, model, verbose=True)
         done.write_text(json.dumps({"frames": n_frames, "test_frames": len(test), **result}))
     found: dict[str, Any] = json.loads(done.read_text())
     return found
