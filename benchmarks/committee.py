@@ -1,6 +1,6 @@
 """How far a committee's spread tells its error: independent members against last layers on one body.
 
-    python benchmarks/committee.py --folder FOLDER [--members 4] [--steps 600] [--held-out 5] [--labels FILE]
+    python benchmarks/committee.py --folder FOLDER [--members 4] [--steps 600] [--held-out 9] [--labels FILE ...]
 
 Trains both kinds on the bundled labels but for the held-out frames, with the plan of the bundled model and fewer
 steps. Every run keeps its state in FOLDER: a command that was stopped goes on. On the held-out frames it then prints,
@@ -36,6 +36,7 @@ from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.plotting import plot_spread
 
 DATA = Path(data_file).parent
+LABELS = [DATA / "water32-rpbe-d3.xyz", DATA / "water32-rpbe-d3-more.h5"]
 KINDS = {"independent": False, "last layers": True}
 
 
@@ -66,10 +67,10 @@ def main() -> None:
     """Train, print the table, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("committees"))
-    parser.add_argument("--labels", type=Path, default=DATA / "water32-rpbe-d3.xyz")
+    parser.add_argument("--labels", type=Path, nargs="+", default=LABELS)
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--held-out", type=int, default=5)
+    parser.add_argument("--held-out", type=int, default=9)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.folder.mkdir(exist_ok=True)

@@ -102,6 +102,8 @@ def main() -> None:
     axes.set_xlabel("training frames of 128 molecules")
     axes.set_ylabel("test RMSE per component / e")
     axes.set_xticks(arguments.frames, [str(n_frames) for n_frames in arguments.frames])
+    errors = [e for e in (0.01, 0.0125, 0.015, 0.02, 0.03, 0.04, 0.05) if axes.get_ylim()[0] < e < axes.get_ylim()[1]]
+    axes.set_yticks(errors, [str(error) for error in errors])
     axes.minorticks_off()
     axes.legend(frameon=False)
     figure.tight_layout()

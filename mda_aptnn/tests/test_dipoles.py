@@ -172,3 +172,38 @@ def test_what_cannot_be_is_refused(arguments, error, said):
             DipoleSeries.from_array(np.zeros((5, 3)), 1e-3, starts=starts)
     with pytest.raises(TrajectoryError, match="cells have the shape"):
         DipoleSeries.from_array(np.zeros((5, 3)), 1e-3, cells=np.zeros((4, 3, 3)))
+
+
+def test_velocities_of_verlet_are_central_differences_of_its_positions():
+    """A harmonic oscillator of 3700 cm⁻¹: the flux has [sin(Ωδ)/(Ωδ)]² of the intensity of the dipoles."""
+    step, force = 5e-4, -((2 * np.pi * LIGHT * 3700) ** 2)
+    x, v = np.array([0.01, 0.0, 0.02]), np.array([0.0, 5.0, 3.0])
+    positions, velocities = np.empty((2, 12000, 3))
+    for n in range(12000):
+        positions[n], velocities[n] = x, v
+        half = v + 0.5 * step * force * x
+        x = x + step * half
+        v = half + 0.5 * step * force * x
+    differences = (positions[2:] - positions[:-2]) / (2 * step)
+    np.testing.assert_allclose(velocities[1:-1], differences, rtol=0, atol=1e-9 * np.abs(velocities).max())
+    dipoles = DipoleSeries.from_array(positions, step).spectrum(300, 40, segments=None)
+
+    def share(finite_difference):
+        flux = absorption_spectrum(
+            [velocities[:, None]],
+            ["all"],
+            step,
+            300,
+            None,
+            resolution=40,
+            segments=None,
+            finite_difference=finite_difference,
+        )
+        return float(flux.intensity(3500, 4000).magnitude / dipoles.intensity(3500, 4000).magnitude)
+
+    # where Verlet's oscillator swings: sin(Ωδ/2) = ωδ/2
+    phase = 2 * np.arcsin(0.5 * step * np.sqrt(-force))
+    # one value of two times 12000, and the ends of the window
+    assert share(0.0) == pytest.approx((np.sin(phase) / phase) ** 2, rel=1e-3)
+    assert share(step) == pytest.approx(1, rel=1e-3)
+    assert share(0.0) < 0.965

@@ -13,7 +13,7 @@ from mda_aptnn.models.network import DensityNetwork, LayerConfig, NetworkConfig
 from mda_aptnn.models.predict import BUNDLED
 from mda_aptnn.tensors import APT
 
-LABELS = BUNDLED / "water32-rpbe-d3.xyz"
+LABELS, MORE_LABELS = BUNDLED / "water32-rpbe-d3.xyz", BUNDLED / "water32-rpbe-d3-more.h5"
 
 NETWORK = NetworkConfig(
     (
