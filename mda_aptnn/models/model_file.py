@@ -22,7 +22,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -70,7 +70,7 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelFile:
+class ModelFile(hdf5.Stored):
     """The contents of a model file.
 
     Attributes
@@ -92,6 +92,8 @@ class ModelFile:
         What all members have in common of the network's state; empty for independent members.
     """
 
+    kind: ClassVar[str] = "model"
+
     network: dict[str, Any]
     numbers: list[int]
     target: AnyTarget
@@ -101,56 +103,45 @@ class ModelFile:
     architecture: str = "density"
     shared: Arrays = dataclasses.field(default_factory=dict)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to `path`; the file appears when it is complete."""
-        with hdf5.create(path, "model") as file:
-            file.attrs["architecture"] = self.architecture
-            file.attrs["target"] = json.dumps(as_json(self.target))
-            for name in ("network", "training", "card"):
-                file.attrs[name] = json.dumps(getattr(self, name))
-            hdf5.write_array(file, "numbers", np.asarray(self.numbers, dtype=np.int64))
-            if self.shared:
-                write_arrays(file, "shared", self.shared)
-            for index, member in enumerate(self.members):
-                for part in dataclasses.fields(member):
-                    write_arrays(file, f"members/{index}/{part.name}", getattr(member, part.name))
+    def _write(self, file: h5py.File) -> None:
+        file.attrs["architecture"] = self.architecture
+        file.attrs["target"] = json.dumps(as_json(self.target))
+        for name in ("network", "training", "card"):
+            file.attrs[name] = json.dumps(getattr(self, name))
+        hdf5.write_array(file, "numbers", np.asarray(self.numbers, dtype=np.int64))
+        if self.shared:
+            write_arrays(file, "shared", self.shared)
+        for index, member in enumerate(self.members):
+            for part in dataclasses.fields(member):
+                write_arrays(file, f"members/{index}/{part.name}", getattr(member, part.name))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ModelFile:
-        """Read a file written by :meth:`save`, of this or an older format.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        FileFormatError
-            If it is truncated or foreign, or its arrays are not those of the network that it describes.
-        """
-        with hdf5.open_checked(path, "model") as file:
-            contents: dict[str, Any] = {
-                name: hdf5.read_json(file, name, (dict, list) if name == "target" else dict)
-                for name in ("network", "target", "training", "card")
-            }
-            contents["architecture"] = str(file.attrs["architecture"])
-            contents["numbers"] = hdf5.read_array(file, "numbers", shape=(None,), kinds="iu").tolist()
-            contents["shared"] = read_arrays(file, "shared") if "shared" in file else {}
-            contents["members"] = [
-                {part.name: read_arrays(file, f"members/{index}/{part.name}") for part in dataclasses.fields(Member)}
-                for index in range(len(file["members"]))
-            ]
-            for version in range(int(file.attrs["format"]), hdf5.FORMAT):
-                contents = UPGRADES[version](contents)
-            contents["card"] |= {name: str(file.attrs[name]) for name in ("creator", "created")}
-            contents["target"] = from_json(contents["target"])
-            contents["members"] = [Member(**member) for member in contents["members"]]
-            if not contents["members"]:
-                raise FileFormatError(f"{path} holds no weights")
-            result = cls(**contents)
+    def _read(cls, file: h5py.File) -> ModelFile:
+        """Read this or an older format; the arrays must be those of the network that the file describes."""
+        contents: dict[str, Any] = {
+            name: hdf5.read_json(file, name, (dict, list) if name == "target" else dict)
+            for name in ("network", "target", "training", "card")
+        }
+        contents["architecture"] = str(file.attrs["architecture"])
+        contents["numbers"] = hdf5.read_array(file, "numbers", shape=(None,), kinds="iu").tolist()
+        contents["shared"] = read_arrays(file, "shared") if "shared" in file else {}
+        contents["members"] = [
+            {part.name: read_arrays(file, f"members/{index}/{part.name}") for part in dataclasses.fields(Member)}
+            for index in range(len(file["members"]))
+        ]
+        for version in range(int(file.attrs["format"]), hdf5.FORMAT):
+            contents = UPGRADES[version](contents)
+        contents["card"] |= {name: str(file.attrs[name]) for name in ("creator", "created")}
+        contents["target"] = from_json(contents["target"])
+        contents["members"] = [Member(**member) for member in contents["members"]]
+        if not contents["members"]:
+            raise FileFormatError(f"{file.filename} holds no weights")
+        result = cls(**contents)
         for index in range(len(result.members)):
             try:
                 result.build(index)
             except ModelError as error:
-                raise FileFormatError(f"{path}, member {index}: {error}") from error
+                raise FileFormatError(f"{file.filename}, member {index}: {error}") from error
         return result
 
     @property
