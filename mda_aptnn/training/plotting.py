@@ -68,7 +68,7 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         If the model is no committee.
     """
     summary = spread_summary(evaluation)
-    figure = new_figure(path, (4.2 * len(summary), 4.2))
+    figure = new_figure(path, (4.2 * len(summary), 4.8))
     axes = figure.subplots(1, len(summary), squeeze=False)[0]
     unit = evaluation.target.unit
     for ax, (symbol, part) in zip(axes, evaluation.by_species().items(), strict=True):
