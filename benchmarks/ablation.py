@@ -57,6 +57,15 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "no weight decay": ({}, {}, {"weight_decay": 0.0}),
+    "one layer": ({}, {}, {}),
+    "three layers": ({}, {}, {}),
+}
+
+FIRST, SECOND = NetworkConfig().layers
+#: Rows whose number of layers is another.
+DEPTHS: dict[str, tuple[LayerConfig, ...]] = {
+    "one layer": (dataclasses.replace(FIRST, features=SECOND.features),),
+    "three layers": (FIRST, SECOND, SECOND),
 }
 
 
@@ -110,6 +119,8 @@ def microseconds(model: Path) -> float:
 def configuration(name: str) -> NetworkConfig:
     """Return the default network with the changes of a row."""
     layers: tuple[LayerConfig, ...] = NetworkConfig().layers
+    if name in DEPTHS:
+        return NetworkConfig(DEPTHS[name])
     changes = ROWS[name][: len(layers)]
     return NetworkConfig(
         tuple(dataclasses.replace(layer, **change) for layer, change in zip(layers, changes, strict=True))

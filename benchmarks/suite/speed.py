@@ -14,7 +14,7 @@ from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork
 from mda_aptnn.frames import Frame
 from mda_aptnn.graph import NeighbourList
 from mda_aptnn.models.model_file import READOUT, Member, ModelFile
-from mda_aptnn.models.predict import Model, load_model, model_path
+from mda_aptnn.models.predict import Model, model_path
 from suite.boxes import CELLS, cpu_seconds, frames_of, in_a_process, molecule
 
 #: Windows of frames, of which the median is taken; fewer of large frames. Pairs are looked for anew about every ten
@@ -101,9 +101,10 @@ def measure(model: str, atoms: Sequence[int], n_deviation: int) -> dict[str, Any
     """
     torch.set_num_threads(1)
     contents = ModelFile.load(model_path(model))
-    kernels = {f"kernels_{dtype}": load_model(model, engine="cpu", dtype=dtype) for dtype in ("float32", "float64")}
+    single = contents.single(0)
+    kernels = {f"kernels_{dtype}": Model(single, engine="cpu", dtype=dtype) for dtype in ("float32", "float64")}
     kernels |= {name: Model(file, engine="cpu") for name, file in committees(contents).items()}
-    networks = {f"torch_{dtype}": load_model(model, engine="torch", dtype=dtype) for dtype in ("float32", "float64")}
+    networks = {f"torch_{dtype}": Model(single, engine="torch", dtype=dtype) for dtype in ("float32", "float64")}
     paper = {f"e3nn_{name}": PaperNetwork(getattr(torch, name)) for name in ("float32", "float64")}
     rows = {}
     for n_atoms in atoms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,11 @@ def evaluate(
     from mda_aptnn.training.samples import labelled_target, with_all_parts
 
     predictor = load_model(model)
+    if (record or calibrate) and not Path(model).exists():
+        raise opt.OptionError(
+            f"--record and --calibrate write into the model, and {model!r} belongs to the package: copy "
+            f"{predictor.path} and give the copy"
+        )
     for path in filter(None, (plot, plot_spread, predictor.path if record or calibrate else None)):
         hdf5.check_writable(path)
     dataset = with_all_parts(label_files.read(labels, cell), predictor.target)
@@ -108,7 +114,12 @@ def _table(report: dict[str, Any]) -> str:
     rows: list[tuple[str, Any, Any, Any]] = [("all", report["rmse"], report["mae"], report["r2"])]
     for symbol in report["rmse_per_species"]:
         rows.append((symbol, *(report[f"{name}_per_species"][symbol] for name in ("rmse", "mae", "r2"))))
-    rows += [(f"irrep {name}", value, None, None) for name, value in report["rmse_per_irrep"].items()]
+    for name in report["rmse_per_irrep"]:
+        rows.append((f"irrep {name}", *(report[f"{measure}_per_irrep"][name] for measure in ("rmse", "mae", "r2"))))
+    if report["target"] == "apt":
+        for a, b in itertools.product(range(3), repeat=2):
+            found = (report[f"{measure}_per_component"][a][b] for measure in ("rmse", "mae", "r2"))
+            rows.append((f"component {'xyz'[a]}{'xyz'[b]}", *found))
     for name, *values in rows:
         lines.append(f"{name:14}" + "".join(f"{value:9.4f}" for value in values if value is not None))
     lines.append("")

@@ -89,7 +89,9 @@ def train(
     if plot:
         from mda_aptnn.training.plotting import plot_learning
 
-        plot_learning([member.learning for member in model.contents.members], model.target.unit, plot)
+        plot_learning(
+            [member.learning for member in model.contents.members if member.learning], model.target.unit, plot
+        )
     accuracy = model.info["accuracy"]
     report = {"n_frames": model.info["data"]["n_frames"], **model.info["run"], "accuracy": accuracy}
     lines = _committee_lines(model.info) if members > 1 else []

@@ -8,8 +8,8 @@ Layout of a file of kind ``model``::
     shared/      optional: the arrays of the networks' state that all members have in common
     members/0/   one group for each member of a committee (a single model has one)
         weights/     one data set for each other array of the network's state, the best ones
-        last/        the same at the end of training
-        learning/    the learning curve: step, validation, ...
+        last/        the same at the end of training; empty for last layers on one body
+        learning/    the learning curve: step, validation, ...; of last layers on one body the first has the body's
 
 The state of member k is that of `shared` and of ``members/k/weights`` together. There are two kinds of committees:
 independent networks, with nothing in `shared`, and last layers on one body, where `shared` has every array but those

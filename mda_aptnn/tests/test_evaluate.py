@@ -55,6 +55,12 @@ def test_errors_are_those_that_were_put_in():
     assert got.r2 == pytest.approx(1 - np.sum(flat**2) / spread, rel=1e-12)
     zz = 1 - np.sum(flat[:, 2, 2] ** 2) / np.sum((labels[:, 2, 2] - labels[:, 2, 2].mean()) ** 2)
     assert got.component_r2[2, 2] == pytest.approx(zz, rel=1e-12)
+    assert got.component_mae[1, 0] == pytest.approx(np.mean(np.abs(flat[:, 1, 0])), rel=1e-12)
+    # the invariant component is the trace over the root of three
+    traces, errors = (np.trace(values, axis1=1, axis2=2) / np.sqrt(3) for values in (labels, flat))
+    assert got.mae_per_irrep()["0e"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-12)
+    expected = 1 - np.sum(errors**2) / np.sum((traces - traces.mean()) ** 2)
+    assert got.r2_per_irrep()["0e"] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +286,7 @@ def test_a_file_without_a_cell_is_not_taken_for_a_cluster(tmp_path, model):
         (["{model}", LABELS, "--plot", "/nowhere/plot.png"], "no folder /nowhere"),
         (["{model}", LABELS, "--cell", "big"], "cell"),
         (["{model}", "{model}"], "not a labels file"),
+        (["water-rpbe-d3", LABELS, "--calibrate"], "belongs to the package: copy"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_one_line(model, arguments, said):

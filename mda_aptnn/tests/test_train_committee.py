@@ -14,7 +14,7 @@ from mda_aptnn.models.model_file import ModelFile
 from mda_aptnn.models.predict import Model
 from mda_aptnn.tensors import APT
 from mda_aptnn.tests.tiny import NETWORK, clusters, model_file, with_labels
-from mda_aptnn.training import checkpoint, committee
+from mda_aptnn.training import checkpoint, committee, readouts
 from mda_aptnn.training.calibration import calibrated, spread_summary
 from mda_aptnn.training.committee import fit_committee
 from mda_aptnn.training.config import TrainingConfig
@@ -129,6 +129,38 @@ def test_one_member_is_no_committee(tmp_path):
 # --- last layers on one body ---
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda items: [*items[:4], items[0]], "is training frame 0 once more"),
+        (lambda items: items[:5], "held_out frames has a complete label"),
+        (lambda items: items[:4], "O occurs in held_out frames but not in training"),
+    ],
+    ids=["a frame twice", "held-out labels of NaN", "an element that is held out"],
+)
+def test_what_its_end_would_refuse_is_refused_before_training(tmp_path, change, said):
+    items = change(list(clusters(6)))
+    held_out = list(clusters(6))[5:]
+    if "complete" in said:
+        held_out = [with_labels(held_out[0], np.full_like(held_out[0].apt, np.nan))]
+    if "occurs" in said:
+        hydrogen = [item.frame.numbers == 1 for item in items]
+        items = [
+            dataclasses.replace(
+                item,
+                frame=dataclasses.replace(
+                    item.frame, numbers=item.frame.numbers[chosen], positions=item.frame.positions[chosen]
+                ),
+                tensors={"apt": item.apt[chosen]},
+            )
+            for item, chosen in zip(items, hydrogen, strict=True)
+        ]
+    config = dataclasses.replace(SHORT, held_out=0)
+    with pytest.raises(LabelError, match=said):
+        fit_committee(Dataset(items), 2, NETWORK, config, tmp_path / "c.h5", held_out=Dataset(held_out))
+    assert not list(tmp_path.iterdir())
+
+
 def test_last_layers_share_the_body_of_a_trained_model_which_is_their_mean(tmp_path):
     model = train(tmp_path / "committee.h5", 4, shared_body=True)
     contents = model.contents
@@ -191,6 +223,13 @@ def test_a_last_layer_that_fits_exactly_leaves_no_spread():
     assert Model(members, engine="torch").predict_with_spread(exact[0].frame)[1].mean() > 0.02
 
 
+def test_a_last_layer_without_features_stays_what_it_is():
+    """An element that was not drawn, or an isolated atom, of two heads."""
+    trained = np.random.default_rng(0).normal(size=(4, 2))
+    rows = {(0, 0): (np.zeros((6, 4)), np.ones((6, 2)))}
+    np.testing.assert_array_equal(readouts._regression([rows], (0, 0), trained), trained)
+
+
 # --- calibration ---
 
 
@@ -227,6 +266,12 @@ def test_what_a_calibrated_spread_says_of_normal_errors():
     shuffled = known(factor=1.0)
     shuffled = dataclasses.replace(shuffled, spreads=np.random.default_rng(1).permutation(shuffled.spreads))
     assert all(abs(row["rank_correlation"]) < 0.1 for row in spread_summary(shuffled).values())
+
+
+def test_an_element_without_labels_keeps_its_factor():
+    only_hydrogen = known().by_species()["H"]
+    factors = calibrated(only_hydrogen, {"H": 2.0, "O": 7.0}, "made up")["factors"]
+    assert factors["O"] == 7.0 and factors["H"] == pytest.approx(5.0, rel=0.05)
 
 
 def test_no_spread_no_calibration():

@@ -197,7 +197,7 @@ def _chloride(item):
     ("items", "validation", "said"),
     [
         (lambda: list(water(1)), None, "1 labelled frame cannot be split"),
-        (lambda: _all_nan(water(3)), None, "every 'apt' is NaN"),
+        (lambda: _all_nan(water(3)), None, "every 'apt' has a NaN"),
         (lambda: [_no_oxygen(item) for item in water(3)], None, "no O atom"),
         (lambda: list(water(2)), lambda: [_chloride(water(1)[0])], "Cl occurs in validation"),
         (lambda: list(water(2)), lambda: list(water(1)), "among the training frames too"),
@@ -349,6 +349,10 @@ def test_a_plan_in_toml(tmp_path):
         ("[training]\nsteps = 0", TrainingError, "steps = 0"),
         ("[training]\nschedule = 'wish'", TrainingError, "schedule = 'wish'"),
         ("[training]\nelement_weights = {Qq = 1.0}", FrameError, "Qq"),
+        ("[training]\nelement_weights = {H = 'four'}", TrainingError, "element_weights = {'H': 'four'}"),
+        ("[training]\nlearning_rate = '0.015 angstrom'", FileFormatError, "learning_rate = '0.015 angstrom'"),
+        ("[training]\nseed = -1", TrainingError, "seed = -1"),
+        ("[training]\nweight_decay = inf", TrainingError, "weight_decay = inf"),
     ],
 )
 def test_a_plan_with_mistakes(tmp_path, text, error, said):

@@ -213,7 +213,7 @@ def test_what_is_trained_is_what_there_are_labels_of(tmp_path):
     assert alone.target == PGT and alone.predict(dataset[0].frame).shape == (3, 3, 3, 3)
     without = Dataset([*dataset.subset(range(3)), *only(dataset.subset([3]), "apt")])
     with pytest.raises(
-        LabelError, match="no atom of the validation frames has a label: every 'pgt' is NaN; keep other"
+        LabelError, match="no atom of the validation frames has a complete label: every 'pgt' has a NaN; keep other"
     ):
         fit(without.subset(range(3)), NETWORK, config, tmp_path / "b.h5", validation=without.subset([3]))
 

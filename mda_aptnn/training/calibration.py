@@ -37,7 +37,7 @@ def calibrated(evaluation: Evaluation, before: Mapping[str, float], how: str) ->
     Returns
     -------
     dict
-        factors per element; how, n_frames and n_atoms they come from; what the spread then says of the error.
+        factors per element, those from before where there are no labels; how, n_frames and n_atoms they come from.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def calibrated(evaluation: Evaluation, before: Mapping[str, float], how: str) ->
         If there is no spread, or none of an element's.
     """
     parts = evaluation.by_species()
-    factors = {}
+    factors = dict(before)
     for symbol, part in parts.items():
         spread = rms(spreads_of(part))
         if not spread:

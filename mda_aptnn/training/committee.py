@@ -15,7 +15,7 @@ import numpy as np
 
 from mda_aptnn import hdf5
 from mda_aptnn.dataset import Dataset
-from mda_aptnn.errors import TrainingError
+from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.models.model_file import ModelFile
 from mda_aptnn.models.network import network_for
 from mda_aptnn.models.predict import Model, load_model
@@ -27,7 +27,7 @@ from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.readouts import bootstrap_readouts
-from mda_aptnn.training.samples import labelled_target, with_all_parts
+from mda_aptnn.training.samples import check_labels, labelled_target, with_all_parts
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,12 @@ def fit_committee(
     learned, chosen, aside = split(len(dataset), training)
     # in the order of the seed, so that validation frames of the first members are spread over the data
     frames = np.random.default_rng(training.seed).permutation(sorted([*learned, *chosen])).tolist()
+    parts = {
+        "training": dataset.subset(sorted(frames)),
+        "held_out": dataset.subset(aside) if held_out is None else with_all_parts(held_out, target),
+    }
+    parts = {name: part for name, part in parts.items() if len(part)}
+    _check(parts, target)
     folder = path.with_name(f"{path.stem}.members")
     files = []
     for number in range(1 if shared_body else n_members):
@@ -116,11 +122,6 @@ def fit_committee(
         contents = bootstrap_readouts(singles[0], body_frames, n_members, training.seed)
     else:
         contents = dataclasses.replace(singles[0], members=[single.members[0] for single in singles])
-    parts = {
-        "training": dataset.subset(sorted(frames)),
-        "held_out": dataset.subset(aside) if held_out is None else with_all_parts(held_out, target),
-    }
-    parts = {name: part for name, part in parts.items() if len(part)}
     card = _card(parts, singles, LAST_LAYERS if shared_body else INDEPENDENT, target)
     contents = dataclasses.replace(contents, training=dataclasses.asdict(training), card=card)
     if "held_out" in parts:
@@ -140,6 +141,20 @@ def fit_committee(
         folder.rmdir()
     model: Model = load_model(path)
     return model
+
+
+def _check(parts: dict[str, Dataset], target: AnyTarget) -> None:
+    """Refuse, before hours of training, what would be refused at its end."""
+    check_labels(parts["training"], {name: part for name, part in parts.items() if name != "training"}, target)
+    found: dict[str, str] = {}
+    for name, part in parts.items():
+        for index, item in enumerate(part):
+            where = f"{name} frame {index}"
+            before = found.setdefault(item.frame.fingerprint(), where)
+            if before != where:
+                raise LabelError(
+                    f"{where} is {before} once more, and each member is validated by others: leave one out"
+                )
 
 
 def _fit_member(

@@ -45,7 +45,7 @@ class TrainingConfig:
     validation: float = 0.1
     """Frames kept aside to choose the best weights by: their number, or (below 1) their fraction, at least one."""
     held_out: float = 0.0
-    """Frames kept aside for the model card alone: their number or fraction."""
+    """Frames kept aside for the model card alone: their number or fraction, at least one if not 0."""
     steps: int = 6000
     """Optimisation steps in all. The schedule is drawn over them, so that it is no limit to cut short by."""
     batch_frames: int = 1
@@ -79,13 +79,15 @@ class TrainingConfig:
     """Weight of an element's squared errors in the loss, 1 where not given, such as ``{"H" = 4.0}``."""
 
     def __post_init__(self) -> None:
+        weights = self.element_weights.values()
         allowed = {
+            "seed": self.seed >= 0,
             "validation": self.validation > 0,
             "held_out": self.held_out >= 0,
             "steps": self.steps >= 1,
             "batch_frames": self.batch_frames >= 1,
-            "learning_rate": self.learning_rate > 0,
-            "weight_decay": self.weight_decay >= 0,
+            "learning_rate": 0 < self.learning_rate < math.inf,
+            "weight_decay": 0 <= self.weight_decay < math.inf,
             "schedule": self.schedule in ("cosine", "plateau"),
             "plateau_factor": 0 < self.plateau_factor < 1,
             "plateau_patience": self.plateau_patience >= 1,
@@ -94,7 +96,7 @@ class TrainingConfig:
             "average_decay": 0 <= self.average_decay < 1,
             "validate_every": self.validate_every >= 1,
             "patience": self.patience >= 0,
-            "element_weights": all(weight >= 0 for weight in self.element_weights.values()),
+            "element_weights": all(isinstance(weight, int | float) and 0 <= weight < math.inf for weight in weights),
         }
         for name, good in allowed.items():
             if not good:
@@ -132,7 +134,7 @@ def split(n_frames: int, config: TrainingConfig, given: bool = False) -> tuple[l
         If nothing is left to train on.
     """
     n_validation = 0 if given else max(1, _count(config.validation, n_frames))
-    n_held_out = _count(config.held_out, n_frames)
+    n_held_out = max(1, _count(config.held_out, n_frames)) if config.held_out else 0
     n_training = n_frames - n_validation - n_held_out
     if n_training < 1:
         raise LabelError(
@@ -190,8 +192,8 @@ def _settings(table: Any, defaults: Any, where: str) -> dict[str, Any]:
 
 
 def _like(value: Any, default: Any, where: str) -> Any:
-    """A value of the kind of its default; a string for a number is a length."""
-    if isinstance(default, float) and isinstance(value, str):
+    """A value of the kind of its default; where that is a length, a string will do."""
+    if isinstance(default, float) and isinstance(value, str) and where.endswith("cutoff"):
         return units.magnitude(value, units.LENGTH, where)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -62,7 +62,7 @@ class Evaluation:
     @property
     def r2(self) -> float | None:
         """1 − Σ(error²)/Σ(label − mean of that component over all atoms)²; None if the labels do not vary."""
-        value = float(self._r2(axis=None))
+        value = float(_r2(self.errors, self.labels, None))
         return None if np.isnan(value) else value
 
     @property
@@ -74,13 +74,13 @@ class Evaluation:
     @property
     def component_r2(self) -> NDArray[np.float64]:
         """R² of each component over all atoms, [3, 3]; NaN where the labels do not vary."""
-        return self._r2(axis=0)
+        return _r2(self.errors, self.labels, 0)
 
-    def _r2(self, axis: int | None) -> NDArray[np.float64]:
-        spread = np.sum((self.labels - self.labels.mean(axis=0)) ** 2, axis=axis)
-        # what varies by rounding alone does not vary
-        varies = spread > 1e-24 * np.sum(self.labels**2, axis=axis)
-        return 1 - np.sum(self.errors**2, axis=axis) / np.where(varies, spread, np.nan)
+    @property
+    def component_mae(self) -> NDArray[np.float64]:
+        """Mean absolute error of each component, [3, 3]."""
+        result: NDArray[np.float64] = np.abs(self.errors).mean(axis=0)
+        return result
 
     def per_species(self, measure: str) -> dict[str, float | None]:
         """Return "rmse", "mae" or "r2" of each element's atoms."""
@@ -92,8 +92,21 @@ class Evaluation:
 
     def rmse_per_irrep(self) -> dict[str, float]:
         """Return the root mean square error per component of each irrep ("0e", "1e", "2e")."""
-        components = self.target.to_irreps(self.errors)
-        return {name: _rms(components[:, block]) for name, block in self.target.blocks}
+        return {name: _rms(errors) for name, errors, _ in self._irreps()}
+
+    def mae_per_irrep(self) -> dict[str, float]:
+        """Return the mean absolute error per component of each irrep."""
+        return {name: float(np.abs(errors).mean()) for name, errors, _ in self._irreps()}
+
+    def r2_per_irrep(self) -> dict[str, float | None]:
+        """Return R² of each irrep; None where the labels do not vary."""
+        found = {name: float(_r2(errors, labels, None)) for name, errors, labels in self._irreps()}
+        return {name: None if np.isnan(value) else value for name, value in found.items()}
+
+    def _irreps(self) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
+        """Name, errors and labels of each irrep, [n_atoms, 2l+1]."""
+        errors, labels = self.target.to_irreps(self.errors), self.target.to_irreps(self.labels)
+        return [(name, errors[:, block], labels[:, block]) for name, block in self.target.blocks]
 
     def offsets(self) -> dict[str, NDArray[np.float64]]:
         """Return the invariant part of the mean error of each element, [3, 3]: what levels of theory differ by."""
@@ -137,12 +150,15 @@ class Evaluation:
             "mae_per_species": self.per_species("mae"),
             "r2_per_species": self.per_species("r2"),
             "rmse_per_irrep": self.rmse_per_irrep(),
+            "mae_per_irrep": self.mae_per_irrep(),
+            "r2_per_irrep": self.r2_per_irrep(),
             "rmse_per_species_and_irrep": {
                 symbol: part.rmse_per_irrep() for symbol, part in self.by_species().items()
             },
             "offset_per_species": {symbol: values.tolist() for symbol, values in self.offsets().items()},
             "rmse_without_offset": self.scatter(),
             "rmse_per_component": self.component_rmse.tolist(),
+            "mae_per_component": self.component_mae.tolist(),
             "r2_per_component": _without_nan(self.component_r2),
             "baseline_rmse": self.baseline_rmse(),
         }
@@ -253,6 +269,14 @@ def _refuse_seen(dataset: Dataset, fingerprints: dict[str, list[str]]) -> None:
                 f"{len(seen)} of {len(dataset)} frames (the first is number {seen[0]}, counted from 0) are {name} "
                 "frames of this model: its error on them says nothing; leave them out, or allow training frames"
             )
+
+
+def _r2(errors: NDArray[np.float64], labels: NDArray[np.float64], axis: int | None) -> NDArray[np.float64]:
+    spread = np.sum((labels - labels.mean(axis=0)) ** 2, axis=axis)
+    # what varies by rounding alone does not vary
+    varies = spread > 1e-24 * np.sum(labels**2, axis=axis)
+    result: NDArray[np.float64] = 1 - np.sum(errors**2, axis=axis) / np.where(varies, spread, np.nan)
+    return result
 
 
 def _without_nan(values: NDArray[np.float64]) -> list[Any]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from mda_aptnn.errors import TrainingError
 from mda_aptnn.models.model_file import Arrays, state_arrays
 from mda_aptnn.tensors import AnyTarget, flat_basis
 from mda_aptnn.training.config import TrainingConfig
@@ -77,6 +78,8 @@ class Run:
         squares = sum(float(((sample.labels * self._per_unit) ** 2).sum()) for sample in training)
         self._rms = math.sqrt(squares / n_labels)
         weight = sum(float(sample.weights.sum()) for sample in training) / len(training)
+        if not weight:
+            raise TrainingError("every labelled atom has the weight 0: give one of the elements another")
         # one constant for the whole run: the loss is 1 for a network that predicts zero everywhere
         self._loss_unit = self._rms**2 * weight
 

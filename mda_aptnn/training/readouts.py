@@ -67,7 +67,9 @@ def bootstrap_readouts(contents: ModelFile, dataset: Dataset, n_members: int, se
             layers[key] = layers[key] + shift
     state = contents.shared | contents.members[0].weights
     shared = {name: values for name, values in state.items() if not name.startswith(READOUT)}
-    members = [Member(_arrays(state, layers), learning=contents.members[0].learning) for layers in found]
+    # the one learning curve is that of the body
+    curves = [contents.members[0].learning, *({} for _ in found[1:])]
+    members = [Member(_arrays(state, layers), learning=curve) for layers, curve in zip(found, curves, strict=True)]
     return dataclasses.replace(contents, shared=shared, members=members)
 
 
@@ -108,7 +110,9 @@ def _regression(frames: list[_Rows], key: tuple[int, int], trained: NDArray[np.f
     x, y = (np.concatenate([rows[key][part] for rows in frames]) for part in (0, 1))
     square = x.T @ x
     size = len(square)
-    ridge = RIDGE * max(float(np.trace(square)) / size, np.finfo(float).tiny)
+    if not square.any():  # an element that was not drawn, or a molecule that has no such feature
+        return trained.copy()
+    ridge = RIDGE * float(np.trace(square)) / size
     change: NDArray[np.float64] = np.linalg.solve(square + ridge * np.eye(size), x.T @ (y - x @ trained))
     return trained + change
 

@@ -120,12 +120,12 @@ def _check_part(parts: Mapping[str, Dataset], target: Target, numbers: Sequence[
         for index, item in enumerate(dataset):
             if target.name not in item.tensors:
                 raise LabelError(f"{name} frame {index} has no labels {target.name!r}")
-        if not any(np.isfinite(item.tensors[target.name]).any() for item in dataset):
+        if not any(_complete(item.tensors[target.name]).any() for item in dataset):
             raise LabelError(
-                f"no atom of the {name} frames has a label: every {target.name!r} is NaN; keep other or more frames "
-                "aside (seed, validation), or train the other target alone"
+                f"no atom of the {name} frames has a complete label: every {target.name!r} has a NaN; keep other or "
+                "more frames aside (seed, validation), or train the other target alone"
                 if name != "training"
-                else f"no atom of the {name} frames has a label: every {target.name!r} is NaN"
+                else f"no atom of the {name} frames has a complete label: every {target.name!r} has a NaN"
             )
     for number in numbers:
         if not len(complete_labels(parts["training"], target, number)):
@@ -138,8 +138,13 @@ def _check_part(parts: Mapping[str, Dataset], target: Target, numbers: Sequence[
 def complete_labels(dataset: Dataset, target: Target, number: int) -> NDArray[np.float64]:
     """Return the tensors of all atoms of an element that have every component, [n, 3, 3]."""
     values = np.concatenate([item.tensors[target.name][item.frame.numbers == number] for item in dataset])
-    complete: NDArray[np.float64] = values[np.isfinite(values).reshape(len(values), -1).all(axis=1)]
+    complete: NDArray[np.float64] = values[_complete(values)]
     return complete
+
+
+def _complete(tensors: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which atoms have every component, [n_atoms]."""
+    return np.asarray(np.isfinite(tensors.reshape(len(tensors), -1)).all(axis=1))
 
 
 def output_scales(

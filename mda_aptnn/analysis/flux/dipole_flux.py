@@ -204,6 +204,10 @@ class DipoleFlux(AnalysisBase):
         if self._with_gradients and not isinstance(self._model, Model):
             n_members = 1
         self._n_members = n_members if n_members > 1 and len(self._sums.names) <= _FEW else 0
+        if n_members > 1 and not self._n_members:
+            self._frames.notes.append(
+                f"no error of the model: members of a committee are kept of up to {_FEW} groups"
+            )
         self._scratch: Any = None
         if checkpoint is None and per == "atom":
             self._scratch = tempfile.TemporaryDirectory(prefix="mda-aptnn-")

@@ -338,8 +338,9 @@ class Spectrum(hdf5.Stored, Pictured):
         """
         if self.members is None:
             raise SpectrumError(
-                "the flux was predicted by a single model, so that the model's error is not known: train a committee "
-                "(mda-aptnn train --members 4)"
+                "the flux has no members of a committee, so that the model's error is not known: they are kept of a "
+                "committee's (mda-aptnn train --members 4) groups up to 16, not of atoms, self and distinct parts, "
+                "or a live stream"
             )
         if pair is None:
             return self.members.error(self.cross_section.magnitude, weights=weights)
