@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ import torch
 from published_apt import read, train_and_test
 
 from mda_aptnn.models.irreps import Coupling, Mixing, irreps_of
+from mda_aptnn.models.model_file import Member, ModelFile, state_arrays
 from mda_aptnn.models.network import DensityNetwork, Layer, LayerConfig, NetworkConfig
-from mda_aptnn.models.predict import BUNDLED, load_model
+from mda_aptnn.models.predict import BUNDLED, Model
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.trajectory import UniverseFrames
@@ -103,17 +105,25 @@ def multiply_adds(network: DensityNetwork) -> tuple[float, float]:
     return pairs, atoms + of_mixing(network.readout)
 
 
-def microseconds(model: Path) -> float:
-    """Return CPU time per atom of a prediction, the median over 30 successive frames of water."""
+def microseconds(names: Sequence[str]) -> dict[str, float]:
+    """Return CPU time per atom of a prediction, medians over 30 frames of water that the networks take in turn.
+
+    The networks are as they begin: what their weights are makes no difference.
+    """
     universe = MDAnalysis.Universe(BUNDLED / "water64.pdb", BUNDLED / "water64.h5md")
-    source, predict = UniverseFrames(universe, velocities=None), load_model(model).predict
-    times = []
+    source, models = UniverseFrames(universe, velocities=None), {}
+    for name in names:
+        config = configuration(name)
+        member = Member(state_arrays(DensityNetwork(config, [1, 8], APT)))
+        models[name] = Model(ModelFile(dataclasses.asdict(config), [1, 8], APT, [member]), engine="cpu")
+    times: dict[str, list[float]] = {name: [] for name in names}
     for _ in universe.trajectory[:31]:
         frame = source.frame()
-        start = time.process_time()
-        predict(frame)
-        times.append((time.process_time() - start) / len(frame))
-    return 1e6 * statistics.median(times[1:])
+        for name, model in models.items():
+            start = time.process_time()
+            model.predict(frame)
+            times[name].append((time.process_time() - start) / len(frame))
+    return {name: 1e6 * statistics.median(values[1:]) for name, values in times.items()}
 
 
 def configuration(name: str) -> NetworkConfig:
@@ -148,6 +158,7 @@ def main() -> None:
     )
     print("| network | test RMSE / e | H | O | µs per atom | 10³ multiply-adds, neighbours | atom | parameters |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
+    durations = microseconds(arguments.rows)
     for name in arguments.rows:
         config = configuration(name)
         network = DensityNetwork(config, [1, 8], APT)
@@ -156,11 +167,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "model.h5"
             result: Any = train_and_test(data, config, training, model)
-            duration = microseconds(model)
         test, species = result["test"], result["test"]["rmse_per_species"]
         n_parameters = sum(parameter.numel() for parameter in network.parameters())
         print(
-            f"| {name} | {test['rmse']:.4f} | {species['H']:.4f} | {species['O']:.4f} | {duration:.0f} | "
+            f"| {name} | {test['rmse']:.4f} | {species['H']:.4f} | {species['O']:.4f} | {durations[name]:.0f} | "
             f"{pairs / 1e3:.0f} | {atoms / 1e3:.0f} | {n_parameters} |",
             flush=True,
         )
