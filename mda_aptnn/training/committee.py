@@ -27,7 +27,7 @@ from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.readouts import bootstrap_readouts
-from mda_aptnn.training.samples import check_labels, labelled_target, with_all_parts
+from mda_aptnn.training.samples import check_labels, labelled_target, repeated_frames, with_all_parts
 
 logger = logging.getLogger(__name__)
 
@@ -146,15 +146,11 @@ def fit_committee(
 def _check(parts: dict[str, Dataset], target: AnyTarget) -> None:
     """Refuse, before hours of training, what would be refused at its end."""
     check_labels(parts["training"], {name: part for name, part in parts.items() if name != "training"}, target)
-    found: dict[str, str] = {}
-    for name, part in parts.items():
-        for index, item in enumerate(part):
-            where = f"{name} frame {index}"
-            before = found.setdefault(item.frame.fingerprint(), where)
-            if before != where:
-                raise LabelError(
-                    f"{where} is {before} once more, and each member is validated by others: leave one out"
-                )
+    for name, index, before, first in repeated_frames(parts):
+        raise LabelError(
+            f"{name} frame {index} is {before} frame {first} once more, and each member is validated by others: "
+            "leave one out"
+        )
 
 
 def _fit_member(

@@ -13,7 +13,7 @@ from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError
 from mda_aptnn.tensors import APT, Target
 from mda_aptnn.training.rigid import rigid_tensors
-from mda_aptnn.training.samples import complete_labels
+from mda_aptnn.training.samples import complete_atoms, complete_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,7 @@ class Evaluation:
     @property
     def r2(self) -> float | None:
         """1 − Σ(error²)/Σ(label − mean of that component over all atoms)²; None if the labels do not vary."""
-        value = float(_r2(self.errors, self.labels, None))
-        return None if np.isnan(value) else value
+        return _or_none(_r2(self.errors, self.labels, None))
 
     @property
     def component_rmse(self) -> NDArray[np.float64]:
@@ -100,8 +99,7 @@ class Evaluation:
 
     def r2_per_irrep(self) -> dict[str, float | None]:
         """Return R² of each irrep; None where the labels do not vary."""
-        found = {name: float(_r2(errors, labels, None)) for name, errors, labels in self._irreps()}
-        return {name: None if np.isnan(value) else value for name, value in found.items()}
+        return {name: _or_none(_r2(errors, labels, None)) for name, errors, labels in self._irreps()}
 
     def _irreps(self) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
         """Name, errors and labels of each irrep, [n_atoms, 2l+1]."""
@@ -213,7 +211,7 @@ def evaluate(
     columns: list[list[NDArray[Any]]] = [[], [], [], [], [], []]
     for item, rigid in zip(dataset, rigid_tensors(dataset, target), strict=True):
         values = item.tensors[target.name]
-        complete = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        complete = complete_atoms(values)
         if not complete.any():
             continue
         if is_committee:
@@ -277,6 +275,10 @@ def _r2(errors: NDArray[np.float64], labels: NDArray[np.float64], axis: int | No
     varies = spread > 1e-24 * np.sum(labels**2, axis=axis)
     result: NDArray[np.float64] = 1 - np.sum(errors**2, axis=axis) / np.where(varies, spread, np.nan)
     return result
+
+
+def _or_none(value: NDArray[np.float64]) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _without_nan(values: NDArray[np.float64]) -> list[Any]:

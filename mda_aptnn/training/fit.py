@@ -23,7 +23,14 @@ from mda_aptnn.training.card import accuracies, model_card
 from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.loop import DivergenceError, Run
 from mda_aptnn.training.ripples import Ripple, without_ripples
-from mda_aptnn.training.samples import check_labels, labelled_target, make_samples, output_scales, with_all_parts
+from mda_aptnn.training.samples import (
+    check_labels,
+    labelled_target,
+    make_samples,
+    output_scales,
+    repeated_frames,
+    with_all_parts,
+)
 
 #: Wall time in s between checkpoints: what a killed run loses at most, and one validation interval.
 CHECKPOINT_EVERY = 20.0
@@ -150,12 +157,9 @@ def _split(dataset: Dataset, validation: Dataset | None, config: TrainingConfig)
         "validation": dataset.subset(chosen) if validation is None else validation,
         "held_out": dataset.subset(held_out),
     }
-    found: dict[str, str] = {}
-    for name, part in parts.items():
-        for index, item in enumerate(part):
-            before = found.setdefault(item.frame.fingerprint(), name)
-            if before != name:
-                raise LabelError(f"{name} frame {index} is among the {before} frames too: leave out the duplicate")
+    for name, index, before, _ in repeated_frames(parts):
+        if before != name:
+            raise LabelError(f"{name} frame {index} is among the {before} frames too: leave out the duplicate")
     return {name: part for name, part in parts.items() if len(part) or name != "held_out"}
 
 

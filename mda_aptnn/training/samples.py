@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,7 @@ def _check_part(parts: Mapping[str, Dataset], target: Target, numbers: Sequence[
         for index, item in enumerate(dataset):
             if target.name not in item.tensors:
                 raise LabelError(f"{name} frame {index} has no labels {target.name!r}")
-        if not any(_complete(item.tensors[target.name]).any() for item in dataset):
+        if not any(complete_atoms(item.tensors[target.name]).any() for item in dataset):
             raise LabelError(
                 f"no atom of the {name} frames has a complete label: every {target.name!r} has a NaN; keep other or "
                 "more frames aside (seed, validation), or train the other target alone"
@@ -138,13 +138,23 @@ def _check_part(parts: Mapping[str, Dataset], target: Target, numbers: Sequence[
 def complete_labels(dataset: Dataset, target: Target, number: int) -> NDArray[np.float64]:
     """Return the tensors of all atoms of an element that have every component, [n, 3, 3]."""
     values = np.concatenate([item.tensors[target.name][item.frame.numbers == number] for item in dataset])
-    complete: NDArray[np.float64] = values[_complete(values)]
+    complete: NDArray[np.float64] = values[complete_atoms(values)]
     return complete
 
 
-def _complete(tensors: NDArray[np.float64]) -> NDArray[np.bool_]:
+def complete_atoms(tensors: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which atoms have every component, [n_atoms]."""
     return np.asarray(np.isfinite(tensors.reshape(len(tensors), -1)).all(axis=1))
+
+
+def repeated_frames(parts: Mapping[str, Dataset]) -> Iterator[tuple[str, int, str, int]]:
+    """Yield frames that were there before, by content: part and index, and those of the first one."""
+    found: dict[str, tuple[str, int]] = {}
+    for name, dataset in parts.items():
+        for index, item in enumerate(dataset):
+            before = found.setdefault(item.frame.fingerprint(), (name, index))
+            if before != (name, index):
+                yield name, index, *before
 
 
 def output_scales(
