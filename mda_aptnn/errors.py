@@ -43,3 +43,7 @@ class TrainingError(AptnnError, RuntimeError):
 
 class CampaignError(AptnnError, RuntimeError):
     """A labelling campaign that cannot be planned, run or collected."""
+
+
+class CheckError(AptnnError, ValueError):
+    """A run that cannot be right: its frames, velocities, cell, temperature or model contradict each other."""

@@ -1,0 +1,93 @@
+"""What was found about a run, each with a verdict: fine, look at this, refused, or not known."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Sequence
+
+from mda_aptnn.errors import CheckError
+
+
+class Verdict(enum.StrEnum):
+    """How a check ended, from harmless to grave."""
+
+    FINE = "fine"
+    UNKNOWN = "not known"
+    LOOK = "look at this"
+    REFUSED = "refused"
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes
+    ----------
+    name : str
+        What was looked at, in the field's words: "spacing of frames".
+    found : str
+        The number, with its unit and error.
+    verdict : Verdict
+    meaning : str
+        What is expected, what it means if it is not so, and what to type.
+    allow : str
+        The option that lets a refused run go on ("--allow-aliasing"); empty where nothing does.
+    """
+
+    name: str
+    found: str
+    verdict: Verdict
+    meaning: str
+    allow: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.name}: {self.found}. {self.meaning}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checks(Sequence[Check]):
+    """The checks of one run, in the order in which they were made.
+
+    Attributes
+    ----------
+    found : tuple of Check
+    """
+
+    found: tuple[Check, ...]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self.found[index]
+
+    def __iter__(self) -> Iterator[Check]:
+        return iter(self.found)
+
+    @property
+    def doubtful(self) -> Checks:
+        """Those that are not fine: to be looked at, or refused."""
+        return Checks(tuple(check for check in self.found if check.verdict in (Verdict.LOOK, Verdict.REFUSED)))
+
+    @property
+    def worst(self) -> Verdict:
+        """The gravest verdict; fine where there is no check."""
+        order = list(Verdict)
+        return max((check.verdict for check in self.found), key=order.index, default=Verdict.FINE)
+
+    def raise_refused(self) -> None:
+        """Raise what cannot be right.
+
+        Raises
+        ------
+        CheckError
+            With the first refused check in one line: what was found, what it means, what to type.
+        """
+        for check in self.found:
+            if check.verdict is Verdict.REFUSED:
+                way_on = f" ({check.allow} if it is meant)" if check.allow else ""
+                raise CheckError(f"{check.name}: {check.found}. {check.meaning}{way_on}")
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.found))
