@@ -21,7 +21,6 @@ import dataclasses
 import json
 import logging
 import os
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from mda_aptnn import hdf5
+from mda_aptnn.analysis.flux import blocks
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.origin import trajectory_files
@@ -328,7 +328,7 @@ class Learning:
                 flux = DipoleFlux(universe, folder / "committee.h5", checkpoint=done, **self.reading)
                 parts.append(flux.run(*self.slice, verbose=verbose, **parallel).series)
             FluxSeries.merge(parts).save(folder / "flux.h5")
-        shutil.rmtree(folder / "flux.unfinished", ignore_errors=True)
+        blocks.remove(folder / "flux.unfinished")
         if not (folder / "spectrum.h5").is_file():
             temperature, resolution = self.plan.temperature, self.plan.resolution
             FluxSeries.load(folder / "flux.h5").spectrum(temperature, resolution).save(folder / "spectrum.h5")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,12 +75,15 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
     Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so that the same command
     goes on after an interruption or an error in a late frame.
     """
+    from mda_aptnn.analysis.flux import blocks
     from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
     from mda_aptnn.analysis.flux.flux_series import FluxSeries
     from mda_aptnn.analysis.flux.groups import select
     from mda_aptnn.analysis.flux.path_integrals import average_beads
 
-    folder = reading.checkpoint or output.with_name(f"{output.stem}.unfinished")
+    folder = _finished_frames(reading, output)
+    blocks.check_folder(folder)
+    is_new = not folder.exists()
     groups = opt.pairs(reading.group, "group")
     options = reading.flux_options()
     beads = reading.path_integral == "beads"
@@ -102,14 +104,21 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
         parts = [analysis.series for analysis in analyses]
         return average_beads(parts) if beads else FluxSeries.merge(parts), analyses
     finally:
-        if not list(folder.glob("part-*/block-*.h5")):
-            shutil.rmtree(folder, ignore_errors=True)
+        if is_new and not list(folder.glob("part-*/block-*.h5")):
+            blocks.remove(folder)
+
+
+def _finished_frames(reading: opt.Reading, output: Path) -> Path:
+    """Where finished frames are kept: the folder of ``--checkpoint``, or one beside `output`."""
+    return reading.checkpoint or output.with_name(f"{output.stem}.unfinished")
 
 
 def forget(reading: opt.Reading, output: Path) -> None:
     """Remove the finished frames that `run_flux` kept beside `output`, now that the flux is written."""
+    from mda_aptnn.analysis.flux import blocks
+
     if reading.checkpoint is None:
-        shutil.rmtree(output.with_name(f"{output.stem}.unfinished"), ignore_errors=True)
+        blocks.remove(_finished_frames(reading, output))
 
 
 def summary(series: FluxSeries) -> dict[str, Any]:

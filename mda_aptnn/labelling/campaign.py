@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from mda_aptnn import hdf5
+from mda_aptnn import folders, hdf5
 from mda_aptnn.errors import CampaignError
 from mda_aptnn.frames import Frame
 from mda_aptnn.labelling.displacement_routes import DisplacementRoute
@@ -277,7 +276,7 @@ def _write_task(folder: Path, snapshot: Snapshot, atoms: Sequence[int], template
     if (target / "task.json").is_file():
         return name
     part = folder / "tasks" / f".{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
+    folders.clear(part)
     part.mkdir()
     inputs = {}
     for run_name, text in texts.items():

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import signal
@@ -26,6 +27,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from mda_aptnn import folders
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.labelling.campaign import Campaign, Task, write_json
 from mda_aptnn.labelling.cp2k_output import last_lines, parse_output
@@ -33,6 +35,8 @@ from mda_aptnn.labelling.runs import Run
 
 #: How often a worker looks whether it should stop, in seconds.
 _PATIENCE = 0.2
+#: Where a run works, as `tempfile.mkdtemp` names it.
+_WORK = re.compile(r"running-\w{8}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +231,7 @@ def _execute(task: Task, run: Run, command: Sequence[str], stop: threading.Event
             os.replace(wavefunction, task.directory / wavefunction.name)
         os.replace(output, task.directory / f"{run.name}.out")
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        folders.clear(work)
 
 
 def _call(words: Sequence[str], work: Path, output: Path, stop: threading.Event | None) -> int:
@@ -270,12 +274,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _wipe(directory: Path) -> None:
     """Remove what an interrupted call left, and end its program if that still works there."""
     for work in directory.glob("running-*"):
+        if not _WORK.fullmatch(work.name):
+            continue
         with contextlib.suppress(OSError, ValueError):
             group = int((work / "group").read_text())
             # only a process that works in this very directory: numbers are used again, and may be of another host
             if Path(f"/proc/{group}/cwd").resolve() == work.resolve():
                 os.killpg(group, signal.SIGKILL)
-        shutil.rmtree(work, ignore_errors=True)
+        folders.clear(work)
 
 
 def _check_inputs(task: Task) -> None:

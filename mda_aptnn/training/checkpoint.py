@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -94,5 +93,4 @@ def _same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Delete the checkpoint of a finished run."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    hdf5.remove(path, "checkpoint")

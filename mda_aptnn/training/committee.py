@@ -136,7 +136,7 @@ def fit_committee(
         )
     contents.save(path)
     for file in files:
-        file.unlink()
+        hdf5.remove(file, "model")
     with contextlib.suppress(OSError):  # something else in it is not ours
         folder.rmdir()
     model: Model = load_model(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,69 @@ from mda_aptnn.errors import FileFormatError, TrajectoryError
 #: A block of finished frames is written when it is this old, in s, or this large.
 _BLOCK_SECONDS = 20.0
 _BLOCK_BYTES = 32_000_000
+
+#: What a folder of finished frames is known by: its plan, which says so.
+_PLAN, _KIND = "plan.json", "finished frames of mda-aptnn"
+_BLOCK = re.compile(r"block-\d{9,}\.h5")
+#: A run over several trajectories has a folder for each in one.
+_PART = re.compile(r"part-\d+")
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder for finished frames that holds something else, before anything is written into it.
+
+    Raises
+    ------
+    FileFormatError
+        If it is not empty, and neither it nor one of its parts has a plan of this package.
+    NotADirectoryError
+        If it is a file.
+    """
+    folder = Path(folder)
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file, and finished frames need a folder: give another --checkpoint")
+    if any(_is_ours(part) for part in (folder, *_parts(folder))):
+        return
+    inside = [item for item in folder.iterdir() if not _PART.fullmatch(item.name)]
+    inside += [item for part in _parts(folder) for item in part.iterdir()]
+    if inside:
+        raise FileFormatError(
+            f"{folder} is not empty and holds no finished frames of this version of mda-aptnn (there is "
+            f"{inside[0].name}): move it away, or give another folder by --checkpoint"
+        )
+
+
+def remove(folder: str | os.PathLike[str]) -> None:
+    """Delete the finished frames in a folder; the folder too, if nothing else is in it.
+
+    Only plans that say that they are of this package, and the blocks beside them; no link is followed into another
+    folder.
+    """
+    folder = Path(folder)
+    for part in (*_parts(folder), folder):
+        if _is_ours(part):
+            for path in part.glob("block-*.h5"):
+                if _BLOCK.fullmatch(path.name):
+                    hdf5.remove(path, "block")
+            if not list(part.glob("block-*.h5")):
+                (part / _PLAN).unlink()
+        with contextlib.suppress(OSError):  # something else is in it, or it is no folder
+            part.rmdir()
+
+
+def _parts(folder: Path) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(item for item in found if _PART.fullmatch(item.name) and item.is_dir() and not item.is_symlink())
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder has a plan that says that this package wrote it."""
+    with contextlib.suppress(OSError, ValueError):
+        plan = json.loads((folder / _PLAN).read_text())
+        return isinstance(plan, dict) and plan.get("kind") == _KIND
+    return False
 
 
 class BlockStore:
@@ -37,17 +102,19 @@ class BlockStore:
     TrajectoryError
         If the folder belongs to another plan; names what differs.
     FileFormatError
-        If its plan cannot be read.
+        If its plan cannot be read, or the folder holds something else.
     """
 
     def __init__(self, folder: str | os.PathLike[str], plan: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self._pending: list[tuple[int, dict[str, Any]]] = []
         self._since = 0.0
-        self.folder.mkdir(parents=True, exist_ok=True)
-        hdf5.check_writable(self.folder / "plan.json")
-        plan = json.loads(json.dumps(plan))
-        file = self.folder / "plan.json"
+        plan = {"kind": _KIND, **json.loads(json.dumps(plan))}
+        file = self.folder / _PLAN
+        if not file.exists():
+            check_folder(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+        hdf5.check_writable(file)
         if file.exists():
             try:
                 found = dict(json.loads(file.read_text()))
@@ -106,6 +173,6 @@ class BlockStore:
             raise FileFormatError(f"{self.folder} lacks frame {frames[missing][0]}; run again with this checkpoint")
 
     def _files(self) -> Iterator[tuple[Path, NDArray[np.int64]]]:
-        for path in sorted(self.folder.glob("block-*.h5")):
+        for path in sorted(path for path in self.folder.glob("block-*.h5") if _BLOCK.fullmatch(path.name)):
             with hdf5.open_checked(path, "block") as file:
                 yield path, hdf5.read_array(file, "frames", shape=(None,))
