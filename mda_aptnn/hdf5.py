@@ -16,9 +16,10 @@ import hashlib
 import json
 import os
 import shlex
+import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -50,48 +51,138 @@ def provenance() -> dict[str, str]:
     }
 
 
-def check_writable(path: str | os.PathLike[str]) -> Path:
+#: Real names of files that were read, and the kind of file that may take their place: None for none.
+_inputs: dict[str, str | None] = {}
+
+
+def protect(paths: Iterable[Any], kind: str | None = None) -> None:
+    """Let no file be written in the place of these, which are read.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        What is no path, such as a stream, is passed over.
+    kind : str, optional
+        A file of this kind of :mod:`mda_aptnn.hdf5` may be: read, changed and written back.
+    """
+    for path in paths:
+        if isinstance(path, str | os.PathLike):
+            _inputs[os.path.realpath(path)] = kind
+
+
+@contextlib.contextmanager
+def protecting(paths: Iterable[Any]) -> Iterator[None]:
+    """Protect files as long as a command runs."""
+    before = dict(_inputs)
+    protect(paths)
+    try:
+        yield
+    finally:
+        _inputs.clear()
+        _inputs.update(before)
+
+
+def refuse_input(path: str | os.PathLike[str], kind: str | None = None) -> None:
+    """Refuse to write in the place of a file that is read, whatever name or link leads there.
+
+    Parameters
+    ----------
+    path : path
+    kind : str, optional
+        Of the file of this package that is to be written, "" for any other file; not known yet if not given.
+
+    Raises
+    ------
+    FileExistsError
+        With what to do.
+    """
+    real = os.path.realpath(path)
+    if not os.path.exists(real):
+        return
+    for name, replaced_by in _inputs.items():
+        if replaced_by is not None and (name != real or kind in (None, replaced_by)):
+            continue
+        if os.path.exists(name) and os.path.samefile(name, real):
+            raise FileExistsError(f"cannot write {path}: it is read as an input; give the output another name")
+
+
+def check_writable(path: str | os.PathLike[str], kind: str | None = None) -> Path:
     """Return `path` if a file can be written there, before any long work is begun.
+
+    A link is followed: what it points to is written, and the link stays.
+
+    Parameters
+    ----------
+    path : path
+    kind : str, optional
+        As for `refuse_input`.
 
     Raises
     ------
     OSError
-        If the folder does not exist or cannot be written, or `path` is a folder.
+        If the folder does not exist or cannot be written, `path` is a folder, a device or another thing that is no
+        file, it may not be written, or it is an input.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write {path}: it is a folder; give a file name")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    target = Path(os.path.realpath(path))
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part"):
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except NotADirectoryError:
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}; make it first") from None
+    except OSError as error:
+        raise PermissionError(f"cannot write {path}: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; give a file name")
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(f"cannot write {path}: it is a device, pipe or socket; give the name of a file")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}; make it first")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(f"cannot write {path}: it is protected against writing; give another name")
+    refuse_input(path, kind)
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", suffix=".part"):
             pass
     except OSError as error:
         raise PermissionError(f"cannot write {path}: {error.strerror}") from error
-    return path
+    return Path(path)
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary name beside `path`, renamed to it at the end, removed after an error."""
-    path = check_writable(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+def replacing(path: str | os.PathLike[str], kind: str = "") -> Iterator[Path]:
+    """Give a temporary name in the folder of `path`, renamed to it at the end, removed after an error.
+
+    The only way in which this package writes files; `check_writable` decides, with the same parameters.
+    """
+    suffix = check_writable(path, kind).suffix
+    target = Path(os.path.realpath(path))
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        temporary.chmod(_mode_for(target))
+        # once more: what has come there meanwhile is not replaced either
+        check_writable(path, kind)
+        os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _mode_for(target: Path) -> int:
+    """Permissions of the file that is replaced, or those of any new file."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 @contextlib.contextmanager
 def create(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]:
     """Open a new file of `kind`, which appears under its name only when it is complete."""
-    with replacing(path) as temporary:
+    with replacing(path, kind) as temporary:
         with h5py.File(temporary, "w") as file:
             file.attrs["kind"] = kind
             file.attrs["format"] = FORMAT
@@ -187,6 +278,8 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
             raise FileFormatError(
                 f"{path} has format {version!r}, newer than this version reads ({FORMAT}); update mda-aptnn"
             )
+        if os.path.realpath(path) not in _inputs:
+            protect([path], kind)
         try:
             yield file
         except (AptnnError, NoDataError):  # what the reader says of the contents, and MDAnalysis of a topology

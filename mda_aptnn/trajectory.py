@@ -10,7 +10,7 @@ import numpy as np
 from MDAnalysis.units import get_conversion_factor
 from numpy.typing import NDArray
 
-from mda_aptnn import units
+from mda_aptnn import hdf5, units
 from mda_aptnn.cells import active_reader, format_names, is_oriented, periodic_directions, timestep_cell
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
@@ -92,6 +92,7 @@ class UniverseFrames:
         if velocities not in ("trajectory", "finite-difference", None):
             raise TrajectoryError(f"velocities={velocities!r}: choose 'trajectory', 'finite-difference' or None")
         self.universe = atoms.universe
+        hdf5.protect(source_files(self.universe))
         found = find_atoms(self.universe, elements)
         self.indices, self.numbers, self.masses = found.indices, found.numbers, found.masses
         trajectory = self.universe.trajectory
@@ -405,6 +406,13 @@ class UniverseFrames:
             f"{found}, so the unit of the velocities is wrong{self._hint(temperature)}; say it (velocity_unit=, "
             f"--velocity-unit), or {switch}"
         )
+
+
+def source_files(universe: Any) -> list[Any]:
+    """Return the names of the topology's and the trajectory's files, as far as they are files."""
+    trajectory = universe.trajectory
+    names = [universe.filename, *(getattr(trajectory, "filenames", None) or [trajectory.filename])]
+    return [name for name in names if name is not None]
 
 
 def _independent(trajectory: Any) -> Any:

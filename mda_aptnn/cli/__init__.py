@@ -25,6 +25,7 @@ from mda_aptnn.cli.info import info
 from mda_aptnn.cli.label import label_app
 from mda_aptnn.cli.learn import learn
 from mda_aptnn.cli.live import live
+from mda_aptnn.cli.outputs import reading_only
 from mda_aptnn.cli.predict import predict
 from mda_aptnn.cli.raman import raman
 from mda_aptnn.cli.report import report
@@ -54,7 +55,8 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
-            command(*arguments, **options)
+            with reading_only(options):
+                command(*arguments, **options)
         except _EXPECTED as error:
             if os.environ.get("MDA_APTNN_DEBUG"):
                 raise

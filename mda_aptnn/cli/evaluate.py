@@ -58,8 +58,12 @@ def evaluate(
             f"--record and --calibrate write into the model, and {model!r} belongs to the package: copy "
             f"{predictor.path} and give the copy"
         )
-    for path in filter(None, (plot, plot_spread, predictor.path if record or calibrate else None)):
+    for path in filter(None, (plot, plot_spread)):
         hdf5.check_writable(path)
+    if record or calibrate:
+        # it is read whole, and written back with a longer card
+        hdf5.protect([predictor.path], "model")
+        hdf5.check_writable(predictor.path, "model")
     dataset = with_all_parts(label_files.read(labels, cell), predictor.target)
     parts = [part for part in predictor.target.parts if part in labelled_target(dataset).parts]
     card = predictor.contents.card if record or calibrate else {}

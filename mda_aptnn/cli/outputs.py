@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mda_aptnn.cli import options as opt
+
+#: Options that name what a command writes. Every other path is read, and nothing is written in its
+#: place: an option that is forgotten here shows itself by an error.
+_WRITTEN = frozenset({"output", "csv", "plot", "plot_spread", "flux_output"})
+#: Options that are names or paths.
+_NAMES = frozenset({"model"})
+
+
+@contextlib.contextmanager
+def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
+    """Keep the files that a command reads from being written, as long as it runs; every command passes here.
+
+    Parameters
+    ----------
+    options : mapping
+        The command's arguments and options by name.
+
+    Raises
+    ------
+    FileExistsError
+        If an output is also an input.
+    """
+    from mda_aptnn import hdf5
+
+    read: list[Any] = []
+    written: list[Any] = []
+    for name, value in options.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Path) or (name in _NAMES and isinstance(item, str)):
+                (written if name in _WRITTEN else read).append(item)
+    with hdf5.protecting(read):
+        for path in written:
+            hdf5.refuse_input(path)
+        yield
 
 
 def check_outputs(files: Mapping[str, Path | None]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mda_aptnn import hdf5
 from mda_aptnn.errors import AptnnError, CampaignError
 from mda_aptnn.frames import Frame, atomic_numbers, cell_matrix
 from mda_aptnn.labelling.cp2k_input import CP2KInput, Keyword
@@ -74,6 +75,7 @@ class Template:
         path = Path(path)
         if not path.is_file():
             raise CampaignError(f"there is no CP2K input {path}")
+        hdf5.protect([path])
         text = CP2KInput.read(path)
         _check_structure(text)
         _check_method(text)

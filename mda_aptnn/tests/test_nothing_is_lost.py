@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
+import os
+import socket
 from pathlib import Path
 
 import MDAnalysis as mda
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from mda_aptnn import hdf5
 from mda_aptnn.analysis.flux import blocks
+from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.cli import app
+from mda_aptnn.dataset import write_xyz
 from mda_aptnn.labelling.campaign import Campaign
 from mda_aptnn.labelling.execution import run_task
 from mda_aptnn.tests.labelling_data import unpack
-from mda_aptnn.tests.systems import gas
-from mda_aptnn.tests.tiny import model_file
+from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors
+from mda_aptnn.tests.tiny import clusters, model_file
 
 N_FRAMES = 12
 
@@ -129,3 +138,114 @@ class TestFolders:
         (tmp_path / "m.checkpoint.h5").write_text("mine")
         hdf5.remove(tmp_path / "m.checkpoint.h5", "checkpoint")
         assert (tmp_path / "m.checkpoint.h5").read_text() == "mine"
+
+
+#: What names a file that is written.
+OUTPUTS = {"--output", "--csv", "--plot", "--plot-spread", "--flux"}
+
+
+def all_commands():
+    """Every command of the command line, with what a user types."""
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        for more, below in getattr(command, "commands", {"": command}).items():
+            yield [name, more] if more else [name], below
+
+
+def reads_and_writes():
+    """Every pair of a file that a command reads and one that it writes."""
+    for words, command in all_commands():
+        hints = inspect.signature(command.callback, eval_str=True).parameters
+        paths = [p for p in command.params if p.name in hints and "pathlib.Path" in str(hints[p.name].annotation)]
+        written = [p for p in paths if OUTPUTS & set(p.opts)]
+        read = [p for p in command.params if (p in paths or p.name == "model") and p not in written]
+        for one, other in itertools.product(read, written):
+            yield pytest.param(words, command, one, other, id=f"{' '.join(words)} {one.name} {other.name}")
+
+
+class TestOutputs:
+    """S2: nothing is written over what is read, through links or into what is no file."""
+
+    @pytest.mark.parametrize(("words", "command", "one", "other"), reads_and_writes())
+    def test_no_command_writes_over_what_it_reads(self, tmp_path, words, command, one, other):
+        (tmp_path / "read").write_text("mine")
+        (tmp_path / "more").write_text("other")
+        target = tmp_path / "leads"
+        target.hardlink_to(tmp_path / "read")
+        given = []
+        for parameter in command.params:
+            value = tmp_path / ("read" if parameter is one else "more")
+            if parameter.param_type_name == "argument" and (parameter.required or parameter is one):
+                given.append(value)
+            elif parameter is one or parameter is other or parameter.required:
+                given += [parameter.opts[0], target if parameter is other else value if parameter is one else "1"]
+        before = contents(tmp_path)
+        said = error(*words, *given)
+        assert said == f"error: cannot write {target}: it is read as an input; give the output another name"
+        assert contents(tmp_path) == before
+
+    @pytest.mark.parametrize(
+        ("words", "output"),
+        [
+            (["predict", "gas.pdb", "gas.trr", "-m", "model.h5"], "gas.trr"),
+            (["flux", "gas.pdb", "gas.trr", "-m", "model.h5"], "gas.pdb"),
+            (["flux", "gas.pdb", "gas.trr", "-m", "model.h5"], "model.h5"),
+            (["flux", "gas.pdb", "gas.trr", "-m", "model.h5"], "link"),
+        ],
+    )
+    def test_as_it_was_seen(self, system, tmp_path, monkeypatch, words, output):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "link").symlink_to("gas.trr")
+        before = contents(tmp_path)
+        assert "it is read as an input" in error(*words, "-o", output)
+        assert contents(tmp_path) == before
+
+    def test_a_link_is_followed_and_stays(self, tmp_path):
+        (tmp_path / "deep").mkdir()
+        (tmp_path / "deep" / "old").write_text("old")
+        (tmp_path / "deep" / "old").chmod(0o640)
+        (tmp_path / "link").symlink_to("deep/old")
+        (tmp_path / "new").symlink_to("deep/fresh")
+        for name in ("link", "new"):
+            with hdf5.replacing(tmp_path / name) as temporary:
+                temporary.write_text("written")
+            assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "deep" / "old").read_text() == (tmp_path / "deep" / "fresh").read_text() == "written"
+        assert (tmp_path / "deep" / "old").stat().st_mode & 0o777 == 0o640
+        assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["fresh", "old"]
+
+    def test_devices_pipes_sockets_and_folders_are_refused(self, tmp_path, monkeypatch):
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "loop").symlink_to("loop")
+        (tmp_path / "null").symlink_to("/dev/null")
+        with socket.socket(socket.AF_UNIX) as listening:
+            monkeypatch.chdir(tmp_path)  # names of sockets are short
+            listening.bind("socket")
+            for name in ("pipe", "folder", "loop", "null", "socket", "/dev/null"):
+                with pytest.raises(OSError, match="cannot write"):
+                    hdf5.check_writable(tmp_path / name)
+        assert Path("/dev/null").is_char_device()
+
+    def test_a_file_that_may_not_be_written_is_refused(self, tmp_path, monkeypatch):
+        (tmp_path / "x").write_text("mine")
+        monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everything
+        with pytest.raises(PermissionError, match="protected against writing"):
+            hdf5.check_writable(tmp_path / "x")
+
+    def test_objects_of_python_know_what_they_read(self, system, tmp_path):
+        topology, trajectory = system[:2]
+        u = mda.Universe(str(topology), str(trajectory))
+        series = DipoleFlux(u, KnownTensors(random_tensors(9))).run().series
+        for path in (topology, trajectory):
+            with pytest.raises(FileExistsError, match="read as an input"):
+                series.save(path)
+        series.save(tmp_path / "flux.h5")
+        spectrum = FluxSeries.load(tmp_path / "flux.h5").spectrum(resolution="6000 cm^-1")
+        for write in (spectrum.save, spectrum.to_csv, lambda path: write_xyz(clusters(1), path)):
+            with pytest.raises(FileExistsError, match="read as an input"):
+                write(tmp_path / "flux.h5")
+        # read, changed, and written back
+        FluxSeries.load(tmp_path / "flux.h5").save(tmp_path / "flux.h5")
+        spectrum.save(tmp_path / "spectrum.h5")
+        Spectrum.load(tmp_path / "spectrum.h5")

@@ -129,6 +129,7 @@ class BlockStore:
         else:
             with hdf5.replacing(file) as temporary:
                 temporary.write_text(json.dumps(plan, indent=1))
+        hdf5.protect([file])
 
     def add(self, frame: int, row: dict[str, Any]) -> None:
         """Keep the arrays of one frame; they are written when enough has come together."""

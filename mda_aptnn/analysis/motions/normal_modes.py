@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mda_aptnn import hdf5
 from mda_aptnn.analysis.motions.rigid_motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions, turn
 from mda_aptnn.errors import GroupError
 from mda_aptnn.frames import Frame, atomic_numbers
@@ -64,6 +65,7 @@ class NormalModes:
         GroupError
             If no mode is left.
         """
+        hdf5.protect([path])
         found = read_modes(path)
         kept = np.abs(found.wavenumbers) >= _STILL
         if not kept.any():
