@@ -12,9 +12,12 @@ from __future__ import annotations
 import abc
 import contextlib
 import datetime
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shlex
 import stat
 import sys
@@ -50,6 +53,10 @@ def provenance() -> dict[str, str]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
+
+#: Stands in the name of a file until it is whole: .NAME.mda-aptnn-xxxxxxxx.ENDING beside NAME.
+_MARK = ".mda-aptnn-"
+_LEFT = re.compile(rf"\.(.+){re.escape(_MARK)}[a-z0-9_]{{8}}(?:\.[^.]*)?")
 
 #: Real names of files that were read, and the kind of file that may take their place: None for none.
 _inputs: dict[str, str | None] = {}
@@ -142,7 +149,8 @@ def check_writable(path: str | os.PathLike[str], kind: str | None = None) -> Pat
         raise PermissionError(f"cannot write {path}: it is protected against writing; give another name")
     refuse_input(path, kind)
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", suffix=".part"):
+        sweep(target.parent, target.name)
+        with _temporary(target, target.suffix):
             pass
     except OSError as error:
         raise PermissionError(f"cannot write {path}: {error.strerror}") from error
@@ -157,17 +165,82 @@ def replacing(path: str | os.PathLike[str], kind: str = "") -> Iterator[Path]:
     """
     suffix = check_writable(path, kind).suffix
     target = Path(os.path.realpath(path))
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _temporary(target, suffix) as temporary:
         yield temporary
         temporary.chmod(_mode_for(target))
         # once more: what has come there meanwhile is not replaced either
         check_writable(path, kind)
+        # after a power cut, the name must not stand for an empty file
+        _to_disk(temporary)
         os.replace(temporary, target)
+        _to_disk(target.parent)
+
+
+@contextlib.contextmanager
+def _temporary(target: Path, suffix: str) -> Iterator[Path]:
+    """Give a new file beside `target`, locked as long as this process writes it; removed if it is still there."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}{_MARK}", suffix=suffix)
+        with contextlib.suppress(OSError):  # no locks on this disk
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        # before it was locked, another process may have taken it for one of a dead one
+        if os.fstat(handle).st_nlink:
+            break
+        os.close(handle)
+    try:
+        yield Path(name)
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes were writing in a folder.
+
+    Only regular files with a name that this module gives, which no process has locked.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str, optional
+        Of the file that was to be written; of all if not given.
+    """
+    for path in folder.glob(f".*{_MARK}*"):
+        found = _LEFT.fullmatch(path.name)
+        if not found or (name is not None and found[1] != name):
+            continue
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if stat.S_ISREG(os.fstat(handle).st_mode) and lock(handle):
+                    path.unlink()
+            finally:
+                os.close(handle)
+
+
+def lock(handle: int) -> bool:
+    """Lock an open file for this process; False if another one has, or if locks are not to be had there.
+
+    The system frees it when the process ends, however it does.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file or the names in a folder are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # some file systems cannot do it for folders, and say so; a disk that fails is another thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def _mode_for(target: Path) -> int:
@@ -183,7 +256,8 @@ def _mode_for(target: Path) -> int:
 def create(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]:
     """Open a new file of `kind`, which appears under its name only when it is complete."""
     with replacing(path, kind) as temporary:
-        with h5py.File(temporary, "w") as file:
+        # the lock is ours already
+        with h5py.File(temporary, "w", locking=False) as file:
             file.attrs["kind"] = kind
             file.attrs["format"] = FORMAT
             file.attrs.update(provenance())

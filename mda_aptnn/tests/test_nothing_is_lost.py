@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import multiprocessing
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -249,3 +251,51 @@ class TestOutputs:
         FluxSeries.load(tmp_path / "flux.h5").save(tmp_path / "flux.h5")
         spectrum.save(tmp_path / "spectrum.h5")
         Spectrum.load(tmp_path / "spectrum.h5")
+
+
+class TestWriting:
+    """S6 and S9: a file is on the disk before it has its name, and nothing is left of one that a kill cut off."""
+
+    def test_file_and_folder_are_on_the_disk(self, tmp_path, monkeypatch):
+        done = []
+
+        def name_of(handle):
+            return os.readlink(f"/proc/self/fd/{handle}")
+
+        monkeypatch.setattr(os, "fsync", lambda handle: done.append(name_of(handle)))
+        replace = os.replace
+        monkeypatch.setattr(os, "replace", lambda a, b: (done.append("named"), replace(a, b)))
+        with hdf5.create(tmp_path / "x.h5", "flux") as file:
+            file["x"] = 1.0
+        assert len(done) == 3 and done[1:] == ["named", str(tmp_path)]
+        assert done[0].startswith(str(tmp_path / ".x.h5.")) and done[0].endswith(".h5")
+
+    @pytest.mark.parametrize("name", ["x.h5", "s.png", "a.b.csv", "plain", ".hidden"])
+    def test_what_a_killed_process_was_writing_is_swept_by_the_next(self, tmp_path, name):
+        def killed():
+            with hdf5.replacing(tmp_path / name) as temporary:
+                temporary.write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        mine = [".x.h5.abcdefgh.h5", f".{name}.mda-aptnn-notes", ".other.h5.mda-aptnn-abcdefgh.h5", f"{name}.part"]
+        for other in mine:
+            (tmp_path / other).write_text("mine")
+        (tmp_path / f".{name}.mda-aptnn-12345678").symlink_to("nowhere")
+        process = multiprocessing.get_context("fork").Process(target=killed)
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert len(list(tmp_path.iterdir())) == len(mine) + 2, "a test of something"
+        hdf5.check_writable(tmp_path / name)
+        left = sorted(path.name for path in tmp_path.iterdir())
+        assert left == sorted([*mine, f".{name}.mda-aptnn-12345678"])
+
+    def test_what_a_living_process_writes_is_not_swept(self, tmp_path):
+        with hdf5.replacing(tmp_path / "x.h5") as one:
+            one.write_text("one")
+            with hdf5.replacing(tmp_path / "x.h5") as other:
+                other.write_text("other")
+            assert one.read_text() == "one"
+            assert (tmp_path / "x.h5").read_text() == "other"
+        assert (tmp_path / "x.h5").read_text() == "one"
+        assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]

@@ -45,6 +45,8 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
         raise NotADirectoryError(f"{folder} is a file, and finished frames need a folder: give another --checkpoint")
     if any(_is_ours(part) for part in (folder, *_parts(folder))):
         return
+    for part in (folder, *_parts(folder)):
+        hdf5.sweep(part)
     inside = [item for item in folder.iterdir() if not _PART.fullmatch(item.name)]
     inside += [item for part in _parts(folder) for item in part.iterdir()]
     if inside:
@@ -62,6 +64,7 @@ def remove(folder: str | os.PathLike[str]) -> None:
     """
     folder = Path(folder)
     for part in (*_parts(folder), folder):
+        hdf5.sweep(part)
         if _is_ours(part):
             for path in part.glob("block-*.h5"):
                 if _BLOCK.fullmatch(path.name):
@@ -115,6 +118,7 @@ class BlockStore:
             check_folder(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
         hdf5.check_writable(file)
+        hdf5.sweep(self.folder)
         if file.exists():
             try:
                 found = dict(json.loads(file.read_text()))
