@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from mda_aptnn import hdf5
+from mda_aptnn import folders, hdf5
 from mda_aptnn.analysis.flux import blocks
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
@@ -186,9 +186,17 @@ class Learning:
             If no round is asked for, or labels are being made by another process at the moment.
         LabelError
             If a round has no usable label.
+        BusyError
+            If another process runs this loop.
         """
         if rounds < 1:
             raise CampaignError(f"{rounds} rounds teach nothing: ask for one or more")
+        with folders.reserved(self.folder / folders.LOCK, f"the loop in {self.folder}"):
+            return self._rounds(command, rounds, one, workers, retry, verbose)
+
+    def _rounds(
+        self, command: str, rounds: int, one: bool, workers: int, retry: bool, verbose: bool
+    ) -> list[dict[str, Any]]:
         reports: list[dict[str, Any]] = []
         for number in range(rounds):
             finished = (self._round(number) / "report.json").is_file()

@@ -45,5 +45,9 @@ class CampaignError(AptnnError, RuntimeError):
     """A labelling campaign that cannot be planned, run or collected."""
 
 
+class BusyError(AptnnError, RuntimeError):
+    """A folder or file that another process is filling."""
+
+
 class CheckError(AptnnError, ValueError):
     """A run that cannot be right: its frames, velocities, cell, temperature or model contradict each other."""

@@ -218,15 +218,17 @@ def sweep(folder: Path, name: str | None = None) -> None:
                 os.close(handle)
 
 
-def lock(handle: int) -> bool:
-    """Lock an open file for this process; False if another one has, or if locks are not to be had there.
+def lock(handle: int) -> bool | None:
+    """Lock an open file for this process; False if another one has, None if there are no locks on this disk.
 
     The system frees it when the process ends, however it does.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import emit_with_files
+from mda_aptnn.cli.outputs import emit_with_files, hold
 from mda_aptnn.cli.stored import is_stored, stored_series
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
     folder = _finished_frames(reading, output)
     blocks.check_folder(folder)
     is_new = not folder.exists()
+    hold(folder)
     groups = opt.pairs(reading.group, "group")
     options = reading.flux_options()
     beads = reading.path_integral == "beads"

@@ -16,9 +16,28 @@ _WRITTEN = frozenset({"output", "csv", "plot", "plot_spread", "flux_output"})
 _NAMES = frozenset({"model"})
 
 
+_locks = contextlib.ExitStack()
+
+
+def hold(folder: Path) -> None:
+    """Let no other run fill a folder, which is made if needed, until this command ends.
+
+    Raises
+    ------
+    BusyError
+        If another one does.
+    """
+    from mda_aptnn import folders
+
+    folder.mkdir(parents=True, exist_ok=True)
+    _locks.enter_context(folders.reserved(folder / folders.LOCK, str(folder)))
+
+
 @contextlib.contextmanager
 def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
     """Keep the files that a command reads from being written, as long as it runs; every command passes here.
+
+    Locks that it takes by `hold` are freed at its end.
 
     Parameters
     ----------
@@ -38,7 +57,7 @@ def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Path) or (name in _NAMES and isinstance(item, str)):
                 (written if name in _WRITTEN else read).append(item)
-    with hdf5.protecting(read):
+    with hdf5.protecting(read), _locks:
         for path in written:
             hdf5.refuse_input(path)
         yield

@@ -203,8 +203,16 @@ def plan(
     ------
     CampaignError
         If a snapshot does not go with the template, or the folder holds something else.
+    BusyError
+        If another process plans into it.
     """
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with folders.reserved(folder / folders.LOCK, f"the campaign {folder}"):
+        return _plan(folder, snapshots, template, route)
+
+
+def _plan(folder: Path, snapshots: Iterable[Snapshot], template: Template, route: Route) -> Campaign:
     header = {
         "format": FORMAT,
         "route": route.name,
@@ -219,14 +227,14 @@ def plan(
             if old.get(key) != value:
                 raise CampaignError(f"{folder} is a campaign with another {key}; choose another folder")
         frames = old["frames"]
-    elif folder.exists() and any(item.name != "tasks" for item in folder.iterdir()):
+    elif folder.exists() and any(item.name not in ("tasks", folders.LOCK) for item in folder.iterdir()):
         raise CampaignError(f"{folder} is not empty and no campaign; choose another folder")
     if isinstance(route, FieldRoute) and template.input.value(f"{DFT}/QS", "METHOD", "GPW") == "XTB":
         warnings.warn(
             "CP2K 2023.1 returns −P for GFN1-xTB in fields, and collecting will refuse it; use --route displacement",
             stacklevel=2,
         )
-    (folder / "tasks").mkdir(parents=True, exist_ok=True)
+    (folder / "tasks").mkdir(exist_ok=True)
     known = {name for item in frames for name in item["tasks"]}
     for snapshot in snapshots:
         names = [_write_task(folder, snapshot, atoms, template, route) for atoms in _shares(snapshot, route)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import os
 import platform
@@ -145,7 +144,7 @@ def run_task(
     directory = Path(directory)
     run_name, output = "", ""
     try:
-        with _locked(directory) as free:
+        with folders.locked(directory / folders.LOCK) as free:
             if not free:
                 return Outcome(directory.name, "busy")
             task = Task.load(directory)
@@ -289,18 +288,6 @@ def _check_inputs(task: Task) -> None:
         data = (task.directory / name).read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
             raise CampaignError(f"{task.directory / name} was changed after it was planned; plan a campaign anew")
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[bool]:
-    """Give whether the task's lock was free; the system frees it when a process dies."""
-    with open(directory / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def _run_here(directories: Sequence[Path], command: Sequence[str], workers: int) -> Iterator[Outcome]:

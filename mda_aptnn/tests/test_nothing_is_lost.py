@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import MDAnalysis as mda
@@ -15,18 +16,21 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mda_aptnn import hdf5
+from mda_aptnn import folders, hdf5
 from mda_aptnn.analysis.flux import blocks
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.cli import app
 from mda_aptnn.dataset import write_xyz
-from mda_aptnn.labelling.campaign import Campaign
+from mda_aptnn.errors import BusyError
+from mda_aptnn.labelling.campaign import Campaign, plan
 from mda_aptnn.labelling.execution import run_task
 from mda_aptnn.tests.labelling_data import unpack
 from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors
-from mda_aptnn.tests.tiny import clusters, model_file
+from mda_aptnn.tests.tiny import NETWORK, clusters, model_file
+from mda_aptnn.training.config import TrainingConfig
+from mda_aptnn.training.fit import fit
 
 N_FRAMES = 12
 
@@ -299,3 +303,81 @@ class TestWriting:
             assert (tmp_path / "x.h5").read_text() == "other"
         assert (tmp_path / "x.h5").read_text() == "one"
         assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+
+
+def holding(file, ready):
+    """A process that has a lock until it is killed; forks a child that outlives it."""
+    with folders.locked(file) as free:
+        assert free
+        if os.fork() == 0:
+            time.sleep(20)
+            os._exit(0)
+        ready.set()
+        time.sleep(60)
+
+
+@pytest.fixture
+def other_process():
+    """Starts a process that holds a lock, and kills it at the end."""
+    context = multiprocessing.get_context("fork")
+    processes = []
+
+    def start(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        ready = context.Event()
+        processes.append(context.Process(target=holding, args=(file, ready)))
+        processes[-1].start()
+        assert ready.wait(30)
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+class TestLocks:
+    """S5: one run at a time fills a folder, and a dead one does not block it."""
+
+    @pytest.mark.parametrize("checkpoint", [True, False])
+    def test_the_second_run_is_refused_and_goes_on_when_the_first_is_killed(
+        self, system, tmp_path, other_process, checkpoint
+    ):
+        folder = tmp_path / ("c" if checkpoint else "x.unfinished")
+        command = ["flux", *system, "-o", tmp_path / "x.h5", *(["--checkpoint", folder] if checkpoint else [])]
+        first = other_process(folder / folders.LOCK)
+        said = error(*command)
+        assert "another process is at work" in said and folder.name in said
+        assert [path.name for path in folder.iterdir()] == [folders.LOCK]
+        first.kill()
+        first.join()
+        run(*command)
+        assert FluxSeries.load(tmp_path / "x.h5").groups == ["all"]
+        assert folder.exists() == checkpoint and not (folder / folders.LOCK).exists()
+
+    def test_campaigns_loops_and_trainings_have_one_each(self, tmp_path, other_process):
+        (tmp_path / "a").mkdir()
+        other_process(tmp_path / "a" / folders.LOCK)
+        with pytest.raises(BusyError, match="the campaign"):
+            plan(tmp_path / "a", [], None, None)
+        (tmp_path / "m.checkpoint.lock").touch()  # of a dead one
+        config = TrainingConfig(steps=1, validate_every=1)
+        fit(clusters(2), NETWORK, config, tmp_path / "m.h5")
+        other_process(tmp_path / "m.checkpoint.lock")
+        with pytest.raises(BusyError, match=r"the training of .*m\.h5"):
+            fit(clusters(2), NETWORK, config, tmp_path / "m.h5")
+
+    def test_a_lock_is_freed_after_an_error_and_leaves_nothing(self, tmp_path):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="x"), folders.reserved(tmp_path / "l", "it"):
+                raise ValueError("x")
+        with folders.locked(tmp_path / "l") as one, folders.locked(tmp_path / "l") as other:
+            assert one and not other
+        assert not list(tmp_path.iterdir())
+
+    def test_a_link_in_the_place_of_a_lock_is_not_followed(self, tmp_path):
+        (tmp_path / "mine").write_text("mine")
+        (tmp_path / "l").symlink_to("mine")
+        with pytest.raises(OSError), folders.locked(tmp_path / "l"):
+            pass
+        assert (tmp_path / "mine").read_text() == "mine"

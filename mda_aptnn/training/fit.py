@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mda_aptnn import hdf5
+from mda_aptnn import folders, hdf5
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.models.model_file import ARCHITECTURES, Member, ModelFile, architecture_of, state_arrays
@@ -84,6 +84,8 @@ def fit(
         If the file cannot be written.
     TrainingError
         If training diverges (the best weights until then are in the file), or a checkpoint of another run is found.
+    BusyError
+        If another process trains the same file.
     """
     target = target or labelled_target(dataset)
     network, training = network_for(network, target), training or TrainingConfig()
@@ -101,10 +103,12 @@ def fit(
         training,
     )
     settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(training)}
-    divergence = _run(run, path, checkpoint.identity(settings, parts, target), verbose)
-    if run.best:
-        _model_file(run, settings, parts, numbers, target, ripples).save(path)
-    checkpoint.remove(checkpoint.checkpoint_path(path))
+    state = checkpoint.checkpoint_path(path)
+    with folders.reserved(state.with_suffix(".lock"), f"the training of {path}"):
+        divergence = _run(run, path, checkpoint.identity(settings, parts, target), verbose)
+        if run.best:
+            _model_file(run, settings, parts, numbers, target, ripples).save(path)
+        checkpoint.remove(state)
     if divergence is not None:
         kept = "there were no good weights before it, nothing is written"
         if run.best:

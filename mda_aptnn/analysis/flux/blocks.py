@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn import hdf5
+from mda_aptnn import folders, hdf5
 from mda_aptnn.errors import FileFormatError, TrajectoryError
 
 #: A block of finished frames is written when it is this old, in s, or this large.
@@ -49,6 +49,7 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
         hdf5.sweep(part)
     inside = [item for item in folder.iterdir() if not _PART.fullmatch(item.name)]
     inside += [item for part in _parts(folder) for item in part.iterdir()]
+    inside = [item for item in inside if item.name != folders.LOCK]
     if inside:
         raise FileFormatError(
             f"{folder} is not empty and holds no finished frames of this version of mda-aptnn (there is "
@@ -60,7 +61,7 @@ def remove(folder: str | os.PathLike[str]) -> None:
     """Delete the finished frames in a folder; the folder too, if nothing else is in it.
 
     Only plans that say that they are of this package, and the blocks beside them; no link is followed into another
-    folder.
+    folder. For whom has the folder's lock.
     """
     folder = Path(folder)
     for part in (*_parts(folder), folder):
@@ -71,6 +72,8 @@ def remove(folder: str | os.PathLike[str]) -> None:
                     hdf5.remove(path, "block")
             if not list(part.glob("block-*.h5")):
                 (part / _PLAN).unlink()
+        if {item.name for item in part.glob("*")} == {folders.LOCK}:
+            (part / folders.LOCK).unlink()
         with contextlib.suppress(OSError):  # something else is in it, or it is no folder
             part.rmdir()
 
@@ -131,9 +134,9 @@ class BlockStore:
                     "remove the folder or give another one"
                 )
         else:
-            with hdf5.replacing(file) as temporary:
+            with hdf5.replacing(file, _KIND) as temporary:
                 temporary.write_text(json.dumps(plan, indent=1))
-        hdf5.protect([file])
+        hdf5.protect([file], _KIND)
 
     def add(self, frame: int, row: dict[str, Any]) -> None:
         """Keep the arrays of one frame; they are written when enough has come together."""

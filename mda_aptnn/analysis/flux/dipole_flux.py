@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import Results, ResultsGroup
 
+from mda_aptnn import folders
 from mda_aptnn.analysis.flux import backends
 from mda_aptnn.analysis.flux.atom_flux import write_atom_flux
 from mda_aptnn.analysis.flux.blocks import BlockStore
@@ -286,15 +289,22 @@ class DipoleFlux(AnalysisBase):
         if not serial:
             n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)  # type: ignore[union-attr]
             options["unsupported_backend"] = True
-        super().run(
-            frames=todo,
-            n_workers=1 if serial else None,
-            n_parts=max(1, n_parts or 1),
-            backend=executor,
-            verbose=bool(verbose) and serial,
-            **options,
-        )
+        with self._alone():
+            super().run(
+                frames=todo,
+                n_workers=1 if serial else None,
+                n_parts=max(1, n_parts or 1),
+                backend=executor,
+                verbose=bool(verbose) and serial,
+                **options,
+            )
         return self
+
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from the checkpoint meanwhile."""
+        if self._folder is None:
+            return contextlib.nullcontext()
+        return folders.reserved(Path(self._folder) / folders.LOCK, f"the checkpoint {self._folder}")
 
     @property
     def series(self) -> FluxSeries:
