@@ -236,7 +236,8 @@ def test_a_position_that_is_not_finite_is_named_with_its_frame(model, tmp_path):
     with pytest.raises(TrajectoryError, match="frame 23: the position of atom 4"):
         analysis.run()
     # what was computed before is kept
-    np.testing.assert_array_equal(analysis._store.done(), np.arange(23))
+    there, _ = analysis._store.reusable(np.arange(23), analysis._fingerprint)
+    np.testing.assert_array_equal(there, np.arange(23))
 
 
 @pytest.mark.parametrize("sum_rule", ["mass", "uniform"])
@@ -390,7 +391,7 @@ def test_a_killed_run_goes_on(rattling, model, reference, tmp_path, monkeypatch)
     process.join()
     assert process.exitcode == -signal.SIGKILL
     analysis = DipoleFlux(rattling, model, GROUPS, checkpoint=tmp_path / "c", **READING)
-    assert 10 < len(analysis._store.done()) < 24
+    assert 10 < len(analysis._store.reusable(np.arange(40), analysis._fingerprint)[0]) < 24
     same(analysis.run(), reference)
 
 
@@ -403,7 +404,6 @@ def test_a_checkpoint_of_another_run_is_refused(rattling, tmp_path):
         ({"charges": {"O": -1.0, "H": 0.5}}, "model"),
         ({"groups": None}, "groups"),
         ({"u": gas(seed=1)}, "first frame"),
-        ({"u": gas(41)}, "n_frames"),
         ({"degrees_of_freedom": 20}, "degrees_of_freedom"),
         ({"sum_rule": "mass"}, "sum_rule"),
         ({"cell": "12 12 12"}, "cell"),
@@ -424,7 +424,7 @@ def test_a_damaged_block_is_refused(rattling, model, tmp_path):
     content[len(content) // 2] ^= 4
     for damage in (content, content[:3000]):
         block.write_bytes(damage)
-        with pytest.raises(FileFormatError, match=r"block-000000000\.h5"):
+        with pytest.raises(FileFormatError, match=r"block-000000000-\w{16}\.h5"):
             DipoleFlux(rattling, model, checkpoint=tmp_path / "c", **READING).run()
 
 

@@ -56,16 +56,16 @@ def contents(folder):
     }
 
 
-def write_trajectory(folder, seed=0, n_frames=N_FRAMES, name="gas", from_frame=0, other=None):
-    """Nine atoms that rattle, as PDB and TRR; frames from `from_frame` on are of the seed `other`."""
-    u, replaced = gas(n_frames, seed), gas(n_frames, other if other is not None else seed)
-    u.atoms.write(str(folder / f"{name}.pdb"))
-    with mda.Writer(str(folder / f"{name}.trr"), 9) as writer:
-        for now, then in zip(u.trajectory, replaced.trajectory, strict=True):
-            if now.frame >= from_frame:
-                now.positions, now.velocities = then.positions, then.velocities
+def write_trajectory(folder, n_frames=N_FRAMES, other=range(0), what=("positions", "velocities")):
+    """Nine atoms that rattle, as PDB and TRR; `what` of the frames in `other` is of another run."""
+    u, again = gas(40), gas(40, seed=7)
+    u.atoms.write(str(folder / "gas.pdb"))
+    with mda.Writer(str(folder / "gas.trr"), 9) as writer:
+        for now, then in zip(u.trajectory[:n_frames], again.trajectory[:n_frames], strict=True):
+            for name in what if now.frame in other else ():
+                setattr(now, name, getattr(then, name))
             writer.write(u.atoms)
-    return folder / f"{name}.pdb", folder / f"{name}.trr"
+    return folder / "gas.pdb", folder / "gas.trr"
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def system(tmp_path):
 def folder_of_the_user(folder):
     (folder / "part-1" / "deep").mkdir(parents=True)
     (folder / "thesis.tex").write_text("years")
-    (folder / "part-1" / "block-000000000.h5").write_text("mine")
+    (folder / "part-1" / "block-000000000-0123456789abcdef.h5").write_text("mine")
     (folder / "part-1" / "deep" / "data.csv").write_text("1,2")
     return contents(folder)
 
@@ -111,11 +111,11 @@ class TestFolders:
         (tmp_path / "c").rename(tmp_path / "x.unfinished")
         part = tmp_path / "x.unfinished" / "part-1"
         (part / "notes.txt").write_text("mine")
-        (part / "block-000000099.h5").write_bytes((tmp_path / "model.h5").read_bytes())
+        (part / "block-000000099-0123456789abcdef.h5").write_bytes((tmp_path / "model.h5").read_bytes())
         (tmp_path / "x.unfinished" / "part-2").symlink_to(tmp_path / "x.unfinished" / "part-1")
         blocks.remove(tmp_path / "x.unfinished")
         left = sorted(path.name for path in part.iterdir())
-        assert left == ["block-000000099.h5", "notes.txt", "plan.json"]
+        assert left == ["block-000000099-0123456789abcdef.h5", "notes.txt", "plan.json"]
         assert (tmp_path / "x.unfinished" / "part-2").is_symlink()
 
     def test_an_empty_checkpoint_folder_survives_a_failure(self, system, tmp_path):
@@ -381,3 +381,74 @@ class TestLocks:
         with pytest.raises(OSError), folders.locked(tmp_path / "l"):
             pass
         assert (tmp_path / "mine").read_text() == "mine"
+
+
+class Counting(KnownTensors):
+    """Which frames were predicted, the one of the constructor's look aside."""
+
+    def __init__(self):
+        super().__init__(random_tensors(9), slope=0.5)
+        self.count = -1
+
+    def predict(self, frame):
+        self.count += 1
+        return super().predict(frame)
+
+
+class TestFingerprints:
+    """S3: a checkpoint is of the frames that the trajectory has, not of those that it had."""
+
+    @pytest.mark.parametrize(
+        ("other", "what", "predicted"),
+        [
+            (range(1, 12), ("positions", "velocities"), 11),  # run again from the same first frame
+            (range(1, 12), ("velocities",), 11),
+            (range(1, 12), ("positions",), 11),
+            (range(7, 12), ("positions", "velocities"), 5),  # run again from a restart
+            (range(4, 6), ("positions", "velocities"), 2),  # a piece in the middle was replaced
+            (range(0), (), 0),  # copied
+        ],
+    )
+    def test_a_trajectory_that_was_run_again_does_not_mix(self, tmp_path, other, what, predicted):
+        def flux():
+            model = Counting()
+            found = DipoleFlux(mda.Universe(*map(str, files)), model, checkpoint=tmp_path / "c").run()
+            return found.series.flux, model.count
+
+        files = write_trajectory(tmp_path)
+        flux()
+        files = write_trajectory(tmp_path, other=other, what=what)
+        found, count = flux()
+        expected = DipoleFlux(mda.Universe(*map(str, files)), Counting()).run().series.flux
+        assert (found == expected).all()
+        assert count == predicted
+        assert flux()[1] == 0, "and once more"
+
+    def test_nor_where_size_and_time_are_the_same(self, tmp_path):
+        topology, trajectory = write_trajectory(tmp_path)
+        DipoleFlux(mda.Universe(str(topology), str(trajectory)), Counting(), checkpoint=tmp_path / "c").run()
+        before = trajectory.stat()
+        write_trajectory(tmp_path, other=range(3, 12))
+        os.utime(trajectory, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert trajectory.stat().st_size == before.st_size
+        model = Counting()
+        DipoleFlux(mda.Universe(str(topology), str(trajectory)), model, checkpoint=tmp_path / "c").run()
+        assert model.count == 9
+
+    def test_a_trajectory_that_became_longer_goes_on(self, tmp_path):
+        for n_frames, backend in ((8, {}), (12, {}), (30, {"backend": "multiprocessing", "n_workers": 2})):
+            files = list(map(str, write_trajectory(tmp_path, n_frames)))
+            model = Counting()
+            found = DipoleFlux(mda.Universe(*files), model, checkpoint=tmp_path / "c").run(**backend)
+            assert (found.series.flux == DipoleFlux(mda.Universe(*files), Counting()).run().series.flux).all()
+            if not backend:
+                assert model.count == {8: 8, 12: 4}[n_frames]
+
+    def test_nor_where_no_checkpoint_was_asked_for(self, system, tmp_path):
+        run("flux", *system, "--checkpoint", tmp_path / "x.unfinished", "-o", tmp_path / "y.h5")
+        write_trajectory(tmp_path, other=range(1, 12))
+        run("flux", *system, "-o", tmp_path / "x.h5")
+        run("flux", *system, "--checkpoint", tmp_path / "c", "-o", tmp_path / "z.h5")
+        old, found, expected = (FluxSeries.load(tmp_path / f"{name}.h5").flux for name in "yxz")
+        assert (found == expected).all() and abs(old - expected).max() > 1e-3
+        assert not (tmp_path / "x.unfinished").exists()

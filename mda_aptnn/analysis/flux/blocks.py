@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _BLOCK_BYTES = 32_000_000
 
 #: What a folder of finished frames is known by: its plan, which says so.
 _PLAN, _KIND = "plan.json", "finished frames of mda-aptnn"
-_BLOCK = re.compile(r"block-\d{9,}\.h5")
+_BLOCK = re.compile(r"block-\d{9,}-[0-9a-f]{16}\.h5")
 #: A run over several trajectories has a folder for each in one.
 _PART = re.compile(r"part-\d+")
 
@@ -94,7 +95,9 @@ def _is_ours(folder: Path) -> bool:
 class BlockStore:
     """Rows of arrays, one row per frame of the trajectory, in files that are written once and whole.
 
-    Several processes may write into one folder, each block under the name of its first frame.
+    Several processes may write into one folder, each block under the name of its first frame. Every row has the
+    fingerprint of its frame: a trajectory may have been run again under its name, in whole or from some frame on, or
+    have become longer. Rows are used again for the frames that are still the same.
 
     Parameters
     ----------
@@ -102,6 +105,9 @@ class BlockStore:
         Made if it does not exist.
     plan : dict
         What the rows depend on (model, atoms, options). A folder of another plan is refused.
+    files : list
+        Sizes and times of the trajectory's files. Of blocks that were written when they were the same, only the
+        first and the last frame are compared with the trajectory, of others all; of arrays in memory always all.
 
     Raises
     ------
@@ -111,8 +117,11 @@ class BlockStore:
         If its plan cannot be read, or the folder holds something else.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], plan: dict[str, Any]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], plan: dict[str, Any], files: list[Any]) -> None:
         self.folder = Path(folder)
+        self._trajectory = json.dumps(files) if files else ""
+        # which rows of a block are of other frames than the trajectory has now
+        self._stale: dict[str, NDArray[np.bool_]] = {}
         self._pending: list[tuple[int, dict[str, Any]]] = []
         self._since = 0.0
         plan = {"kind": _KIND, **json.loads(json.dumps(plan))}
@@ -139,7 +148,7 @@ class BlockStore:
         hdf5.protect([file], _KIND)
 
     def add(self, frame: int, row: dict[str, Any]) -> None:
-        """Keep the arrays of one frame; they are written when enough has come together."""
+        """Keep the arrays of one frame, with its "fingerprint"; they are written when enough has come together."""
         if not self._pending:
             self._since = time.monotonic()
         self._pending.append((frame, row))
@@ -152,25 +161,58 @@ class BlockStore:
         if not self._pending:
             return
         frames = np.array([frame for frame, _ in self._pending], dtype=np.int64)
-        with hdf5.create(self.folder / f"block-{frames[0]:09d}.h5", "block") as file:
+        name = f"block-{frames[0]:09d}-{int(self._pending[0][1]['fingerprint']):016x}.h5"
+        with hdf5.create(self.folder / name, "block") as file:
+            file.attrs["trajectory"] = self._trajectory
             hdf5.write_array(file, "frames", frames)
             for name in self._pending[0][1]:
                 hdf5.write_array(file, name, np.array([row[name] for _, row in self._pending]))
         self._pending = []
 
-    def done(self) -> NDArray[np.int64]:
-        """Return the frames that are there, sorted."""
-        found = [frames for _, frames in self._files()]
-        return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+    def reusable(
+        self, wanted: NDArray[np.int64], fingerprint: Callable[[int], np.uint64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Compare what is there with the trajectory as it is now.
+
+        Parameters
+        ----------
+        wanted : ndarray of int, shape [n_frames]
+        fingerprint : callable
+            Of a frame of the trajectory, by its number.
+
+        Returns
+        -------
+        same : ndarray of int
+            Wanted frames with a row, sorted.
+        changed : ndarray of int
+            Those whose rows are all of other frames than the trajectory has now.
+        """
+        now = functools.cache(fingerprint)
+        found: set[int] = set()
+        others: set[int] = set()
+        for path, frames, prints, unchanged in self._files():
+            stale = np.zeros(len(frames), dtype=bool)
+            at = np.flatnonzero(np.isin(frames, wanted))
+            if not len(at):
+                continue
+            ends = at[[0, -1]]
+            if not unchanged or any(now(int(frames[k])) != prints[k] for k in ends):
+                stale[at] = [now(int(frames[k])) != prints[k] for k in at]
+            self._stale[path.name] = stale
+            found.update(frames[at[~stale[at]]].tolist())
+            others.update(frames[at[stale[at]]].tolist())
+        return np.array(sorted(found), dtype=np.int64), np.array(sorted(others - found), dtype=np.int64)
 
     def rows(self, frames: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
         """Give, block by block, the places in `frames` that a block fills and its rows for them."""
         missing = np.ones(len(frames), dtype=bool)
         order = np.argsort(frames, kind="stable")
-        for path, stored in self._files():
+        for path, stored, *_ in self._files():
             at = np.searchsorted(frames[order], stored).clip(0, len(frames) - 1)
             places = order[at]
             wanted = (frames[places] == stored) & missing[places]
+            if path.name in self._stale:
+                wanted &= ~self._stale[path.name]
             if not wanted.any():
                 continue
             missing[places[wanted]] = False
@@ -180,7 +222,11 @@ class BlockStore:
         if missing.any():
             raise FileFormatError(f"{self.folder} lacks frame {frames[missing][0]}; run again with this checkpoint")
 
-    def _files(self) -> Iterator[tuple[Path, NDArray[np.int64]]]:
+    def _files(self) -> Iterator[tuple[Path, NDArray[np.int64], NDArray[np.uint64], bool]]:
+        """Give each block, its frames, their fingerprints, and whether the trajectory's files are still the same."""
         for path in sorted(path for path in self.folder.glob("block-*.h5") if _BLOCK.fullmatch(path.name)):
             with hdf5.open_checked(path, "block") as file:
-                yield path, hdf5.read_array(file, "frames", shape=(None,))
+                frames = hdf5.read_array(file, "frames", shape=(None,), kinds="i")
+                prints = hdf5.read_array(file, "fingerprint", shape=(len(frames),), kinds="u")
+                unchanged = bool(self._trajectory) and file.attrs["trajectory"] == self._trajectory
+            yield path, frames, prints, unchanged

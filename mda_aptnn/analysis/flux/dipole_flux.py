@@ -23,7 +23,7 @@ from mda_aptnn.analysis.flux.flux_series import RECORDS, FluxSeries
 from mda_aptnn.analysis.flux.frame_choice import chosen_frames
 from mda_aptnn.analysis.flux.frame_flux import FrameFlux
 from mda_aptnn.analysis.flux.groups import KINDS, check_atoms, choose_groups
-from mda_aptnn.analysis.flux.origin import checkpoint_plan, description
+from mda_aptnn.analysis.flux.origin import checkpoint_plan, description, file_states, frame_fingerprint
 from mda_aptnn.analysis.flux.pipeline import (
     PARTS,
     Pipeline,
@@ -93,7 +93,8 @@ class DipoleFlux(AnalysisBase):
         For the kinetic temperature; 3N − 3 without constraints by default. There is none of finite differences,
         which lower the velocities of fast atoms.
     checkpoint : path, optional
-        Folder where finished frames are kept. Running again with the same folder goes on from there.
+        Folder where finished frames are kept. Running again with the same folder goes on from there. Frames are known
+        by their content: a trajectory that has become longer goes on, and what was run again is predicted again.
     n_threads : int
         Threads of the prediction in each process.
     check_temperature : bool
@@ -221,7 +222,7 @@ class DipoleFlux(AnalysisBase):
         self._store: BlockStore | None = None
         if self._folder is not None:
             plan = checkpoint_plan(model, self._model, self._sums, self._frames, first, groups)
-            self._store = BlockStore(self._folder, plan)
+            self._store = BlockStore(self._folder, plan, file_states(self._trajectory))
 
     def run(
         self,
@@ -279,10 +280,16 @@ class DipoleFlux(AnalysisBase):
         check_given_spacing(self._frames)
         todo = self._wanted
         if self._store is not None:
-            todo = np.setdiff1d(todo, self._store.done())
-            if len(todo) < len(self._wanted):
-                logger.info(
-                    "%d of %d frames are in %s", len(self._wanted) - len(todo), len(self._wanted), self._folder
+            there, changed = self._store.reusable(self._wanted, self._fingerprint)
+            todo = np.setdiff1d(todo, there)
+            if len(there):
+                logger.info("%d of %d frames are in %s", len(there), len(self._wanted), self._folder)
+            if len(changed):
+                logger.warning(
+                    "%d frames in %s are not those of the trajectory as it is now, the first is %d: predicted again",
+                    len(changed),
+                    self._folder,
+                    changed[0],
                 )
         # a worker has one core, and nothing to gain
         self._ahead = serial
@@ -299,6 +306,11 @@ class DipoleFlux(AnalysisBase):
                 **options,
             )
         return self
+
+    def _fingerprint(self, number: int) -> np.uint64:
+        """That of a frame of the trajectory, which is left there."""
+        self._trajectory[number]
+        return frame_fingerprint(self._frames.frame(), self._frames.velocities())
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Keep other processes from the checkpoint meanwhile."""
@@ -397,7 +409,7 @@ class DipoleFlux(AnalysisBase):
             for name in self.results:
                 self.results[name][index] = row[name]
             if self._store is not None:
-                self._store.add(number, row)
+                self._store.add(number, row | {"fingerprint": frame_fingerprint(*read[:2])})
 
     def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
         try:

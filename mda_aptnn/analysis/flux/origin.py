@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mda_aptnn.analysis.flux.frame_flux import FrameFlux
 from mda_aptnn.analysis.flux.groups import UpdatingGroups
@@ -53,6 +55,32 @@ def trajectory_files(trajectory: Any) -> list[str]:
     return names + [name for bead in beads for name in trajectory_files(bead)]
 
 
+def file_states(trajectory: Any) -> list[list[int]]:
+    """Size and time of the last change of each of the trajectory's files; nothing for arrays in memory."""
+    states = [os.stat(name) for name in trajectory_files(trajectory) if os.path.exists(name)]
+    return [[state.st_size, state.st_mtime_ns] for state in states]
+
+
+def frame_fingerprint(frame: Frame, velocities: NDArray[np.float64]) -> np.uint64:
+    """Return a number that tells a frame of a trajectory from any other.
+
+    Parameters
+    ----------
+    frame : Frame
+    velocities : ndarray, shape [n_atoms, 3]
+        In Å/ps.
+
+    Returns
+    -------
+    uint64
+        Of positions, cell and velocities in single precision, in which most files have them.
+    """
+    digest = hashlib.blake2b(frame.pbc.tobytes(), digest_size=8)
+    for values in (frame.positions, frame.cell, velocities):
+        digest.update(values.astype("<f4").tobytes())
+    return np.uint64(int.from_bytes(digest.digest(), "little"))
+
+
 def description(source: Any, model: Any, sums: FrameFlux, trajectory: Any) -> dict[str, Any]:
     """Return what is stored with a flux: model, level of theory, sum rule, charge, atoms, files."""
     return {
@@ -68,7 +96,7 @@ def description(source: Any, model: Any, sums: FrameFlux, trajectory: Any) -> di
 def checkpoint_plan(
     source: Any, model: Any, sums: FrameFlux, frames: UniverseFrames, first: Frame, groups: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what the rows of a checkpoint depend on, the first frame included.
+    """Return what the rows of a checkpoint depend on beside their own frames, which have fingerprints.
 
     Parameters
     ----------
@@ -88,7 +116,6 @@ def checkpoint_plan(
         "first frame": first.fingerprint(),
         "degrees_of_freedom": str(sums.degrees_of_freedom),
         "trajectory": trajectory_files(frames.universe.trajectory),
-        "n_frames": len(frames.universe.trajectory),
         "groups": sums.names,
         "selections": {name: text for name, text in (groups or {}).items() if isinstance(text, str)},
         "updating": isinstance(sums.groups, UpdatingGroups),
