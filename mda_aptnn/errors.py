@@ -49,5 +49,9 @@ class BusyError(AptnnError, RuntimeError):
     """A folder or file that another process is filling."""
 
 
+class WorkerError(AptnnError, RuntimeError):
+    """A worker process that ended before its work did."""
+
+
 class CheckError(AptnnError, ValueError):
     """A run that cannot be right: its frames, velocities, cell, temperature or model contradict each other."""

@@ -23,7 +23,7 @@ from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.cli import app
 from mda_aptnn.dataset import write_xyz
-from mda_aptnn.errors import BusyError
+from mda_aptnn.errors import BusyError, WorkerError
 from mda_aptnn.labelling.campaign import Campaign, plan
 from mda_aptnn.labelling.execution import run_task
 from mda_aptnn.tests.labelling_data import unpack
@@ -33,6 +33,7 @@ from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.fit import fit
 
 N_FRAMES = 12
+READING = {"velocity_unit": "angstrom/ps"}
 
 
 def run(*arguments, fails=False):
@@ -452,3 +453,101 @@ class TestFingerprints:
         old, found, expected = (FluxSeries.load(tmp_path / f"{name}.h5").flux for name in "yxz")
         assert (found == expected).all() and abs(old - expected).max() > 1e-3
         assert not (tmp_path / "x.unfinished").exists()
+
+
+class Slow(KnownTensors):
+    """Takes its time; kills its process after some frames, or says that it has begun."""
+
+    def __init__(self, begun=None, left=1000):
+        super().__init__(random_tensors(9), slope=0.5)
+        self.begun, self.left = begun, left
+
+    def predict(self, frame):
+        if self.begun is not None:
+            time.sleep(0.02)
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.begun is not None and self.left < 995:
+            self.begun.touch()
+        return super().predict(frame)
+
+
+Slow.__name__ = "KnownTensors"  # the plan names the class
+
+
+def rows(folder):
+    found = [hdf5.open_checked(path, "block") for path in folder.glob("block-*.h5")]
+    frames = []
+    for block in found:
+        with block as file:
+            frames += hdf5.read_array(file, "frames").tolist()
+    return sorted(frames)
+
+
+class TestWorkers:
+    """S4: a worker that is killed ends the run, and so does a signal; what is computed is kept."""
+
+    @pytest.fixture
+    def expected(self):
+        return DipoleFlux(gas(), Slow(), **READING).run().series.flux
+
+    def test_a_killed_worker_ends_the_run_and_what_is_computed_is_kept(self, tmp_path, expected):
+        # of each part of 10 frames, nine are done, and the others of the worker that is not killed
+        dying = DipoleFlux(gas(), Slow(left=10), checkpoint=tmp_path / "c", **READING)
+        with pytest.raises(WorkerError, match=r"was killed.*kept in .*c, and used then"):
+            dying.run(backend="multiprocessing", n_workers=2, n_parts=4)
+        found = DipoleFlux(gas(), Slow(), checkpoint=tmp_path / "c", **READING).run().series.flux
+        assert (found == expected).all()
+
+    def test_the_others_write_what_they_have(self, tmp_path):
+        begun = tmp_path / "begun"
+        process = multiprocessing.get_context("fork").Process(
+            target=lambda: DipoleFlux(gas(), Slow(begun), checkpoint=tmp_path / "c", **READING).run(
+                backend="multiprocessing", n_workers=2, n_parts=2
+            )
+        )
+        process.start()
+        await_file(begun)
+        workers = children(process.pid)
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        process.join(30)
+        assert process.exitcode == 1
+        # of the other one, all that it did
+        assert len(rows(tmp_path / "c")) >= 4
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+    def test_a_signal_ends_the_run_and_its_workers(self, tmp_path, number, expected):
+        begun = tmp_path / "begun"
+        process = multiprocessing.get_context("fork").Process(
+            target=lambda: DipoleFlux(gas(), Slow(begun), checkpoint=tmp_path / "c", **READING).run(
+                backend="multiprocessing", n_workers=2, n_parts=2
+            )
+        )
+        process.start()
+        await_file(begun)
+        workers = children(process.pid)
+        os.kill(process.pid, number)
+        process.join(30)
+        assert process.exitcode not in (None, 0)
+        for _ in range(100):
+            if not any(Path(f"/proc/{worker}").exists() for worker in workers):
+                break
+            time.sleep(0.1)
+        assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+        assert len(rows(tmp_path / "c")) >= 8
+        found = DipoleFlux(gas(), Slow(), checkpoint=tmp_path / "c", **READING).run().series.flux
+        assert (found == expected).all()
+
+
+def await_file(path):
+    for _ in range(600):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(path)
+
+
+def children(process):
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from mda_aptnn.analysis.flux.pipeline import (
 from mda_aptnn.analysis.motions.motions import make_motions
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.elements import name_elements
-from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.errors import TrajectoryError, WorkerError
 from mda_aptnn.frames import Frame
 from mda_aptnn.given_spacing import check_given_spacing
 from mda_aptnn.kinetics import check_degrees_of_freedom, constrained_bonds
@@ -266,6 +266,10 @@ class DipoleFlux(AnalysisBase):
             If the frames are not equally spaced, or not as far apart as was given.
         ValueError
             If workers are asked of the serial backend.
+        BusyError
+            If another process fills the checkpoint.
+        WorkerError
+            If a worker is killed; what is computed is in the checkpoint, if there is one.
         """
         verbose = self._verbose if verbose is None else verbose
         executor = backends.configure(backend, n_workers, bool(verbose))
@@ -312,11 +316,17 @@ class DipoleFlux(AnalysisBase):
         self._trajectory[number]
         return frame_fingerprint(self._frames.frame(), self._frames.velocities())
 
-    def _alone(self) -> contextlib.AbstractContextManager[None]:
-        """Keep other processes from the checkpoint meanwhile."""
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from the checkpoint meanwhile, and say what is in it if a worker dies."""
         if self._folder is None:
-            return contextlib.nullcontext()
-        return folders.reserved(Path(self._folder) / folders.LOCK, f"the checkpoint {self._folder}")
+            yield
+            return
+        try:
+            with folders.reserved(Path(self._folder) / folders.LOCK, f"the checkpoint {self._folder}"):
+                yield
+        except WorkerError as error:
+            raise WorkerError(f"{error}; what is computed is kept in {self._folder}, and used then") from error
 
     @property
     def series(self) -> FluxSeries:
