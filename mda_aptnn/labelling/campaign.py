@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ MANIFEST = "manifest.json"
 ATOMS_PER_TASK = 8
 #: Stands in an input for the name of its task, which is the hash of the inputs.
 _TASK = "@TASK@"
+#: What tasks and runs are called; anything else is not of `plan`.
+_TASK_NAME, _RUN_NAME = re.compile(r"[0-9a-f]{16}"), re.compile(r"\w+", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +103,10 @@ class Task:
             If it is not one, or damaged.
         """
         directory = Path(directory)
+        _refuse_links(directory.parent, directory, directory / "task.json")
         record = read_json(directory / "task.json")
         try:
-            return cls(
+            task = cls(
                 directory=directory,
                 name=record["name"],
                 frame=_frame_from(record["frame"]),
@@ -119,6 +123,12 @@ class Task:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CampaignError(f"{directory / 'task.json'} is damaged: {error}") from error
+        # names become paths
+        plain = [bool(_RUN_NAME.fullmatch(str(run.name))) for run in task.runs]
+        plain += [name != ".." and Path(name).name == name and "\0" not in name for name in task.inputs]
+        if task.name != directory.name or not task.runs or not all(plain):
+            raise CampaignError(f"{directory / 'task.json'} has a name that is none of a task, a run or a file in it")
+        return task
 
     def project(self, run: Run) -> str:
         """Return CP2K's project name of a run, which its output repeats."""
@@ -159,6 +169,10 @@ class Campaign:
         version = self.manifest.get("format")
         if version != FORMAT or not isinstance(self.manifest.get("frames"), list):
             raise CampaignError(f"{self.folder / MANIFEST} has format {version!r}, this version reads {FORMAT}")
+        for item in self.manifest["frames"]:
+            names = item.get("tasks") if isinstance(item, dict) else None
+            if not isinstance(names, list) or not all(_TASK_NAME.fullmatch(str(name)) for name in names):
+                raise CampaignError(f"{self.folder / MANIFEST} is damaged: {str(names)[:60]} are no names of tasks")
 
     @property
     def task_names(self) -> list[str]:
@@ -332,6 +346,15 @@ def _frame_from(record: dict[str, Any]) -> Frame:
     return Frame(numbers, positions, cell, pbc, float(record["charge"]))
 
 
+def _refuse_links(*paths: Path) -> None:
+    """Refuse links among the folders and files of a campaign, which would lead out of it."""
+    for path in paths:
+        if path.is_symlink():
+            raise CampaignError(
+                f"{path} is a link, and nothing outside of a campaign is touched: copy what it leads to"
+            )
+
+
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -348,6 +371,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a table, under its name only when it is complete."""
+    """Write a table, under its name only when it is complete; never through a link."""
+    _refuse_links(path)
     with hdf5.replacing(path) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")

@@ -273,7 +273,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _wipe(directory: Path) -> None:
     """Remove what an interrupted call left, and end its program if that still works there."""
     for work in directory.glob("running-*"):
-        if not _WORK.fullmatch(work.name):
+        if not _WORK.fullmatch(work.name) or work.is_symlink():
             continue
         with contextlib.suppress(OSError, ValueError):
             group = int((work / "group").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 import multiprocessing
 import os
 import signal
@@ -168,6 +169,81 @@ def reads_and_writes():
         read = [p for p in command.params if (p in paths or p.name == "model") and p not in written]
         for one, other in itertools.product(read, written):
             yield pytest.param(words, command, one, other, id=f"{' '.join(words)} {one.name} {other.name}")
+
+
+class TestCampaigns:
+    """S8: nothing outside of a campaign is touched, whatever stands in its files."""
+
+    @pytest.fixture
+    def campaign(self, tmp_path):
+        (tmp_path / "victim").mkdir()
+        for name in ("task.json", "zero.inp", "complete.json", "failed.json"):
+            (tmp_path / "victim" / name).write_text('{"mine": 1}')
+        (tmp_path / "victim" / "running-abcdefgh").mkdir()
+        (tmp_path / "victim" / "running-abcdefgh" / "a").write_text("mine")
+        return unpack("water-field", tmp_path)
+
+    def tried(self, folder):
+        """Everything that works on a campaign."""
+        victim = folder.parent / "victim"
+        before = contents(victim)
+        said = []
+        for words in (
+            ["run", folder, "--command", "true", "--retry"],
+            ["collect", folder, "-o", folder.parent / "x"],
+        ):
+            result = CliRunner().invoke(app, ["label", *map(str, words)], catch_exceptions=False)
+            said.append(result.stderr)
+            assert result.exit_code == 1, result.output
+            assert contents(victim) == before
+        assert (victim / "running-abcdefgh").is_dir()
+        return " ".join(said)
+
+    @pytest.mark.parametrize(
+        "name", ["../../victim", "..", "0123456789abcdeg", "/tmp", "0123456789abcdef/x", 7, None]
+    )
+    def test_names_of_tasks_are_hashes(self, campaign, name):
+        manifest = json.loads((campaign / "manifest.json").read_text())
+        manifest["frames"][0]["tasks"] = [name]
+        (campaign / "manifest.json").write_text(json.dumps(manifest))
+        assert "no names of tasks" in self.tried(campaign)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda task: task["runs"][0].update(name="../../../victim/zero"),
+            lambda task: task["inputs"].update({"../../../victim/zero.inp": "0" * 64}),
+            lambda task: task["inputs"].update({"..": "0" * 64}),
+            lambda task: task.update(name="../../victim"),
+            lambda task: task.update(runs=[]),
+        ],
+    )
+    def test_names_in_tasks_are_names(self, campaign, change):
+        [path] = campaign.glob("tasks/*/task.json")
+        task = json.loads(path.read_text())
+        change(task)
+        path.write_text(json.dumps(task))
+        assert "has a name that is none" in self.tried(campaign)
+
+    def test_links_do_not_lead_out(self, campaign):
+        [task] = campaign.glob("tasks/*")
+        victim = campaign.parent / "victim"
+        (task / "running-abcdefgh").symlink_to(victim)
+        for name in ("zero.out", "complete.json"):
+            (task / name).unlink(missing_ok=True)
+        for name in ("failed.json", ".lock"):
+            (task / name).symlink_to(victim / "failed.json")
+        self.tried(campaign)
+        (task / ".lock").unlink()
+        self.tried(campaign)
+
+    @pytest.mark.parametrize("which", ["tasks", "task"])
+    def test_folders_are_no_links(self, campaign, which):
+        [task] = campaign.glob("tasks/*")
+        moved = campaign / "tasks" if which == "tasks" else task
+        moved.rename(campaign.parent / "victim" / "moved")
+        moved.symlink_to(campaign.parent / "victim" / "moved")
+        assert "is a link" in self.tried(campaign)
 
 
 class TestOutputs:
