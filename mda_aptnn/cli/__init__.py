@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -49,13 +52,42 @@ app = typer.Typer(
 _EXPECTED = (AptnnError, OSError, ValueError, KeyError, NoDataError, SelectionError, ImportError, MemoryError)
 
 
+#: Commands that keep what is finished (`run`: of a campaign).
+_RESUMED = frozenset({"flux", "spectrum", "raman", "demo", "train", "learn", "run"})
+
+
+@contextlib.contextmanager
+def _as_interrupt(received: list[int]) -> Iterator[None]:
+    """Meet the end of a job's time and a closed terminal as Ctrl-C, so that what is computed is written."""
+
+    def interrupt(number: int, _: Any) -> None:
+        # a second one does not disturb the writing
+        if not received:
+            received.append(number)
+            raise KeyboardInterrupt
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # nohup has it ignored
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Turn an expected error into one line and exit code 1; MDA_APTNN_DEBUG=1 shows where it came from."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
+        received: list[int] = []
         try:
-            with reading_only(options):
+            with _as_interrupt(received), reading_only(options):
                 command(*arguments, **options)
         except _EXPECTED as error:
             if os.environ.get("MDA_APTNN_DEBUG"):
@@ -64,8 +96,11 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
             typer.echo(f"error: {' '.join(message.split()) or type(error).__name__}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(130) from None
+            kept = "what is finished is kept; the same command goes on from there"
+            typer.echo(
+                f"interrupted: {kept if command.__name__ in _RESUMED else 'the same command begins anew'}", err=True
+            )
+            raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
 
     return run
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -308,6 +309,8 @@ def _run_on_dask(directories: Sequence[Path], command: Sequence[str], address: s
         from distributed import as_completed as completed
     except ImportError as error:
         raise CampaignError("--dask needs dask: pip install 'mda-aptnn[dask]'") from error
+    for name in ("client", "utils", "comm"):  # a scheduler that is lost is said below, in one line
+        logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
     is_file = Path(address).is_file()
     try:
         client: Any = Client(scheduler_file=address) if is_file else Client(address, timeout="20s")
@@ -319,6 +322,11 @@ def _run_on_dask(directories: Sequence[Path], command: Sequence[str], address: s
             future = client.submit(run_task, str(directory), list(command), pure=False, retries=0)
             names[future] = directory.name
         for future in completed(names):
+            if future.cancelled():
+                raise CampaignError(
+                    f"the Dask scheduler at {address} was lost: start one and repeat the command, finished tasks "
+                    "are kept"
+                )
             problem = future.exception()
             if problem is None:
                 yield future.result()

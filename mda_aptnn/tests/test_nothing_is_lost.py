@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from mda_aptnn.dataset import write_xyz
 from mda_aptnn.errors import BusyError, WorkerError
 from mda_aptnn.labelling.campaign import Campaign, plan
 from mda_aptnn.labelling.execution import run_task
+from mda_aptnn.models.predict import Model
 from mda_aptnn.tests.labelling_data import unpack
 from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors
 from mda_aptnn.tests.tiny import NETWORK, clusters, model_file
@@ -615,6 +618,94 @@ class TestWorkers:
         assert len(rows(tmp_path / "c")) >= 8
         found = DipoleFlux(gas(), Slow(), checkpoint=tmp_path / "c", **READING).run().series.flux
         assert (found == expected).all()
+
+
+class TestSignals:
+    """SIGTERM and a closed terminal are met as Ctrl-C; the message says whether the same command goes on."""
+
+    @staticmethod
+    def start(tmp_path, *words, begun=None):
+        """A command in a process of its own, that is slow after it has made `begun`."""
+
+        def command():
+            os.setsid()
+            predict = Model.check
+
+            def slowly(self, frame):
+                if begun is not None:
+                    with open(begun, "a") as file:
+                        file.write("x")
+                    time.sleep(0.05)
+                predict(self, frame)
+
+            Model.check = slowly
+            os.dup2(os.open(tmp_path / "said", os.O_CREAT | os.O_WRONLY), 2)
+            sys.stderr = os.fdopen(2, "w")
+            app([str(word) for word in words])
+
+        process = multiprocessing.get_context("fork").Process(target=command)
+        process.start()
+        return process
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_what_is_computed_is_written(self, system, tmp_path, number, workers):
+        begun = tmp_path / "begun"
+        process = self.start(tmp_path, "flux", *system, "-o", tmp_path / "x.h5", "--workers", workers, begun=begun)
+        while not begun.exists() or begun.stat().st_size < 5:
+            time.sleep(0.02)
+            assert process.is_alive()
+        os.kill(process.pid, number)
+        process.join(60)
+        assert process.exitcode == 128 + number
+        assert (tmp_path / "said").read_text().splitlines()[-1] == (
+            "interrupted: what is finished is kept; the same command goes on from there"
+        )
+        assert rows(tmp_path / "x.unfinished" / "part-1")
+        run("flux", *system, "-o", tmp_path / "x.h5")
+        run("flux", *system, "-o", tmp_path / "y.h5")
+        found, expected = (FluxSeries.load(tmp_path / f"{name}.h5").flux for name in "xy")
+        assert (found == expected).all()
+        assert not (tmp_path / "x.unfinished").exists()
+
+    def test_a_command_that_begins_anew_says_so(self, system, tmp_path):
+        process = self.start(tmp_path, "predict", *system, "-o", tmp_path / "x.h5", begun=tmp_path / "begun")
+        await_file(tmp_path / "begun")
+        os.kill(process.pid, signal.SIGTERM)
+        process.join(60)
+        assert process.exitcode == 143
+        assert (tmp_path / "said").read_text().splitlines()[-1] == "interrupted: the same command begins anew"
+        assert not list(tmp_path.glob("*x.h5*"))
+
+    @pytest.mark.slow
+    def test_a_lost_dask_scheduler_is_told_in_one_line(self, tmp_path):
+        pytest.importorskip("distributed")
+        folder = unpack("water-field", tmp_path)
+        for path in folder.glob("tasks/*/*"):
+            if path.name == "complete.json" or path.suffix == ".out":
+                path.unlink()
+        address = tmp_path / "scheduler.json"
+        options = ["--scheduler-file", address, "--no-dashboard"]
+        kinds = {"dask_scheduler": ["--port", "0"], "dask_worker": ["--no-nanny"]}
+        cluster = []
+        try:
+            for kind, more in kinds.items():
+                words = [sys.executable, "-m", f"distributed.cli.{kind}", *options, *more]
+                cluster.append(subprocess.Popen(list(map(str, words)), stderr=subprocess.DEVNULL, cwd=tmp_path))
+                await_file(address)
+            words = [sys.executable, "-m", "mda_aptnn.cli", "label", "run", folder, "--dask", address]
+            words += ["--command", "sh -c 'touch ../../../begun; sleep 60'"]
+            command = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, text=True)
+            await_file(folder / "begun")
+            cluster[0].kill()
+            said = command.communicate(timeout=60)[1]
+        finally:
+            for process in cluster:
+                process.kill()
+                process.wait()
+        assert command.returncode == 1
+        assert "Traceback" not in said
+        assert "error: the Dask scheduler at" in said and "was lost" in said
 
 
 def await_file(path):
