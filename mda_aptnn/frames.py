@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import SYMB2Z, Z2SYMB
 from MDAnalysis.lib.mdamath import triclinic_vectors
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn import units
+from mda_aptnn.elements import SYMBOLS, symbols_of
 from mda_aptnn.errors import FrameError
 
 
@@ -60,7 +59,7 @@ class Frame:
             raise FrameError(f"{self.numbers.shape} atomic numbers do not go with positions {self.positions.shape}")
         if self.cell.shape != (3, 3) or self.pbc.shape != (3,):
             raise FrameError(f"the cell must be 3x3 and pbc of length 3, not {self.cell.shape} and {self.pbc.shape}")
-        if self.numbers.min() < 1 or self.numbers.max() > len(Z2SYMB):
+        if self.numbers.min() < 1 or self.numbers.max() >= len(SYMBOLS):
             raise FrameError(f"atomic numbers from {self.numbers.min()} to {self.numbers.max()} are not all elements")
         if not np.isfinite(self.positions).all():
             atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
@@ -78,7 +77,7 @@ class Frame:
     @property
     def symbols(self) -> list[str]:
         """Element symbol of each atom."""
-        return [Z2SYMB[int(number)] for number in self.numbers]
+        return symbols_of(self.numbers)
 
     @property
     def volume(self) -> float | None:
@@ -111,25 +110,6 @@ class Frame:
             digest.update(np.round(values * 1000).astype("<i8").tobytes())
         digest.update(self.pbc.tobytes())
         return digest.hexdigest()[:16]
-
-
-def atomic_numbers(symbols: Sequence[str]) -> NDArray[np.int64]:
-    """Return the atomic numbers of element symbols, in any capitalisation; D and T are hydrogen.
-
-    Raises
-    ------
-    FrameError
-        If a symbol is not an element.
-    """
-    return np.array([_number(symbol) for symbol in symbols], dtype=np.int64)
-
-
-def _number(symbol: str) -> int:
-    name = symbol.strip().capitalize()
-    name = "H" if name in ("D", "T") else name
-    if name not in SYMB2Z:
-        raise FrameError(f"{symbol!r} is not the symbol of an element")
-    return int(SYMB2Z[name])
 
 
 def cell_matrix(cell: Any) -> NDArray[np.float64]:

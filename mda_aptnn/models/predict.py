@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
+from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.committee import mean_and_spread, stretched
@@ -74,7 +74,7 @@ class Model:
         self.dtype, self.n_threads = dtype, n_threads
         self._engine = ENGINES[self.engine](contents, dtype, n_threads)
         self.numbers = list(contents.numbers)
-        self.symbols = [Z2SYMB[number] for number in self.numbers]
+        self.symbols = symbols_of(self.numbers)
         self.cutoff, self._reach = contents.config.cutoff, contents.config.reach
         self.target = contents.target
         self._slices = component_slices(contents.target)
@@ -325,8 +325,8 @@ def check_elements(frame: Frame, numbers: Sequence[int]) -> None:
     unknown = sorted(set(frame.numbers.tolist()) - set(numbers))
     if unknown:
         raise ModelError(
-            f"the model does not know {', '.join(Z2SYMB[z] for z in unknown)}; "
-            f"it was made for {', '.join(Z2SYMB[z] for z in numbers)}"
+            f"the model does not know {', '.join(symbols_of(unknown))}; "
+            f"it was made for {', '.join(symbols_of(numbers))}"
         )
 
 

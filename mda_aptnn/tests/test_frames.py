@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FrameError
-from mda_aptnn.frames import Frame, atomic_numbers, cell_matrix
+from mda_aptnn.frames import Frame, cell_matrix
 
 CUBE = 5.0 * np.eye(3)
 PERIODIC = np.ones(3, bool)

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from mda_aptnn import units
+from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FileFormatError, LabelError, TrainingError
-from mda_aptnn.frames import atomic_numbers
 from mda_aptnn.models.model_file import ARCHITECTURES
 
 

@@ -6,10 +6,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB, masses
 from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
+from mda_aptnn.elements import SYMBOLS, masses_of, symbols_of
 from mda_aptnn.errors import LabelError
 from mda_aptnn.tensors import APT, Target
 from mda_aptnn.training.rigid import rigid_tensors
@@ -87,7 +87,7 @@ class Evaluation:
 
     def by_species(self) -> dict[str, Evaluation]:
         """Return the evaluation of each element's atoms."""
-        return {Z2SYMB[int(z)]: self._of(self.numbers == z) for z in np.unique(self.numbers)}
+        return {SYMBOLS[z]: self._of(self.numbers == z) for z in np.unique(self.numbers)}
 
     def rmse_per_irrep(self) -> dict[str, float]:
         """Return the root mean square error per component of each irrep ("0e", "1e", "2e")."""
@@ -116,14 +116,14 @@ class Evaluation:
     def scatter(self) -> float:
         """Return the root mean square error that is left without the offset of each element."""
         offsets = self.offsets()
-        return _rms(self.errors - np.array([offsets[Z2SYMB[int(z)]] for z in self.numbers]))
+        return _rms(self.errors - np.array([offsets[symbol] for symbol in symbols_of(self.numbers)]))
 
     def spectrum_error(self) -> float:
         """Return sqrt(Σ‖δP_i‖²/m_i / Σ‖P_i‖²/m_i), the expected relative error of Ṁ for thermal velocities.
 
         Velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ = k_B T Σ ‖δP_i‖²/m_i.
         """
-        weights = np.array([1 / masses[Z2SYMB[int(z)]] for z in self.numbers])
+        weights = 1 / masses_of(self.numbers)
         axes = tuple(range(1, self.labels.ndim))
         return float(
             np.sqrt(weights @ np.sum(self.errors**2, axis=axes) / (weights @ np.sum(self.labels**2, axis=axes)))
@@ -222,7 +222,7 @@ def evaluate(
             tensors = model.predict(item.frame) if target == own else model.predict_tensors(item.frame)[target.name]
             predicted = spread = tensors
         numbers = item.frame.numbers[complete]
-        isotropic = np.array([means[Z2SYMB[int(z)]] for z in numbers])
+        isotropic = np.array([means[symbol] for symbol in symbols_of(numbers)])
         row = (numbers, values[complete], predicted[complete], isotropic, rigid[complete], spread[complete])
         for column, part in zip(columns, row, strict=True):
             column.append(part)
@@ -245,7 +245,7 @@ def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:
     for number in sorted({int(z) for item in dataset for z in item.frame.numbers}):
         labels = complete_labels(dataset, target, number)
         if len(labels):
-            means[Z2SYMB[number]] = invariant_part(labels.mean(axis=0), target).tolist()
+            means[SYMBOLS[number]] = invariant_part(labels.mean(axis=0), target).tolist()
     return means
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from MDAnalysis.guesser.tables import vdwradii
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from mda_aptnn.bonds import near_pairs
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.frames import Frame
-from mda_aptnn.graph import neighbours
 from mda_aptnn.tensors import Target
-
-#: Atoms are bonded below this share of the sum of their van der Waals radii, as MDAnalysis guesses bonds.
-BONDED = 0.55
 
 
 def rigid_tensors(dataset: Dataset, target: Target) -> list[NDArray[np.float64]]:
@@ -52,10 +48,7 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[NDArray[np.float64]]
 
 def molecules(frame: Frame) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Return atoms and shape of every molecule: positions about their mean, made whole across the cell, in Å."""
-    radii = np.array([vdwradii.get(symbol.upper(), 1.5) for symbol in frame.symbols])
-    pairs = neighbours(frame, 2 * BONDED * float(radii.max()))
-    bonded = np.linalg.norm(pairs.vectors, axis=1) < BONDED * (radii[pairs.centre] + radii[pairs.neighbour])
-    centre, neighbour, vectors = pairs.centre[bonded], pairs.neighbour[bonded], pairs.vectors[bonded]
+    centre, neighbour, vectors = near_pairs(frame)
     vector_of = {(i, j): vector for i, j, vector in zip(centre.tolist(), neighbour.tolist(), vectors, strict=True)}
     graph = csr_array((np.ones(len(centre)), (centre, neighbour)), shape=(len(frame), len(frame)))
     count, member = connected_components(graph, directed=False)

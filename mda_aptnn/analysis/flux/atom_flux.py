@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 from MDAnalysis.coordinates.memory import MemoryReader
 from MDAnalysis.core.groups import UpdatingAtomGroup
-from MDAnalysis.guesser.tables import SYMB2Z
 from MDAnalysis.lib.mdamath import triclinic_box
 from numpy.typing import NDArray
 
@@ -22,6 +21,7 @@ from mda_aptnn.analysis.flux.flux_file import write_flux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.frame_flux import sum_groups, term_labels, term_names
 from mda_aptnn.analysis.flux.groups import KINDS, Groups, UpdatingGroups, choose_groups
+from mda_aptnn.elements import NUMBERS
 from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.frames import Frame
 from mda_aptnn.molecules import Molecules, MoleculesOnDemand, broken_note
@@ -189,7 +189,7 @@ def identify_atoms(
     if len(indices) and indices.max() >= len(everything):
         raise GroupError(f"{path} holds atoms up to number {indices.max()}, the topology has {len(everything)}")
     if hasattr(everything, "elements"):
-        other = np.array([SYMB2Z.get(str(e).capitalize(), -1) for e in everything[indices].elements]) != numbers
+        other = np.array([NUMBERS.get(str(e).capitalize(), -1) for e in everything[indices].elements]) != numbers
         if other.any():
             raise GroupError(
                 f"{path} is of another topology: atom {indices[other][0]} (from 0) is another element there"

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.analysis.motions.rigid_motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions, turn
+from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import GroupError
-from mda_aptnn.frames import Frame, atomic_numbers
+from mda_aptnn.frames import Frame
 from mda_aptnn.readers.molden import read_modes
 
 #: Modes below this wavenumber, in cm⁻¹, are what a file has of translation and rotation.
