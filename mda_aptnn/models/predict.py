@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mda_aptnn import hdf5
 from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
@@ -303,15 +304,8 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     if path.name == str(name) and bundled.is_file():
         return bundled
     # the folder holds labels and a trajectory as well, so that not every file in it is a name
-    names = ", ".join(sorted(file.stem for file in BUNDLED.glob("*.h5") if _is_model(file))) or "none"
+    names = ", ".join(sorted(file.stem for file in BUNDLED.glob("*.h5") if hdf5.kind_of(file) == "model")) or "none"
     raise ModelError(f"no model {str(name)!r}: there is no such file, and the bundled models are: {names}")
-
-
-def _is_model(path: Path) -> bool:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        return bool(file.attrs.get("kind") == "model")
 
 
 def check_elements(frame: Frame, numbers: Sequence[int]) -> None:
