@@ -19,7 +19,7 @@ from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
 from mda_aptnn.frames import cell_matrix
 from mda_aptnn.kinetics import velocity_factor
-from mda_aptnn.readers.xyz_frames import COMMENT, XYZFrames, open_frames
+from mda_aptnn.readers.xyz_frames import COMMENT, XYZFrames, open_frames, open_unpacked
 
 #: ``NAME-pos-1.xyz``, compressed or not.
 NAME = re.compile(r"(?P<project>.+)-pos-(?P<run>\d+)\.xyz(?:\.gz|\.bz2)?")
@@ -245,8 +245,9 @@ def read_cells(path: str | os.PathLike[str]) -> dict[int, NDArray[np.float64]]:
         If a line other than the last has other columns.
     """
     cells: dict[int, NDArray[np.float64]] = {}
-    with anyopen(os.fspath(path)) as file:
-        lines = [line for line in file if line.strip() and not line.lstrip().startswith("#")]
+    with open_unpacked(Path(path)) as file:
+        text = file.read().decode(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     for number, line in enumerate(lines):
         try:
             fields = line.split()
@@ -256,7 +257,7 @@ def read_cells(path: str | os.PathLike[str]) -> dict[int, NDArray[np.float64]]:
         except ValueError as error:
             if number == len(lines) - 1 and cells:
                 break
-            raise FileFormatError(f"{path} is not a cell file of CP2K: {line.strip()!r}: {error}") from error
+            raise FileFormatError(f"{path} is not a cell file of CP2K: {line.strip()[:60]!r}: {error}") from error
     if not cells:
         raise FileFormatError(f"{path} holds no cell")
     return cells
