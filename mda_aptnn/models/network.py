@@ -115,8 +115,10 @@ class NetworkConfig:
         except TypeError as error:
             raise ModelError(f"the network's layers cannot be read: {error}") from error
         object.__setattr__(self, "layers", layers)
-        if not 0 < len(layers) <= 10:
-            raise ModelError(f"a network has 1 to 10 layers, not {len(layers)}")
+        if not layers:
+            raise ModelError("a network needs at least one layer")
+        if len(layers) > 10:
+            raise ModelError(f"a network has up to 10 layers, not {len(layers)}")
         if layers[0].messages or not all(layer.messages for layer in layers[1:]):
             raise ModelError("every layer but the first needs messages, and the first takes none")
 

@@ -78,6 +78,10 @@ class TrainingConfig:
     element_weights: dict[str, float] = dataclasses.field(default_factory=dict)
     """Weight of an element's squared errors in the loss, 1 where not given, such as ``{"H" = 4.0}``."""
 
+    keep_ripples: bool = False
+    """Train on the labels as they are, with the ripples of the real-space grid that made them; by default those that
+    are significant are taken out of the training frames, and the card says which (`mda_aptnn.training.ripples`)."""
+
     def __post_init__(self) -> None:
         weights = self.element_weights.values()
         allowed = {

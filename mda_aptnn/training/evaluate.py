@@ -31,9 +31,11 @@ class Evaluation:
     labels, predictions : ndarray, shape [n_atoms, 3, 3]
     baselines : dict of str to ndarray, shape [n_atoms, 3, 3]
         What needs no network, by what it is: the isotropic mean of each element (of the training frames where the
-        model card says it, else of these), and the mean of these frames' molecules turned to each of them.
+        model card says it, else of these), and the mean of these frames' other molecules turned to each of them.
     spreads : ndarray, shape [n_atoms, 3, 3], or None
         What a committee says of its error; None for a single model.
+    calibrated : bool
+        Whether the spreads were stretched by factors from labels that were held out.
     """
 
     target: Target
@@ -43,6 +45,7 @@ class Evaluation:
     predictions: NDArray[np.float64]
     baselines: dict[str, NDArray[np.float64]]
     spreads: NDArray[np.float64] | None = None
+    calibrated: bool = False
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -130,8 +133,10 @@ class Evaluation:
         )
 
     def baseline_rmse(self) -> dict[str, float]:
-        """Return the root mean square error of each baseline."""
-        return {name: _rms(values - self.labels) for name, values in self.baselines.items()}
+        """Return the root mean square error of each baseline that says something of every atom."""
+        return {
+            name: _rms(values - self.labels) for name, values in self.baselines.items() if np.isfinite(values).all()
+        }
 
     def summary(self) -> dict[str, Any]:
         """Return all errors as a JSON-able dictionary."""
@@ -231,7 +236,11 @@ def evaluate(
     n_frames = len(columns[0])
     numbers, labels, predictions, isotropic, rigid, spreads = map(np.concatenate, columns)
     baselines = {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid}
-    return Evaluation(target, n_frames, numbers, labels, predictions, baselines, spreads if is_committee else None)
+    factors = getattr(model, "factors_of", lambda target: getattr(model, "spread_factors", {}))(target)
+    return Evaluation(
+        target, n_frames, numbers, labels, predictions, baselines,
+        spreads if is_committee else None, is_committee and bool(factors),
+    )  # fmt: skip
 
 
 def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from mda_aptnn import units
 from mda_aptnn.analysis.spectra.bands import band_weights
 from mda_aptnn.analysis.spectra.plotting import LABELS
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.figures import new_figure, save_figure
+from mda_aptnn.figures import new_figure, plain, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrum import Spectrum
@@ -58,7 +58,7 @@ def plot_stacked(
     pairs = spectrum.pairs()
     for (a, b), colour in zip(pairs, _colours(len(pairs)), strict=True):
         values = spectrum.default_values((a, b))[0][inside]
-        label = a if a == b else f"{a} × {b}"
+        label = plain(a if a == b else f"{a} × {b}")
         hatch = None if a == b else "///"
         for base, part in ((top, np.maximum(values, 0)), (bottom, np.minimum(values, 0))):
             area = ax.fill_between(x, base, base + part, facecolor=colour, alpha=0.75, linewidth=0, hatch=hatch)
@@ -115,7 +115,7 @@ def plot_matrix(
     unit = _INTEGRALS[spectrum.default_values()[1]]
     shares = [100 * values / values.sum() for _, _, values in found]
     reach = max(float(np.abs(values).max()) for values in shares)
-    names = spectrum.groups
+    names = [plain(name) for name in spectrum.groups]
     every = max(1, len(names) // 16)
     for ax, (low, high, values), share in zip(axes, found, shares, strict=True):
         image = ax.imshow(share, cmap="RdBu_r", vmin=-reach, vmax=reach)
