@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BANDS = ((0.0, 400.0), (400.0, 1000.0), (1000.0, 2000.0), (2000.0, 4500.0))
 #: Intensity of a band: integral of n·α, or of molar absorption.
 _INTEGRALS = {units.ABSORPTION: r"cm$^{-2}$", units.MOLAR_ABSORPTION: "km/mol"}
+#: Groups of a stack: 20 have 210 terms, which nobody can tell apart.
+_STACKED = 20
 #: Groups of a matrix that have room for their numbers.
 _FEW = 8
 
@@ -45,10 +47,16 @@ def plot_stacked(
     -------
     matplotlib.axes.Axes
 
+    Raises
+    ------
+    SpectrumError
+        If there are more than 20 groups.
+
     Notes
     -----
     The total, a line, is the upper border of the stack less what lies below zero.
     """
+    _refuse_many(spectrum, _STACKED)
     if ax is None:
         ax = new_figure(path, (7.0, 4.5)).subplots()
     inside = spectrum.wavenumber.magnitude <= limit
@@ -101,12 +109,13 @@ def plot_matrix(
     Raises
     ------
     SpectrumError
-        If no band is within the spectrum.
+        If no band is within the spectrum, or there are too many groups.
 
     Notes
     -----
     In % of the intensity of the band: a whole cross term is in two places, half in each.
     """
+    _refuse_many(spectrum, len(spectrum.groups) - spectrum.summed)
     found = [(low, high, values) for low, high in bands if (values := _integrals(spectrum, low, high)) is not None]
     if not found:
         raise SpectrumError(f"none of the bands {list(bands)} is within the spectrum")
@@ -129,6 +138,13 @@ def plot_matrix(
     if path is not None:
         save_figure(figure, path)
     return figure
+
+
+def _refuse_many(spectrum: Spectrum, most: int) -> None:
+    if len(spectrum.groups) > most:
+        raise SpectrumError(
+            f"{len(spectrum.groups)} groups are too many for this picture: put some together (groups= of spectrum())"
+        )
 
 
 def _integrals(spectrum: Spectrum, low: Any, high: Any) -> NDArray[np.float64] | None:
