@@ -135,6 +135,12 @@ def open_frames(path: str | os.PathLike[str]) -> XYZFrames:
     return frames
 
 
+def largest_content(path: Path) -> int:
+    """Return how many bytes the content of a file may have: more than any numbers are packed to, if it is packed."""
+    size = os.stat(path).st_size
+    return max(_LARGE, _LARGEST_EXPANSION * size) if path.suffix in (".gz", ".bz2") else size
+
+
 def open_unpacked(path: Path) -> IO[bytes]:
     """Open a file for reading, or a temporary one with what is packed in it.
 
@@ -144,8 +150,7 @@ def open_unpacked(path: Path) -> IO[bytes]:
         If it is empty, cannot be unpacked, or has more in it than numbers can be packed to.
     """
     opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix)
-    size = os.stat(path).st_size
-    if size == 0:
+    if os.stat(path).st_size == 0:
         raise FileFormatError(f"{path} is empty")
     if opener is None:
         return open(path, "rb")
@@ -154,7 +159,7 @@ def open_unpacked(path: Path) -> IO[bytes]:
         try:
             with opener(path, "rb") as source:
                 while block := source.read(_BLOCK):
-                    if unpacked.tell() > max(_LARGE, _LARGEST_EXPANSION * size):
+                    if unpacked.tell() > largest_content(path):
                         raise FileFormatError(
                             f"{path} unpacks to more than {_LARGEST_EXPANSION} times its size, unlike trajectories; "
                             "if it is one, unpack it yourself"

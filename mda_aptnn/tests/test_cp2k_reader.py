@@ -330,8 +330,19 @@ class TestDamage:
             for _ in range(40):
                 file.write(b"0 " * 5_000_000)
         assert packed.stat().st_size < 1e6
+        # MDAnalysis tells what its parsers say
+        with pytest.raises(ValueError, match="not an XYZ file of CP2K"):
+            read(packed)
         with pytest.raises(FileFormatError, match="unpacks to more than 100 times its size"):
             CP2KReader(packed)
+
+    @pytest.mark.parametrize("name", ["w-pos-1.xyz", "w-pos-1.xyz.gz"])
+    def test_more_atoms_than_a_file_of_its_size_can_hold(self, name, tmp_path):
+        opener = gzip.open if name.endswith("gz") else open
+        with opener(tmp_path / name, "wb") as file:
+            file.write(b"100000000\n i = 0, time = 0.0\n" + 1000 * b"H 0 0 0\n")
+        with pytest.raises(ValueError, match="claims 100000000 atoms"):
+            read(tmp_path / name)
 
     def test_archive_with_damaged_bits(self, tmp_path):
         path = write_pair(tmp_path, range(200))

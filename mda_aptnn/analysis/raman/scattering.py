@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.analysis.raman.raman import COLUMNS, ROWS, RamanSpectrum
+from mda_aptnn.analysis.spectra.absorption import most_segments
 from mda_aptnn.analysis.spectra.correlation import component_correlation, cross_correlation
 from mda_aptnn.analysis.spectra.densities import (
     check_pairs,
@@ -86,7 +87,8 @@ def raman_spectrum(
     if window != "none":
         # nine components at most, but where a band is totally symmetric there is one
         warn_if_short([len(part) for part in series], transform, resolution, unbiased, components=1)
-    chosen = [choose_segments(part, segments, resolution, spacing) for part in (isotropic, anisotropic)]
+    most = most_segments(len(groups), len(scale))
+    chosen = [choose_segments(part, segments, resolution, spacing, most) for part in (isotropic, anisotropic)]
     first, second = (
         segment_spectra(part, own, transform, scale, unbiased)
         for part, own in zip((isotropic, anisotropic), chosen, strict=True)

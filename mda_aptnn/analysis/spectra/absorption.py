@@ -94,8 +94,8 @@ def absorption_spectrum(
     n(ω)α(ω) = β/(6 ε₀ c V) ∫ dt e^{-iωt} ⟨Ṁ(0)·Ṁ(t)⟩: P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023).
     The harmonic quantum correction is in the prefactor already. The mean of Ṁ is never removed: it is conduction.
 
-    Of so many groups that the terms of all pairs would take more than 250 MB (100 groups at 3,000 frequencies, 500 at
-    125) each group has two: its own, and its cross terms with all the others together. A note says so.
+    Of so many groups that the terms of all pairs would take more than 200 MB (90 groups at 3,000 frequencies, 500 at
+    100) each group has two: its own, and its cross terms with all the others together. A note says so.
     """
     transform = CosineTransform.plan(window, resolution, spacing, max(len(part) for part in series))
     summed = too_many_pairs(len(groups), transform.size // 2 + 1)

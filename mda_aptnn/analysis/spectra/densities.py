@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 #: Central differences of positions are corrected up to this part of the Nyquist frequency, then cut.
 FINITE_DIFFERENCE_LIMIT = 0.7
 #: Terms of all pairs of groups take up to this much, and correlations, segments and work as much again each.
-_PAIR_BYTES = 250_000_000
+_PAIR_BYTES = 200_000_000
 #: A spectrum whose relative standard error must be larger than this comes with a warning.
 _LARGE_ERROR = 0.2
 
