@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from MDAnalysis.guesser.tables import Z2SYMB, masses
 
 from mda_aptnn.data import __file__ as data_file
 from mda_aptnn.dataset import Dataset, read_labels
+from mda_aptnn.elements import masses_of
 from mda_aptnn.models.committee import stretched
 from mda_aptnn.models.predict import load_model
 from mda_aptnn.training.calibration import calibrated, spread_summary
@@ -54,7 +54,7 @@ def collective(model: Any, dataset: Dataset, factors: dict[str, float]) -> tuple
         members = stretched(model.predict_members(item.frame, calibrated=False), numbers, factors)
         mean = members.mean(axis=0)
         both = (mean - item.apt, (members - mean) / np.sqrt(len(members) - 1))
-        speed = 1 / np.sqrt([masses[Z2SYMB[int(z)]] for z in numbers])
+        speed = 1 / np.sqrt(masses_of(numbers))
         velocities = rng.normal(size=(200, len(numbers), 3)) * speed[:, None]
         for k, values in enumerate(both):
             squares[0, k] += (np.einsum("...iab,nib->...na", values, velocities) ** 2).sum()

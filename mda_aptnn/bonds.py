@@ -6,9 +6,9 @@ import itertools
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB, vdwradii
 from numpy.typing import NDArray
 
+from mda_aptnn.elements import radii_of
 from mda_aptnn.frames import Frame, filled_cell
 from mda_aptnn.graph import neighbours
 
@@ -18,14 +18,14 @@ BONDED = 0.55
 
 def bond_limits(frame: Frame, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the longest distance of atoms i and j that counts as a bond, [n_pairs] in Å."""
-    radii = _radii(frame)
+    radii = radii_of(frame.numbers)
     limits: NDArray[np.float64] = BONDED * (radii[i] + radii[j])
     return limits
 
 
 def near_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return directed pairs of atoms at bonding distance, sorted by the first, and their vectors in Å."""
-    found = neighbours(frame, cutoff=float(2 * BONDED * _radii(frame).max()))
+    found = neighbours(frame, cutoff=float(2 * BONDED * radii_of(frame.numbers).max()))
     near = np.linalg.norm(found.vectors, axis=1) < bond_limits(frame, found.centre, found.neighbour)
     return found.centre[near], found.neighbour[near], found.vectors[near]
 
@@ -71,10 +71,3 @@ def nearest_images(vectors: NDArray[np.float64], frame: Frame) -> NDArray[np.flo
         best = np.einsum("ija,ija->ij", images, images).argmin(axis=1)
         short[unsure] = images[np.arange(len(unsure)), best]
     return short
-
-
-def _radii(frame: Frame) -> NDArray[np.float64]:
-    """Van der Waals radii in Å; 2 Å where MDAnalysis' table has none."""
-    elements, inverse = np.unique(frame.numbers, return_inverse=True)
-    radii = [vdwradii.get(Z2SYMB[int(number)].upper(), 2.0) for number in elements]
-    return np.array(radii)[inverse]

@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 import h5py
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
+from mda_aptnn.elements import atomic_numbers, symbols_of
 from mda_aptnn.errors import FileFormatError, FrameError, LabelError
-from mda_aptnn.frames import Frame, atomic_numbers
+from mda_aptnn.frames import Frame
 from mda_aptnn.label_writer import write_frames
 from mda_aptnn.tensors import APT, TARGETS
 
@@ -103,7 +103,7 @@ class Dataset(hdf5.Stored):
     @property
     def symbols(self) -> list[str]:
         """The elements that occur, by atomic number."""
-        return [Z2SYMB[int(z)] for z in sorted({int(z) for item in self.frames for z in item.frame.numbers})]
+        return symbols_of(sorted({int(z) for item in self.frames for z in item.frame.numbers}))
 
     def _write(self, file: h5py.File) -> None:
         """Atoms of all frames one after the other, `offsets` where each frame begins."""

@@ -1,28 +1,83 @@
-"""The elements of a Universe's atoms: as read, from masses, or as the user says; never from guessed names."""
+"""The one table of the elements, and the elements of a Universe's atoms.
+
+The table is MDAnalysis', whose spelling differs from one table to the next ("Cl", "CL"); nothing else in this package
+looks there. A Universe's elements are as read, from masses, or as the user says, and never from guessed names.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from MDAnalysis.guesser import tables
 from MDAnalysis.guesser.default_guesser import DefaultGuesser
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn.errors import FrameError, TrajectoryError
-from mda_aptnn.frames import atomic_numbers
 
-#: Standard atomic masses in u; MDAnalysis' table has some symbols in capitals only.
-STANDARD = {
-    symbol: float(tables.masses.get(symbol, tables.masses.get(symbol.upper(), np.nan))) for symbol in tables.SYMB2Z
-} | {"D": 2.014, "T": 3.016}
+#: Symbol of each element by its atomic number, 1 to 118 (Og); of 0 there is none.
+SYMBOLS = ("", *(tables.Z2SYMB[number] for number in range(1, len(tables.Z2SYMB) + 1)))
+#: Atomic number of each symbol; D and T are hydrogen.
+NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number} | {"D": 1, "T": 1}
+#: Mass numbers of the isotopes that live longest, of the elements from Ds on, which MDAnalysis' table does not have.
+_HEAVIEST = dict(
+    zip(
+        ("Ds", "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og"),
+        (281, 282, 285, 286, 289, 290, 293, 294, 294),
+        strict=True,
+    )
+)
+#: Symbols that the table of radii misspells.
+_RADII = tables.vdwradii | {"AS": tables.vdwradii["AA"], "RB": tables.vdwradii["RR"], "HG": tables.vdwradii["HH"]}
+
+
+def _mass(symbol: str) -> float:
+    known = (tables.masses.get(spelling) for spelling in (symbol, symbol.upper()))
+    return float(next((mass for mass in known if mass is not None), None) or _HEAVIEST[symbol])
+
+
+#: Standard atomic weights in u by atomic number, NaN at 0; of elements without one the mass of an isotope.
+_MASSES = np.array([np.nan, *map(_mass, SYMBOLS[1:])])
+#: Standard atomic weights in u by symbol, and those of deuterium and tritium.
+STANDARD = dict(zip(SYMBOLS[1:], _MASSES[1:].tolist(), strict=True)) | {"D": 2.014, "T": 3.016}
 #: Particles lighter than this, in u, are no atoms: M sites of water, lone pairs, Drude particles.
 LIGHTEST = 0.9
 #: How far, in u, a mass may be from that of its element.
 TOLERANCE = 0.1
+
+
+def atomic_numbers(symbols: Iterable[str]) -> NDArray[np.int64]:
+    """Return the atomic numbers of element symbols, in any capitalisation; D and T are hydrogen.
+
+    Raises
+    ------
+    FrameError
+        If a symbol is not an element.
+    """
+    symbols = list(symbols)
+    found = [NUMBERS.get(symbol.strip().capitalize(), 0) for symbol in symbols]
+    if 0 in found:
+        raise FrameError(f"{symbols[found.index(0)]!r} is not the symbol of an element")
+    return np.array(found, dtype=np.int64)
+
+
+def symbols_of(numbers: Iterable[int]) -> list[str]:
+    """Return the symbols of elements, by their atomic numbers."""
+    return [SYMBOLS[number] for number in numbers]
+
+
+def masses_of(numbers: ArrayLike) -> NDArray[np.float64]:
+    """Return standard atomic weights in u, by atomic numbers."""
+    return np.asarray(_MASSES[np.asarray(numbers, dtype=np.int64)], dtype=np.float64)
+
+
+def radii_of(numbers: ArrayLike) -> NDArray[np.float64]:
+    """Return van der Waals radii in Å, by atomic numbers: 2 Å where none is known."""
+    elements, inverse = np.unique(np.asarray(numbers, dtype=np.int64), return_inverse=True)
+    return np.array([_RADII.get(SYMBOLS[number].upper(), 2.0) for number in elements])[inverse]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +217,8 @@ def _element_of_mass(mass: float) -> str | None:
     """The one element within the tolerance, None if there is none or more than one."""
     if np.isnan(mass):
         return None
-    near = {"H" if symbol in ("D", "T") else symbol for symbol, m in STANDARD.items() if abs(m - mass) < TOLERANCE}
+    near = {SYMBOLS[NUMBERS[symbol]] for symbol, m in STANDARD.items() if abs(m - mass) < TOLERANCE}
+    near -= set(_HEAVIEST)
     return near.pop() if len(near) == 1 else None
 
 
@@ -179,7 +235,7 @@ def _unknown_message(universe: Any, unknown: NDArray[np.int64]) -> str:
     suggestion = {}
     for label in labels[:20]:
         guess = guesser.guess_atom_element(label).capitalize()
-        suggestion[label] = guess if guess in tables.SYMB2Z else "?"
+        suggestion[label] = guess if guess in NUMBERS else "?"
     return (
         f"the elements of {len(unknown)} atoms are not known ({kind} {', '.join(labels[:20])}): the topology has no "
         "elements, and no masses, only guessed ones, or none near an element; give "
@@ -207,6 +263,6 @@ def name_elements(universe: Any, indices: NDArray[np.int64], numbers: NDArray[np
     if hasattr(universe.atoms, "elements"):
         return []
     symbols = np.full(len(universe.atoms), "", dtype=object)
-    symbols[indices] = [tables.Z2SYMB[int(number)] for number in numbers]
+    symbols[indices] = symbols_of(numbers)
     universe.add_TopologyAttr("elements", symbols)
     return ["elements were added to the Universe, so that groups can be selected by them"]

@@ -19,6 +19,11 @@ def new_figure(path: str | os.PathLike[str] | None, size: tuple[float, float] = 
     return plt.figure(figsize=size, layout="constrained")
 
 
+def plain(name: str) -> str:
+    """Return a name that matplotlib draws letter by letter: no formula between dollars, none missing in legends."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     """Write a figure under a temporary name, then rename it."""
     with hdf5.replacing(path) as temporary:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import SYMB2Z, Z2SYMB
 from MDAnalysis.lib.mdamath import triclinic_vectors
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn import units
+from mda_aptnn.elements import SYMBOLS, symbols_of
 from mda_aptnn.errors import FrameError
+
+#: Å, 0.1 mm: no simulation of atoms is larger, and float32 coordinates there are good to no more than 0.06 Å.
+LARGEST = 1e6
+#: Å³: a third of what hydrogen has in the densest matter that was made of it (5 Mbar).
+SMALLEST_PER_ATOM = 0.5
+#: More images within 10 Å than those of one atom in a cube of that volume, 19,683, are those of a cell that is flat.
+MOST_IMAGES = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +42,8 @@ class Frame:
     Raises
     ------
     FrameError
-        If shapes disagree, a number is not finite, or the periodic cell vectors are flat.
+        If shapes disagree, a number is not finite or larger than 1e6 Å, or the periodic cell vectors are flat or too
+        short for the atoms.
     """
 
     numbers: NDArray[np.int64]
@@ -60,7 +67,7 @@ class Frame:
             raise FrameError(f"{self.numbers.shape} atomic numbers do not go with positions {self.positions.shape}")
         if self.cell.shape != (3, 3) or self.pbc.shape != (3,):
             raise FrameError(f"the cell must be 3x3 and pbc of length 3, not {self.cell.shape} and {self.pbc.shape}")
-        if self.numbers.min() < 1 or self.numbers.max() > len(Z2SYMB):
+        if self.numbers.min() < 1 or self.numbers.max() >= len(SYMBOLS):
             raise FrameError(f"atomic numbers from {self.numbers.min()} to {self.numbers.max()} are not all elements")
         if not np.isfinite(self.positions).all():
             atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
@@ -71,6 +78,23 @@ class Frame:
             raise FrameError(
                 f"the cell has no volume: {self.cell.tolist()} with pbc {self.pbc.tolist()}; give the cell"
             )
+        largest = max(np.abs(self.positions).max(), np.abs(self.cell).max())
+        if largest > LARGEST:
+            raise FrameError(
+                f"the frame is {largest:.3g} Å large, and no simulation of atoms is larger than {LARGEST:g} Å; are "
+                "positions and cell in Å?"
+            )
+        volume = self.volume
+        if volume is not None and volume < SMALLEST_PER_ATOM * n:
+            raise FrameError(
+                f"the cell of {volume:.3g} Å³ is too small for {n} atom{'s' * (n != 1)}; is it in Å? Give the "
+                "right one"
+            )
+        if self.pbc.any() and (images := self._images(10.0)) > MOST_IMAGES:
+            raise FrameError(
+                f"the cell is so short or so oblique that {images:.3g} images of it lie within 10 Å: "
+                f"{self.cell.tolist()}; is it in Å? Give the right one"
+            )
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -78,7 +102,7 @@ class Frame:
     @property
     def symbols(self) -> list[str]:
         """Element symbol of each atom."""
-        return [Z2SYMB[int(number)] for number in self.numbers]
+        return symbols_of(self.numbers)
 
     @property
     def volume(self) -> float | None:
@@ -98,6 +122,11 @@ class Frame:
             return 0.0
         return float(np.sqrt(max(0.0, np.linalg.det((vectors / lengths[:, None]) @ (vectors / lengths[:, None]).T))))
 
+    def _images(self, distance: float) -> float:
+        """How many translations may bring an atom within a distance in Å of another."""
+        heights = 1 / np.linalg.norm(np.linalg.inv(filled_cell(self.cell, self.pbc))[:, self.pbc], axis=0)
+        return float(np.prod(2 * np.ceil(distance / heights) + 1))
+
     def fingerprint(self) -> str:
         """Return a hash of the content, the same for the same configuration to 1e-3 Å in the same order of atoms.
 
@@ -111,25 +140,6 @@ class Frame:
             digest.update(np.round(values * 1000).astype("<i8").tobytes())
         digest.update(self.pbc.tobytes())
         return digest.hexdigest()[:16]
-
-
-def atomic_numbers(symbols: Sequence[str]) -> NDArray[np.int64]:
-    """Return the atomic numbers of element symbols, in any capitalisation; D and T are hydrogen.
-
-    Raises
-    ------
-    FrameError
-        If a symbol is not an element.
-    """
-    return np.array([_number(symbol) for symbol in symbols], dtype=np.int64)
-
-
-def _number(symbol: str) -> int:
-    name = symbol.strip().capitalize()
-    name = "H" if name in ("D", "T") else name
-    if name not in SYMB2Z:
-        raise FrameError(f"{symbol!r} is not the symbol of an element")
-    return int(SYMB2Z[name])
 
 
 def cell_matrix(cell: Any) -> NDArray[np.float64]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from MDAnalysis.guesser import tables
 from numpy.typing import NDArray
 
+from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.trajectory import SAMPLES, UniverseFrames
 
@@ -63,7 +63,7 @@ def check_given_spacing(frames: UniverseFrames) -> None:
     if step is None or settings["velocities"] != "trajectory" or trajectory.n_frames < 3:
         return
     symbols = np.full(len(frames.universe.atoms), "", dtype=object)
-    symbols[frames.indices] = [tables.Z2SYMB[int(number)] for number in frames.numbers]
+    symbols[frames.indices] = symbols_of(frames.numbers)
     differences = UniverseFrames(
         frames.universe,
         velocities="finite-difference", time_step=step, elements=symbols.tolist(),

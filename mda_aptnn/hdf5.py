@@ -43,6 +43,9 @@ _SEAL_LENGTH = len(_SEAL) + 65
 
 #: Deflate makes no more of a byte than this: a data set that claims more than the file holds is not read.
 _LARGEST_EXPANSION = 1100
+#: Numbers of a simulation shrink by less than this. This package does not compress, but others may repack a file: a
+#: data set of more than so many bytes that claims more is not read.
+_LARGEST_LARGE_EXPANSION, _LARGE = 20, 64_000_000
 
 
 def provenance() -> dict[str, str]:
@@ -335,7 +338,8 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
     FileNotFoundError
         If there is no such file.
     FileFormatError
-        If the file is not HDF5, is truncated or damaged, of another kind or of a newer format, or lacks what is read.
+        If the file is not HDF5, is truncated or damaged, of another kind or of a newer format, lacks what is read, or
+        has links or data sets whose contents are in other files.
     """
     path = Path(path)
     if not path.is_file():
@@ -356,6 +360,7 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
             )
         if os.path.realpath(path) not in _inputs:
             protect([path], kind)
+        _refuse_links(file, path)
         try:
             yield file
         except (AptnnError, NoDataError):  # what the reader says of the contents, and MDAnalysis of a topology
@@ -372,6 +377,21 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
             json.JSONDecodeError,
         ) as error:
             raise FileFormatError(f"{path} is damaged or incomplete: {error}") from error
+
+
+def _refuse_links(file: h5py.File, path: Path) -> None:
+    """Refuse what would let a file that came from elsewhere read other files of the reader's."""
+    names: list[bytes] = []
+    file.id.links.visit(names.append)
+    for name in names:
+        if isinstance(file.get(name, getlink=True), h5py.HardLink):
+            item = file[name]
+            if not isinstance(item, h5py.Dataset) or not (item.is_virtual or item.external):
+                continue
+        raise FileFormatError(
+            f"{path}: {name.decode(errors='replace')} is a link, or its numbers are in another file, which "
+            "mda-aptnn neither writes nor follows: copy all data into one file"
+        )
 
 
 class Stored(abc.ABC):
@@ -471,7 +491,8 @@ def find_array(
         raise FileFormatError(f"{where} has shape {dataset.shape}, expected {shape}")
     if dataset.dtype.kind not in kinds:
         raise FileFormatError(f"{where} holds {dataset.dtype} where it should not")
-    if dataset.size and dataset.nbytes > _LARGEST_EXPANSION * dataset.id.get_storage_size():
+    largest = _LARGEST_EXPANSION if dataset.nbytes < _LARGE else _LARGEST_LARGE_EXPANSION
+    if dataset.size and dataset.nbytes > largest * dataset.id.get_storage_size():
         raise FileFormatError(f"{where} claims {dataset.nbytes} bytes, which the file does not hold")
     if unit is not None:
         if "units" not in dataset.attrs:

@@ -9,12 +9,12 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mda_aptnn.bonds import bond_limits, guessed_bonds, nearest_images, topology_bonds
+from mda_aptnn.elements import symbols_of
 from mda_aptnn.frames import Frame
 
 #: A bond this many times longer than in the first frame is broken, unless it is still at bonding distance.
@@ -104,7 +104,7 @@ class Molecules:
         for first, size in zip(self._first, self.sizes, strict=True):
             key = tuple(int(number) for number in ordered[first : first + size])
             if key not in known:
-                known[key] = _hill([Z2SYMB[number] for number in key])
+                known[key] = _hill(symbols_of(key))
             result.append(known[key])
         return result
 
@@ -191,7 +191,7 @@ def broken_note(
         return []
     first = at[0]
     pair = molecules.bonds[broken[first]]
-    symbols = "-".join(Z2SYMB[int(number)] for number in molecules.numbers[pair])
+    symbols = "-".join(symbols_of(molecules.numbers[pair]))
     note = (
         f"bonds change: in frame {frames[first]} ({times[first]:.6g} ps) the bond {symbols} of atoms "
         f"{indices[pair[0]]} and {indices[pair[1]]} (counted from 0) is broken; there are such bonds in {len(at)} of "

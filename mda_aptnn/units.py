@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pint
+from pint.util import string_preprocessor
 
 from mda_aptnn.errors import UnitError
 
@@ -37,6 +38,14 @@ POLARIZABILITY_FLUX = "angstrom^3/ps"
 RAMAN_ACTIVITY = "angstrom^4/u*cm"
 #: Molar absorption per wavenumber: its integral over a band, in cm⁻¹, is the band's intensity in km/mol.
 MOLAR_ABSORPTION = "km/mol*cm"
+
+
+#: No unit is longer, no power in one is larger.
+_LONGEST_UNIT, _LARGEST_POWER = 100, 1000
+#: What may follow **: a number, in parentheses or not.
+_EXPONENT = re.compile(
+    r"\s*(?:\(\s*[-+]?\s*(\d{1,2}(?:\.\d*)?)(?:/\d{1,2})?\s*\)|[-+]?\s*(\d{1,2}(?:\.\d*)?)(?![\w.]))"
+)
 
 
 def magnitude(value: Any, unit: str, name: str = "value") -> Any:
@@ -66,7 +75,9 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
             spectroscopic = ureg.Quantity(1.0, unit).check("1/[length]") and not source.check("[length]")
             value = source.to(unit, *["spectroscopy"] * spectroscopic).magnitude
         except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
-            raise UnitError(f"{name}: cannot convert {value:~} to {unit}") from error
+            raise UnitError(
+                f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like '1 {unit}'"
+            ) from error
     try:
         result = np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:
@@ -82,10 +93,37 @@ def _parse(text: str, unit: str, name: str) -> Any:
     try:
         if match is None:
             raise ValueError(text)
+        _check_powers(match[2])
         return ureg.Quantity(float(match[1]), match[2] or unit)
     except Exception as error:
-        message = f"{name}: {text!r} is not a quantity; write a number and a unit, like '1 {unit}'"
+        message = f"{name}: {_short(text)} is not a quantity; write a number and a unit, like '1 {unit}'"
         raise UnitError(message) from error
+
+
+def _check_powers(text: str) -> None:
+    """Refuse a unit before pint computes its powers with whole numbers of any size: ``angstrom**9**9**9``.
+
+    Raises
+    ------
+    ValueError
+        If it is longer than any unit, an exponent is no plain number, or all of them together are too large.
+    """
+    if len(text) > _LONGEST_UNIT:
+        raise ValueError("too long for a unit")
+    # all spellings of powers, such as ^, ² and "cubic", become **
+    _, *parts = string_preprocessor(text).split("**")
+    product = 1.0
+    for number, part in enumerate(parts, 1):
+        match = _EXPONENT.match(part)
+        if match is None or (number < len(parts) and not part[match.end() :].strip()):
+            raise ValueError("an exponent that is no number of one or two digits")
+        product *= max(1.0, float(match[1] or match[2]))
+    if product > _LARGEST_POWER:
+        raise ValueError("powers that are too large")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_UNIT else f"{text[:40]}...")
 
 
 def quantity(value: Any, unit: str) -> Any:
@@ -120,10 +158,11 @@ def factor(source: str, target: str) -> float:
         If the dimensions differ, a unit is unknown, or they have different zeros (degC).
     """
     try:
+        _check_powers(source)
         one, two = (float(ureg.Quantity(value, source).to(target).magnitude) for value in (1.0, 2.0))
     except Exception as error:
         # units come from files as well, and pint's parser fails in many ways
-        raise UnitError(f"cannot convert {source!r} to {target!r}: {error}") from error
+        raise UnitError(f"cannot convert {_short(source)} to {target!r}: {error}") from error
     if not math.isclose(two, 2 * one, rel_tol=1e-9):
         raise UnitError(f"cannot convert {source!r} to {target!r} by a factor: they have different zeros")
     return one

@@ -148,7 +148,7 @@ def _decomposition_part(spectrum: Spectrum) -> str:
         plot_stacked(spectrum, ax=figure.subplots())
         caption = "Auto terms and cross terms (hatched); the total is what is above zero less what is below."
         parts.append(_picture(figure, caption))
-    if 2 <= n_groups <= _MATRIX:
+    if 2 <= n_groups <= _MATRIX and not spectrum.summed:
         figure = new_figure("report", (11.0, 3.4))
         plot_matrix(spectrum, figure=figure)
         parts.append(_picture(figure, "Terms of each band; a whole cross term is in two places, half in each."))

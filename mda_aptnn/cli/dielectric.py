@@ -35,9 +35,9 @@ def dielectric(
     save(found, output, csv, plot)
     static = found.static_conductivity
     report = {
-        "static_conductivity": static.value,
-        "static_conductivity_error": static.error if static.error == static.error else None,
+        "static_conductivity_limit": static.value,
+        "static_conductivity_limit_error": static.error if static.error == static.error else None,
         "unit": "S/m",
+        "meaning": found.conduction,
     }
-    lines = [f"conductivity at zero frequency, seen through the resolution: {static}"]
-    emit_with_files(files, report, lines, as_json)
+    emit_with_files(files, report, [found.conduction], as_json)

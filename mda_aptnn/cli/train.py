@@ -49,6 +49,14 @@ def train(
         bool,
         typer.Option("--shared-body", help="The members are last layers on one body: cheap, and a coarser spread."),
     ] = False,
+    keep_ripples: Annotated[
+        bool,
+        typer.Option(
+            "--keep-ripples",
+            help="Train on the labels with the ripples of the real-space grid that made them; by default significant "
+            "ones are taken out, and the summary says which.",
+        ),
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw the learning curve (png, pdf, svg).", show_default=False)
     ] = None,
@@ -76,6 +84,7 @@ def train(
         "held_out": held_out_frames,
         "seed": seed,
         "steps": steps,
+        "keep_ripples": keep_ripples or None,
     }
     training = dataclasses.replace(training, **{key: value for key, value in given.items() if value is not None})
     wanted = joint(map(as_target, target)) if target else None
@@ -93,8 +102,13 @@ def train(
             [member.learning for member in model.contents.members if member.learning], model.target.unit, plot
         )
     accuracy = model.info["accuracy"]
-    report = {"n_frames": model.info["data"]["n_frames"], **model.info["run"], "accuracy": accuracy}
+    ripples = _ripples(model.info)
+    report = {
+        "n_frames": model.info["data"]["n_frames"], **model.info["run"], "grid_ripples_removed": ripples,
+        "accuracy": accuracy,
+    }  # fmt: skip
     lines = _committee_lines(model.info) if members > 1 else []
+    lines += [f"taken out of the labels that were trained on (keep it: --keep-ripples): {text}" for text in ripples]
     lines += [
         f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} "
         f"({', '.join(f'{symbol} {value:.4f}' for symbol, value in errors['rmse_per_species'].items())}; "
@@ -103,6 +117,18 @@ def train(
         for name, errors in accuracy.items()
     ]
     emit_with_files({"model": output, "plot": plot}, report, lines, as_json)
+
+
+def _ripples(info: dict[str, Any]) -> list[str]:
+    """What the real-space grid added to labels of the training frames; of a committee, of each member's."""
+    trained = info.get("committee", {}).get("trained")
+    cards = {"": info} if trained is None else {f"member {number}: ": card for number, card in enumerate(trained)}
+    return [
+        f"{name}a ripple of {ripple['amplitude']:.2g} ± {ripple['standard_error']:.1g} e in the tensors of "
+        f"{ripple['element']}, with {ripple['points']} grid points along an edge"
+        for name, card in cards.items()
+        for ripple in card["grid_ripples_removed"]
+    ]
 
 
 def _committee_lines(info: dict[str, Any]) -> list[str]:

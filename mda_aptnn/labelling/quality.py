@@ -7,10 +7,10 @@ import os
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
+from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.figures import new_figure, save_figure
 from mda_aptnn.tensors import PGT, sum_rule_residual
 
@@ -103,7 +103,7 @@ def check_labels(dataset: Dataset) -> Quality:
     )
     species, traces, antisymmetric, outliers = {}, {}, {}, []
     for number in np.unique(numbers[labelled]):
-        symbol, chosen = Z2SYMB[int(number)], labelled & (numbers == number)
+        symbol, chosen = SYMBOLS[number], labelled & (numbers == number)
         own = tensors[chosen]
         trace = np.trace(own, axis1=1, axis2=2) / 3
         odd = (own - own.transpose(0, 2, 1)) / 2
@@ -146,7 +146,7 @@ def _check_gradients(dataset: Dataset) -> GradientQuality | None:
         own = tensors[labelled & (numbers == number)]
         mean = np.einsum("iaac->ic", own) / 3
         rest = own - mean[:, None, None, :] * np.eye(3)[:, :, None]
-        species[Z2SYMB[int(number)]] = {
+        species[SYMBOLS[number]] = {
             "atoms": len(own),
             "isotropic_rms": float(np.sqrt((mean**2).sum(axis=1).mean())),
             "anisotropic_rms": float(np.sqrt((rest**2).sum(axis=(1, 2, 3)).mean())),

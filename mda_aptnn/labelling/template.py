@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
+from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import AptnnError, CampaignError
-from mda_aptnn.frames import Frame, atomic_numbers, cell_matrix
+from mda_aptnn.frames import Frame, cell_matrix
 from mda_aptnn.labelling.cp2k_input import CP2KInput, Keyword
 
 DFT = "FORCE_EVAL/DFT"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
+from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import ModelError
 
 
@@ -40,7 +40,7 @@ def stretched(
     """
     if not factors or len(members) < 2:
         return members
-    scale = np.array([factors.get(Z2SYMB[int(z)], 1.0) for z in numbers])
+    scale = np.array([factors.get(symbol, 1.0) for symbol in symbols_of(numbers)])
     mean = members.mean(axis=0)
     result: NDArray[np.float64] = mean + scale.reshape(-1, *[1] * (mean.ndim - 1)) * (members - mean)
     return result

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn import units
+from mda_aptnn.elements import SYMBOLS, atomic_numbers
 from mda_aptnn.errors import ModelError
-from mda_aptnn.frames import Frame, atomic_numbers
+from mda_aptnn.frames import Frame
 from mda_aptnn.models.predict import as_frame, check_elements
 from mda_aptnn.tensors import APT
 
@@ -90,7 +91,5 @@ class FixedCharges:
     @property
     def info(self) -> dict[str, Any]:
         """What it is, as a model card."""
-        from MDAnalysis.guesser.tables import Z2SYMB
-
-        by = "atom" if self.by_atom is not None else {Z2SYMB[z]: q for z, q in self.by_element.items()}
+        by = "atom" if self.by_atom is not None else {SYMBOLS[z]: q for z, q in self.by_element.items()}
         return {"architecture": "fixed charges", "level_of_theory": "none: fixed charges", "charges": by}

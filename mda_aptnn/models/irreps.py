@@ -19,6 +19,9 @@ from mda_aptnn.errors import ModelError
 Irrep = tuple[int, int]
 Features = dict[Irrep, torch.Tensor]
 
+#: Of irreps and spherical harmonics: polar tensors have 2, and the cost of couplings grows with its sixth power.
+LARGEST_DEGREE = 6
+
 
 def irreps_of(text: str) -> dict[Irrep, int]:
     """Return the channels of each irrep of a string such as ``"16x0e+8x1o"``.
@@ -32,6 +35,8 @@ def irreps_of(text: str) -> dict[Irrep, int]:
         found = o3.Irreps(text)
     except (ValueError, TypeError) as error:
         raise ModelError(f"{text!r} are not irreps; write them like '16x0e+8x1o'") from error
+    if any(irrep.l > LARGEST_DEGREE for _, irrep in found):
+        raise ModelError(f"{text!r}: irreps of a degree above {LARGEST_DEGREE} are not supported")
     channels: dict[Irrep, int] = {}
     for count, irrep in found:
         channels[irrep.l, irrep.p] = channels.get((irrep.l, irrep.p), 0) + count

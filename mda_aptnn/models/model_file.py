@@ -28,8 +28,10 @@ import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.overrides import TorchFunctionMode
 
 from mda_aptnn import hdf5
+from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.errors import FileFormatError, ModelError
 from mda_aptnn.models.network import DensityNetwork, NetworkConfig
 from mda_aptnn.models.simple_network import SimpleNetwork, SimpleNetworkConfig
@@ -123,7 +125,12 @@ class ModelFile(hdf5.Stored):
             for name in ("network", "target", "training", "card")
         }
         contents["architecture"] = str(file.attrs["architecture"])
-        contents["numbers"] = hdf5.read_array(file, "numbers", shape=(None,), kinds="iu").tolist()
+        numbers = hdf5.find_array(file, "numbers", shape=(None,), kinds="iu")
+        if not 0 < len(numbers) < len(SYMBOLS) or len(np.unique(numbers)) < len(numbers):
+            raise FileFormatError(f"{file.filename}: its {len(numbers)} numbers are not those of different elements")
+        contents["numbers"] = numbers[()].tolist()
+        if not all(0 < number < len(SYMBOLS) for number in contents["numbers"]):
+            raise FileFormatError(f"{file.filename}: its numbers are not those of elements")
         contents["shared"] = read_arrays(file, "shared") if "shared" in file else {}
         contents["members"] = [
             {part.name: read_arrays(file, f"members/{index}/{part.name}") for part in dataclasses.fields(Member)}
@@ -178,11 +185,38 @@ class ModelFile(hdf5.Stored):
         ModelError
             If the architecture is unknown or settings and arrays do not belong together.
         """
-        config = self.config
-        network = ARCHITECTURES[self.architecture][1](config, self.numbers, self.target).to(dtype)
-        load_state(network, self.shared | self.members[member].weights)
+        config, weights = self.config, self.shared | self.members[member].weights
+        with _NoMoreThan(sum(array.size for array in weights.values())):
+            network = ARCHITECTURES[self.architecture][1](config, self.numbers, self.target)
+        network = network.to(dtype)
+        load_state(network, weights)
         network.eval().requires_grad_(False)
         return network
+
+
+class _NoMoreThan(TorchFunctionMode):
+    """Refuse to make a network that is larger than the weights that there are for it.
+
+    The settings in a file from elsewhere may ask for more than the memory has.
+    """
+
+    #: Of constants, and of what fits in memory anyway.
+    _SMALL = 10_000_000
+    _MAKERS = (torch.randn, torch.rand, torch.zeros, torch.ones, torch.empty)
+
+    def __init__(self, n_weights: int) -> None:
+        super().__init__()
+        self._left, self._n_weights = n_weights + self._SMALL, n_weights
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in self._MAKERS:
+            sizes = args or (kwargs or {}).get("size", ())
+            self._left -= int(np.prod([float(n) for n in np.ravel(sizes)]))
+            if self._left < 0:
+                raise ModelError(
+                    f"its settings are those of a network with many more weights than the {self._n_weights} it has"
+                )
+        return function(*args, **(kwargs or {}))
 
 
 def as_json(target: AnyTarget) -> Any:
@@ -192,7 +226,16 @@ def as_json(target: AnyTarget) -> Any:
 
 
 def from_json(values: Any) -> AnyTarget:
-    """Return what `as_json` was given."""
+    """Return what `as_json` was given.
+
+    Raises
+    ------
+    FileFormatError
+        If a tensor has more than four indices: its symmetries would take for ever.
+    """
+    for part in values if isinstance(values, list) else [values]:
+        if len(str(part["formula"]).split("=")[0]) > 4:
+            raise FileFormatError(f"the model predicts a tensor {str(part['formula'])[:20]!r} of too many indices")
     if isinstance(values, list):
         return JointTarget(tuple(Target(**part) for part in values))
     return Target(**values)

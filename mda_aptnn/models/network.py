@@ -22,8 +22,21 @@ import torch
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.inputs import Inputs, frame_inputs, species_of
-from mda_aptnn.models.irreps import Coupling, Features, Irrep, Mixing, Products, add, irreps_of, name_of
+from mda_aptnn.models.irreps import (
+    LARGEST_DEGREE,
+    Coupling,
+    Features,
+    Irrep,
+    Mixing,
+    Products,
+    add,
+    irreps_of,
+    name_of,
+)
 from mda_aptnn.tensors import AnyTarget
+
+#: Å. An atom has 11,000 neighbours within it in water.
+LARGEST_CUTOFF = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +80,11 @@ class LayerConfig:
             raise ModelError(
                 f"a layer needs cutoff > 0, n_radial >= 1, n_mixed >= 1, lmax >= 0 and order >= 1, not {self}"
             )
+        if self.cutoff > LARGEST_CUTOFF or self.lmax > LARGEST_DEGREE or self.order > 6:
+            raise ModelError(
+                f"a layer has a cutoff up to {LARGEST_CUTOFF:g} Å, lmax up to {LARGEST_DEGREE} and order up to 6, "
+                f"not {self}"
+            )
         if (0, 1) not in irreps_of(self.features):
             raise ModelError(f"features {self.features!r} of a layer need scalars (0e), which gate the others")
         unknown = irreps_of(self.factors).keys() - irreps_of(self.features).keys()
@@ -99,6 +117,8 @@ class NetworkConfig:
         object.__setattr__(self, "layers", layers)
         if not layers:
             raise ModelError("a network needs at least one layer")
+        if len(layers) > 10:
+            raise ModelError(f"a network has up to 10 layers, not {len(layers)}")
         if layers[0].messages or not all(layer.messages for layer in layers[1:]):
             raise ModelError("every layer but the first needs messages, and the first takes none")
 

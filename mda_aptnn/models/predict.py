@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
+from mda_aptnn import hdf5
+from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.committee import mean_and_spread, stretched
@@ -74,7 +75,7 @@ class Model:
         self.dtype, self.n_threads = dtype, n_threads
         self._engine = ENGINES[self.engine](contents, dtype, n_threads)
         self.numbers = list(contents.numbers)
-        self.symbols = [Z2SYMB[number] for number in self.numbers]
+        self.symbols = symbols_of(self.numbers)
         self.cutoff, self._reach = contents.config.cutoff, contents.config.reach
         self.target = contents.target
         self._slices = component_slices(contents.target)
@@ -303,15 +304,8 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     if path.name == str(name) and bundled.is_file():
         return bundled
     # the folder holds labels and a trajectory as well, so that not every file in it is a name
-    names = ", ".join(sorted(file.stem for file in BUNDLED.glob("*.h5") if _is_model(file))) or "none"
+    names = ", ".join(sorted(file.stem for file in BUNDLED.glob("*.h5") if hdf5.kind_of(file) == "model")) or "none"
     raise ModelError(f"no model {str(name)!r}: there is no such file, and the bundled models are: {names}")
-
-
-def _is_model(path: Path) -> bool:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        return bool(file.attrs.get("kind") == "model")
 
 
 def check_elements(frame: Frame, numbers: Sequence[int]) -> None:
@@ -325,8 +319,8 @@ def check_elements(frame: Frame, numbers: Sequence[int]) -> None:
     unknown = sorted(set(frame.numbers.tolist()) - set(numbers))
     if unknown:
         raise ModelError(
-            f"the model does not know {', '.join(Z2SYMB[z] for z in unknown)}; "
-            f"it was made for {', '.join(Z2SYMB[z] for z in numbers)}"
+            f"the model does not know {', '.join(symbols_of(unknown))}; "
+            f"it was made for {', '.join(symbols_of(numbers))}"
         )
 
 

@@ -21,6 +21,8 @@ from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.graph import neighbours
 from mda_aptnn.models.inputs import species_of
+from mda_aptnn.models.irreps import LARGEST_DEGREE
+from mda_aptnn.models.network import LARGEST_CUTOFF
 from mda_aptnn.tensors import AnyTarget
 
 
@@ -52,6 +54,11 @@ class SimpleNetworkConfig:
     def __post_init__(self) -> None:
         if not self.cutoff > 0 or not self.neighbours > 0 or min(self.channels, self.layers) < 1 or self.lmax < 0:
             raise ModelError(f"the network needs cutoff, channels, layers, neighbours > 0 and lmax >= 0, not {self}")
+        if self.cutoff > LARGEST_CUTOFF or self.lmax > LARGEST_DEGREE or self.layers > 10:
+            raise ModelError(
+                f"the network has a cutoff up to {LARGEST_CUTOFF:g} Å, lmax up to {LARGEST_DEGREE}, up to 10 layers, "
+                f"not {self}"
+            )
 
     @property
     def reach(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
 from mda_aptnn.frames import cell_matrix
 from mda_aptnn.kinetics import velocity_factor
-from mda_aptnn.readers.xyz_frames import COMMENT, XYZFrames, open_frames
+from mda_aptnn.readers.xyz_frames import COMMENT, XYZFrames, largest_content, open_frames, open_unpacked
 
+#: Bytes of the line of an atom, "H 0 0 0".
+SHORTEST_LINE = 8
 #: ``NAME-pos-1.xyz``, compressed or not.
 NAME = re.compile(r"(?P<project>.+)-pos-(?P<run>\d+)\.xyz(?:\.gz|\.bz2)?")
 
@@ -29,6 +32,30 @@ class CP2KParser(XYZParser):
     """Names and elements from a position file: what ``mda.Universe(..., format="CP2K")`` takes its atoms from."""
 
     format = "CP2K"
+
+    def parse(self, **kwargs: Any) -> Any:
+        """Read the first frame, after a look at whether there can be one."""
+        _check_head(self.filename)
+        return super().parse(**kwargs)
+
+
+def _head(path: str | os.PathLike[str]) -> bytes:
+    """The first two lines, if they are no longer than such lines are."""
+    with anyopen(os.fspath(path), "rb") as file:
+        return bytes(file.readline(1000) + file.readline(1000))
+
+
+def _check_head(path: str | os.PathLike[str]) -> None:
+    """Refuse a file whose first frame would fill the memory: MDAnalysis' parser reads it line by line."""
+    try:
+        head = _head(path)
+    except (EOFError, OSError, zlib.error) as error:
+        raise FileFormatError(f"{path} cannot be read: {error}") from error
+    count = head.split(b"\n")[0].strip()
+    if not count.isdigit() or COMMENT.search(head) is None:
+        raise FileFormatError(f"{path} is not an XYZ file of CP2K: no comment line like 'i = 0, time = 0.000'")
+    if int(count) * SHORTEST_LINE > largest_content(Path(path)):
+        raise FileFormatError(f"{path} claims {int(count)} atoms, which it is too small to hold")
 
 
 class CP2KReader(ReaderBase):
@@ -205,8 +232,7 @@ class CP2KReader(ReaderBase):
         if not isinstance(thing, str | os.PathLike) or not NAME.fullmatch(Path(thing).name):
             return False
         try:
-            with anyopen(os.fspath(thing), "rb") as file:
-                return COMMENT.search(file.readline() + file.readline()) is not None
+            return COMMENT.search(_head(thing)) is not None
         except OSError:
             return False
 
@@ -245,8 +271,9 @@ def read_cells(path: str | os.PathLike[str]) -> dict[int, NDArray[np.float64]]:
         If a line other than the last has other columns.
     """
     cells: dict[int, NDArray[np.float64]] = {}
-    with anyopen(os.fspath(path)) as file:
-        lines = [line for line in file if line.strip() and not line.lstrip().startswith("#")]
+    with open_unpacked(Path(path)) as file:
+        text = file.read().decode(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     for number, line in enumerate(lines):
         try:
             fields = line.split()
@@ -256,7 +283,7 @@ def read_cells(path: str | os.PathLike[str]) -> dict[int, NDArray[np.float64]]:
         except ValueError as error:
             if number == len(lines) - 1 and cells:
                 break
-            raise FileFormatError(f"{path} is not a cell file of CP2K: {line.strip()!r}: {error}") from error
+            raise FileFormatError(f"{path} is not a cell file of CP2K: {line.strip()[:60]!r}: {error}") from error
     if not cells:
         raise FileFormatError(f"{path} holds no cell")
     return cells

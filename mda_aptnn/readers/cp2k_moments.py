@@ -39,7 +39,7 @@ def read_moments(path: str | os.PathLike[str]) -> tuple[NDArray[np.float64], NDA
     FileFormatError
         If there is no dipole, or blocks are of different kinds or cut off.
     """
-    text = Path(path).read_text()
+    text = Path(path).read_text(errors="replace")
     found = _DIPOLE.findall(text)
     bound = _TIGHT_BINDING.findall(text)
     if bool(found) == bool(bound):

@@ -50,7 +50,8 @@ def test_dielectric(spectra, tmp_path):
     options = ["-o", files["dielectric"], "--csv", files["csv"], "--plot", files["plot"]]
     found = report("dielectric", spectra[0], "--epsilon-infinity", 1.8, *options)
     stored = DielectricSpectrum.load(files["dielectric"])
-    assert found["static_conductivity"] == stored.static_conductivity.value
+    assert found["static_conductivity_limit"] == stored.static_conductivity.value
+    assert found["meaning"] == stored.conduction
     assert stored.epsilon_infinity == 1.8
     assert "1 or more" in error("dielectric", spectra[0], "--epsilon-infinity", 0.3, "-o", tmp_path / "x.h5")
     assert "not a spectrum file" in error("dielectric", files["dielectric"], "--epsilon-infinity", 2)

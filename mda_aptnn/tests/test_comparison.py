@@ -8,6 +8,7 @@ from mda_aptnn import units
 from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
 from mda_aptnn.analysis.spectra.comparison import compare
 from mda_aptnn.analysis.spectra.plotting import plot_together
+from mda_aptnn.analysis.spectra.statistics import Measured
 from mda_aptnn.errors import SpectrumError
 
 SPACING = 1e-3
@@ -106,3 +107,11 @@ def test_what_cannot_be_compared_is_refused():
         compare(one, dataclasses.replace(one, segments=None), 2000, 4500, same_trajectory=True)
     without = compare(one, dataclasses.replace(one, segments=None), 2000, 4500)
     assert np.isnan(without.shift.error) and without.shift.value == pytest.approx(0, abs=1e-6)
+
+
+def test_without_error_bars_nothing_is_said_of_them():
+    """It was "× 1.858 ± nan (noise nan)"."""
+    one = dataclasses.replace(band(), segments=None)
+    said = str(compare(one, band(1, height=1.3), 1500, 5500))
+    assert "nan" not in said and "±" not in said and "errors unknown" in said and "intensity × 1." in said
+    assert "nan" not in str(Measured(1.858, float("nan"), "S/m", 0)) and str(Measured(2, 0.5, "e", 3)) == "2 ± 0.5 e"

@@ -3,6 +3,9 @@ import gzip
 import multiprocessing
 import os
 import pickle
+import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -15,7 +18,10 @@ from numpy.testing import assert_allclose
 from mda_aptnn import units
 from mda_aptnn.data import WATER64_TRAJECTORY
 from mda_aptnn.errors import FileFormatError
+from mda_aptnn.readers import xyz_frames
 from mda_aptnn.readers.cp2k import CP2KReader
+from mda_aptnn.readers.cp2k_moments import read_moments
+from mda_aptnn.readers.xyz_frames import XYZFrames
 from mda_aptnn.tests import trajectory_files as files
 from mda_aptnn.trajectory import UniverseFrames
 
@@ -171,6 +177,21 @@ def _last_velocity(universe):
 
 @pytest.mark.filterwarnings("ignore:not in all files", "ignore:w-vel-1.xyz")
 class TestDamage:
+    @pytest.mark.parametrize("size", [100, 163, 200, 1000])
+    def test_the_index_does_not_depend_on_how_much_is_read_at_a_time(self, size, tmp_path, monkeypatch):
+        """Cut and continued, and restarted, so that every case of the index is there."""
+        path = write_pair(tmp_path, range(12))
+        frames = re.findall(rb".*\n i =.*\n(?:.*\n){3}", path.read_bytes())
+        assert len(frames) == 12
+        # killed within step 5 and continued; once more from step 9; killed within step 11
+        path.write_bytes(b"".join([*frames[:5], frames[5][:70], *frames[5:], *frames[9:]])[:-30])
+        whole = XYZFrames(path)
+        monkeypatch.setattr(xyz_frames, "_BLOCK", size)
+        parts = XYZFrames(path)
+        assert parts.repairs == whole.repairs and len(whole.repairs) == 2
+        assert parts.steps.tolist() == whole.steps.tolist() == list(range(11))
+        assert [parts.read(k)[1].tolist() for k in range(11)] == [whole.read(k)[1].tolist() for k in range(11)]
+
     @pytest.mark.parametrize("which", ["w-pos-1.xyz", "w-vel-1.xyz"])
     @pytest.mark.parametrize("lost", [1, 30, 100])
     def test_cut_last_frame_is_dropped_and_reported(self, which, lost, tmp_path):
@@ -284,6 +305,68 @@ class TestDamage:
         packed.write_bytes(gzip.compress(path.read_bytes())[:1000])
         with pytest.raises(FileFormatError, match="cannot be unpacked"):
             CP2KReader(packed)
+
+    def test_file_that_is_cut_while_it_is_read(self, tmp_path):
+        """A mapped file ends the process then, with a bus error; in a process of its own for that."""
+        path = write_pair(tmp_path, range(3000))
+        code = (
+            "import os, sys\n"
+            "from mda_aptnn.readers.cp2k import CP2KReader\n"
+            "reader = CP2KReader(sys.argv[1])\n"
+            "os.truncate(sys.argv[1], 500)\n"
+            "reader[0]\n"
+            "try:\n"
+            "    reader[2999]\n"
+            "except ValueError as error:\n"
+            "    print(error)\n"
+        )
+        found = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+        assert found.returncode == 0, found.stderr[-300:]
+        assert found.stdout == f"{path}, step 2999: the file has been cut while it was read\n"
+
+    def test_an_archive_of_zeros_is_not_unpacked_to_its_end(self, tmp_path):
+        packed = tmp_path / "w-pos-1.xyz.gz"
+        with gzip.open(packed, "wb", compresslevel=6) as file:
+            for _ in range(40):
+                file.write(b"0 " * 5_000_000)
+        assert packed.stat().st_size < 1e6
+        # MDAnalysis tells what its parsers say
+        with pytest.raises(ValueError, match="not an XYZ file of CP2K"):
+            read(packed)
+        with pytest.raises(FileFormatError, match="unpacks to more than 100 times its size"):
+            CP2KReader(packed)
+
+    @pytest.mark.parametrize("name", ["w-pos-1.xyz", "w-pos-1.xyz.gz"])
+    def test_more_atoms_than_a_file_of_its_size_can_hold(self, name, tmp_path):
+        opener = gzip.open if name.endswith("gz") else open
+        with opener(tmp_path / name, "wb") as file:
+            file.write(b"100000000\n i = 0, time = 0.0\n" + 1000 * b"H 0 0 0\n")
+        with pytest.raises(ValueError, match="claims 100000000 atoms"):
+            read(tmp_path / name)
+
+    def test_archive_with_damaged_bits(self, tmp_path):
+        path = write_pair(tmp_path, range(200))
+        data = bytearray(gzip.compress(path.read_bytes()))
+        data[200:260] = bytes(60)
+        (tmp_path / "w-pos-1.xyz.gz").write_bytes(data)
+        with pytest.raises(FileFormatError, match="cannot be unpacked"):
+            CP2KReader(tmp_path / "w-pos-1.xyz.gz")
+
+    def test_one_line_without_end(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(xyz_frames, "_BLOCK", 1000)
+        path = tmp_path / "w-pos-1.xyz"
+        path.write_bytes(bytes(10_000))
+        with pytest.raises(FileFormatError, match="a line of more than 1000 bytes"):
+            CP2KReader(path)
+
+    def test_binary_files_in_the_place_of_text(self, tmp_path):
+        path = write_pair(tmp_path, [0, 1])
+        (tmp_path / "w-1.cell").write_bytes(np.random.default_rng(0).bytes(3000))
+        with pytest.raises(FileFormatError, match="is not a cell file of CP2K") as caught:
+            read(path)
+        assert len(str(caught.value)) < 300
+        with pytest.raises(FileFormatError, match="has no dipoles"):
+            read_moments(tmp_path / "w-1.cell")
 
     def test_foreign_cell_file(self, tmp_path):
         path = write_pair(tmp_path, [0, 1])

@@ -1,5 +1,6 @@
 """The flux taken apart by groups and motions: in the pass, and from the flux of atoms on disk."""
 
+import h5py
 import MDAnalysis as mda
 import numpy as np
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from mda_aptnn.analysis.flux.atom_flux import load_groups
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.flux.molecular_flux import open_molecules
 from mda_aptnn.analysis.motions.normal_modes import NormalModes
+from mda_aptnn.analysis.spectra.velocity_spectrum import stored_density
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.errors import FileFormatError, GroupError, TrajectoryError
 from mda_aptnn.models.fixed_charges import FixedCharges
@@ -310,3 +313,33 @@ def test_a_breathing_molecule_has_a_vibrational_flux_only():
         assert largest > 1
         # positions and velocities are in float32
         np.testing.assert_allclose(np.delete(found, kept, axis=1), 0, atol=2e-6 * largest)
+
+
+def test_a_topology_of_another_system_is_refused(rattling, model, tmp_path):
+    """More of the same molecules: elements agree as far as the flux has atoms."""
+    larger = gas(n_molecules=5)
+    DipoleFlux(rattling, model, per="atom", **READING).run().save(tmp_path / "a.h5")
+    for name in ("as it is", "of version 0.1.0"):
+        for read in (
+            lambda universe: load_groups(tmp_path / "a.h5", universe),
+            lambda universe: open_molecules(tmp_path / "a.h5", universe).__enter__(),
+            lambda universe: stored_density(tmp_path / "a.h5", universe, resolution=1000),
+        ):
+            with pytest.raises(GroupError, match=r"another topology: .* of 9 particles, .* has 15"):
+                read(larger)
+        assert len(load_groups(tmp_path / "a.h5", rattling)) == 40, name
+        with h5py.File(tmp_path / "a.h5", "a") as file:
+            file["atoms"].attrs.pop("n_particles", None)
+
+
+def test_sites_that_are_no_atoms_belong_to_the_topology(tmp_path):
+    """OHHM: the last particle is no atom."""
+    rng, shape = np.random.default_rng(0), np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0.1, 0, 0]])
+    positions, velocities = shape + 0.01 * rng.normal(size=(30, 4, 3)), rng.normal(size=(30, 4, 3))
+    with_sites = universe(positions, velocities, "OHHM", cell=(9, 9, 9, 90, 90, 90))
+    charges = FixedCharges({"O": -0.8, "H": 0.4})
+    DipoleFlux(with_sites, charges, per="atom", check_temperature=False, **READING).run().save(tmp_path / "a.h5")
+    whole = load_groups(tmp_path / "a.h5", with_sites).flux
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file["atoms"].attrs["n_particles"]
+    np.testing.assert_array_equal(load_groups(tmp_path / "a.h5", with_sites).flux, whole)

@@ -13,6 +13,7 @@ from mda_aptnn.analysis.spectra.dielectric import (
     dielectric_spectrum,
     permittivity,
 )
+from mda_aptnn.analysis.spectra.statistics import Measured
 from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.tests.systems import BOLTZMANN, LIGHT
 
@@ -194,3 +195,39 @@ def test_what_cannot_be_is_refused():
         dielectric_spectrum(spectrum, 0.5)
     with pytest.raises(SpectrumError, match="volume"):
         dielectric_spectrum(dataclasses.replace(spectrum, volume=None), 1.8)
+
+
+def test_slow_dipoles_of_an_insulator_are_not_called_conduction():
+    """Of a Debye process, the reorientation of neutral molecules, σ′ is ε₀Δε/τ down to 1/2πcτ, and then less."""
+    rng, spacing, tau, volume, temperature, size = np.random.default_rng(5), 0.02, 1.0, 2000.0, 300.0, 8.0
+    memory = np.exp(-spacing / tau)
+    noise = size * np.sqrt(1 - memory**2) * rng.normal(size=(120_001, 1, 3))
+    dipole = lfilter([1], [1, -memory], noise, axis=0)
+    flux = np.diff(dipole, axis=0) / spacing
+    # Δε of ⟨M²⟩ = 3·size², in SI
+    step = 3 * (size * e * 1e-10) ** 2 / (3 * epsilon_0 * volume * 1e-30 * k * temperature)
+    plateau = epsilon_0 * step / (tau * 1e-12)
+    found = {}
+    for resolution in (60.0, 0.3):
+        spectrum = absorption_spectrum([flux], ["M"], spacing, temperature, volume, resolution=resolution)
+        found[resolution] = dielectric_spectrum(spectrum, 1.8)
+    coarse, fine = (found[width].static_conductivity.value for width in (60.0, 0.3))
+    # half of the width at half maximum of the Debye process is 5.3 cm⁻¹: 60 cm⁻¹ sees all of the plateau but the dip
+    assert 0.75 * plateau < coarse < 1.05 * plateau
+    assert fine < 0.05 * plateau
+    said = found[60.0].conduction
+    assert "upper limit" in said and "reorient in more than 0.088 ps" in said and "zero frequency" not in said
+    assert "60 cm⁻¹" in said and str(found[60.0].static_conductivity) in said
+
+
+def test_no_conductivity_is_called_one():
+    """Within two standard errors of zero, or without an error bar."""
+    found = dielectric_spectrum(
+        known(absorption_of(lorentz(GRID), GRID), resolution=units.quantity(5.0, "1/cm")), 1.8
+    )
+    assert "without an error bar" in found.conduction and "nan" not in found.conduction
+    small = dataclasses.replace(found, static_conductivity=Measured(1.0, 0.7, "S/m", 15, positive=True))
+    assert (
+        small.conduction
+        == "real part of the conductivity below 5 cm⁻¹: 1 ± 0.7 S/m, which is not different from zero"
+    )

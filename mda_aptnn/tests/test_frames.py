@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FrameError
-from mda_aptnn.frames import Frame, atomic_numbers, cell_matrix
+from mda_aptnn.frames import Frame, cell_matrix
 
 CUBE = 5.0 * np.eye(3)
 PERIODIC = np.ones(3, bool)
@@ -32,12 +33,39 @@ def test_a_frame_keeps_copies():
         (([1], np.zeros((1, 3)), np.zeros((3, 3)), [True, False, False]), "no volume"),
         (([1], np.zeros((1, 3)), CUBE * np.nan, PERIODIC), "cell is not finite"),
         (([1], np.zeros((1, 3)), np.eye(2), PERIODIC), "3x3"),
+        # a division by zero in compiled code ended the process at 1e19, tensors were NaN at 1e30
+        (([1], np.zeros((1, 3)), 1e19 * np.eye(3), PERIODIC), r"1e\+19 Å large"),
+        (([1], np.zeros((1, 3)), 1e30 * np.eye(3), PERIODIC), r"1e\+30 Å large"),
+        (([1], np.zeros((1, 3)), np.diag([10, 10, 1e19]), [False, False, True]), "Å large"),
+        (([1, 1], [[0, 0, 0], [0, 0, -1e19]]), "Å large"),
+        # the search for pairs went through all images within the cutoff, and did not end
+        ((np.ones(3), np.eye(3), 0.3 * np.eye(3), PERIODIC), "0.027 Å³ is too small for 3 atoms"),
+        (([1], np.zeros((1, 3)), np.diag([1e3, 1e3, 1e-3 + 1e-9]), PERIODIC), "images of it lie within 10 Å"),
+        (([1], np.zeros((1, 3)), [[1e3, 0, 0], [1e3, 0.01, 0], [0, 0, 1e3]], PERIODIC), "images of it lie within"),
+        (([1], np.zeros((1, 3)), 0.01 * np.eye(3), [True, True, False]), "images of it lie within 10 Å"),
     ],
 )
 def test_what_cannot_be_a_sample_is_refused(arguments, said):
     with pytest.raises(FrameError, match=said) as caught:
         Frame(*arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "n_atoms"),
+    [
+        (1.42 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]), 1),
+        (0.74 * np.eye(3) + np.diag([0, 9, 9]), 1),
+        (np.diag([20.0, 2.5, 2.5]), 8),
+        (9e5 * np.eye(3), 4),
+        ([[50, 0, 0], [20, 10, 0], [-20, 5, 8]], 400),
+    ],
+    ids=["primitive", "chain", "needle", "gas", "oblique"],
+)
+def test_unusual_cells_are_taken(cell, n_atoms):
+    positions = np.arange(3 * n_atoms).reshape(n_atoms, 3)
+    for pbc in (PERIODIC, np.array([True, False, False]), np.array([True, True, False])):
+        assert len(Frame(np.ones(n_atoms), positions, cell, pbc)) == n_atoms
 
 
 def test_fingerprint_is_of_the_configuration():

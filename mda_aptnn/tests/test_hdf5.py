@@ -121,3 +121,58 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once():
 def test_hash_of_a_file(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert hdf5.file_hash(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def _external_link(file, other):
+    file["x"] = h5py.ExternalLink(other, "secret")
+
+
+def _link_within_a_group(file, other):
+    file.create_group("deep/er")["x"] = h5py.ExternalLink(other, "secret")
+
+
+def _soft_link(file, other):
+    file["y"] = [1.0]
+    file["x"] = h5py.SoftLink("/y")
+
+
+def _storage_elsewhere(file, other):
+    file.create_dataset("x", (4,), "u1", external=[(other, 0, 4)])
+
+
+def _virtual(file, other):
+    layout = h5py.VirtualLayout((1,), "f8")
+    layout[:] = h5py.VirtualSource(other, "secret", (1,))
+    file.create_virtual_dataset("x", layout)
+
+
+@pytest.mark.parametrize(
+    "make", [_external_link, _link_within_a_group, _soft_link, _storage_elsewhere, _virtual], ids=lambda f: f.__name__
+)
+def test_what_is_in_another_file_is_not_read(tmp_path, make):
+    """A file from elsewhere must not read the reader's own files."""
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["secret"] = [42.0]
+    with h5py.File(tmp_path / "some.h5", "w") as file:
+        file.attrs["kind"], file.attrs["format"] = "flux", 1
+        make(file, str(other))
+    opened = hdf5.open_checked(tmp_path / "some.h5", "flux")
+    with pytest.raises(FileFormatError, match="in another file") as caught, opened:
+        pass
+    assert "\n" not in str(caught.value) and "x" in str(caught.value).split(":")[1]
+
+
+def test_a_file_that_grows_a_thousandfold_in_memory_is_not_unpacked(tmp_path):
+    """One of 0.5 MB took 0.5 GB and more; what others have repacked with gzip is read."""
+    with hdf5.create(tmp_path / "bomb.h5", "flux") as file:
+        file.create_dataset("x", (60_000_000,), "f8", compression="gzip", fillvalue=0, chunks=(2_000_000,))
+        for start in range(0, 60_000_000, 2_000_000):
+            file["x"][start : start + 2_000_000] = 1.0
+    assert (tmp_path / "bomb.h5").stat().st_size < 1e6
+    with hdf5.open_checked(tmp_path / "bomb.h5", "flux") as file, pytest.raises(FileFormatError, match="claims 4800"):
+        hdf5.read_array(file, "x")
+    with hdf5.create(tmp_path / "packed.h5", "flux") as file:
+        file.create_dataset("x", data=np.ones((100_000, 2)), compression="gzip", chunks=(100_000, 2))
+    with hdf5.open_checked(tmp_path / "packed.h5", "flux") as file:
+        assert hdf5.read_array(file, "x").sum() == 200_000

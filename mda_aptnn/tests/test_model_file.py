@@ -1,3 +1,7 @@
+import json
+import resource
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -6,7 +10,7 @@ from mda_aptnn import hdf5
 from mda_aptnn.errors import FileFormatError, ModelError
 from mda_aptnn.models import model_file as module
 from mda_aptnn.models.model_file import ModelFile
-from mda_aptnn.models.predict import Model
+from mda_aptnn.models.predict import Model, model_path
 from mda_aptnn.tests.tiny import model_file, water
 
 
@@ -96,6 +100,68 @@ def test_a_damaged_file_is_refused_in_one_line(path, name):
     with pytest.raises(FileFormatError) as caught:
         ModelFile.load(path)
     assert said in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def _setting(name, value, layer=1):
+    def change(file):
+        network = json.loads(file.attrs["network"])
+        network["layers"][layer][name] = value
+        file.attrs["network"] = json.dumps(network)
+
+    return change
+
+
+def _many_numbers(file):
+    del file["numbers"]
+    file.create_dataset("numbers", (40_000_000,), np.int8, compression="gzip", fillvalue=8)[::1_000_000] = 1
+
+
+def _simple(**settings):
+    def change(file):
+        file.attrs["architecture"], file.attrs["network"] = "simple-network", json.dumps(settings)
+
+    return change
+
+
+HUGE = {
+    "numbers of 40 million elements": _many_numbers,
+    "an element twice": lambda file: file["numbers"].__setitem__(0, 8),
+    "an element that there is not": lambda file: file["numbers"].__setitem__(0, 119),
+    "n_radial": _setting("n_radial", 10**9),
+    "n_radial of the first layer": _setting("n_radial", 10**9, 0),
+    "n_mixed": _setting("n_mixed", 10**9),
+    "lmax": _setting("lmax", 40),
+    "order": _setting("order", 10**9),
+    "cutoff": _setting("cutoff", 1e9),
+    "channels": _setting("features", "1000000000x0e", 0),
+    "degree": _setting("features", "4x0e+4x1o+4x40e", 0),
+    "layers": lambda file: file.attrs.__setitem__(
+        "network", json.dumps({"layers": json.loads(file.attrs["network"])["layers"] * 10_000})
+    ),
+    "indices": lambda file: file.attrs.__setitem__(
+        "target", json.dumps({"name": "apt", "formula": "ijklmnopq", "unit": "e"})
+    ),
+    "simple-network, layers": _simple(layers=10**9),
+    "simple-network, channels": _simple(channels=10**6),
+    "simple-network, lmax": _simple(lmax=40),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_small_file_of_a_network_larger_than_the_memory_is_refused(path, name):
+    """The process may take 300 MB more than it has; in 0.1.0 these took all there was, or did not end."""
+    with h5py.File(path, "a") as file:
+        HUGE[name](file)
+    ModelFile.load(model_path("water-rpbe-d3"))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, before[1]))
+    try:
+        with pytest.raises(FileFormatError) as caught:
+            ModelFile.load(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.99])

@@ -10,8 +10,9 @@ from mda_aptnn.analysis.motions.normal_modes import NormalModeMotions, NormalMod
 from mda_aptnn.analysis.motions.rigid_motions import RigidMotions
 from mda_aptnn.bonds import nearest_images
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import GroupError
-from mda_aptnn.frames import Frame, atomic_numbers, cell_matrix
+from mda_aptnn.frames import Frame, cell_matrix
 from mda_aptnn.molecules import bonded_paths, find_molecules
 from mda_aptnn.tests.systems import MASSES
 from mda_aptnn.trajectory import UniverseFrames

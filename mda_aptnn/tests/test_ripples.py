@@ -5,7 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from typer.testing import CliRunner
 
+from mda_aptnn.cli import app
+from mda_aptnn.models.model_file import ModelFile
 from mda_aptnn.tensors import PGT
 from mda_aptnn.tests.tiny import clusters, water
 from mda_aptnn.training.ripples import find_ripples, without_ripples
@@ -87,3 +90,29 @@ def test_positions_need_not_be_wrapped():
     here, there = without_ripples(dataset)[0], without_ripples(dataclasses.replace(dataset, frames=moved))[0]
     for a, b in zip(here, there, strict=True):
         assert_allclose(a.apt, b.apt, atol=1e-9)
+
+
+def test_what_was_removed_is_in_the_card_and_in_the_summary_and_can_be_kept(tmp_path):
+    rippled(water(N_FRAMES), 0.05, 37, 0.3).save(tmp_path / "labels.h5")
+    (tmp_path / "plan.toml").write_text(
+        "[training]\nvalidate_every = 1\nwarmup_steps = 0\n"
+        '[[network.layers]]\nfeatures = "4x0e+4x1o+4x2e"\ncutoff = 3.0\nn_radial = 3\n'
+        '[[network.layers]]\nfeatures = "4x0e+4x1o+4x1e+4x2e"\nmessages = "2x0e+2x1o"\ncutoff = 2.5\nn_radial = 2\n'
+    )
+
+    def train(*options):
+        arguments = ["train", tmp_path / "labels.h5", "-o", tmp_path / "m.h5", "--config", tmp_path / "plan.toml"]
+        result = CliRunner().invoke(app, [*map(str, arguments), "--steps", "1", "--validation-frames", "1", *options])
+        assert result.exit_code == 0, result.output
+        return result.stdout, ModelFile.load(tmp_path / "m.h5")
+
+    said, model = train()
+    assert "taken out of the labels that were trained on (keep it: --keep-ripples): a ripple of 0.05" in said
+    assert "in the tensors of O, with 37 grid points along an edge" in said
+    [ripple] = model.card["grid_ripples_removed"]
+    assert (ripple["element"], ripple["points"]) == ("O", 37) and not model.training["keep_ripples"]
+    assert ripple["amplitude"] == pytest.approx(0.05, abs=4 * ripple["standard_error"])
+    kept, other = train("--keep-ripples")
+    assert "ripple" not in kept and other.card["grid_ripples_removed"] == [] and other.training["keep_ripples"]
+    # another thing was learned
+    assert any((model.members[0].last[name] != values).any() for name, values in other.members[0].last.items())

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pint
 import pytest
@@ -64,7 +67,7 @@ def test_prefactor_of_the_absorption_against_si(temperature):
 )
 def test_wavelengths_are_no_wavenumbers(value, unit):
     """A resolution of 1 nm would be 1e7 cm⁻¹, and a distance of 5 cm⁻¹ 2 mm."""
-    with pytest.raises(UnitError, match="resolution: cannot convert"):
+    with pytest.raises(UnitError, match=r"resolution: cannot convert .*; write it in that unit"):
         units.magnitude(value, unit, "resolution")
 
 
@@ -77,3 +80,42 @@ def test_factor_refuses_another_dimension():
     for text in ("((", "1/0", "e**", "\x00", "angstrom^1e9", "import os"):
         with pytest.raises(UnitError):
             units.factor(text, "angstrom")
+
+
+#: Whole numbers of more digits than there are atoms, in every spelling of a power.
+ENDLESS = (
+    "angstrom**9**9**9",
+    "angstrom^9^9^9",
+    "((((9**9)**9)**9)**9)*angstrom",
+    "9⁹⁹⁹*angstrom",
+    "2**(9**(9**9))*angstrom",
+    "9**9.**9*angstrom",
+    "angstrom**99999999999",
+    "*".join(["angstrom"] * 2_000),
+)
+
+
+def test_units_whose_powers_would_take_for_ever_are_refused_in_one_line():
+    """In a process of its own, since on 0.1.0 nothing ends it: Python looks at no signal within a power."""
+    code = (
+        "from mda_aptnn import units, errors\n"
+        f"for text in {ENDLESS!r}:\n"
+        "    for read, value in ((units.factor, text), (units.magnitude, f'10 {text}')):\n"
+        "        try:\n"
+        "            print('taken', read(value, 'angstrom'))\n"
+        "        except errors.UnitError as error:\n"
+        "            print('refused', len(str(error)))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    lines = [line.split() for line in found.stdout.splitlines()]
+    assert [word for word, _ in lines] == ["refused"] * 2 * len(ENDLESS)
+    assert max(int(length) for _, length in lines) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("cubic nm", 1000.0), ("nm^3", 1000.0), ("nm³", 1000.0), ("(nm^2)^(3/2)", 1000.0), ("nm**5 / nm ** 2", 1000.0)],
+)
+def test_ordinary_powers_are_read(text, expected):
+    assert units.factor(text, "angstrom^3") == pytest.approx(expected)
+    assert units.magnitude(f"1 {text}", "angstrom^3") == pytest.approx(expected)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB, masses
 
 from mda_aptnn import units
 from mda_aptnn.dataset import Dataset
+from mda_aptnn.elements import SYMBOLS, masses_of, symbols_of
 from mda_aptnn.tensors import AnyTarget, card_key
 from mda_aptnn.training.evaluate import Evaluation, evaluate, isotropic_means
 
@@ -95,15 +95,13 @@ def domain(dataset: Dataset) -> dict[str, Any]:
     numbers = np.concatenate([frame.numbers for frame in frames])
     to_density = units.factor("u/angstrom^3", DENSITY)
     densities = [
-        to_density * sum(masses[symbol] for symbol in frame.symbols) / frame.volume
-        for frame in frames
-        if frame.volume
+        to_density * float(masses_of(frame.numbers).sum()) / frame.volume for frame in frames if frame.volume
     ]
     temperatures = [float(item.info["temperature"]) for item in dataset if "temperature" in item.info]
     return {
-        "elements": [Z2SYMB[int(z)] for z in np.unique(numbers)],
+        "elements": symbols_of(np.unique(numbers)),
         "n_frames": len(frames),
-        "n_atoms": {Z2SYMB[int(z)]: int((numbers == z).sum()) for z in np.unique(numbers)},
+        "n_atoms": {SYMBOLS[z]: int((numbers == z).sum()) for z in np.unique(numbers)},
         "atoms_per_frame": [min(map(len, frames)), max(map(len, frames))],
         "density": _range(densities, 4),
         "density_unit": DENSITY,

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from mda_aptnn import units
+from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FileFormatError, LabelError, TrainingError
-from mda_aptnn.frames import atomic_numbers
 from mda_aptnn.models.model_file import ARCHITECTURES
 
 
@@ -77,6 +77,10 @@ class TrainingConfig:
     """Stop when the validation error has not fallen for so many steps; 0: never."""
     element_weights: dict[str, float] = dataclasses.field(default_factory=dict)
     """Weight of an element's squared errors in the loss, 1 where not given, such as ``{"H" = 4.0}``."""
+
+    keep_ripples: bool = False
+    """Train on the labels as they are, with the ripples of the real-space grid that made them; by default those that
+    are significant are taken out of the training frames, and the card says which (`mda_aptnn.training.ripples`)."""
 
     def __post_init__(self) -> None:
         weights = self.element_weights.values()

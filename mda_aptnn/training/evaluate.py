@@ -6,10 +6,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB, masses
 from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
+from mda_aptnn.elements import SYMBOLS, masses_of, symbols_of
 from mda_aptnn.errors import LabelError
 from mda_aptnn.tensors import APT, Target
 from mda_aptnn.training.rigid import rigid_tensors
@@ -31,9 +31,11 @@ class Evaluation:
     labels, predictions : ndarray, shape [n_atoms, 3, 3]
     baselines : dict of str to ndarray, shape [n_atoms, 3, 3]
         What needs no network, by what it is: the isotropic mean of each element (of the training frames where the
-        model card says it, else of these), and the mean of these frames' molecules turned to each of them.
+        model card says it, else of these), and the mean of these frames' other molecules turned to each of them.
     spreads : ndarray, shape [n_atoms, 3, 3], or None
         What a committee says of its error; None for a single model.
+    calibrated : bool
+        Whether the spreads were stretched by factors from labels that were held out.
     """
 
     target: Target
@@ -43,6 +45,7 @@ class Evaluation:
     predictions: NDArray[np.float64]
     baselines: dict[str, NDArray[np.float64]]
     spreads: NDArray[np.float64] | None = None
+    calibrated: bool = False
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -87,7 +90,7 @@ class Evaluation:
 
     def by_species(self) -> dict[str, Evaluation]:
         """Return the evaluation of each element's atoms."""
-        return {Z2SYMB[int(z)]: self._of(self.numbers == z) for z in np.unique(self.numbers)}
+        return {SYMBOLS[z]: self._of(self.numbers == z) for z in np.unique(self.numbers)}
 
     def rmse_per_irrep(self) -> dict[str, float]:
         """Return the root mean square error per component of each irrep ("0e", "1e", "2e")."""
@@ -116,22 +119,24 @@ class Evaluation:
     def scatter(self) -> float:
         """Return the root mean square error that is left without the offset of each element."""
         offsets = self.offsets()
-        return _rms(self.errors - np.array([offsets[Z2SYMB[int(z)]] for z in self.numbers]))
+        return _rms(self.errors - np.array([offsets[symbol] for symbol in symbols_of(self.numbers)]))
 
     def spectrum_error(self) -> float:
         """Return sqrt(Σ‖δP_i‖²/m_i / Σ‖P_i‖²/m_i), the expected relative error of Ṁ for thermal velocities.
 
         Velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ = k_B T Σ ‖δP_i‖²/m_i.
         """
-        weights = np.array([1 / masses[Z2SYMB[int(z)]] for z in self.numbers])
+        weights = 1 / masses_of(self.numbers)
         axes = tuple(range(1, self.labels.ndim))
         return float(
             np.sqrt(weights @ np.sum(self.errors**2, axis=axes) / (weights @ np.sum(self.labels**2, axis=axes)))
         )
 
     def baseline_rmse(self) -> dict[str, float]:
-        """Return the root mean square error of each baseline."""
-        return {name: _rms(values - self.labels) for name, values in self.baselines.items()}
+        """Return the root mean square error of each baseline that says something of every atom."""
+        return {
+            name: _rms(values - self.labels) for name, values in self.baselines.items() if np.isfinite(values).all()
+        }
 
     def summary(self) -> dict[str, Any]:
         """Return all errors as a JSON-able dictionary."""
@@ -222,7 +227,7 @@ def evaluate(
             tensors = model.predict(item.frame) if target == own else model.predict_tensors(item.frame)[target.name]
             predicted = spread = tensors
         numbers = item.frame.numbers[complete]
-        isotropic = np.array([means[Z2SYMB[int(z)]] for z in numbers])
+        isotropic = np.array([means[symbol] for symbol in symbols_of(numbers)])
         row = (numbers, values[complete], predicted[complete], isotropic, rigid[complete], spread[complete])
         for column, part in zip(columns, row, strict=True):
             column.append(part)
@@ -231,7 +236,11 @@ def evaluate(
     n_frames = len(columns[0])
     numbers, labels, predictions, isotropic, rigid, spreads = map(np.concatenate, columns)
     baselines = {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid}
-    return Evaluation(target, n_frames, numbers, labels, predictions, baselines, spreads if is_committee else None)
+    factors = getattr(model, "factors_of", lambda target: getattr(model, "spread_factors", {}))(target)
+    return Evaluation(
+        target, n_frames, numbers, labels, predictions, baselines,
+        spreads if is_committee else None, is_committee and bool(factors),
+    )  # fmt: skip
 
 
 def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:
@@ -245,7 +254,7 @@ def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:
     for number in sorted({int(z) for item in dataset for z in item.frame.numbers}):
         labels = complete_labels(dataset, target, number)
         if len(labels):
-            means[Z2SYMB[number]] = invariant_part(labels.mean(axis=0), target).tolist()
+            means[SYMBOLS[number]] = invariant_part(labels.mean(axis=0), target).tolist()
     return means
 
 

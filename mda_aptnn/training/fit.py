@@ -55,7 +55,8 @@ def fit(
     ----------
     dataset : Dataset
         Split by frames into training, validation and held-out ones. Labels of NaN are left out. Ripples of the
-        real-space grid that made the labels (see `ripples`) are taken out of those that are trained on.
+        real-space grid that made the labels (see `ripples`) are taken out of those that are trained on, unless
+        ``training.keep_ripples``; the card's `grid_ripples_removed` has them.
     network : NetworkConfig or SimpleNetworkConfig, optional
         Shape of the network, and by its class the architecture; by default `default_network` of the target.
     training : TrainingConfig, optional
@@ -93,7 +94,7 @@ def fit(
     parts = {name: with_all_parts(part, target) for name, part in _split(dataset, validation, training).items()}
     others = {name: part for name, part in parts.items() if name != "training"}
     numbers = check_labels(parts["training"], others, target)
-    labels, ripples = without_ripples(parts["training"], target)
+    labels, ripples = without_ripples(parts["training"], target, keep=training.keep_ripples)
     module = _initial_network(network, parts["training"], numbers, target, training.seed)
     run = Run(
         module,
@@ -137,7 +138,7 @@ def _model_file(
         training=settings["training"],
         card=model_card(parts, target),
     )
-    contents.card["grid_ripples_removed"] = [dataclasses.asdict(ripple) for ripple in ripples]
+    contents.card["grid_ripples_removed"] = [ripple.summary() for ripple in ripples]
     contents.card["run"] = {"steps": run.step, "best_step": run.best_step, "seconds": round(run.seconds, 1)}
     model = Model(contents)
     contents.card["accuracy"] = {}

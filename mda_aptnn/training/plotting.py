@@ -84,7 +84,8 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         ax.set_title(
             f"{symbol}: error {part.rmse:.4f} {unit}, spread {rms(spreads):.4f} {unit}{rank}", fontsize="medium"
         )
-        ax.set_xlabel(f"spread of the committee, calibrated / {unit}")
+        how = "calibrated" if evaluation.calibrated else "not calibrated"
+        ax.set_xlabel(f"spread of the committee, {how} / {unit}")
         ax.set_ylabel(f"error / {unit}")
         ax.set(xlim=(0, high), ylim=(0, high), aspect="equal")
         ax.locator_params(nbins=5)

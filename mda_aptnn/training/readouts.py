@@ -49,7 +49,7 @@ def bootstrap_readouts(contents: ModelFile, dataset: Dataset, n_members: int, se
     network = contents.build(dtype=torch.float64)
     if not hasattr(network, "body") or not hasattr(network, "readout"):
         raise TrainingError(f"architecture {contents.architecture!r} has no last layer that could be fitted apart")
-    labels, _ = without_ripples(dataset, contents.target)
+    labels, _ = without_ripples(dataset, contents.target, keep=contents.training.get("keep_ripples", False))
     rows = [_rows(network, item.frame, item.tensors, contents.target) for item in labels]
     trained = {
         (species, k): weights[species].numpy().astype(np.float64)

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
-from MDAnalysis.guesser.tables import vdwradii
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from mda_aptnn.bonds import near_pairs
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.frames import Frame
-from mda_aptnn.graph import neighbours
 from mda_aptnn.tensors import Target
-
-#: Atoms are bonded below this share of the sum of their van der Waals radii, as MDAnalysis guesses bonds.
-BONDED = 0.55
 
 
 def rigid_tensors(dataset: Dataset, target: Target) -> list[NDArray[np.float64]]:
-    """Return, for each frame, the mean tensors of the data set's molecules, turned to where each molecule is.
+    """Return, for each frame, the mean tensors of the data set's other molecules, turned to where each molecule is.
 
     Molecules of the same atoms, in the order of the file, are laid onto the first of them (orthogonal Procrustes),
-    their labels averaged there for each atom, and the means turned back.
+    their labels averaged there for each atom, and the means turned back. The molecule itself is left out of its mean:
+    a molecule that is the only one of its kind would be told its own labels.
 
     Returns
     -------
     list of ndarray, shape [n_atoms, 3, 3]
-        NaN for an atom whose like has no complete label in any frame.
+        NaN for an atom whose like has no complete label in any other molecule.
     """
     first: dict[bytes, NDArray[np.float64]] = {}
     labels: dict[bytes, list[NDArray[np.float64]]] = {}
@@ -37,25 +34,23 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[NDArray[np.float64]]
             kind = item.frame.numbers[atoms].tobytes()
             u, _, vt = np.linalg.svd(first.setdefault(kind, shape).T @ shape)
             turn = (u @ vt).T  # shape[i] ≈ turn @ first[i]
-            labels.setdefault(kind, []).append(_turned(values[atoms], turn.T))
-            found.append((atoms, kind, turn))
+            own = labels.setdefault(kind, [])
+            found.append((atoms, kind, turn, len(own)))
+            own.append(_turned(values[atoms], turn.T))
         places.append(found)
-    means = {kind: _mean_of_complete(np.array(values)) for kind, values in labels.items()}
+    means = {kind: _means_of_others(np.array(values)) for kind, values in labels.items()}
     results = []
     for item, found in zip(dataset, places, strict=True):
         result = np.empty_like(item.tensors[target.name])
-        for atoms, kind, turn in found:
-            result[atoms] = _turned(means[kind], turn)
+        for atoms, kind, turn, number in found:
+            result[atoms] = _turned(means[kind][number], turn)
         results.append(result)
     return results
 
 
 def molecules(frame: Frame) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Return atoms and shape of every molecule: positions about their mean, made whole across the cell, in Å."""
-    radii = np.array([vdwradii.get(symbol.upper(), 1.5) for symbol in frame.symbols])
-    pairs = neighbours(frame, 2 * BONDED * float(radii.max()))
-    bonded = np.linalg.norm(pairs.vectors, axis=1) < BONDED * (radii[pairs.centre] + radii[pairs.neighbour])
-    centre, neighbour, vectors = pairs.centre[bonded], pairs.neighbour[bonded], pairs.vectors[bonded]
+    centre, neighbour, vectors = near_pairs(frame)
     vector_of = {(i, j): vector for i, j, vector in zip(centre.tolist(), neighbour.tolist(), vectors, strict=True)}
     graph = csr_array((np.ones(len(centre)), (centre, neighbour)), shape=(len(frame), len(frame)))
     count, member = connected_components(graph, directed=False)
@@ -79,11 +74,11 @@ def _turned(tensors: NDArray[np.float64], turn: NDArray[np.float64]) -> NDArray[
     return tensors
 
 
-def _mean_of_complete(labels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over molecules [n_molecules, n_atoms, 3, 3], without the tensors that are not complete."""
+def _means_of_others(labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over all others, for each molecule [n_molecules, n_atoms, 3, 3], of the tensors that are complete."""
     complete = np.isfinite(labels).reshape(*labels.shape[:2], -1).all(axis=2)
     kept = np.where(complete.reshape(*complete.shape, *[1] * (labels.ndim - 2)), labels, 0.0)
-    count = complete.sum(axis=0).reshape(-1, *[1] * (labels.ndim - 2))
-    with np.errstate(invalid="ignore"):
-        mean: NDArray[np.float64] = kept.sum(axis=0) / count
+    count = (complete.sum(axis=0) - complete).reshape(*complete.shape, *[1] * (labels.ndim - 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: NDArray[np.float64] = np.where(count > 0, (kept.sum(axis=0) - kept) / count, np.nan)
     return mean

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset, LabelledFrame
+from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.models.inputs import frame_inputs
 from mda_aptnn.tensors import APT, AnyTarget
 
@@ -56,6 +58,14 @@ class Ripple:
     sine: float
     standard_error: float
 
+    def summary(self) -> dict[str, Any]:
+        """Return what a model card says of it: element, points and the amplitude with its standard error in e."""
+        return {
+            "element": SYMBOLS[self.number],
+            **dataclasses.asdict(self),
+            "amplitude": float(np.hypot(self.cosine, self.sine)),
+        }
+
     def at(self, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the ripple at positions along edges, in units of the edge; same shape, in e."""
         phase = 2 * np.pi * self.points * fractions
@@ -63,12 +73,12 @@ class Ripple:
         return ripple
 
 
-def without_ripples(dataset: Dataset, target: AnyTarget = APT) -> tuple[Dataset, list[Ripple]]:
-    """Return the labels without their ripples, and these.
+def without_ripples(dataset: Dataset, target: AnyTarget = APT, *, keep: bool = False) -> tuple[Dataset, list[Ripple]]:
+    """Return the labels without their ripples, and these; with `keep` the labels as they are.
 
     Only looked for in polar tensors of cubic cells, whose edges all have the same number of grid points.
     """
-    ripples = find_ripples(dataset) if APT in target.parts and _cubic(dataset) else []
+    ripples = find_ripples(dataset) if not keep and APT in target.parts and _cubic(dataset) else []
     if not ripples:
         return dataset, []
     for ripple in ripples:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from MDAnalysis.guesser.tables import SYMB2Z, Z2SYMB
 from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
+from mda_aptnn.elements import SYMBOLS, atomic_numbers, symbols_of
 from mda_aptnn.errors import LabelError
 from mda_aptnn.tensors import APT, TARGETS, AnyTarget, Target, flat_tensors, joint
 
@@ -39,7 +39,7 @@ def make_samples(
     network: Any, dataset: Dataset, target: AnyTarget, element_weights: Mapping[str, float] | None = None
 ) -> list[Sample]:
     """Return a sample for each frame; what does not depend on the weights is computed here, once."""
-    by_number = {SYMB2Z[symbol]: weight for symbol, weight in (element_weights or {}).items()}
+    by_number = {int(atomic_numbers([symbol])[0]): weight for symbol, weight in (element_weights or {}).items()}
     dtype = next(network.parameters()).dtype
     samples = []
     for item in dataset:
@@ -110,7 +110,7 @@ def check_labels(training: Dataset, others: Mapping[str, Dataset], target: AnyTa
     for name, dataset in others.items():
         unseen = sorted({int(z) for item in dataset for z in item.frame.numbers} - set(numbers))
         if unseen:
-            raise LabelError(f"{', '.join(Z2SYMB[z] for z in unseen)} occurs in {name} frames but not in training")
+            raise LabelError(f"{', '.join(symbols_of(unseen))} occurs in {name} frames but not in training")
     return numbers
 
 
@@ -130,7 +130,7 @@ def _check_part(parts: Mapping[str, Dataset], target: Target, numbers: Sequence[
     for number in numbers:
         if not len(complete_labels(parts["training"], target, number)):
             raise LabelError(
-                f"no {Z2SYMB[number]} atom of the training frames has a complete label {target.name!r}: "
+                f"no {SYMBOLS[number]} atom of the training frames has a complete label {target.name!r}: "
                 "label some, or leave the element out"
             )
 

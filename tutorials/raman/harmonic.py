@@ -11,6 +11,7 @@ import MDAnalysis as mda
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mda_aptnn.elements import atomic_numbers, masses_of
 from mda_aptnn.readers.molden import read_modes
 from mda_aptnn.units import BOLTZMANN, SPEED_OF_LIGHT
 
@@ -45,7 +46,7 @@ def main():
     universe = mda.Universe.empty(len(modes.symbols), trajectory=True, velocities=True)
     for name in ("elements", "names", "types"):
         universe.add_TopologyAttr(name, modes.symbols)
-    universe.add_TopologyAttr("masses", [mda.guesser.tables.masses[symbol] for symbol in modes.symbols])
+    universe.add_TopologyAttr("masses", masses_of(atomic_numbers(modes.symbols)))
     universe.atoms.positions = modes.positions
     universe.atoms.write("water.pdb")
     rng = np.random.default_rng(0)

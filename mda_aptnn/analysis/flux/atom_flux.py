@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 from MDAnalysis.coordinates.memory import MemoryReader
 from MDAnalysis.core.groups import UpdatingAtomGroup
-from MDAnalysis.guesser.tables import SYMB2Z
 from MDAnalysis.lib.mdamath import triclinic_box
 from numpy.typing import NDArray
 
@@ -22,6 +21,7 @@ from mda_aptnn.analysis.flux.flux_file import write_flux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.frame_flux import sum_groups, term_labels, term_names
 from mda_aptnn.analysis.flux.groups import KINDS, Groups, UpdatingGroups, choose_groups
+from mda_aptnn.elements import LIGHTEST, NUMBERS
 from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.frames import Frame
 from mda_aptnn.molecules import Molecules, MoleculesOnDemand, broken_note
@@ -46,6 +46,8 @@ def write_atom_flux(
     indices: NDArray[np.int64],
     numbers: NDArray[np.int64],
     motions: Sequence[str] = (),
+    *,
+    n_particles: int,
 ) -> None:
     """Write a flux file that also has every atom's flux, position and velocity, copied block by block.
 
@@ -66,12 +68,15 @@ def write_atom_flux(
         Their atomic numbers, by which another topology is recognised.
     motions : sequence of str
         Names of the motions.
+    n_particles : int
+        Particles of the Universe, with those that are no atoms: by which another topology is recognised, too.
     """
     with hdf5.create(path, "flux") as file:
         write_flux(series, file)
         group = file.create_group("atoms")
         hdf5.write_array(group, "indices", indices)
         hdf5.write_array(group, "numbers", numbers)
+        group.attrs["n_particles"] = n_particles
         shapes: dict[str, tuple[tuple[int, ...], str]] = {
             name: ((len(indices), 3), unit) for name, unit in ATOM_RECORDS.items()
         }
@@ -188,8 +193,18 @@ def identify_atoms(
         raise FileFormatError(f"{path}: negative numbers of atoms")
     if len(indices) and indices.max() >= len(everything):
         raise GroupError(f"{path} holds atoms up to number {indices.max()}, the topology has {len(everything)}")
+    said, there = atoms.attrs.get("n_particles"), len(everything)
+    if said is None and hasattr(everything, "masses"):
+        # a file of version 0.1.0 says how many were atoms, and not how many sites without mass there were beside them
+        said = hdf5.read_json(atoms.file, "info", dict).get("n_atoms")
+        there = max(int((everything.masses >= LIGHTEST).sum()), said or 0)
+    if said is not None and there != said:
+        raise GroupError(
+            f"{path} is of another topology: the flux was made of {said} particles, this topology has {there}; give "
+            "the one that it was made with"
+        )
     if hasattr(everything, "elements"):
-        other = np.array([SYMB2Z.get(str(e).capitalize(), -1) for e in everything[indices].elements]) != numbers
+        other = np.array([NUMBERS.get(str(e).capitalize(), -1) for e in everything[indices].elements]) != numbers
         if other.any():
             raise GroupError(
                 f"{path} is of another topology: atom {indices[other][0]} (from 0) is another element there"

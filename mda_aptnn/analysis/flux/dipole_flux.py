@@ -361,7 +361,10 @@ class DipoleFlux(AnalysisBase):
             member = self._sums.groups.wanted
             atoms = self._frames.indices[member], self._frames.numbers[member]
             motions = [] if self._sums.motions is None else list(self._sums.motions.names)
-            write_atom_flux(path, self.series, self._store, self._wanted, *atoms, motions)
+            write_atom_flux(
+                path, self.series, self._store, self._wanted, *atoms, motions,
+                n_particles=len(self._frames.universe.atoms),
+            )  # fmt: skip
         else:
             self.series.save(path)
 

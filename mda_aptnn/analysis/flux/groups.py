@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from MDAnalysis.core.groups import UpdatingAtomGroup
 from MDAnalysis.exceptions import SelectionError
-from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
+from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import GroupError
 from mda_aptnn.molecules import Molecules
 
@@ -185,7 +185,7 @@ def every(kind: str, atoms: Any, indices: NDArray[np.int64], numbers: NDArray[np
     if kind in ("resname", "residue") and not hasattr(everything, "resnames"):
         raise GroupError(f"the topology has no residue names; group by element or molecule instead of {kind}")
     if kind in ("element", "resname"):
-        words = [Z2SYMB[int(number)] for number in numbers] if kind == "element" else everything.resnames
+        words = symbols_of(numbers) if kind == "element" else everything.resnames
         names, place = np.unique(np.asarray(words, dtype=str)[wanted], return_inverse=True)
         membership = np.full(len(indices), -1, dtype=np.int64)
         membership[wanted] = place

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
 from mda_aptnn.analysis.motions.rigid_motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions, turn
+from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import GroupError
-from mda_aptnn.frames import Frame, atomic_numbers
+from mda_aptnn.frames import Frame
 from mda_aptnn.readers.molden import read_modes
 
 #: Modes below this wavenumber, in cm⁻¹, are what a file has of translation and rotation.

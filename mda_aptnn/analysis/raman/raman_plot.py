@@ -9,7 +9,7 @@ import numpy as np
 
 from mda_aptnn.analysis.spectra.bands import maxima_of
 from mda_aptnn.analysis.spectra.plotting import title_of
-from mda_aptnn.figures import new_figure, save_figure
+from mda_aptnn.figures import new_figure, plain, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.raman.raman import RamanSpectrum
@@ -46,7 +46,7 @@ def plot_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str] | None = No
             error = spectrum.standard_error(kind).magnitude
             above.fill_between(wavenumber, values - error, values + error, color=color, alpha=0.2, linewidth=0)
     for name in spectrum.groups if 2 <= len(spectrum.groups) <= _FEW else []:
-        above.plot(wavenumber, spectrum.values("vv", name).magnitude, linewidth=1.0, label=f"VV, {name}")
+        above.plot(wavenumber, spectrum.values("vv", name).magnitude, linewidth=1.0, label=plain(f"VV, {name}"))
     below.plot(*_depolarization(spectrum), color="black", linewidth=1.0)
     below.set(ylim=(0, 0.8), xlim=(0, min(limit, wavenumber[-1])))
     below.axhline(0.75, color="0.6", linewidth=0.8, linestyle=":")

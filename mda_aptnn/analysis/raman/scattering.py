@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.analysis.raman.raman import COLUMNS, ROWS, RamanSpectrum
+from mda_aptnn.analysis.spectra.absorption import most_segments
 from mda_aptnn.analysis.spectra.correlation import component_correlation, cross_correlation
-from mda_aptnn.analysis.spectra.densities import segment_spectra, spectral_terms, velocity_correction, warn_if_short
+from mda_aptnn.analysis.spectra.densities import (
+    check_pairs,
+    segment_spectra,
+    spectral_terms,
+    velocity_correction,
+    warn_if_short,
+)
 from mda_aptnn.analysis.spectra.statistics import choose_segments
 from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError
@@ -53,7 +60,8 @@ def raman_spectrum(
     Raises
     ------
     SpectrumError
-        If the series are too short for the resolution, or the temperature is not positive.
+        If the series are too short for the resolution, the groups are too many for the memory, or the temperature is
+        not positive.
 
     Notes
     -----
@@ -63,8 +71,9 @@ def raman_spectrum(
     """
     if temperature <= 0:
         raise SpectrumError(f"the temperature must be positive, not {temperature} K")
-    isotropic, anisotropic, components = _parts(series)
     transform = CosineTransform.plan(window, resolution, spacing, max(len(part) for part in series))
+    check_pairs(len(groups), transform.size // 2 + 1)
+    isotropic, anisotropic, components = _parts(series)
     wavenumber, correction = velocity_correction(transform.wavenumber, finite_difference)
     scale = 2 * units.SPEED_OF_LIGHT / (units.BOLTZMANN * temperature) * correction
     terms = [
@@ -78,7 +87,8 @@ def raman_spectrum(
     if window != "none":
         # nine components at most, but where a band is totally symmetric there is one
         warn_if_short([len(part) for part in series], transform, resolution, unbiased, components=1)
-    chosen = [choose_segments(part, segments, resolution, spacing) for part in (isotropic, anisotropic)]
+    most = most_segments(len(groups), len(scale))
+    chosen = [choose_segments(part, segments, resolution, spacing, most) for part in (isotropic, anisotropic)]
     first, second = (
         segment_spectra(part, own, transform, scale, unbiased)
         for part, own in zip((isotropic, anisotropic), chosen, strict=True)

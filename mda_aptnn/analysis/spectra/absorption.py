@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.analysis.flux.members import MemberSpectra
+from mda_aptnn.analysis.spectra import windows
 from mda_aptnn.analysis.spectra.correlation import component_correlation, cross_correlation
 from mda_aptnn.analysis.spectra.densities import (
     pair_spectra,
     segment_spectra,
     spectral_terms,
+    summed_correlation,
+    too_many_pairs,
     velocity_correction,
     warn_if_short,
 )
@@ -90,10 +93,21 @@ def absorption_spectrum(
     -----
     n(ω)α(ω) = β/(6 ε₀ c V) ∫ dt e^{-iωt} ⟨Ṁ(0)·Ṁ(t)⟩: P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023).
     The harmonic quantum correction is in the prefactor already. The mean of Ṁ is never removed: it is conduction.
+
+    Of so many groups that the terms of all pairs would take more than 200 MB (90 groups at 3,000 frequencies, 500 at
+    100) each group has two: its own, and its cross terms with all the others together. A note says so.
     """
     transform = CosineTransform.plan(window, resolution, spacing, max(len(part) for part in series))
+    summed = too_many_pairs(len(groups), transform.size // 2 + 1)
+    if summed:
+        notes = [
+            *notes,
+            f"the cross terms of each of the {len(groups)} groups with all the others stand together: those of all "
+            "pairs would take too much memory; ask for fewer groups, or a coarser resolution, to have them apart",
+        ]
+    correlate = summed_correlation if summed else cross_correlation
     found = spectrum_of_correlation(
-        cross_correlation(series, transform.n_lags, unbiased=unbiased),
+        correlate(series, transform.n_lags, unbiased=unbiased),
         component_correlation(series, transform.n_lags, unbiased=unbiased),
         transform,
         groups,
@@ -110,10 +124,11 @@ def absorption_spectrum(
         warn_if_short([len(part) for part in series], transform, resolution, unbiased)
     _, correction = velocity_correction(transform.wavenumber, finite_difference)
     scale = section_factor(temperature) * correction
-    chosen = choose_segments(series, segments, resolution, spacing, most_segments(len(groups), len(scale)))
+    most = _most(2 * len(groups), len(scale)) if summed else most_segments(len(groups), len(scale))
+    chosen = choose_segments(series, segments, resolution, spacing, most)
     found = dataclasses.replace(
         found,
-        segments=segment_spectra(series, chosen, transform, scale, unbiased),
+        segments=segment_spectra(series, chosen, transform, scale, unbiased, summed=summed),
         members=None if members is None else _member_spectra(members, transform, scale, unbiased),
     )
     return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
@@ -121,7 +136,11 @@ def absorption_spectrum(
 
 def most_segments(n_groups: int, n_frequencies: int) -> int:
     """Return how many segments may be chosen by themselves, for the terms of so many groups."""
-    return min(MOST, _SEGMENT_BYTES // (2 * n_frequencies * n_groups * (n_groups + 1)))
+    return _most(n_groups * (n_groups + 1) // 2, n_frequencies)
+
+
+def _most(n_terms: int, n_frequencies: int) -> int:
+    return min(MOST, _SEGMENT_BYTES // (4 * n_frequencies * n_terms))
 
 
 def section_factor(temperature: float) -> float:
@@ -148,8 +167,8 @@ def spectrum_of_correlation(
 
     Parameters
     ----------
-    correlation : ndarray, shape [n_lags, n_groups, n_groups]
-        See `mda_aptnn.analysis.spectra.correlation.cross_correlation`, in e² Å²/ps².
+    correlation : ndarray, shape [n_lags, n_groups, n_groups] or [n_lags, n_groups, 2]
+        See `mda_aptnn.analysis.spectra.correlation.cross_correlation`, in e² Å²/ps²; or `summed_correlation`.
     components : ndarray, shape [n_lags, 3, 3]
         See `mda_aptnn.analysis.spectra.correlation.component_correlation`, in e² Å²/ps².
     transform : CosineTransform
@@ -167,10 +186,13 @@ def spectrum_of_correlation(
         raise SpectrumError(f"the volume must be positive, not {volume} Å³")
     wavenumber, correction = velocity_correction(transform.wavenumber, finite_difference)
     scale = section_factor(temperature) * correction
-    terms, parts = (
-        spectral_terms(values, transform, scale, window=window, unbiased=unbiased)
-        for values in (correlation, components)
-    )
+    parts = spectral_terms(components, transform, scale, window=window, unbiased=unbiased)
+    if correlation.shape[1] == correlation.shape[2]:
+        terms = spectral_terms(correlation, transform, scale, window=window, unbiased=unbiased)
+    else:
+        terms = scale[:, None, None] * transform(correlation)[: len(scale)]
+        if window in windows.POSITIVE_DEFINITE and not unbiased:
+            np.maximum(terms[:, :, 0], 0.0, out=terms[:, :, 0])
     return Spectrum(
         wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
         groups=list(groups),

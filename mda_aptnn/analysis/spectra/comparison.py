@@ -48,10 +48,13 @@ class Comparison:
     high: float
 
     def __str__(self) -> str:
-        return (
+        found = (
             f"{self.low:g} to {self.high:g} cm⁻¹: intensity × {self.intensity}, shift {self.shift}, "
-            f"1 − shape {1 - self.shape.value:.2g} (noise {self.noise:.2g})"
+            f"1 − shape {1 - self.shape.value:.2g}"
         )
+        if np.isnan(self.noise):
+            return f"{found}; errors unknown, as one of the spectra has no error bars (its trajectory is too short)"
+        return f"{found} (noise {self.noise:.2g})"
 
 
 def compare(first: Spectrum, second: Spectrum, low: Any, high: Any, *, same_trajectory: bool = False) -> Comparison:

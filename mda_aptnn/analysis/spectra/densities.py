@@ -18,11 +18,14 @@ from mda_aptnn.analysis.spectra import windows
 from mda_aptnn.analysis.spectra.correlation import cross_correlation
 from mda_aptnn.analysis.spectra.statistics import Segments, relative_variance
 from mda_aptnn.analysis.spectra.transform import CosineTransform
+from mda_aptnn.errors import SpectrumError
 
 Array = NDArray[np.float64]
 
 #: Central differences of positions are corrected up to this part of the Nyquist frequency, then cut.
 FINITE_DIFFERENCE_LIMIT = 0.7
+#: Terms of all pairs of groups take up to this much, and correlations, segments and work as much again each.
+_PAIR_BYTES = 200_000_000
 #: A spectrum whose relative standard error must be larger than this comes with a warning.
 _LARGE_ERROR = 0.2
 
@@ -45,9 +48,11 @@ def spectral_terms(
     -------
     ndarray, shape [n_frequencies, n_groups, n_groups]
     """
-    terms: Array = (
-        scale[:, None, None] * transform(0.5 * (correlation + correlation.transpose(0, 2, 1)))[: len(scale)]
-    )
+    terms = np.empty((len(scale), *correlation.shape[1:]))
+    for group in range(correlation.shape[1]):
+        # row by row: the transform of all at once takes six times the memory of the result
+        symmetric = 0.5 * (correlation[:, group] + correlation[:, :, group])
+        terms[:, group] = scale[:, None] * transform(symmetric)[: len(scale)]
     if window in windows.POSITIVE_DEFINITE and not unbiased:
         diagonal = np.einsum("fgg->fg", terms)
         np.maximum(diagonal, 0.0, out=diagonal)
@@ -88,10 +93,65 @@ def pairs_of_correlation(correlation: Array, transform: CosineTransform, scale: 
     return (scale[:, None] * transform(pairs)[: len(scale)]).astype(np.float32)
 
 
+def too_many_pairs(n_groups: int, n_frequencies: int) -> bool:
+    """Whether the terms of all pairs of so many groups take more memory than they should."""
+    return 8 * n_groups**2 * n_frequencies > _PAIR_BYTES
+
+
+def check_pairs(n_groups: int, n_frequencies: int) -> None:
+    """Refuse groups whose terms would take more memory than they should.
+
+    Raises
+    ------
+    SpectrumError
+    """
+    if too_many_pairs(n_groups, n_frequencies):
+        raise SpectrumError(
+            f"the terms of {n_groups} groups with each other would take {8e-9 * n_groups**2 * n_frequencies:.2g} GB: "
+            "put groups together (groups=, --group NAME=ONE+OTHER), or ask for a coarser resolution"
+        )
+
+
+def summed_correlation(series: Sequence[Array], n_lags: int, *, unbiased: bool = False) -> Array:
+    """Return correlations of each group with itself, and half of those with all the others.
+
+    Parameters
+    ----------
+    series, n_lags, unbiased
+        As in `mda_aptnn.analysis.spectra.correlation.cross_correlation`.
+
+    Returns
+    -------
+    ndarray, shape [n_lags, n_groups, 2]
+        ⟨f_g(0)·f_g(t)⟩ and Σ_{h≠g} ⟨f_g(0)·f_h(t) + f_h(0)·f_g(t)⟩/2. The sum over all is that of all pairs. In
+        memory that grows with the number of groups and not with its square.
+    """
+    totals = [part.sum(axis=1) for part in series]
+    result = np.empty((n_lags, series[0].shape[1], 2))
+    for group in range(result.shape[1]):
+        both = [np.stack([part[:, group], total], axis=1) for part, total in zip(series, totals, strict=True)]
+        found = cross_correlation(both, n_lags, unbiased=unbiased)
+        result[:, group, 0] = found[:, 0, 0]
+        result[:, group, 1] = 0.5 * (found[:, 0, 1] + found[:, 1, 0]) - found[:, 0, 0]
+    return result
+
+
+def summed_spectra(correlation: Array, transform: CosineTransform, scale: Array) -> NDArray[np.float32]:
+    """Return terms of `summed_correlation`: each with itself, then with the others, [n_frequencies, 2 n_groups]."""
+    terms = transform(correlation.transpose(0, 2, 1).reshape(len(correlation), -1))
+    return (scale[:, None] * terms[: len(scale)]).astype(np.float32)
+
+
 def segment_spectra(
-    series: Sequence[Array], segments: list[list[Array]], transform: CosineTransform, scale: Array, unbiased: bool
+    series: Sequence[Array],
+    segments: list[list[Array]],
+    transform: CosineTransform,
+    scale: Array,
+    unbiased: bool,
+    *,
+    summed: bool = False,
 ) -> Segments | None:
-    """Return every auto and cross term of each segment; None if there are none.
+    """Return every auto and cross term of each segment, or those of `summed_spectra`; None if there are none.
 
     Parameters
     ----------
@@ -101,10 +161,17 @@ def segment_spectra(
     transform : CosineTransform
     scale : ndarray, shape [n_frequencies]
     unbiased : bool
+    summed : bool
     """
     if not segments:
         return None
-    terms = np.stack([pair_spectra(segment, transform, scale, unbiased) for segment in segments])
+
+    def of_segment(segment: list[Array]) -> NDArray[np.float32]:
+        if summed:
+            return summed_spectra(summed_correlation(segment, transform.n_lags, unbiased=unbiased), transform, scale)
+        return pair_spectra(segment, transform, scale, unbiased)
+
+    terms = np.stack([of_segment(segment) for segment in segments])
     lengths, inflation = segment_weights(series, segments, transform, unbiased)
     return Segments(terms, lengths, inflation)
 

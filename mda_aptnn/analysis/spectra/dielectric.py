@@ -47,8 +47,8 @@ class DielectricSpectrum(hdf5.Stored, Pictured):
     conductivity : pint.Quantity, complex, shape [n_frequencies]
         Frequency-dependent σ in S/m, of nuclei and their electrons; the real part is ε₀c n(ω)α(ω).
     static_conductivity : Measured
-        σ(0) in S/m, seen through the window: conduction by ions, and what leaks in from bands nearer to zero than
-        the resolution.
+        σ′ at zero frequency in S/m, seen through the window: an upper limit of the conductivity for direct current.
+        See `conduction`.
     epsilon_infinity : float
         ε∞, the electronic permittivity that was given.
     volume : pint.Quantity
@@ -75,6 +75,30 @@ class DielectricSpectrum(hdf5.Stored, Pictured):
     error: Array | None = None
     degrees_of_freedom: int = 0
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def conduction(self) -> str:
+        """What `static_conductivity` says, in words.
+
+        Notes
+        -----
+        Within the resolution Δν̃, σ′ holds all motion that is slower than τ = 1/(2πcΔν̃). For charges that are bound to
+        neutral molecules σ(0) = 0, and still σ′ = ε₀Δε/τ_D at all frequencies between 1/τ_D and the next band, where
+        Δε is the permittivity of their reorientation in the time τ_D: 80 S/m in water (Δε = 75, τ_D = 8.3 ps).
+        """
+        found, width = self.static_conductivity, float(self.resolution.magnitude)
+        text = f"real part of the conductivity below {width:g} cm⁻¹: {found}"
+        if found.error != found.error:
+            return f"{text}, without an error bar; of direct current it is an upper limit"
+        if found.value < 2 * found.error:
+            return f"{text}, which is not different from zero"
+        if width == 0:
+            return text
+        slow = 1 / (2 * np.pi * units.SPEED_OF_LIGHT * width)
+        return (
+            f"{text}; of direct current it is an upper limit, as neutral molecules that reorient in more than "
+            f"{slow:.2g} ps add to it: only a part that stays at a finer resolution is conduction by ions"
+        )
 
     @property
     def refractive_index(self) -> Any:

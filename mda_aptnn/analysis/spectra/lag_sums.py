@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mda_aptnn.errors import SpectrumError
+
 #: Blocks of frames whose sums are kept apart, for error bars; when all are full, two and two become one.
 BLOCKS = 16
+#: Bytes that the sums may take.
+LARGEST = 1_000_000_000
 
 
 class LagSums:
@@ -28,9 +32,20 @@ class LagSums:
         Frames so far.
     longest : int
         Frames of the longest uninterrupted series.
+
+    Raises
+    ------
+    SpectrumError
+        If the sums would take more than 1 GB.
     """
 
     def __init__(self, n_lags: int, n_groups: int, block: int) -> None:
+        needed = 8 * n_lags * n_groups**2 * BLOCKS
+        if needed > LARGEST:
+            raise SpectrumError(
+                f"the correlation functions of {n_groups} groups at {n_lags} lags would take {needed / 1e9:.2g} GB: "
+                "put groups together (--group), or ask for a coarser resolution"
+            )
         self.n_frames = self.longest = self._length = 0
         self._block = block
         self._n_lags, self._place = n_lags, 2 * n_lags

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.figures import new_figure, save_figure
+from mda_aptnn.figures import new_figure, plain, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrum import Spectrum
@@ -62,7 +62,7 @@ def plot_spectrum(
     if terms is None:
         terms = 2 <= len(spectrum.groups) <= 5
     for a, b in spectrum.pairs() if terms else []:
-        label, style = (a, "-") if a == b else (f"{a} × {b}", "--")
+        label, style = (plain(a), "-") if a == b else (plain(f"{a} × {b}"), "--")
         values = spectrum.default_values((a, b))[0]
         # self and distinct parts have no cross terms
         if values.any() or not spectrum.signed:
@@ -117,7 +117,7 @@ def plot_together(
     for name, spectrum in spectra.items():
         wavenumber = spectrum.wavenumber.magnitude
         values, unit = spectrum.default_values()
-        [line] = ax.plot(wavenumber, scale * values, linewidth=1.3, label=name)
+        [line] = ax.plot(wavenumber, scale * values, linewidth=1.3, label=plain(name))
         if spectrum.segments is not None:
             low, high = spectrum.default_band()
             ax.fill_between(wavenumber, scale * low, scale * high, color=line.get_color(), alpha=0.2, linewidth=0)

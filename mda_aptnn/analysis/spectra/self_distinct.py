@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.analysis.spectra.absorption import most_segments, section_factor
 from mda_aptnn.analysis.spectra.correlation import cross_correlation
-from mda_aptnn.analysis.spectra.densities import pair_spectra, spectral_terms, velocity_correction
+from mda_aptnn.analysis.spectra.densities import check_pairs, pair_spectra, spectral_terms, velocity_correction
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import choose_segments
 from mda_aptnn.analysis.spectra.terms import pair_number
@@ -67,6 +67,7 @@ def self_and_distinct(
     whole = summed.spectrum(resolution=resolution, window=window, unbiased=unbiased, **options)
     pieces = series.segments()
     transform = CosineTransform.plan(window, resolution, series.spacing, max(len(part) for part in pieces))
+    check_pairs(len(kinds), transform.size // 2 + 1)
     _, correction = velocity_correction(transform.wavenumber, series.finite_difference)
     scale = section_factor(float(whole.temperature.magnitude)) * correction
     n = len(kinds)

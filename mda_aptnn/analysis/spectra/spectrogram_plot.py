@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mda_aptnn.analysis.spectra.plotting import LABELS, draw_map
-from mda_aptnn.figures import new_figure, save_figure
+from mda_aptnn.figures import new_figure, plain, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrogram import Spectrogram
@@ -54,7 +54,7 @@ def plot_spectrogram(
     main.set_ylabel("time / ps" if rising else "window")
     main.set_xlabel(r"wavenumber / cm$^{-1}$")
     resolutions = f"{found.resolution.magnitude:g} cm$^{{-1}}$ and {found.time_resolution.magnitude:.3g} ps wide"
-    top.set_title(f"{found.group}: {resolutions}", fontsize="medium")
+    top.set_title(f"{plain(found.group)}: {resolutions}", fontsize="medium")
     if path is not None:
         save_figure(figure, path)
     return figure

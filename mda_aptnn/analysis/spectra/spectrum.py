@@ -16,7 +16,7 @@ from mda_aptnn.analysis.flux.members import MemberSpectra
 from mda_aptnn.analysis.spectra.bands import band_weights, maxima_of
 from mda_aptnn.analysis.spectra.quantum import quantum_factor
 from mda_aptnn.analysis.spectra.statistics import Segments, confidence_band
-from mda_aptnn.analysis.spectra.terms import all_pairs, pair_index, term_of
+from mda_aptnn.analysis.spectra.terms import OTHERS, all_pairs, group_index, pair_index, term_of
 from mda_aptnn.errors import SpectrumError
 
 
@@ -31,13 +31,15 @@ class Spectrum(hdf5.Stored, Pictured):
     groups : list of str
         Names of the groups.
     cross_section_terms : pint.Quantity, shape [n_frequencies, n_groups, n_groups]
-        V · n(ω)α(ω) of each pair of groups, symmetric, in Å². The sum over both group indices is the total.
+        V · n(ω)α(ω) of each pair of groups, symmetric, in Å². The sum over both group indices is the total. Of very
+        many groups (see `summed`) [n_frequencies, n_groups, 2]: of each group with itself, and half of what it has
+        in common with all the others; the sum is the total as well.
     cross_section_components : pint.Quantity, shape [n_frequencies, 3, 3]
         V · n(ω)α(ω) by Cartesian components of the flux, symmetric, in Å². The trace is the total.
     lags : pint.Quantity, shape [n_lags]
         Times of the correlation function, in ps.
     correlation : pint.Quantity, shape [n_lags, n_groups, n_groups]
-        ⟨Ṁ_g(0)·Ṁ_h(t)⟩ before the window, in e² Å²/ps².
+        ⟨Ṁ_g(0)·Ṁ_h(t)⟩ before the window, in e² Å²/ps²; of very many groups [n_lags, n_groups, 2].
     temperature : pint.Quantity
         T in β = 1/k_B T.
     volume : pint.Quantity or None
@@ -80,6 +82,11 @@ class Spectrum(hdf5.Stored, Pictured):
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
+    def summed(self) -> bool:
+        """Whether there were so many groups that cross terms of each with all the others stand together."""
+        return bool(self.cross_section_terms.shape[1] != self.cross_section_terms.shape[2])
+
+    @property
     def terms(self) -> Any:
         """n(ω)α(ω) of each pair of groups [n_frequencies, n_groups, n_groups] in cm⁻¹; sums to `absorption`."""
         return self.per_volume(self.cross_section_terms)
@@ -116,7 +123,8 @@ class Spectrum(hdf5.Stored, Pictured):
         Parameters
         ----------
         first, second : str
-            Names of groups. With one name, or the same twice: the auto term.
+            Names of groups. With one name, or the same twice: the auto term. Of very many groups (`summed`) the
+            second may be "all others": half of the cross terms with these.
 
         Returns
         -------
@@ -282,7 +290,7 @@ class Spectrum(hdf5.Stored, Pictured):
             return values if weights is None else np.asarray(values @ weights)
 
         values = reduce(self.segments.of_pair(None if pair is None else self.pair_index(*pair)))
-        if pair is None or set(pair) & set(self.signed):
+        if pair is None or set(pair) & {*self.signed, OTHERS}:
             total = self.segments.mean(reduce(self.segments.of_pair(None)))
             ratios = [reduce(self.cross_section.magnitude) / _positive(total)]
         else:
@@ -431,7 +439,10 @@ class Spectrum(hdf5.Stored, Pictured):
         Returns
         -------
         list of (str, str)
+            Of very many groups (`summed`): of each with itself, and with "all others".
         """
+        if self.summed:
+            return [(name, name) for name in self.groups] + [(name, OTHERS) for name in self.groups]
         return all_pairs(self.groups)
 
     def pair_index(self, first: str, second: str) -> int:
@@ -451,7 +462,19 @@ class Spectrum(hdf5.Stored, Pictured):
         SpectrumError
             If there is no such group.
         """
+        if self.summed:
+            column = self._column(first, second)
+            return column * len(self.groups) + group_index(self.groups, first)
         return pair_index(self.groups, first, second)
+
+    def _column(self, first: str, second: str) -> int:
+        """Where the auto term or the cross terms with all others stand in the terms of very many groups."""
+        if second not in (first, OTHERS):
+            raise SpectrumError(
+                f"of {len(self.groups)} groups there are no terms of two: give {OTHERS!r} in the place of "
+                f"{second!r}, or make a spectrum of fewer groups (groups=)"
+            )
+        return int(second != first)
 
     def cross_section_of(self, first: str, second: str) -> Any:
         """Return V·n·α of a term, as `term` does, in Å².
@@ -471,6 +494,8 @@ class Spectrum(hdf5.Stored, Pictured):
         SpectrumError
             If there is no such group.
         """
+        if self.summed:
+            return self.cross_section_terms[:, group_index(self.groups, first), self._column(first, second)]
         return term_of(self.cross_section_terms, self.groups, first, second)
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:

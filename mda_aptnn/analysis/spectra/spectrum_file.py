@@ -81,12 +81,16 @@ def read_spectrum(file: h5py.File) -> Spectrum:
     n_groups = len(groups)
     n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
     n_lags = len(hdf5.read_array(file, "lags", shape=(None,)))
+    stored = file.get("cross_section_terms")
+    # of very many groups: each with itself, and with all the others
+    summed = n_groups > 2 and getattr(stored, "shape", ())[2:] == (2,)
+    n_others = 2 if summed else n_groups
     shapes = {
         "wavenumber": (n,),
-        "cross_section_terms": (n, n_groups, n_groups),
+        "cross_section_terms": (n, n_groups, n_others),
         "cross_section_components": (n, 3, 3),
         "lags": (n_lags,),
-        "correlation": (n_lags, n_groups, n_groups),
+        "correlation": (n_lags, n_groups, n_others),
         "temperature": (),
         "volume": (),
         "resolution": (),
@@ -97,7 +101,7 @@ def read_spectrum(file: h5py.File) -> Spectrum:
     }
     if not np.isfinite(values["cross_section_terms"].magnitude).all():
         raise FileFormatError(f"{file.filename}: its spectrum is not finite")
-    n_pairs = n_groups * (n_groups + 1) // 2
+    n_pairs = 2 * n_groups if summed else n_groups * (n_groups + 1) // 2
     notes, info = hdf5.read_json(file, "notes", list), hdf5.read_json(file, "info", dict)
     return Spectrum(
         groups=groups,

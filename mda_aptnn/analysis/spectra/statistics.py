@@ -58,7 +58,8 @@ class Measured:
         return float(low), float(high)
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ± {self.error:.2g} {self.unit}".rstrip()
+        error = "" if np.isnan(self.error) else f" ± {self.error:.2g}"
+        return f"{self.value:.4g}{error} {self.unit}".rstrip()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from mda_aptnn import units
 from mda_aptnn.analysis.spectra.bands import band_weights
 from mda_aptnn.analysis.spectra.plotting import LABELS
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.figures import new_figure, save_figure
+from mda_aptnn.figures import new_figure, plain, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrum import Spectrum
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BANDS = ((0.0, 400.0), (400.0, 1000.0), (1000.0, 2000.0), (2000.0, 4500.0))
 #: Intensity of a band: integral of n·α, or of molar absorption.
 _INTEGRALS = {units.ABSORPTION: r"cm$^{-2}$", units.MOLAR_ABSORPTION: "km/mol"}
+#: Groups of a stack: 20 have 210 terms, which nobody can tell apart.
+_STACKED = 20
 #: Groups of a matrix that have room for their numbers.
 _FEW = 8
 
@@ -45,10 +47,16 @@ def plot_stacked(
     -------
     matplotlib.axes.Axes
 
+    Raises
+    ------
+    SpectrumError
+        If there are more than 20 groups.
+
     Notes
     -----
     The total, a line, is the upper border of the stack less what lies below zero.
     """
+    _refuse_many(spectrum, _STACKED)
     if ax is None:
         ax = new_figure(path, (7.0, 4.5)).subplots()
     inside = spectrum.wavenumber.magnitude <= limit
@@ -58,7 +66,7 @@ def plot_stacked(
     pairs = spectrum.pairs()
     for (a, b), colour in zip(pairs, _colours(len(pairs)), strict=True):
         values = spectrum.default_values((a, b))[0][inside]
-        label = a if a == b else f"{a} × {b}"
+        label = plain(a if a == b else f"{a} × {b}")
         hatch = None if a == b else "///"
         for base, part in ((top, np.maximum(values, 0)), (bottom, np.minimum(values, 0))):
             area = ax.fill_between(x, base, base + part, facecolor=colour, alpha=0.75, linewidth=0, hatch=hatch)
@@ -101,12 +109,13 @@ def plot_matrix(
     Raises
     ------
     SpectrumError
-        If no band is within the spectrum.
+        If no band is within the spectrum, or there are too many groups.
 
     Notes
     -----
     In % of the intensity of the band: a whole cross term is in two places, half in each.
     """
+    _refuse_many(spectrum, len(spectrum.groups) - spectrum.summed)
     found = [(low, high, values) for low, high in bands if (values := _integrals(spectrum, low, high)) is not None]
     if not found:
         raise SpectrumError(f"none of the bands {list(bands)} is within the spectrum")
@@ -115,7 +124,7 @@ def plot_matrix(
     unit = _INTEGRALS[spectrum.default_values()[1]]
     shares = [100 * values / values.sum() for _, _, values in found]
     reach = max(float(np.abs(values).max()) for values in shares)
-    names = spectrum.groups
+    names = [plain(name) for name in spectrum.groups]
     every = max(1, len(names) // 16)
     for ax, (low, high, values), share in zip(axes, found, shares, strict=True):
         image = ax.imshow(share, cmap="RdBu_r", vmin=-reach, vmax=reach)
@@ -129,6 +138,13 @@ def plot_matrix(
     if path is not None:
         save_figure(figure, path)
     return figure
+
+
+def _refuse_many(spectrum: Spectrum, most: int) -> None:
+    if len(spectrum.groups) > most:
+        raise SpectrumError(
+            f"{len(spectrum.groups)} groups are too many for this picture: put some together (groups= of spectrum())"
+        )
 
 
 def _integrals(spectrum: Spectrum, low: Any, high: Any) -> NDArray[np.float64] | None:

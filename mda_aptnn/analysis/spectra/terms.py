@@ -7,6 +7,9 @@ from typing import Any
 
 from mda_aptnn.errors import SpectrumError
 
+#: In the place of a second group: all but the first, where these are too many to be kept apart.
+OTHERS = "all others"
+
 
 def group_index(groups: Sequence[str], name: str) -> int:
     """Return the number of a group.
@@ -17,7 +20,8 @@ def group_index(groups: Sequence[str], name: str) -> int:
         If there is no such group; lists those that there are.
     """
     if name not in groups:
-        raise SpectrumError(f"there is no group {name!r}; the groups are {', '.join(groups)}")
+        more = f" and {len(groups) - 20} others" if len(groups) > 20 else ""
+        raise SpectrumError(f"there is no group {name!r}; the groups are {', '.join(groups[:20])}{more}")
     return groups.index(name)
 
 

@@ -152,7 +152,7 @@ class VibrationalDensity(hdf5.Stored, Pictured):
         -------
         matplotlib.axes.Axes
         """
-        from mda_aptnn.figures import new_figure, save_figure
+        from mda_aptnn.figures import new_figure, plain, save_figure
 
         if ax is None:
             ax = new_figure(path).subplots()
@@ -163,7 +163,7 @@ class VibrationalDensity(hdf5.Stored, Pictured):
             low, high = confidence_band(total, error, self.segments.degrees_of_freedom, positive=True)
             ax.fill_between(grid, low, high, color="black", alpha=0.2, linewidth=0, label="68 %")
         for column, name in enumerate(self.names if len(self.names) > 1 else []):
-            ax.plot(grid, self.terms.magnitude[:, column], linewidth=1.0, label=name)
+            ax.plot(grid, self.terms.magnitude[:, column], linewidth=1.0, label=plain(name))
         ax.set_xlim(0, min(limit, grid[-1]))
         ax.set_xlabel(r"wavenumber / cm$^{-1}$")
         ax.set_ylabel("degrees of freedom per cm$^{-1}$")
