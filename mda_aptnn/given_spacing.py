@@ -29,13 +29,18 @@ REMEMBERED = 0.5
 HYDROGEN_STRETCHES = {1: 4400, 5: 2600, 6: 3150, 7: 3500, 8: 3750, 9: 4000, 14: 2250, 15: 2400, 16: 2650, 17: 2990}
 #: The same of other atoms: 2000 for metals and the rest.
 OTHER_STRETCH = 2000.0
-#: In cm⁻¹: stretching of C, N, O among each other (carbonyls), of other heavy atoms, bending of hydrogen, librations of
-#: rigid molecules with hydrogen, motion of atoms without any bond that vibrates.
+#: In cm⁻¹: stretching of C, N, O among each other (carbonyls), of other heavy atoms, bending of hydrogen,
+#: librations of rigid molecules with hydrogen, motion of atoms without any bond that vibrates.
 CARBONYL, HEAVY, BENDING, LIBRATION, LATTICE = 1800.0, 1200.0, 1650.0, 1000.0, 400.0
-#: A distance whose standard deviation is below this, in Å, is held by a constraint: free O-H bonds at 300 K have 0.03.
+#: A distance whose standard deviation is below this, in Å, is held by a constraint: free O-H bonds at 300 K have
+#: 0.03.
 HELD = 0.006
 #: Nyquist wavenumbers less than this part above the fastest motion are close.
 CLOSE = 1.08
+
+
+#: What `Moment` says of the motion.
+_MOTION = ("moved", "velocities", "next_velocities")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,20 +140,17 @@ def check_pace(moments: Sequence[Moment], molecules: Molecules, masses: Array, s
     known = [m for m in moments if m.moved is not None and m.velocities is not None and m.velocities.any()]
     if not known:
         return [Check(name, f"{1000 * spacing:g} fs, not held against velocities", Verdict.UNKNOWN, meaning)]
-    arrays = [
-        np.array(values)
-        for values in zip(*((m.moved, m.velocities, m.next_velocities) for m in known), strict=True)
-    ]
+    arrays: list[Array] = [np.array([getattr(m, what) for m in known]) for what in _MOTION]
     unit = hydrogens_united(molecules)
-    totals = np.bincount(unit, masses)
+    totals = np.asarray(np.bincount(unit, masses), dtype=float)
     united = [_means(values, unit, masses, totals) for values in arrays]
-    slow = measure_pace(*united, totals, spacing)
+    slow = measure_pace(united[0], united[1], united[2], totals, spacing)
     checks = [_judge_time(name, slow, spacing)]
     light = np.flatnonzero(np.bincount(unit)[unit] > 1)
     light = light[molecules.numbers[light] == 1]
     if len(light):
         inner = [(values - means[:, unit])[:, light] for values, means in zip(arrays, united, strict=True)]
-        fast = measure_pace(*inner, masses[light], spacing)
+        fast = measure_pace(inner[0], inner[1], inner[2], masses[light], spacing)
         found = _judge_folding(fast, slow, spacing)
         checks += [found] if found is not None else []
     return checks
@@ -156,9 +158,9 @@ def check_pace(moments: Sequence[Moment], molecules: Molecules, masses: Array, s
 
 def _means(values: Array, unit: NDArray[np.int64], masses: Array, totals: Array) -> Array:
     """Mean over the atoms of each unit, weighted by mass, [n_frames, n_units, 3]."""
-    sums = np.zeros((len(values), len(totals), 3))
-    np.add.at(sums, (slice(None), unit), masses[:, None] * values)
-    return sums / totals[:, None]
+    weighted = masses[:, None] * values
+    sums = [[np.bincount(unit, frame[:, axis]) for axis in range(3)] for frame in weighted]
+    return np.moveaxis(np.array(sums), 1, 2) / totals[:, None]
 
 
 def _judge_time(name: str, pace: Pace, spacing: float) -> Check:
@@ -185,14 +187,14 @@ def _judge_time(name: str, pace: Pace, spacing: float) -> Check:
     found = f"{femto:g} fs; by displacements over velocities {femto / middle:.3g} fs"
     for limit, verdict in ((WRONG, Verdict.REFUSED), (NOTICED, Verdict.LOOK)):
         if low > limit + wide or high < 1 / (limit + wide):
-            long = low > 1
             meaning = (
-                f"The time between *recorded* frames is about {femto / middle:.2g} fs by what atoms move, and is said "
-                f"to be {femto:g} fs: too {'long' if long else 'short'}, all wavenumbers would be multiplied with "
-                f"{1 / middle:.3g}. Or the unit of the velocities is wrong. Give the right one (time_step=, "
-                "--time-step; velocity_unit=, --velocity-unit)."
+                f"The time between *recorded* frames is about {femto / middle:.2g} fs by what atoms move, but said "
+                f"to be {femto:g} fs, too {'long' if low > 1 else 'short'}: all wavenumbers would be "
+                f"{1 / middle:.3g} times theirs. Or the unit of the velocities is wrong. Give the right one "
+                "(time_step=, --time-step; velocity_unit=, --velocity-unit)."
             )
-            return Check(name, found, verdict, meaning, allow="--allow-aliasing" if verdict is Verdict.REFUSED else "")
+            allow = "--allow-aliasing" if verdict is Verdict.REFUSED else ""
+            return Check(name, found, verdict, meaning, allow)
     return Check(name, found, Verdict.FINE, "Atoms move as far from frame to frame as their velocities take them.")
 
 

@@ -1,4 +1,4 @@
-"""What is checked of a trajectory before anything is predicted; every command and analysis passes through `check_run`."""
+"""What is checked of a trajectory before anything is predicted: every command and analysis calls `check_run`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 ATOMS_IN_ALL, FEWEST, MOST = 8000, 5, 40
 #: A kinetic temperature is off beyond so many standard errors, and by this part.
 SIGMAS, SMALL = 3.0, 0.03
-#: ps within which the energy of translation, rotation and elements in a liquid is new; of vibrations, which exchange it
-#: slowly. In a gas it never is within a run.
+#: ps within which the energy of translation, rotation and elements in a liquid is new; of vibrations, which
+#: exchange it slowly. In a gas it never is within a run.
 RELAXATION, SLOW_RELAXATION = 0.2, 1.0
 #: Atoms per Å³ above which atoms of different molecules exchange energy all the time; water has 0.1, steam 0.0001.
 DENSE = 0.02
@@ -141,9 +141,7 @@ def check_replicas(analyses: Sequence[Any]) -> Checks:
     return Checks((check,) if check is not None else ())
 
 
-def _moments(
-    frames: UniverseFrames, wanted: NDArray[np.int64], timeline: Timeline
-) -> tuple[list[Moment], float]:
+def _moments(frames: UniverseFrames, wanted: NDArray[np.int64], timeline: Timeline) -> tuple[list[Moment], float]:
     """A few of the wanted frames with those around them, and how long they are apart in all, in ps.
 
     Without those around them where no frame has both neighbours.
@@ -194,8 +192,8 @@ def _coordinates(moments: Sequence[Moment]) -> Check:
         "coordinates",
         f"up to {largest:.3g} Å",
         Verdict.FINE if largest < FAR else Verdict.LOOK,
-        "MDAnalysis keeps positions in single precision: at 10^5 Å tensors are wrong by 0.6 %. Wrap positions into the "
-        f"cell where they are beyond {FAR:g} Å.",
+        "MDAnalysis keeps positions in single precision: at 10^5 Å tensors are wrong by 0.6 %. Wrap positions into "
+        f"the cell where they are beyond {FAR:g} Å.",
     )
 
 

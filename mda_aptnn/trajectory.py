@@ -245,9 +245,7 @@ class UniverseFrames:
             self._refuse_jump(number, frame, velocities, self._usual)
         return frame, velocities
 
-    def _refuse_jump(
-        self, number: int, frame: Frame, velocities: NDArray[np.float64], usual: _Usual
-    ) -> None:
+    def _refuse_jump(self, number: int, frame: Frame, velocities: NDArray[np.float64], usual: _Usual) -> None:
         energies = self.masses * (velocities**2).sum(axis=1) / (units.BOLTZMANN * usual.temperature)
         fluctuation = np.sqrt(2 / max(3 * len(frame) - 3, 3))
         hot = energies.mean() / 3 > HOTTEST * (1 + 10 * fluctuation)
@@ -257,8 +255,8 @@ class UniverseFrames:
             temperature = float(energies.mean() / 3 * usual.temperature)
             raise TrajectoryError(
                 f"frame {number}: atom {self.indices[atom]} (counted from 0) has {speed:.4g} Å/ps, and all atoms "
-                f"{temperature:.4g} K, elsewhere {usual.temperature:.4g} K; leave this frame out (--start, --stop), or "
-                "check_temperature=False (--no-check-temperature) if it is meant"
+                f"{temperature:.4g} K, elsewhere {usual.temperature:.4g} K; leave this frame out (--start, --stop), "
+                "or check_temperature=False (--no-check-temperature) if it is meant"
             )
         box = filled_cell(frame.cell, frame.pbc)
         fractions = frame.positions @ np.linalg.inv(box)
@@ -484,7 +482,7 @@ class UniverseFrames:
             )
         if self._volume is not None and not 1 / SAME_VOLUME < volume / self._volume < SAME_VOLUME:
             raise TrajectoryError(
-                f"frame {number}: the cell has a volume of {volume:.4g} Å³, the first frame has {self._volume:.4g} Å³; "
+                f"frame {number}: the cell has a volume of {volume:.4g} Å³, the first frame {self._volume:.4g} Å³; "
                 "leave this frame out (--start, --stop), or give the cell (cell=, --cell)"
             )
         return cell, pbc

@@ -40,7 +40,7 @@ def flux(
     if trajectory and is_stored(trajectory):
         stored = stored_series(topology, trajectory, reading)
         stored.save(output)
-        emit_with_files({"flux": output}, summary(stored), [text_summary(stored)], as_json)
+        emit_with_files({"flux": output}, summary(stored), [text_summary(stored)], as_json, stored.check())
         return
     universes = open_universes(topology, trajectory, reading)
     if reading.per == "atom" and len(universes) > 1:
@@ -51,7 +51,7 @@ def flux(
     else:
         series.save(output)
     forget(reading, output)
-    emit_with_files({"flux": output}, summary(series), [text_summary(series)], as_json)
+    emit_with_files({"flux": output}, summary(series), [text_summary(series)], as_json, series.check())
 
 
 def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> list[Any]:
@@ -80,6 +80,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
     from mda_aptnn.analysis.flux.flux_series import FluxSeries
     from mda_aptnn.analysis.flux.groups import select
     from mda_aptnn.analysis.flux.path_integrals import average_beads
+    from mda_aptnn.guard import check_replicas
 
     folder = reading.checkpoint or output.with_name(f"{output.stem}.unfinished")
     groups = opt.pairs(reading.group, "group")
@@ -97,6 +98,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
             part = folder / f"part-{number + 1}"
             atoms = select(universe, reading.select, "--select")
             analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **options))
+        check_replicas([analysis.universe_frames for analysis in analyses]).raise_refused()
         for analysis in analyses:
             analysis.run(reading.start, reading.stop, reading.step, verbose=True, **how)
         parts = [analysis.series for analysis in analyses]

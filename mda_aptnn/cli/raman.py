@@ -80,7 +80,7 @@ def raman(
         f"band maxima [cm^-1] (depolarization): {bands}",
         f"unit: {report['unit']}",
     ]
-    emit_with_files(files, report, lines, as_json)
+    emit_with_files(files, report, lines, as_json, series.check(temperature))
 
 
 def _figures(spectrum: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def spectrum(
     with keeping(series, kept or flux_output, reading, output, "spectrum"):
         found = series.spectrum(**settings)
         save(found, output, csv, plot)
-    emit_with_files(files, *described(found, series), as_json)
+    emit_with_files(files, *described(found, series), as_json, series.check(temperature))
 
 
 def obtain_flux(

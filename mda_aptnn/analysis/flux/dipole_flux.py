@@ -327,6 +327,11 @@ class DipoleFlux(AnalysisBase):
         return check_run(self._frames, self._wanted, self._timeline, model=self._model, **self._allowed)
 
     @property
+    def universe_frames(self) -> UniverseFrames:
+        """The frames that are read."""
+        return self._frames
+
+    @property
     def series(self) -> FluxSeries:
         """The flux as an object of its own: save it, merge it, make spectra of it."""
         if not hasattr(self, "_series"):

@@ -401,6 +401,7 @@ class FluxSeries(hdf5.Stored):
             If the temperature is not known (constraints, rigid molecules, finite differences).
         """
         notes = [str(note) for note in self.info.get("notes", [])]
+        notes += [text for text in map(str, self.check(temperature).doubtful) if text not in notes]
         if temperature is None:
             kelvin = float(self.temperatures.mean())
             if not np.isfinite(kelvin):
@@ -418,7 +419,6 @@ class FluxSeries(hdf5.Stored):
             check = given_temperature(self, kelvin)
             if check.verdict is Verdict.LOOK:
                 warnings.warn(check.brief, stacklevel=3)
-                notes.append(str(check))
         if volume is None:
             mean = float(self.volumes.mean())
             return kelvin, mean if np.isfinite(mean) else None, notes

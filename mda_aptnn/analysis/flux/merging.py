@@ -58,7 +58,7 @@ def merge_runs(parts: Sequence[FluxSeries]) -> FluxSeries:
         if part.finite_difference != first.finite_difference:
             raise TrajectoryError("velocities were recorded in some parts and made by finite differences in others")
         for earlier_number, other in enumerate(parts[:number]):
-            if _same_frames(part, other):
+            if same_frames(part, other):
                 raise CheckError(
                     f"part {number + 1} has the same flux as part {earlier_number + 1}: the same frames twice are no "
                     "more statistics, and error bars of them are too small; give each trajectory once"
@@ -90,7 +90,7 @@ def merge_runs(parts: Sequence[FluxSeries]) -> FluxSeries:
     return dataclasses.replace(first, starts=starts, info=info, **merged)
 
 
-def _same_frames(part: FluxSeries, other: FluxSeries) -> bool:
+def same_frames(part: FluxSeries, other: FluxSeries) -> bool:
     """Whether two parts begin or end with the same flux, bit for bit: that of no two frames is the same."""
     return any(bool(part.flux[k].any()) and np.array_equal(part.flux[k], other.flux[k]) for k in (0, -1))
 
