@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 NOTICED, WRONG = 1.1, 1.25
 #: Standard errors that both need.
 SIGMAS = 4.0
+#: Squared displacements over the square of those along velocities: up to 1.33 where velocities are remembered.
+TWICE = 2.0
 #: ⟨v(0)·v(Δt)⟩/⟨v²⟩ below which displacements and velocities no longer tell the time between frames.
 REMEMBERED = 0.5
 #: Wavenumbers in cm⁻¹ of stretching vibrations of hydrogen (mass 1.008) on other atoms, the highest of common
@@ -32,6 +34,8 @@ OTHER_STRETCH = 2000.0
 #: In cm⁻¹: stretching of C, N, O among each other (carbonyls), of other heavy atoms, bending of hydrogen,
 #: librations of rigid molecules with hydrogen, motion of atoms without any bond that vibrates.
 CARBONYL, HEAVY, BENDING, LIBRATION, LATTICE = 1800.0, 1200.0, 1650.0, 1000.0, 400.0
+#: Longer than the bond of H2, in Å.
+H2_LENGTH = 0.95
 #: A distance whose standard deviation is below this, in Å, is held by a constraint: free O-H bonds at 300 K have
 #: 0.03.
 HELD = 0.006
@@ -167,20 +171,28 @@ def _judge_time(name: str, pace: Pace, spacing: float) -> Check:
     femto = 1000 * spacing
     if not np.isfinite(pace.ratio):
         return Check(name, f"{femto:g} fs; nothing moves", Verdict.UNKNOWN, "Velocities of zero tell no time.")
-    if pace.memory < REMEMBERED or not pace.ratio > SIGMAS * pace.error:
-        found = f"{femto:g} fs; velocities correlate from frame to frame by {pace.memory:.2f}"
-        if pace.spread > 1 + NOTICED:
-            found += f", atoms move {np.sqrt(pace.spread):.3g} times as far as these take them"
-            meaning = (
-                "Positions and velocities are not of one motion: frames are in another order, positions or time have "
-                "another unit, or velocities are of another run."
-            )
-            return Check(name, found, Verdict.LOOK, meaning)
+    against = (
+        "Positions and velocities are not of one motion: frames are in another order, velocities have another sign "
+        "or are of another run, or positions have another unit."
+    )
+    correlated = f"velocities correlate from frame to frame by {pace.memory:.2f}, displacements follow them by"
+    found = f"{femto:g} fs; {correlated} {pace.ratio:.2f}"
+    if pace.memory < REMEMBERED:
+        # of atoms without memory nothing is said for sure: beads of a ring polymer are fast
         meaning = (
-            "Frames this far apart do not follow the motion: what is faster than the Nyquist wavenumber is folded "
-            f"back below {nyquist(spacing):.0f} cm⁻¹. Write frames more often."
+            against
+            if pace.spread > TWICE
+            else (
+                "Frames this far apart do not follow the motion: what is faster than the Nyquist wavenumber is folded "
+                f"back below {nyquist(spacing):.0f} cm⁻¹. Write frames more often."
+            )
         )
         return Check(name, found, Verdict.LOOK, meaning)
+    if pace.ratio < SIGMAS * pace.error or pace.spread > TWICE * pace.ratio**2:
+        sure = pace.ratio < -SIGMAS * pace.error or pace.spread > (TWICE + SIGMAS * pace.error) * pace.ratio**2
+        if sure:
+            return Check(name, found, Verdict.REFUSED, against, "--allow-aliasing")
+        return Check(name, found, Verdict.UNKNOWN, "Too few atoms and frames tell the time between frames.")
     low, high = pace.factor
     wide = SIGMAS * pace.error / pace.ratio
     middle = float(np.sqrt(low * high))
@@ -200,10 +212,10 @@ def _judge_time(name: str, pace: Pace, spacing: float) -> Check:
 
 def _judge_folding(fast: Pace, slow: Pace, spacing: float) -> Check | None:
     """The motion of hydrogen on its heavy atom by itself: below what any motion of its memory gives, it is folded."""
-    if not (np.isfinite([fast.ratio, slow.ratio]).all() and slow.memory > REMEMBERED):
-        return None
-    # what the heavy atoms say of time and unit is taken out
     middle = float(np.sqrt(np.prod(slow.factor)))
+    # what the heavy atoms say of time and unit is taken out, if they say something
+    if not (np.isfinite([fast.ratio, middle]).all() and slow.memory > REMEMBERED):
+        return None
     lowest = (1 + fast.memory) / 2 / middle
     missing = lowest / NOTICED - fast.ratio
     if missing < max(SIGMAS * fast.error, 0.05):
@@ -279,6 +291,8 @@ def fastest_motion(moments: Sequence[Moment], molecules: Molecules, masses: Arra
     if len(i):
         free = ~held(_lengths(moments, i, j))
         first, second = np.minimum(numbers[i], numbers[j]), np.maximum(numbers[i], numbers[j])
+        # hydrogen atoms of neighbouring molecules may be nearest to each other, further apart than in H2
+        free &= (second > 1) | (_lengths(moments, i, j).mean(axis=0) < H2_LENGTH)
         for x, y in np.unique(np.stack([first[free], second[free]], axis=1), axis=0):
             reduced = (masses[i] * masses[j] / (masses[i] + masses[j]))[free & (first == x) & (second == y)].min()
             found.append((_stretch(int(x), int(y), float(reduced)), f"free {Z2SYMB[int(y)]}-{Z2SYMB[int(x)]} bonds"))
