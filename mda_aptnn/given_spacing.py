@@ -183,8 +183,8 @@ def _judge_time(name: str, pace: Pace, spacing: float) -> Check:
             against
             if pace.spread > TWICE
             else (
-                "Frames this far apart do not follow the motion: what is faster than the Nyquist wavenumber is folded "
-                f"back below {nyquist(spacing):.0f} cm⁻¹. Write frames more often."
+                "Frames this far apart do not follow the motion: what is faster than the Nyquist wavenumber is "
+                f"folded back below {nyquist(spacing):.0f} cm⁻¹. Write frames more often."
             )
         )
         return Check(name, found, Verdict.LOOK, meaning)

@@ -70,7 +70,9 @@ def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.R
     return [centroid_universe(found)]
 
 
-def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[FluxSeries, list[Any]]:
+def run_flux(
+    universes: list[Any], reading: opt.Reading, output: Path, *, temperature_needed: bool = False
+) -> tuple[FluxSeries, list[Any]]:
     """Return the merged flux of all trajectories, or the mean over beads, and the analyses that made its parts.
 
     Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so that the same command
@@ -98,6 +100,11 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
             part = folder / f"part-{number + 1}"
             atoms = select(universe, reading.select, "--select")
             analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **options))
+        if temperature_needed and not all(analysis.knows_temperature for analysis in analyses):
+            raise opt.OptionError(
+                "the kinetic temperature is not known, as bonds are constrained or velocities are finite differences; "
+                'give that of the simulation (-T "300 K"), or --degrees-of-freedom of constrained molecules'
+            )
         check_replicas([analysis.universe_frames for analysis in analyses]).raise_refused()
         for analysis in analyses:
             analysis.run(reading.start, reading.stop, reading.step, verbose=True, **how)

@@ -80,7 +80,7 @@ def test_a_spacing_that_fits_is_not_spoken_of(dump):
         universe.trajectory[3]
         found = analysis.check()
     assert universe.trajectory.frame == 3
-    assert "by displacements over velocities 2 fs" in str(found)
+    assert "fine: time between frames: 2 fs; by displacements over velocities 2" in str(found)
 
 
 @pytest.mark.parametrize("analysis", ["flux", "vdos"])

@@ -343,3 +343,88 @@ def test_a_correct_run_is_not_refused_and_its_time_is_fine(water, tmp_path, make
     found = checked(make(water, tmp_path), **frames)
     # bundled water is not in equilibrium (finding N16): its parts may differ
     assert [str(check) for check in found.doubtful if check.name != "kinetic temperatures"] == []
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def rigid_file(tmp_path_factory):
+    """Rigid water every 2 fs on disk."""
+    folder = tmp_path_factory.mktemp("rigid")
+    u = rigid_water(120)
+    u.atoms.write(str(folder / "rigid.pdb"))
+    with MDAnalysis.Writer(str(folder / "rigid.trr"), u.atoms.n_atoms) as writer:
+        for _ in u.trajectory:
+            writer.write(u.atoms)
+    return folder
+
+
+def test_the_command_prints_every_check_and_says_by_its_exit_code_what_is_refused(rigid_file):
+    names = rigid_file / "rigid.pdb", rigid_file / "rigid.trr"
+    good = command("check", *names)
+    assert good.exit_code == 0, good.output
+    assert "fine: spacing of frames: 2 fs, good up to 8339 cm⁻¹; librations" in good.output
+    bad = command("check", *names, "--time-step", "6 fs", "--json")
+    report = json.loads(bad.stdout)
+    assert bad.exit_code == 1 and report["verdict"] == "refused"
+    assert {"name", "found", "verdict", "meaning", "allow"} == set(report["checks"][0])
+    allowed = command("check", *names, "--time-step", "6 fs", "--allow-aliasing")
+    assert allowed.exit_code == 0 and "look at this: time between frames" in allowed.output
+    twice = command("check", *names, names[1])
+    assert twice.exit_code == 1
+    assert "trajectory 1, frame 0, and trajectory 2, frame 0, have the same positions" in twice.output
+
+
+def test_commands_pass_through_the_same_guard_before_they_predict(rigid_file, tmp_path):
+    names = rigid_file / "rigid.pdb", rigid_file / "rigid.trr"
+    for arguments, said in (
+        (("vdos", *names, "--step", "10"), "error: spacing of frames: 20 fs"),
+        (("flux", *names, "--time-step", "6 fs"), "error: time between frames: 6 fs"),
+        (("flux", *names, names[1]), "error: replicas: trajectory 1, frame 0, and trajectory 2"),
+        (("flux", *names, "--cell", "16 16 16"), "error: cell: given 16 x 16 x 16"),
+        (("spectrum", *names), "error: the kinetic temperature is not known, as bonds"),
+    ):
+        done = command(*arguments, "-o", tmp_path / "out.h5")
+        assert done.exit_code == 1
+        assert said in done.stderr
+        assert "frames are in" not in done.stderr and not (tmp_path / "out.h5").exists()
+    done = command("vdos", *names, "-o", tmp_path / "out.h5", "--resolution", "200", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["verdict"] == "fine"
+
+
+def test_what_is_doubtful_is_in_the_file_the_text_and_the_picture(water, tmp_path):
+    made = DipoleFlux(of_sample(water), CHARGES, cell="13 13 13", override_cell=True, **UNIT)
+    with pytest.warns(UserWarning, match="cell: given 13 x 13 x 13"):
+        series = made.run().series
+    assert series.check().worst is Verdict.LOOK
+    series.save(tmp_path / "flux.h5")
+    loaded = FluxSeries.load(tmp_path / "flux.h5")
+    assert loaded.check().to_json() == series.check().to_json()
+    found = loaded.spectrum(300, 500)
+    drawn = [text.get_text().replace("\n", " ") for text in found.plot().texts]
+    assert any(text.startswith("look at this: cell: given 13 x 13 x 13") for text in drawn)
+    done = command("spectrum", tmp_path / "flux.h5", "-o", tmp_path / "s.h5", "-T", "300", "--resolution", "500")
+    assert done.exit_code == 0, done.output
+    assert done.output.count("look at this: cell: given 13 x 13 x 13") == 1
+    # nothing is drawn where all is fine
+    fine = flux_of(DipoleFlux(rigid_water(400), CHARGES, degrees_of_freedom=6 * 64 - 3, **UNIT))
+    assert [text.get_text() for text in fine.spectrum(resolution=500).plot().texts] == []
+
+
+def test_one_trajectory_in_two_files_of_one_universe_is_refused(rigid_file):
+    u = MDAnalysis.Universe(str(rigid_file / "rigid.pdb"), [str(rigid_file / "rigid.trr")] * 2)
+    with pytest.raises(CheckError, match=r"frame 0, and trajectory 1, frame 120, have the same positions"):
+        vdos(u).run()
+
+
+def test_checks_know_the_gravest_and_survive_json():
+    one, other = Check("a", "1", Verdict.FINE, "x"), Check("b", "2", Verdict.REFUSED, "y", "--allow-it")
+    both = Checks((one, other))
+    assert Checks.from_json(json.loads(json.dumps(both.to_json()))) == both
+    assert both.worst is Verdict.REFUSED and both.allowing(["--allow-it"]).worst is Verdict.LOOK
+    with pytest.raises(CheckError, match=r"b: 2. y \(--allow-it, in Python allow_it=True, if it is meant\)"):
+        both.raise_refused()
+    both.allowing(["--allow-it"]).raise_refused()

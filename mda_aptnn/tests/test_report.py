@@ -103,7 +103,7 @@ def test_gas_phase_without_temperature(series, tmp_path):
     reader = read(tmp_path / "r.html")
     assert len(reader.images) == 2
     assert "not known" in " ".join(reader.text)
-    assert sum(check.verdict is Verdict.UNKNOWN for check in checks) == 4
+    assert sum(check.verdict is Verdict.UNKNOWN for check in checks) == 3
 
 
 @pytest.mark.slow

@@ -327,6 +327,11 @@ class DipoleFlux(AnalysisBase):
         return check_run(self._frames, self._wanted, self._timeline, model=self._model, **self._allowed)
 
     @property
+    def knows_temperature(self) -> bool:
+        """Whether the flux will have a kinetic temperature: not with constrained bonds or finite differences."""
+        return bool(np.isfinite(self._sums.degrees_of_freedom))
+
+    @property
     def universe_frames(self) -> UniverseFrames:
         """The frames that are read."""
         return self._frames
