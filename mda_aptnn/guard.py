@@ -46,10 +46,22 @@ class Findings:
     kinetic : tuple of float
         Kinetic temperature in K and its standard error, of translation and rotation where bonds are constrained; NaN
         where it is not known.
+    constrained : bool
+        Whether bonds are held.
     """
 
     checks: Checks
     kinetic: tuple[float, float]
+    constrained: bool
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What is stored with a result, in values that JSON can hold."""
+        return {
+            "checks": self.checks.to_json(),
+            "kinetic_temperature": [None if value != value else value for value in self.kinetic],
+            "constrained_bonds": self.constrained,
+        }
 
 
 def check_run(
@@ -83,7 +95,8 @@ def check_run(
     """
     moments, span = _moments(frames, wanted, timeline)
     molecules = find_molecules(frames.universe, frames.indices, moments[0].frame)
-    kinetic, temperatures = _temperatures(frames, moments, molecules, span)
+    held = any_held(moments, molecules)
+    kinetic, temperatures = _temperatures(frames, moments, molecules, span, held)
     found = [
         _declared_time(frames),
         *(check_pace(moments, molecules, frames.masses, timeline.spacing) if frames.recorded else []),
@@ -96,7 +109,7 @@ def check_run(
     # here the domain of the model joins: found += domain_checks(model, [m.frame for m in moments])
     allowed = {"--allow-aliasing": allow_aliasing, "--override-cell": override_cell}
     checks = Checks(tuple(check for check in found if check is not None))
-    return Findings(checks.allowing([option for option, yes in allowed.items() if yes]), kinetic)
+    return Findings(checks.allowing([option for option, yes in allowed.items() if yes]), kinetic, held)
 
 
 def refuse_or_warn(checks: Checks) -> list[str]:
@@ -220,7 +233,7 @@ def _replicas(
 
 
 def _temperatures(
-    frames: UniverseFrames, moments: Sequence[Moment], molecules: Molecules, span: float
+    frames: UniverseFrames, moments: Sequence[Moment], molecules: Molecules, span: float, held: bool
 ) -> tuple[tuple[float, float], Check]:
     """Kinetic temperature of everything, of elements and of motions of molecules."""
     name = "kinetic temperatures"
@@ -234,7 +247,6 @@ def _temperatures(
         return unknown, Check(name, "not known from positions", Verdict.UNKNOWN, meaning)
     volume = known[0].frame.volume
     dense = volume is not None and len(frames.numbers) / volume > DENSE
-    held = any_held(moments, molecules)
     parts = kinetic_parts(known, molecules, frames.masses, held=held)
     found = {}
     for part, (values, freedom) in parts.items():

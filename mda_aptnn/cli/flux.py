@@ -102,7 +102,7 @@ def run_flux(
             analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **options))
         if temperature_needed and not all(analysis.knows_temperature for analysis in analyses):
             raise opt.OptionError(
-                "the kinetic temperature is not known, as bonds are constrained or velocities are finite differences; "
+                "the kinetic temperature is not known, as bonds are constrained or velocities finite differences; "
                 'give that of the simulation (-T "300 K"), or --degrees-of-freedom of constrained molecules'
             )
         check_replicas([analysis.universe_frames for analysis in analyses]).raise_refused()

@@ -1,16 +1,19 @@
 """The guard before a run: mistakes of users are refused or marked, correct runs are neither."""
 
+import json
 import warnings
 
 import MDAnalysis
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.flux.path_integrals import average_beads
 from mda_aptnn.analysis.spectra.velocity_spectrum import VelocitySpectrum
 from mda_aptnn.checks import Check, Checks, Verdict
+from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.errors import AptnnError, CheckError
 from mda_aptnn.models.fixed_charges import FixedCharges

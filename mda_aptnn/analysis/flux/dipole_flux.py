@@ -477,8 +477,7 @@ class DipoleFlux(AnalysisBase):
             finite_difference=self._finite_difference,
             info={
                 **description(self._source, self._model, self._sums, self._trajectory),
-                "checks": self._findings.checks.to_json(),
-                "kinetic_temperature": [None if value != value else value for value in self._findings.kinetic],
+                **self._findings.info,
                 "notes": notes,
             },
             labels=self._sums.labels,
