@@ -1,6 +1,7 @@
 """The guard before a run: mistakes of users are refused or marked, correct runs are neither."""
 
 import json
+import time
 import warnings
 
 import MDAnalysis
@@ -19,6 +20,7 @@ from mda_aptnn.errors import AptnnError, CheckError
 from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tests import trajectory_files
 from mda_aptnn.tests.systems import BOLTZMANN, LIGHT, MASSES, universe
+from mda_aptnn.trajectory import UniverseFrames
 
 N_FRAMES = 60
 UNIT = {"velocity_unit": "angstrom/ps"}
@@ -431,3 +433,24 @@ def test_checks_know_the_gravest_and_survive_json():
     with pytest.raises(CheckError, match=r"b: 2. y \(--allow-it, in Python allow_it=True, if it is meant\)"):
         both.raise_refused()
     both.allowing(["--allow-it"]).raise_refused()
+
+
+def test_finite_differences_at_constant_pressure_contain_the_flow_of_the_cell():
+    """Finding N19, as docs/theory.md says it: ḣh⁻¹r, which depends on the origin."""
+    step, rate = 0.001, 0.5
+    scale = np.exp(rate * step * np.arange(5))[:, None, None]
+    place = np.array([[1.0, 2.0, 3.0], [4.0, 6.0, 5.0], [7.0, 1.0, 8.0]])
+    cells = np.array([[10 * s, 10 * s, 10 * s, 90, 90, 90] for s in scale.ravel()])
+    u = universe(scale * place, None, "OOO", cell=cells, time_step=step)
+    frames = UniverseFrames(u, velocities="finite-difference", check_temperature=False)
+    u.trajectory[2]
+    np.testing.assert_allclose(frames.velocities(), rate * scale[2] * place, atol=2e-3)
+
+
+def test_the_guard_takes_less_than_three_seconds(water):
+    """CPU time after imports and the first call, which finds neighbours for the first time."""
+    u = MDAnalysis.Universe(WATER64_TOPOLOGY, WATER64_TRAJECTORY)
+    vdos(u).check()
+    begin = time.process_time()
+    vdos(u).check()
+    assert time.process_time() - begin < 3.0
