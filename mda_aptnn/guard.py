@@ -97,9 +97,10 @@ def check_run(
     molecules = find_molecules(frames.universe, frames.indices, moments[0].frame)
     held = any_held(moments, molecules)
     kinetic, temperatures = _temperatures(frames, moments, molecules, span, held)
+    paces = check_pace(moments, molecules, frames.masses, timeline.spacing) if frames.recorded else []
     found = [
-        _declared_time(frames),
-        *(check_pace(moments, molecules, frames.masses, timeline.spacing) if frames.recorded else []),
+        _declared_time(frames, confirmed=bool(paces) and paces[0].verdict is Verdict.FINE),
+        *paces,
         check_nyquist(moments, molecules, frames.masses, timeline.spacing),
         temperatures,
         _cell(frames),
@@ -168,11 +169,12 @@ def _moments(frames: UniverseFrames, wanted: NDArray[np.int64], timeline: Timeli
     return list(frames.moments(wanted[chosen], stride)), float(timeline.spacing * (chosen[-1] - chosen[0]))
 
 
-def _declared_time(frames: UniverseFrames) -> Check | None:
+def _declared_time(frames: UniverseFrames, *, confirmed: bool) -> Check | None:
+    """A given time against that in the file; `confirmed` if velocities say that the given one is right."""
     given, declared = frames.given_spacing, frames.declared_spacing
     if given is None or declared is None or not declared > 0:
         return None
-    same = abs(given - declared) < 0.01 * declared
+    same = confirmed or abs(given - declared) < 0.01 * declared
     return Check(
         "recorded times",
         f"time step of {1000 * given:g} fs given, {1000 * declared:g} fs recorded",

@@ -335,7 +335,13 @@ class UniverseFrames:
         return self._time_step
 
     def cells_given_and_recorded(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Return the cell that was given and that of the current frame, each [3, 3] in Å; None if not both are."""
+        """Return the cell that was given and that of the current frame; None if there are not both.
+
+        Returns
+        -------
+        tuple of two ndarray of shape [3, 3], or None
+            In Å.
+        """
         if self._fixed_cell is None or self.universe.trajectory.ts.dimensions is None:
             return None
         recorded = timestep_cell(self.universe.trajectory)
@@ -440,6 +446,10 @@ class UniverseFrames:
             self._spacing = whole.spacing
             self.notes.append(f"velocities are central differences of positions {whole.spacing:g} ps apart")
         frame = self.frame()
+        both = self.cells_given_and_recorded()
+        if both is not None and not np.allclose(*both, rtol=1e-5, atol=1e-4):
+            lengths = (" x ".join(f"{edge:.5g}" for edge in np.linalg.norm(cell, axis=1)) for cell in both)
+            self.notes.append("cell of {} Å given, {} Å recorded: the given one is used".format(*lengths))
         if self._fixed_cell is None and not is_oriented(trajectory):
             self.notes.append("the trajectory gives lengths and angles of the cell: a along x, b in xy assumed")
         # a cell that vanishes in a later frame makes no gas of a liquid

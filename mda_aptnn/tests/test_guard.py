@@ -338,6 +338,7 @@ CORRECT = [
     ("GROMACS", of_gromacs, {}),
     ("CP2K", of_cp2k, {}),
     ("the recorded cell given", lambda s, d: vdos(of_sample(s), cell=[*np.diag(s.cells[0])], **UNIT), {}),
+    ("wrong recorded times set right", lambda s, d: vdos(of_sample(s, time_step=0.01), time_step="2 fs", **UNIT), {}),
     ("the recorded time given", lambda s, d: vdos(of_sample(s), time_step="2 fs", **UNIT), {}),
     ("a flux", lambda s, d: DipoleFlux(of_sample(s), CHARGES, **UNIT), {}),
 ]  # fmt: skip
