@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from mda_aptnn.errors import CheckError
 
@@ -44,6 +45,11 @@ class Check:
     def __str__(self) -> str:
         return f"{self.verdict}: {self.name}: {self.found}. {self.meaning}"
 
+    @property
+    def brief(self) -> str:
+        """Name and what was found, for a line in a picture or a list."""
+        return f"{self.name}: {self.found}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Checks(Sequence[Check]):
@@ -76,6 +82,48 @@ class Checks(Sequence[Check]):
         order = list(Verdict)
         return max((check.verdict for check in self.found), key=order.index, default=Verdict.FINE)
 
+    def allowing(self, options: Collection[str]) -> Checks:
+        """Return the same checks, where what one of these options allows is to be looked at and not refused.
+
+        Parameters
+        ----------
+        options : collection of str
+            Such as "--allow-aliasing".
+        """
+        return Checks(
+            tuple(
+                dataclasses.replace(check, verdict=Verdict.LOOK)
+                if check.verdict is Verdict.REFUSED and check.allow in options
+                else check
+                for check in self.found
+            )
+        )
+
+    def to_json(self) -> list[dict[str, str]]:
+        """Return values that JSON can hold: one dictionary for each check."""
+        return [{**dataclasses.asdict(check), "verdict": check.verdict.value} for check in self.found]
+
+    @classmethod
+    def from_json(cls, items: Iterable[Mapping[str, Any]]) -> Checks:
+        """Return the checks that `to_json` wrote.
+
+        Parameters
+        ----------
+        items : iterable of mapping
+        """
+        return cls(
+            tuple(
+                Check(
+                    name=str(item["name"]),
+                    found=str(item["found"]),
+                    verdict=Verdict(item["verdict"]),
+                    meaning=str(item["meaning"]),
+                    allow=str(item.get("allow", "")),
+                )
+                for item in items
+            )
+        )
+
     def raise_refused(self) -> None:
         """Raise what cannot be right.
 
@@ -86,7 +134,8 @@ class Checks(Sequence[Check]):
         """
         for check in self.found:
             if check.verdict is Verdict.REFUSED:
-                way_on = f" ({check.allow} if it is meant)" if check.allow else ""
+                python = check.allow.lstrip("-").replace("-", "_")
+                way_on = f" ({check.allow}, in Python {python}=True, if it is meant)" if check.allow else ""
                 raise CheckError(f"{check.name}: {check.found}. {check.meaning}{way_on}")
 
     def __str__(self) -> str:

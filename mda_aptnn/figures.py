@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from mda_aptnn import hdf5
+from mda_aptnn.checks import Verdict
 
 
 def new_figure(path: str | os.PathLike[str] | None, size: tuple[float, float] = (7.0, 4.2)) -> Any:
@@ -28,3 +31,20 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     """Write a figure under a temporary name, then rename it."""
     with hdf5.replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def draw_doubts(ax: Any, notes: Sequence[str]) -> None:
+    """Write what is to be looked at below the axis of wavenumbers, in small letters.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    notes : sequence of str
+        Of the result; those that begin with "look at this" are checks that are not fine.
+    """
+    start = f"{Verdict.LOOK}: "
+    doubts = [note.removeprefix(start).split(". ")[0] for note in notes if note.startswith(start)]
+    if doubts:
+        text = "\n".join(textwrap.wrap(start + "; ".join(doubts), 110))
+        place = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+        ax.annotate(text, (0, 0), (0, -36), va="top", fontsize=6.5, color="tab:red", **place)

@@ -104,7 +104,7 @@ def read_clock(trajectory: Any, time_step: float | None = None) -> Clock:
     joins = file_starts[(file_starts > 0) & (file_starts < n_frames)]
     formats = format_names(active_reader(trajectory))
     if time_step is None:
-        if not _knows_times(trajectory.ts, formats):
+        if not knows_times(trajectory.ts, formats):
             raise TrajectoryError(
                 f"the trajectory ({', '.join(sorted(formats))}) does not say when its frames were recorded; give "
                 "time_step=, the spacing of the recorded frames (--time-step '1 fs')"
@@ -134,7 +134,15 @@ def _stored_times(reader: Any) -> Any:
     return reader.convert_time_from_native(np.array(times, dtype=float)) if reader.convert_units else times
 
 
-def _knows_times(ts: Any, formats: set[str]) -> bool:
+def knows_times(ts: Any, formats: set[str]) -> bool:
+    """Whether the time of a timestep is recorded, or MDAnalysis was told it.
+
+    Parameters
+    ----------
+    ts : MDAnalysis timestep
+    formats : set of str
+        Names of the format of its reader.
+    """
     if "MEMORY" in formats:
         # an array in memory has a dt of 1 ps unless told otherwise, so 1 says nothing
         return ts.data.get("dt") not in (None, 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frames import Frame, cell_matrix, filled_cell
 from mda_aptnn.kinetics import is_plausible, kinetic_temperature, likely_unit, velocity_factor
-from mda_aptnn.times import Clock, Timeline, read_clock
+from mda_aptnn.times import Clock, Timeline, knows_times, read_clock
 
 #: Readers that declare a velocity unit which the file does not hold: LAMMPS files are in the user's unit style.
 UNDECLARED = frozenset({"DATA", "LAMMPSDUMP"})
@@ -26,6 +27,48 @@ ROTATING = frozenset({"fit_rot_trans", "rotateby"})
 DENSEST = 1.0
 #: How many frames the kinetic temperature and constraints are judged by.
 SAMPLES = 5
+#: The volume of a sample changes by less than this factor: 5 standard deviations of 8 water molecules at constant
+#: pressure, which have 9 %.
+SAME_VOLUME = 1.5
+#: m v² of an atom in units of k_B T that Maxwell's distribution never gives: exp(−100) for each component.
+FASTEST_ATOM = 200.0
+#: Kinetic temperature of a frame over the usual one, where fluctuations are small: that of annealing runs is below.
+HOTTEST = 3.0
+#: Å that an atom may move from frame to frame besides what its velocity explains.
+SLACK = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A frame with what surrounds it in time.
+
+    Attributes
+    ----------
+    number : int
+        Of the frame in the trajectory.
+    frame : Frame
+    velocities : ndarray, shape [n_atoms, 3], or None
+        In Å/ps.
+    moved : ndarray, shape [n_atoms, 3], or None
+        From the frame before to the one after, in Å, in the nearest image.
+    next_velocities : ndarray, shape [n_atoms, 3], or None
+        In the frame after, in Å/ps.
+    """
+
+    number: int
+    frame: Frame
+    velocities: NDArray[np.float64] | None
+    moved: NDArray[np.float64] | None = None
+    next_velocities: NDArray[np.float64] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Usual:
+    """What a frame of the trajectory is held against, from a few of them."""
+
+    temperature: float
+    #: Largest m v² of an atom, in units of k_B T.
+    fastest: float
 
 
 class UniverseFrames:
@@ -104,7 +147,8 @@ class UniverseFrames:
         self._source = velocities
         self._factor = 1.0
         self._fixed_cell = None if cell is None else cell_matrix(cell)
-        self._pbc = None if pbc is None else periodic_directions(pbc)
+        self._pbc: Any = None if pbc is None else periodic_directions(pbc)
+        self._found_pbc = pbc is None
         self._time_step = None if time_step is None else units.magnitude(time_step, units.TIME, "time_step")
         if self._time_step is not None and not self._time_step > 0:
             raise TrajectoryError(f"time_step {time_step!r}: the spacing of the recorded frames must be positive")
@@ -112,6 +156,9 @@ class UniverseFrames:
         self._spacing = np.nan
         self._beside: Any = None
         self._visited: dict[int, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]] = {}
+        self._volume: float | None = None
+        self._usual: _Usual | None = None
+        self._last: tuple[int, NDArray[np.float64]] | None = None
         self._check_trajectory()
         if velocities == "trajectory":
             self._recorded_velocities(self.universe.trajectory)
@@ -129,12 +176,12 @@ class UniverseFrames:
             "numbers": self.numbers.tolist(),
             "indices": self.indices.tolist(),
             "cell": None if self._fixed_cell is None else self._fixed_cell.tolist(),
-            "pbc": None if self._pbc is None else self._pbc.tolist(),
+            "pbc": self._pbc.tolist(),
             "charge": self.charge,
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_beside": None, "_visited": {}}
+        return {**self.__dict__, "_beside": None, "_visited": {}, "_last": None}
 
     @property
     def usable_frames(self) -> range:
@@ -177,6 +224,133 @@ class UniverseFrames:
         if self._source == "finite-difference":
             return self._finite_difference(self.universe.trajectory)
         return self._recorded_velocities(self.universe.trajectory) * self._factor
+
+    def read(self) -> tuple[Frame, NDArray[np.float64]]:
+        """Return configuration and velocities at the current timestep, held against those read before.
+
+        Returns
+        -------
+        frame : Frame
+        velocities : ndarray, shape [n_atoms, 3]
+            In Å/ps.
+
+        Raises
+        ------
+        TrajectoryError
+            As `frame` and `velocities`; or if an atom is faster, or has moved further since the frame before, than
+            the temperature of the trajectory explains. Not with ``check_temperature=False``.
+        """
+        frame, velocities = self.frame(), self.velocities()
+        if self._usual is not None:
+            number = int(self.universe.trajectory.ts.frame)
+            self._refuse_jump(number, frame, velocities, self._usual)
+        return frame, velocities
+
+    def _refuse_jump(self, number: int, frame: Frame, velocities: NDArray[np.float64], usual: _Usual) -> None:
+        energies = self.masses * (velocities**2).sum(axis=1) / (units.BOLTZMANN * usual.temperature)
+        fluctuation = np.sqrt(2 / max(3 * len(frame) - 3, 3))
+        hot = energies.mean() / 3 > HOTTEST * (1 + 10 * fluctuation)
+        if hot or energies.max() > max(FASTEST_ATOM, 10 * usual.fastest):
+            atom = int(energies.argmax())
+            speed = float(np.sqrt((velocities[atom] ** 2).sum()))
+            temperature = float(energies.mean() / 3 * usual.temperature)
+            raise TrajectoryError(
+                f"frame {number}: atom {self.indices[atom]} (counted from 0) has {speed:.4g} Å/ps, and all atoms "
+                f"{temperature:.4g} K, elsewhere {usual.temperature:.4g} K; leave this frame out (--start, --stop), "
+                "or check_temperature=False (--no-check-temperature) if it is meant"
+            )
+        box = filled_cell(frame.cell, frame.pbc)
+        fractions = frame.positions @ np.linalg.inv(box)
+        last, self._last = self._last, (number, fractions)
+        if self._clock is None or last is None or number <= last[0]:
+            return
+        between = self._clock.timeline(np.array([last[0], number]))
+        if len(between.starts) > 1:
+            return
+        # in parts of the cell, so that its changes at constant pressure do not count
+        steps = fractions - last[1]
+        moved = np.linalg.norm((steps - np.round(steps) * frame.pbc) @ box, axis=1)
+        thermal = np.sqrt(FASTEST_ATOM * units.BOLTZMANN * usual.temperature / self.masses)
+        too_far = moved - thermal * between.spacing - SLACK
+        if too_far.max() > 0:
+            atom = int(too_far.argmax())
+            raise TrajectoryError(
+                f"frame {number}: atom {self.indices[atom]} (counted from 0) has moved by {moved[atom]:.3g} Å since "
+                f"frame {last[0]}, {1000 * between.spacing:.4g} fs earlier: are frames missing or in "
+                "another order, or another run's? Give an even part (--start, --stop), or check_temperature=False "
+                "(--no-check-temperature) if it is meant"
+            )
+
+    def moments(self, numbers: Iterable[int], stride: int | None = None) -> Iterator[Moment]:
+        """Give frames with velocities and, where `stride` is given, what surrounds them; the trajectory stays put.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            Frames, in increasing order.
+        stride : int, optional
+            The frames `stride` before and after are read too, for recorded velocities.
+
+        Yields
+        ------
+        Moment
+        """
+        trajectory = _independent(self.universe.trajectory)
+        recorded = self._source == "trajectory"
+        for number in map(int, numbers):
+            before = None
+            if stride is not None and recorded:
+                trajectory[number - stride]
+                before = self._positions(trajectory), *self._cell(trajectory)
+            trajectory[number]
+            middle = self._positions(trajectory), *self._cell(trajectory)
+            velocities = self._recorded_velocities(trajectory) * self._factor if recorded else None
+            found = Moment(number, Frame(self.numbers, *middle, self.charge), velocities)
+            if before is not None and stride is not None:
+                trajectory[number + stride]
+                after = self._positions(trajectory), *self._cell(trajectory)
+                found = dataclasses.replace(
+                    found,
+                    moved=_nearest_image(after, middle) - _nearest_image(before, middle),
+                    next_velocities=self._recorded_velocities(trajectory) * self._factor,
+                )
+            yield found
+
+    @property
+    def recorded(self) -> bool:
+        """Whether velocities are those of the trajectory, and no finite differences."""
+        return self._source == "trajectory"
+
+    @property
+    def declared_spacing(self) -> float | None:
+        """Time between recorded frames in ps by the file itself, from its first two frames; None if it has none."""
+        trajectory = _independent(self.universe.trajectory)
+        if len(trajectory) < 2 or not knows_times(trajectory.ts, format_names(active_reader(trajectory))):
+            return None
+        first = float(trajectory[0].time)
+        return float(trajectory[1].time) - first
+
+    @property
+    def given_spacing(self) -> float | None:
+        """Time between recorded frames in ps that was given instead of the recorded times."""
+        return self._time_step
+
+    def cells_given_and_recorded(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Return the cell that was given and that of the current frame; None if there are not both.
+
+        Returns
+        -------
+        tuple of two ndarray of shape [3, 3], or None
+            In Å.
+        """
+        if self._fixed_cell is None or self.universe.trajectory.ts.dimensions is None:
+            return None
+        recorded = timestep_cell(self.universe.trajectory)
+        return (self._fixed_cell, recorded) if recorded.any(axis=1).all() else None
+
+    def watch_volume(self) -> None:
+        """From now on, refuse frames whose volume is another than that of the current frame."""
+        self._volume = self.frame().volume
 
     def samples(self) -> Iterator[tuple[Frame, NDArray[np.float64]]]:
         """Give configurations and velocities of a few frames, evenly over the trajectory, which stays where it is.
@@ -273,8 +447,16 @@ class UniverseFrames:
             self._spacing = whole.spacing
             self.notes.append(f"velocities are central differences of positions {whole.spacing:g} ps apart")
         frame = self.frame()
+        both = self.cells_given_and_recorded()
+        if both is not None and not np.allclose(*both, rtol=1e-5, atol=1e-4):
+            lengths = (" x ".join(f"{edge:.5g}" for edge in np.linalg.norm(cell, axis=1)) for cell in both)
+            self.notes.append("cell of {} Å given, {} Å recorded: the given one is used".format(*lengths))
         if self._fixed_cell is None and not is_oriented(trajectory):
             self.notes.append("the trajectory gives lengths and angles of the cell: a along x, b in xy assumed")
+        # a cell that vanishes in a later frame makes no gas of a liquid
+        self._pbc = frame.pbc
+        if self._source is not None:
+            self._volume = frame.volume
         if not frame.pbc.all():
             open_axes = "".join(axis for axis, flag in zip("xyz", frame.pbc, strict=True) if not flag)
             self.notes.append(f"not periodic along {open_axes}")
@@ -293,6 +475,11 @@ class UniverseFrames:
         there: NDArray[np.bool_] = np.asarray(cell.any(axis=1))
         pbc = there if self._pbc is None else self._pbc
         number = trajectory.ts.frame
+        if self._found_pbc and self._pbc is not None and (there & ~pbc).any():
+            raise TrajectoryError(
+                f"frame {number} has a cell vector along a direction where the first frame has none; "
+                "say which directions are periodic (pbc=, --pbc)"
+            )
         if (pbc & ~there).any():
             raise TrajectoryError(
                 f"frame {number} has no cell vector along a periodic direction (the cell is {cell.tolist()}); "
@@ -303,6 +490,11 @@ class UniverseFrames:
             raise TrajectoryError(
                 f"frame {number}: the cell has a volume of {volume:.3g} Å³ for {len(self.numbers)} atoms; "
                 "give the right one in Å (cell=, --cell)"
+            )
+        if self._volume is not None and not 1 / SAME_VOLUME < volume / self._volume < SAME_VOLUME:
+            raise TrajectoryError(
+                f"frame {number}: the cell has a volume of {volume:.4g} Å³, the first frame {self._volume:.4g} Å³; "
+                "leave this frame out (--start, --stop), or give the cell (cell=, --cell)"
             )
         return cell, pbc
 
@@ -358,7 +550,7 @@ class UniverseFrames:
                 return 1.0
             raise TrajectoryError(
                 f"the trajectory ({', '.join(sorted(formats))}) does not say in which unit its velocities are"
-                f"{self._hint(self._mean_temperature())}; say it (velocity_unit=, --velocity-unit)"
+                f"{self._hint(self._typical().temperature)}; say it (velocity_unit=, --velocity-unit)"
             )
         if len(conversions) > 1:
             raise TrajectoryError("the files declare different units of velocity; analyse them one by one and merge")
@@ -385,13 +577,20 @@ class UniverseFrames:
             else:
                 yield trajectory, self._recorded_velocities(trajectory) * self._factor
 
-    def _mean_temperature(self) -> float:
-        """Kinetic temperature over a few frames in K, with the factor known so far."""
-        return float(np.mean([kinetic_temperature(velocities, self.masses) for _, velocities in self._sampled()]))
+    def _typical(self) -> _Usual:
+        """Kinetic temperature and fastest atom: medians over a few frames, with the factor known so far."""
+        temperatures, fastest = [], []
+        for _, velocities in self._sampled():
+            temperatures.append(kinetic_temperature(velocities, self.masses))
+            fastest.append((self.masses * (velocities**2).sum(axis=1)).max() / units.BOLTZMANN)
+        temperature = float(np.median(temperatures))
+        return _Usual(temperature, float(np.median(fastest)) / temperature if temperature else np.inf)
 
     def _check_temperature(self) -> None:
-        temperature = self._mean_temperature()
+        usual = self._typical()
+        temperature = usual.temperature
         if is_plausible(temperature):
+            self._usual = usual
             return
         found = f"the kinetic temperature is {temperature:.4g} K"
         switch = "check_temperature=False (--no-check-temperature) if it is meant"

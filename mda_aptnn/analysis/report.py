@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mda_aptnn import hdf5, units
-from mda_aptnn.analysis.flux.checks import Check, check_run
+from mda_aptnn.analysis.flux.checks import check_spectrum
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.space.spatial_spectra import DistanceSpectrum
 from mda_aptnn.analysis.spectra.bands import band_integral
@@ -21,6 +21,7 @@ from mda_aptnn.analysis.spectra.plotting import plot_spectrum
 from mda_aptnn.analysis.spectra.spectrogram import spectrogram
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.term_plots import BANDS, plot_matrix, plot_stacked
+from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import new_figure
 
@@ -54,7 +55,7 @@ def write_report(
     resolution: Any = "10 cm^-1",
     window: str = "gaussian",
     volume: Any = None,
-) -> list[Check]:
+) -> Checks:
     """Write the report of a flux.
 
     Parameters
@@ -72,7 +73,7 @@ def write_report(
 
     Returns
     -------
-    list of Check
+    Checks
         The checks that stand in the report.
 
     Raises
@@ -83,7 +84,7 @@ def write_report(
     hdf5.check_writable(path)
     settings = {"temperature": temperature, "volume": volume}
     spectrum = series.spectrum(resolution=resolution, window=window, **settings)
-    checks = check_run(series, spectrum)
+    checks = check_spectrum(series, spectrum)
     sections = [
         ("Spectrum", _spectrum_part(spectrum)),
         ("Bands", _bands_table(spectrum)),
@@ -186,11 +187,11 @@ def _time_part(series: FluxSeries, spectrum: Spectrum, settings: dict[str, Any])
     return "".join(parts)
 
 
-def _checks_table(checks: Sequence[Check]) -> str:
-    words = {True: ("passed", "passed"), False: ("failed", "look at this"), None: ("open", "not judged")}
+def _checks_table(checks: Checks) -> str:
+    styles = {Verdict.FINE: "passed", Verdict.UNKNOWN: "open", Verdict.LOOK: "failed", Verdict.REFUSED: "failed"}
     rows = []
     for check in checks:
-        style, word = words[check.passed]
+        style, word = styles[check.verdict], check.verdict.value
         cells = (f"<td>{html.escape(check.name)}</td>", f"<td>{html.escape(check.found)}</td>")
         judged = f'<td class="{style}">{word}</td><td class="meaning">{html.escape(check.meaning)}</td>'
         rows.append("<tr>" + "".join(cells) + judged + "</tr>")

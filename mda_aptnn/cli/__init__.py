@@ -17,6 +17,7 @@ import typer
 from MDAnalysis.exceptions import NoDataError, SelectionError
 
 from mda_aptnn._version import __version__
+from mda_aptnn.cli.check import check
 from mda_aptnn.cli.compare import compare
 from mda_aptnn.cli.convergence import convergence
 from mda_aptnn.cli.demo import demo
@@ -107,6 +108,7 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 for _command in (
     demo,
+    check,
     spectrum,
     raman,
     flux,

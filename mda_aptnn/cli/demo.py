@@ -43,4 +43,4 @@ def demo(
     forget(reading, files["spectrum"])
     found = series.spectrum(resolution="40 cm^-1")
     save(found, files["spectrum"], files["csv"], files["plot"])
-    emit_with_files(files, *described(found, series), as_json)
+    emit_with_files(files, *described(found, series), as_json, series.check())

@@ -39,7 +39,7 @@ def flux(
     if trajectory and is_stored(trajectory):
         stored = stored_series(topology, trajectory, reading)
         stored.save(output)
-        emit_with_files({"flux": output}, summary(stored), [text_summary(stored)], as_json)
+        emit_with_files({"flux": output}, summary(stored), [text_summary(stored)], as_json, stored.check())
         return
     universes = open_universes(topology, trajectory, reading)
     if reading.per == "atom" and len(universes) > 1:
@@ -50,7 +50,7 @@ def flux(
     else:
         series.save(output)
     forget(reading, output)
-    emit_with_files({"flux": output}, summary(series), [text_summary(series)], as_json)
+    emit_with_files({"flux": output}, summary(series), [text_summary(series)], as_json, series.check())
 
 
 def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> list[Any]:
@@ -69,7 +69,9 @@ def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.R
     return [centroid_universe(found)]
 
 
-def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[FluxSeries, list[Any]]:
+def run_flux(
+    universes: list[Any], reading: opt.Reading, output: Path, *, temperature_needed: bool = False
+) -> tuple[FluxSeries, list[Any]]:
     """Return the merged flux of all trajectories, or the mean over beads, and the analyses that made its parts.
 
     Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so that the same command
@@ -80,6 +82,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
     from mda_aptnn.analysis.flux.flux_series import FluxSeries
     from mda_aptnn.analysis.flux.groups import select
     from mda_aptnn.analysis.flux.path_integrals import average_beads
+    from mda_aptnn.guard import check_replicas
 
     folder = _finished_frames(reading, output)
     blocks.check_folder(folder)
@@ -100,6 +103,12 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
             part = folder / f"part-{number + 1}"
             atoms = select(universe, reading.select, "--select")
             analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **options))
+        if temperature_needed and not all(analysis.knows_temperature for analysis in analyses):
+            raise opt.OptionError(
+                "the kinetic temperature is not known, as bonds are constrained or velocities finite differences; "
+                'give that of the simulation (-T "300 K"), or --degrees-of-freedom of constrained molecules'
+            )
+        check_replicas([analysis.universe_frames for analysis in analyses]).raise_refused()
         for analysis in analyses:
             analysis.run(reading.start, reading.stop, reading.step, verbose=True, **how)
         parts = [analysis.series for analysis in analyses]

@@ -109,6 +109,16 @@ CheckTemperature = Annotated[
     bool,
     typer.Option("--check-temperature/--no-check-temperature", help="Refuse velocities of an absurd temperature."),
 ]
+AllowAliasing = Annotated[
+    bool,
+    typer.Option(
+        "--allow-aliasing",
+        help="Go on where frames are too far apart for the motion, or their time does not fit the velocities.",
+    ),
+]
+OverrideCell = Annotated[
+    bool, typer.Option("--override-cell", help="Go on where --cell has another volume than the recorded cell.")
+]
 TopologyOrFlux = Annotated[
     Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file alone.", show_default=False)
 ]
@@ -160,6 +170,8 @@ class Reading:
     sum_rule: SumRule = "none"
     degrees_of_freedom: Degrees = None
     check_temperature: CheckTemperature = True
+    allow_aliasing: AllowAliasing = False
+    override_cell: OverrideCell = False
     file_format: Format = None
     topology_format: TopologyFormat = None
     checkpoint: Checkpoint = None

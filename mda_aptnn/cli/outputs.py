@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.cli import options as opt
 
 #: Options that name what a command writes. Every other path is read, and nothing is written in its
@@ -91,9 +93,25 @@ def save(result: Any, output: Path, csv: Path | None = None, plot: Path | None =
 
 
 def emit_with_files(
-    files: Mapping[str, Path | None], report: Mapping[str, Any], lines: Sequence[str], as_json: bool
+    files: Mapping[str, Path | None],
+    report: Mapping[str, Any],
+    lines: Sequence[str],
+    as_json: bool,
+    checks: Checks | None = None,
 ) -> None:
-    """Print a report, and which of `files` are written: as one JSON object, or for people a line for each."""
+    """Print a report, its checks, and which of `files` are written: one JSON object, or a line for each."""
     written = {name: str(path) for name, path in files.items() if path is not None}
-    text = "\n".join([*lines, *(f"{name}: {path}" for name, path in written.items())])
-    opt.emit({"files": written, **report}, as_json, text)
+    found = {} if checks is None else {"checks": checks.to_json(), "verdict": checks.worst.value}
+    # notes that are checks as well are said once
+    said = [] if checks is None else [f"note: {check}" for check in checks]
+    kept = ["\n".join(line for line in text.split("\n") if line not in said) for text in lines]
+    of_checks = [] if checks is None else check_lines(checks)
+    text = "\n".join([*filter(None, kept), *of_checks, *(f"{name}: {path}" for name, path in written.items())])
+    opt.emit({"files": written, **report, **found}, as_json, text)
+
+
+def check_lines(checks: Checks, every: bool = False) -> list[str]:
+    """Return the checks for people: how many there are of each verdict, and those that are not fine, or every one."""
+    counts = Counter(check.verdict for check in checks)
+    words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+    return [f"checks: {words}", *map(str, checks if every else checks.doubtful)]

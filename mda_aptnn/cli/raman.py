@@ -65,7 +65,7 @@ def raman(
     check_settings(settings)
     factors = None if laser is None and bose is None else _factors(laser, detection, bose)
     _check_model(topology, trajectory, reading)
-    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output)
+    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output, temperature)
     if flux_output is not None:
         series.save(flux_output)
     with keeping(series, kept or flux_output, reading, output, "raman"):
@@ -80,7 +80,7 @@ def raman(
         f"band maxima [cm^-1] (depolarization): {bands}",
         f"unit: {report['unit']}",
     ]
-    emit_with_files(files, report, lines, as_json)
+    emit_with_files(files, report, lines, as_json, series.check(temperature))
 
 
 def _figures(spectrum: Any) -> dict[str, Any]:

@@ -50,7 +50,4 @@ def report(
     checks = write_report(
         FluxSeries.load(flux), output, title=title or flux.stem, source=flux, distances=distances, **settings
     )
-    words = {True: "passed", False: "look at this", None: "not judged"}
-    lines = [f"{words[check.passed]}: {check.name}: {check.found}" for check in checks]
-    found = [{"name": check.name, "found": check.found, "passed": check.passed} for check in checks]
-    emit_with_files({"report": output}, {"checks": found}, lines, as_json)
+    emit_with_files({"report": output}, {}, [], as_json, checks)

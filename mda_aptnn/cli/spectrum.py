@@ -59,21 +59,21 @@ def spectrum(
         "quantum_correction": quantum_correction,
     }
     check_settings(settings)
-    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output)
+    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output, temperature)
     if flux_output is not None:
         series.save(flux_output)
     with keeping(series, kept or flux_output, reading, output, "spectrum"):
         found = series.spectrum(**settings)
         save(found, output, csv, plot)
-    emit_with_files(files, *described(found, series), as_json)
+    emit_with_files(files, *described(found, series), as_json, series.check(temperature))
 
 
 def obtain_flux(
-    topology: Path, trajectory: list[Path] | None, reading: opt.Reading, output: Path
+    topology: Path, trajectory: list[Path] | None, reading: opt.Reading, output: Path, temperature: str | None
 ) -> tuple[FluxSeries, dict[str, list[str]] | None, Path | None]:
     """Return the flux that the arguments name or ask for, the sums of its groups that are wanted, and its file.
 
-    That file is None after a prediction.
+    That file is None after a prediction, which is not begun where a spectrum would lack the temperature.
     """
     from mda_aptnn import hdf5
 
@@ -88,7 +88,8 @@ def obtain_flux(
         return stored_series(topology, trajectory, reading), None, trajectory[0]
     if reading.per == "atom":
         raise opt.OptionError("--per atom is for the command flux; its file then serves here")
-    return run_flux(open_universes(topology, trajectory, reading), reading, output)[0], None, None
+    universes = open_universes(topology, trajectory, reading)
+    return run_flux(universes, reading, output, temperature_needed=temperature is None)[0], None, None
 
 
 @contextlib.contextmanager

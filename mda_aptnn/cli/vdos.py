@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mda_aptnn.checks import Checks
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 from mda_aptnn.cli.spectrum import number_of_segments
@@ -46,6 +47,8 @@ def vdos(
     cell: opt.Cell = None,
     pbc: opt.Pbc = None,
     check_temperature: opt.CheckTemperature = True,
+    allow_aliasing: opt.AllowAliasing = False,
+    override_cell: opt.OverrideCell = False,
     file_format: opt.Format = None,
     topology_format: opt.TopologyFormat = None,
     as_json: opt.Json = False,
@@ -75,6 +78,8 @@ def vdos(
         cell=cell,
         pbc=pbc,
         check_temperature=check_temperature,
+        allow_aliasing=allow_aliasing,
+        override_cell=override_cell,
         verbose=True,
     ).run(start, stop, step)
     density = found.density(temperature, resolution, window, mass_weighted=mass_weighted, segments=parts)
@@ -90,4 +95,4 @@ def vdos(
     lines = [f"{found.n_frames} frames, {density.degrees_of_freedom:.1f} degrees of freedom"]
     lines += [f"{name}: {count.value:.1f}" for name, count in counts.items()]
     lines += [f"note: {note}" for note in density.info["notes"]]
-    emit_with_files(files, report, lines, as_json)
+    emit_with_files(files, report, lines, as_json, Checks.from_json(density.info["checks"]))

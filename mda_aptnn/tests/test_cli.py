@@ -163,7 +163,11 @@ def test_an_interrupted_run_goes_on_without_being_asked_to(water, flux_file, tmp
 
 def test_replicas_are_not_joined(water, tmp_path):
     topology, trajectory = water
-    found = report("flux", topology, trajectory, trajectory, "-o", tmp_path / "two.h5")
+    universe = mda.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
+    with mda.Writer(str(tmp_path / "later.trr"), len(universe.atoms)) as writer:
+        for _ in universe.trajectory[1000 : 1000 + N_FRAMES]:
+            writer.write(universe.atoms)
+    found = report("flux", topology, trajectory, tmp_path / "later.trr", "-o", tmp_path / "two.h5")
     assert found["n_series"] == 2
     assert FluxSeries.load(tmp_path / "two.h5").starts == [0, N_FRAMES]
 

@@ -106,7 +106,7 @@ def test_continuing_times_make_one_series_and_others_replicas():
         for part in (slice(0, 2500), slice(2500, 6000))
     ]  # fmt: skip
     other = series(3000, seed=5)
-    merged = FluxSeries.merge([*cut, other, series(10, first=other.times[-1] + 1.5 * SPACING)])
+    merged = FluxSeries.merge([*cut, other, series(10, first=other.times[-1] + 1.5 * SPACING, seed=6)])
     assert merged.starts == [0, 6000, 9000]
     assert [len(part) for part in merged.segments()] == [6000, 3000, 10]
     notes = merged.info["notes"]
@@ -122,12 +122,15 @@ def test_continuing_times_make_one_series_and_others_replicas():
 
 
 def test_a_merged_flux_names_all_its_trajectories():
-    parts = [series(10, first=first, info={"trajectory": [name]}) for first, name in ((0, "a.trr"), (1, "b.trr"))]
+    parts = [
+        series(10, first=first, seed=first, info={"trajectory": [name]})
+        for first, name in ((0, "a.trr"), (1, "b.trr"))
+    ]
     assert FluxSeries.merge(part for part in parts).info["trajectory"] == ["a.trr", "b.trr"]
 
 
 def test_merging_keeps_the_joins_inside_the_parts():
-    merged = FluxSeries.merge([series(100, starts=[0, 40]), series(100, starts=[0, 70], first=0.1)])
+    merged = FluxSeries.merge([series(100, starts=[0, 40]), series(100, starts=[0, 70], first=0.1, seed=1)])
     assert merged.starts == [0, 40, 170]
 
 

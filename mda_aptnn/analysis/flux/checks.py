@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.analysis.spectra.statistics import ratio_with_error
+from mda_aptnn.checks import Check, Checks, Verdict
 
 #: Residual of the acoustic sum rule in e per atom, if the errors of atoms are independent.
 RESIDUAL = 0.05
@@ -17,34 +17,33 @@ RESIDUAL = 0.05
 LEFT_OVER = 0.02
 #: Standard errors that a check may be off.
 SIGMAS = 3.0
+#: The same of a temperature that is given: a run at constant energy keeps what it began with.
+GIVEN_SIGMAS = 4.0
 #: Differences below this part of the value are no matter.
 SMALL = 0.03
 #: Parts of the trajectory by which a drift is judged.
 _BLOCKS = 10
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One check.
+def check_series(series: FluxSeries, temperature: float | None = None) -> Checks:
+    """Return the checks of a flux: those made before the run, and those of all its frames.
 
-    Attributes
+    Parameters
     ----------
-    name : str
-    found : str
-        The number, with its unit and error.
-    passed : bool or None
-        None where it cannot be judged.
-    meaning : str
-        What is expected, and what it means if it is not so.
+    series : FluxSeries
+    temperature : float, optional
+        That is given for a spectrum, in K.
+
+    Returns
+    -------
+    Checks
     """
-
-    name: str
-    found: str
-    passed: bool | None
-    meaning: str
+    earlier = Checks.from_json(series.info.get("checks", []))
+    given = [] if temperature is None else [given_temperature(series, temperature)]
+    return Checks((*earlier, *given, _temperature(series), _equipartition(series), _residual(series)))
 
 
-def check_run(series: FluxSeries, spectrum: Spectrum) -> list[Check]:
+def check_spectrum(series: FluxSeries, spectrum: Spectrum) -> Checks:
     """Return the checks of a flux and of the spectrum made of it.
 
     Parameters
@@ -52,15 +51,51 @@ def check_run(series: FluxSeries, spectrum: Spectrum) -> list[Check]:
     series : FluxSeries
     spectrum : Spectrum
         Of the same flux, all groups, with the harmonic quantum correction.
+
+    Returns
+    -------
+    Checks
     """
-    return [
-        _temperature(series),
-        _equipartition(series),
-        _integral(series, spectrum),
-        _residual(series),
-        _highest_frequency(spectrum),
-        _statistics(spectrum),
-    ]
+    of_flux = check_series(series, float(spectrum.temperature.magnitude))
+    return Checks((*of_flux, _integral(series, spectrum), _highest_frequency(spectrum), _statistics(spectrum)))
+
+
+def given_temperature(series: FluxSeries, kelvin: float) -> Check:
+    """Hold a given temperature against the kinetic temperature of the trajectory.
+
+    Parameters
+    ----------
+    series : FluxSeries
+    kelvin : float
+        In K.
+
+    Returns
+    -------
+    Check
+    """
+    name = "temperature"
+    meaning = "Intensities go with one over the given temperature. Leave it out, or give that of the simulation (-T)."
+    mean, error = kinetic_temperature_of(series)
+    if not np.isfinite(mean):
+        found = f"given {kelvin:.4g} K, kinetic not known"
+        return Check(name, found, Verdict.UNKNOWN, meaning)
+    found = f"given {kelvin:.4g} K, kinetic {mean:.0f} ± {error:.1g} K"
+    far = abs(kelvin - mean) > max(GIVEN_SIGMAS * error, SMALL * mean)
+    return Check(name, found, Verdict.LOOK if far else Verdict.FINE, meaning)
+
+
+def kinetic_temperature_of(series: FluxSeries) -> tuple[float, float]:
+    """Return the mean kinetic temperature and its standard error in K; NaN where it is not known.
+
+    Of constrained molecules that of translation and rotation, from a few frames before the run.
+    """
+    values = series.temperatures
+    if np.isfinite(values).all():
+        mean, error = ratio_with_error(values, np.ones(len(values)))
+        return mean, error if np.isfinite(error) else mean
+    known = series.info.get("kinetic_temperature") or [None, None]
+    mean, error = (np.nan if value is None else float(value) for value in known)
+    return mean, error
 
 
 def _temperature(series: FluxSeries) -> Check:
@@ -68,13 +103,13 @@ def _temperature(series: FluxSeries) -> Check:
     meaning = "The mean over the second half of the run should be that of the first: a drift means no equilibrium."
     values = series.temperatures
     if not np.isfinite(values).all() or len(values) < 2 * _BLOCKS:
-        return Check(name, "not known", None, meaning)
+        return Check(name, "not known", Verdict.UNKNOWN, meaning)
     blocks = np.array([part.mean() for part in np.array_split(values, _BLOCKS)])
     half = _BLOCKS // 2
     change = blocks[half:].mean() - blocks[:half].mean()
     error = np.sqrt((blocks[half:].var(ddof=1) + blocks[:half].var(ddof=1)) / half)
     found = f"{values.mean():.1f} K, second half {change:+.1f} ± {error:.1f} K"
-    return Check(name, found, bool(abs(change) < max(SIGMAS * error, SMALL * values.mean())), meaning)
+    return Check(name, found, _fine(abs(change) < max(SIGMAS * error, SMALL * values.mean())), meaning)
 
 
 def _equipartition(series: FluxSeries) -> Check:
@@ -84,10 +119,16 @@ def _equipartition(series: FluxSeries) -> Check:
         "the orientation of tensors is wrong, or the sample is not in equilibrium."
     )
     ratio, error = series.equipartition_ratio()
+    if series.info.get("constrained_bonds"):
+        return Check(name, f"{ratio:.3f}, constrained bonds", Verdict.UNKNOWN, meaning)
     if not np.isfinite([ratio, error]).all():
-        return Check(name, "not known", None, meaning)
-    passed = bool(abs(ratio - 1) < max(SIGMAS * error, SMALL))
-    return Check(name, f"{ratio:.3f} ± {error:.3f}", passed, meaning)
+        return Check(name, "not known", Verdict.UNKNOWN, meaning)
+    verdict = _fine(abs(ratio - 1) < max(SIGMAS * error, SMALL))
+    return Check(name, f"{ratio:.3f} ± {error:.3f}", verdict, meaning)
+
+
+def _fine(passed: object) -> Verdict:
+    return Verdict.FINE if passed else Verdict.LOOK
 
 
 def _integral(series: FluxSeries, spectrum: Spectrum) -> Check:
@@ -101,8 +142,8 @@ def _integral(series: FluxSeries, spectrum: Spectrum) -> Check:
     prefactor = units.absorption_prefactor(float(spectrum.temperature.magnitude))
     expected = prefactor * float((series.total**2).sum(axis=1).mean()) / (2 * units.SPEED_OF_LIGHT)
     ratio = integral / expected if expected else np.nan
-    passed = None if series.finite_difference or not np.isfinite(ratio) else bool(abs(ratio - 1) < 1e-6)
-    return Check(name, f"{ratio:.9f}", passed, meaning)
+    known = not series.finite_difference and np.isfinite(ratio)
+    return Check(name, f"{ratio:.9f}", _fine(abs(ratio - 1) < 1e-6) if known else Verdict.UNKNOWN, meaning)
 
 
 def _residual(series: FluxSeries) -> Check:
@@ -114,7 +155,7 @@ def _residual(series: FluxSeries) -> Check:
     rms = float(np.sqrt((series.residuals**2).mean()))
     per_atom = rms / np.sqrt(max(1, int(series.info.get("n_atoms", 1))))
     found = f"{rms:.3g} e rms, largest {np.abs(series.residuals).max():.3g} e; {per_atom:.2g} e per atom"
-    return Check(name, found, bool(per_atom < RESIDUAL), meaning)
+    return Check(name, found, _fine(per_atom < RESIDUAL), meaning)
 
 
 def _highest_frequency(spectrum: Spectrum) -> Check:
@@ -126,7 +167,7 @@ def _highest_frequency(spectrum: Spectrum) -> Check:
         "Next to nothing at the highest frequency, 1/(2cΔt). Else faster motions are folded back into the spectrum: "
         "write frames more often."
     )
-    return Check(name, found, bool(left < LEFT_OVER), meaning)
+    return Check(name, found, _fine(left < LEFT_OVER), meaning)
 
 
 def _edge(values: NDArray[np.float64]) -> float:
@@ -138,9 +179,9 @@ def _statistics(spectrum: Spectrum) -> Check:
     name = "Standard error at the highest maximum"
     meaning = "It goes with one over the square root of time and of resolution: run longer, or ask for a coarser one."
     if spectrum.segments is None:
-        return Check(name, "too short for error bars at this resolution", False, meaning)
+        return Check(name, "too short for error bars at this resolution", Verdict.LOOK, meaning)
     values = spectrum.default_values()[0]
     top = int(values.argmax())
     relative = float(spectrum.default_error()[top] / values[top])
     found = f"{100 * relative:.0f} % at {spectrum.wavenumber.magnitude[top]:.0f} cm⁻¹"
-    return Check(name, found, bool(relative < 0.25), meaning)
+    return Check(name, found, _fine(relative < 0.25), meaning)

@@ -20,7 +20,7 @@ from mda_aptnn.analysis.flux import backends
 from mda_aptnn.analysis.flux.atom_flux import write_atom_flux
 from mda_aptnn.analysis.flux.blocks import BlockStore
 from mda_aptnn.analysis.flux.flux_series import RECORDS, FluxSeries
-from mda_aptnn.analysis.flux.frame_choice import chosen_frames
+from mda_aptnn.analysis.flux.frame_choice import chosen_timeline
 from mda_aptnn.analysis.flux.frame_flux import FrameFlux
 from mda_aptnn.analysis.flux.groups import KINDS, check_atoms, choose_groups
 from mda_aptnn.analysis.flux.origin import checkpoint_plan, description, file_states, frame_fingerprint
@@ -35,10 +35,11 @@ from mda_aptnn.analysis.flux.pipeline import (
 )
 from mda_aptnn.analysis.motions.motions import make_motions
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.checks import Checks
 from mda_aptnn.elements import name_elements
-from mda_aptnn.errors import TrajectoryError, WorkerError
+from mda_aptnn.errors import WorkerError
 from mda_aptnn.frames import Frame
-from mda_aptnn.given_spacing import check_given_spacing
+from mda_aptnn.guard import Findings, check_run, refuse_or_warn
 from mda_aptnn.kinetics import check_degrees_of_freedom, constrained_bonds
 from mda_aptnn.models.predict import Model, load_model
 from mda_aptnn.molecules import MoleculesOnDemand, broken_note
@@ -98,7 +99,11 @@ class DipoleFlux(AnalysisBase):
     n_threads : int
         Threads of the prediction in each process.
     check_temperature : bool
-        Refuse velocities whose kinetic temperature cannot be meant.
+        Refuse velocities whose kinetic temperature cannot be meant, and frames or atoms that are far hotter.
+    allow_aliasing : bool
+        Go on where frames are too far apart for the motion, or the time between them does not fit the velocities.
+    override_cell : bool
+        Go on where the given cell has another volume than the recorded one.
     verbose : bool
         Show progress.
 
@@ -166,6 +171,8 @@ class DipoleFlux(AnalysisBase):
         checkpoint: str | os.PathLike[str] | None = None,
         n_threads: int = 1,
         check_temperature: bool = True,
+        allow_aliasing: bool = False,
+        override_cell: bool = False,
         verbose: bool = False,
     ) -> None:
         atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
@@ -176,6 +183,7 @@ class DipoleFlux(AnalysisBase):
         if sum_rule not in SUM_RULES:
             raise SumRuleNameError(f"sum rule {sum_rule!r}: choose one of {', '.join(SUM_RULES)}")
         self._per, self._n_threads = per, n_threads
+        self._allowed = {"allow_aliasing": allow_aliasing, "override_cell": override_cell}
         self._source, self._model = model, load_model(model, n_threads=n_threads)
         self._frames = UniverseFrames(
             atoms.universe,
@@ -263,7 +271,9 @@ class DipoleFlux(AnalysisBase):
         Raises
         ------
         TrajectoryError
-            If the frames are not equally spaced, or not as far apart as was given.
+            If the frames are not equally spaced.
+        CheckError
+            If a check refuses the run; see `check`.
         ValueError
             If workers are asked of the serial backend.
         BusyError
@@ -276,12 +286,8 @@ class DipoleFlux(AnalysisBase):
         serial = isinstance(executor, str)
         if serial and n_parts not in (None, 1):
             raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
-        usable = self._frames.usable_frames
-        self._wanted = chosen_frames(self._trajectory, usable, start, stop, step, frames)
-        self._timeline = self._frames.timeline(self._wanted)
-        if not np.isfinite(self._timeline.spacing):
-            raise TrajectoryError("no two of the chosen frames follow each other in time; give time_step=")
-        check_given_spacing(self._frames)
+        self._findings = self._look(start, stop, step, frames)
+        self._doubts = refuse_or_warn(self._findings.checks)
         todo = self._wanted
         if self._store is not None:
             there, changed = self._store.reusable(self._wanted, self._fingerprint)
@@ -310,6 +316,41 @@ class DipoleFlux(AnalysisBase):
                 **options,
             )
         return self
+
+    def check(
+        self, start: int | None = None, stop: int | None = None, step: int | None = None, frames: Any = None
+    ) -> Checks:
+        """Return what is found of these frames before anything is predicted; `run` refuses what cannot be right.
+
+        Parameters
+        ----------
+        start, stop, step, frames
+            As in `run`.
+
+        Returns
+        -------
+        Checks
+
+        Raises
+        ------
+        TrajectoryError
+            As `run`.
+        """
+        return self._look(start, stop, step, frames).checks
+
+    def _look(self, start: int | None, stop: int | None, step: int | None, frames: Any) -> Findings:
+        self._wanted, self._timeline = chosen_timeline(self._frames, start, stop, step, frames)
+        return check_run(self._frames, self._wanted, self._timeline, model=self._model, **self._allowed)
+
+    @property
+    def knows_temperature(self) -> bool:
+        """Whether the flux will have a kinetic temperature: not with constrained bonds or finite differences."""
+        return bool(np.isfinite(self._sums.degrees_of_freedom))
+
+    @property
+    def universe_frames(self) -> UniverseFrames:
+        """The frames that are read."""
+        return self._frames
 
     def _fingerprint(self, number: int) -> np.uint64:
         """That of a frame of the trajectory, which is left there."""
@@ -410,7 +451,7 @@ class DipoleFlux(AnalysisBase):
 
     def _single_frame(self) -> None:
         assert self._pipeline is not None
-        read = self._frames.frame(), self._frames.velocities(), self._sums.groups.membership()
+        read = *self._frames.read(), self._sums.groups.membership()
         self._pipeline.put((self._frame_index, self._ts.frame, *read))
 
     def _predict(self, items: list[tuple[Any, ...]]) -> None:
@@ -461,7 +502,7 @@ class DipoleFlux(AnalysisBase):
                     results[name][places] = rows[name]
         times = self._timeline.times
         self.frames, self.times, self.n_frames = self._wanted, times, len(times)
-        notes = [*self._frames.notes]
+        notes = [*self._frames.notes, *self._doubts]
         if self._sums.molecules is not None:
             notes += broken_note(self._sums.molecules, results.broken_bond, self._wanted, times, self._frames.indices)
         self._series = FluxSeries(
@@ -470,7 +511,11 @@ class DipoleFlux(AnalysisBase):
             spacing=self._timeline.spacing,
             starts=self._timeline.starts.tolist(),
             finite_difference=self._finite_difference,
-            info={**description(self._source, self._model, self._sums, self._trajectory), "notes": notes},
+            info={
+                **description(self._source, self._model, self._sums, self._trajectory),
+                **self._findings.info,
+                "notes": notes,
+            },
             labels=self._sums.labels,
             members=results.members if self._n_members else None,
             polarizability=results.polarizability if self._with_gradients else None,

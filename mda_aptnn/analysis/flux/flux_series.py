@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from mda_aptnn.analysis.spectra.correlation import cross_correlation
 from mda_aptnn.analysis.spectra.self_distinct import self_and_distinct
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import ratio_with_error
+from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.errors import GroupError, SpectrumError
 
 logger = logging.getLogger(__name__)
@@ -204,6 +206,24 @@ class FluxSeries(hdf5.Stored):
         n_lags = int(units.magnitude(max_lag, units.TIME, "max_lag") / self.spacing + 1e-6) + 1
         return cross_correlation(self.segments(), min(n_lags, longest), unbiased=unbiased)
 
+    def check(self, temperature: Any = None) -> Checks:
+        """Return what is found of this flux: the checks before its run, and those of all its frames.
+
+        Parameters
+        ----------
+        temperature : float, str or pint.Quantity, optional
+            That will be given for a spectrum, in K.
+
+        Returns
+        -------
+        Checks
+        """
+        from mda_aptnn.analysis.flux.checks import check_series
+
+        if temperature is not None:
+            temperature = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+        return check_series(self, temperature)
+
     def equipartition_ratio(self) -> tuple[float, float]:
         """Return ⟨Ṁ²⟩ / (k_B T Σ_i ⟨‖P_i‖²⟩/m_i) and its standard error.
 
@@ -381,6 +401,7 @@ class FluxSeries(hdf5.Stored):
             If the temperature is not known (constraints, rigid molecules, finite differences).
         """
         notes = [str(note) for note in self.info.get("notes", [])]
+        notes += [text for text in map(str, self.check(temperature).doubtful) if text not in notes]
         if temperature is None:
             kelvin = float(self.temperatures.mean())
             if not np.isfinite(kelvin):
@@ -392,7 +413,12 @@ class FluxSeries(hdf5.Stored):
             notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the trajectory")
             logger.info(notes[-1])
         else:
+            from mda_aptnn.analysis.flux.checks import given_temperature
+
             kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+            check = given_temperature(self, kelvin)
+            if check.verdict is Verdict.LOOK:
+                warnings.warn(check.brief, stacklevel=3)
         if volume is None:
             mean = float(self.volumes.mean())
             return kelvin, mean if np.isfinite(mean) else None, notes

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import TrajectoryError
+
+if TYPE_CHECKING:
+    from mda_aptnn.times import Timeline
+    from mda_aptnn.trajectory import UniverseFrames
+
+
+def chosen_timeline(
+    frames: UniverseFrames, start: int | None, stop: int | None, step: int | None, chosen: Any
+) -> tuple[NDArray[np.int64], Timeline]:
+    """Return the numbers of the chosen frames and their times.
+
+    Parameters
+    ----------
+    frames : UniverseFrames
+    start, stop, step, chosen
+        As `chosen_frames` takes them.
+
+    Raises
+    ------
+    TrajectoryError
+        As `chosen_frames` and `UniverseFrames.timeline`; or if no two of the frames follow each other.
+    """
+    wanted = chosen_frames(frames.universe.trajectory, frames.usable_frames, start, stop, step, chosen)
+    timeline = frames.timeline(wanted)
+    if not np.isfinite(timeline.spacing):
+        raise TrajectoryError("no two of the chosen frames follow each other in time; give time_step=")
+    return wanted, timeline
 
 
 def chosen_frames(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mda_aptnn.analysis.flux.flux_series import RECORDS, FluxSeries
-from mda_aptnn.errors import GroupError, TrajectoryError
+from mda_aptnn.checks import Checks
+from mda_aptnn.errors import CheckError, GroupError, TrajectoryError
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,12 @@ def merge_runs(parts: Sequence[FluxSeries]) -> FluxSeries:
             )
         if part.finite_difference != first.finite_difference:
             raise TrajectoryError("velocities were recorded in some parts and made by finite differences in others")
+        for earlier_number, other in enumerate(parts[:number]):
+            if same_frames(part, other):
+                raise CheckError(
+                    f"part {number + 1} has the same flux as part {earlier_number + 1}: the same frames twice are no "
+                    "more statistics, and error bars of them are too small; give each trajectory once"
+                )
         own = [n_frames + start for start in part.starts]
         if number:
             gap = float(part.times[0] - parts[number - 1].times[-1])
@@ -66,6 +73,7 @@ def merge_runs(parts: Sequence[FluxSeries]) -> FluxSeries:
             logger.info(notes[-1])
         starts += own
         n_frames += len(part)
+    checks = Checks.from_json(item for part in parts for item in part.info.get("checks", []))
     merged: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "times", *RECORDS)
     }
@@ -75,6 +83,22 @@ def merge_runs(parts: Sequence[FluxSeries]) -> FluxSeries:
     earlier = [note for part in parts for note in part.info.get("notes", [])]
     info = first.info | {
         "trajectory": [name for part in parts for name in part.info.get("trajectory", [])],
+        "checks": Checks(tuple(dict.fromkeys(checks))).to_json(),
+        "kinetic_temperature": _mean_temperature(parts),
         "notes": list(dict.fromkeys(earlier + notes)),
     }
     return dataclasses.replace(first, starts=starts, info=info, **merged)
+
+
+def same_frames(part: FluxSeries, other: FluxSeries) -> bool:
+    """Whether two parts begin or end with the same flux, bit for bit: that of no two frames is the same."""
+    return any(bool(part.flux[k].any()) and np.array_equal(part.flux[k], other.flux[k]) for k in (0, -1))
+
+
+def _mean_temperature(parts: Sequence[FluxSeries]) -> list[float | None]:
+    """Kinetic temperature and its standard error in K of what was seen before the runs."""
+    known = [part.info.get("kinetic_temperature") or [None, None] for part in parts]
+    if any(value is None for pair in known for value in pair):
+        return [None, None]
+    values = np.array(known, dtype=float)
+    return [float(values[:, 0].mean()), float(np.sqrt((values[:, 1] ** 2).sum()) / len(values))]

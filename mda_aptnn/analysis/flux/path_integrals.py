@@ -14,6 +14,7 @@ temperature makes n·α exactly: the factor βħω/(1 − e^{−βħω}) is no a
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
+from mda_aptnn.analysis.flux.merging import same_frames
+from mda_aptnn.checks import Verdict
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.kinetics import PLAUSIBLE, is_plausible
 
@@ -65,11 +68,20 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
         _check_same(first, bead, number)
     kinetic = np.array([bead.temperatures.mean() for bead in beads])
     notes = [f"mean of {n_beads} beads; temperatures are those of the beads divided by {n_beads}"]
+    twice = [k for k, bead in enumerate(beads, 1) if any(same_frames(bead, other) for other in beads[: k - 1])]
+    if twice:
+        notes.append(
+            f"{Verdict.LOOK}: beads: bead {twice[0]} has the same flux as an earlier one. Give each bead once."
+        )
+        warnings.warn(notes[-1], stacklevel=2)
     if np.isfinite(kinetic).all() and n_beads > 1:
         _check_temperatures(kinetic)
     info = first.info | {
         "trajectory": [name for bead in beads for name in bead.info.get("trajectory", [])],
         "estimator": f"beads ({n_beads})",
+        "kinetic_temperature": [
+            None if value is None else value / n_beads for value in first.info.get("kinetic_temperature", [])
+        ],
         "notes": [*first.info.get("notes", []), *notes],
     }
     mean: dict[str, Any] = {

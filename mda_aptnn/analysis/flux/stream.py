@@ -119,6 +119,7 @@ class FluxStream:
         self._frames = UniverseFrames(
             atoms.universe, velocities=None, elements=elements, cell=cell, pbc=pbc, charge=charge
         )
+        self._frames.watch_volume()
         self._factor = velocity_factor(velocity_unit)
         self.notes: list[str] = self._frames.notes
         frame = self._frames.frame()

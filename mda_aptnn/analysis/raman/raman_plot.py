@@ -9,7 +9,7 @@ import numpy as np
 
 from mda_aptnn.analysis.spectra.bands import maxima_of
 from mda_aptnn.analysis.spectra.plotting import title_of
-from mda_aptnn.figures import new_figure, plain, save_figure
+from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.raman.raman import RamanSpectrum
@@ -56,6 +56,7 @@ def plot_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str] | None = No
     above.legend(frameon=False, fontsize="small")
     factors = (f"{name}: {value}" for name, value in spectrum.factors.items())
     above.set_title(", ".join([title_of(spectrum), *factors]), fontsize=9)
+    draw_doubts(below, spectrum.notes)
     if path is not None:
         save_figure(figure, path)
     return figure

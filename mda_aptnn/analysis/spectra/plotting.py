@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.figures import new_figure, plain, save_figure
+from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
 
 if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrum import Spectrum
@@ -73,6 +73,7 @@ def plot_spectrum(
     ax.set_title(title_of(spectrum), fontsize="medium")
     if terms or spectrum.members is not None:
         ax.legend(frameon=False, fontsize="small")
+    draw_doubts(ax, spectrum.notes)
     if path is not None:
         save_figure(ax.figure, path)
     return ax

@@ -152,7 +152,7 @@ class VibrationalDensity(hdf5.Stored, Pictured):
         -------
         matplotlib.axes.Axes
         """
-        from mda_aptnn.figures import new_figure, plain, save_figure
+        from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
 
         if ax is None:
             ax = new_figure(path).subplots()
@@ -168,6 +168,7 @@ class VibrationalDensity(hdf5.Stored, Pictured):
         ax.set_xlabel(r"wavenumber / cm$^{-1}$")
         ax.set_ylabel("degrees of freedom per cm$^{-1}$")
         ax.legend(frameon=False, fontsize="small")
+        draw_doubts(ax, self.info.get("notes", []))
         if path is not None:
             save_figure(ax.figure, path)
         return ax

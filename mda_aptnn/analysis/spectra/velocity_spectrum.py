@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.flux.atom_flux import identify_atoms
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
-from mda_aptnn.analysis.flux.frame_choice import chosen_frames
+from mda_aptnn.analysis.flux.frame_choice import chosen_timeline
 from mda_aptnn.analysis.flux.groups import KINDS, UpdatingGroups, check_atoms, choose_groups
 from mda_aptnn.analysis.flux.origin import trajectory_files
 from mda_aptnn.analysis.motions.motions import make_motions, take_apart
 from mda_aptnn.analysis.spectra.vdos import VibrationalDensity
 from mda_aptnn.analysis.spectra.velocity_power import vibrational_density
+from mda_aptnn.checks import Checks
 from mda_aptnn.elements import find_atoms, name_elements
-from mda_aptnn.errors import FileFormatError, GroupError, TrajectoryError
-from mda_aptnn.given_spacing import check_given_spacing
+from mda_aptnn.errors import FileFormatError, GroupError
+from mda_aptnn.guard import check_run, refuse_or_warn
 from mda_aptnn.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory import UniverseFrames
 
@@ -45,7 +46,7 @@ class VelocitySpectrum(AnalysisBase):
         Groups without selections.
     motions : optional
         As in `DipoleFlux`: "rigid" for translation, rotation and vibration of molecules, or internal coordinates.
-    velocities, velocity_unit, time_step, elements, cell, pbc, check_temperature
+    velocities, velocity_unit, time_step, elements, cell, pbc, check_temperature, allow_aliasing, override_cell
         As in `DipoleFlux`.
     verbose : bool
         Show progress.
@@ -77,6 +78,8 @@ class VelocitySpectrum(AnalysisBase):
         cell: Any = None,
         pbc: Any = None,
         check_temperature: bool = True,
+        allow_aliasing: bool = False,
+        override_cell: bool = False,
         verbose: bool = False,
     ) -> None:
         atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
@@ -92,6 +95,7 @@ class VelocitySpectrum(AnalysisBase):
             pbc=pbc,
             check_temperature=check_temperature,
         )
+        self._allowed = {"allow_aliasing": allow_aliasing, "override_cell": override_cell}
         self._frames.notes += name_elements(atoms.universe, self._frames.indices, self._frames.numbers)
         self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
         self._trajectory[self._frames.usable_frames[0]]
@@ -133,15 +137,31 @@ class VelocitySpectrum(AnalysisBase):
         Raises
         ------
         TrajectoryError
-            If the frames are not equally spaced, or not as far apart as was given.
+            If the frames are not equally spaced.
+        CheckError
+            If a check refuses the run; see `check`.
         """
-        wanted = chosen_frames(self._trajectory, self._frames.usable_frames, start, stop, step, frames)
-        self._timeline = self._frames.timeline(wanted)
-        if not np.isfinite(self._timeline.spacing):
-            raise TrajectoryError("no two of the chosen frames follow each other in time; give time_step=")
-        check_given_spacing(self._frames)
-        super().run(frames=wanted, verbose=verbose)
+        self._checks = self.check(start, stop, step, frames)
+        self._doubts = refuse_or_warn(self._checks)
+        super().run(frames=self._wanted, verbose=verbose)
         return self
+
+    def check(
+        self, start: int | None = None, stop: int | None = None, step: int | None = None, frames: Any = None
+    ) -> Checks:
+        """Return what is found of these frames before all are read; `run` refuses what cannot be right.
+
+        Parameters
+        ----------
+        start, stop, step, frames
+            As in `run`.
+
+        Returns
+        -------
+        Checks
+        """
+        self._wanted, self._timeline = chosen_timeline(self._frames, start, stop, step, frames)
+        return check_run(self._frames, self._wanted, self._timeline, **self._allowed).checks
 
     def density(
         self,
@@ -191,7 +211,11 @@ class VelocitySpectrum(AnalysisBase):
             window=window,
             segments=segments,
             finite_difference=self._finite_difference,
-            info={"trajectory": trajectory_files(self._trajectory), "notes": list(self._frames.notes)},
+            info={
+                "trajectory": trajectory_files(self._trajectory),
+                "checks": self._checks.to_json(),
+                "notes": [*self._frames.notes, *self._doubts],
+            },
         )
 
     def _prepare(self) -> None:
@@ -199,8 +223,8 @@ class VelocitySpectrum(AnalysisBase):
         self.results.velocities = _allocate((self.n_frames, n_motions, len(self._frames.masses), 3))
 
     def _single_frame(self) -> None:
-        velocities = self._frames.velocities()
-        parts = velocities if self._motions is None else take_apart(self._motions, self._frames.frame(), velocities)
+        frame, velocities = self._frames.read()
+        parts = velocities if self._motions is None else take_apart(self._motions, frame, velocities)
         self.results.velocities[self._frame_index] = parts
 
     def _conclude(self) -> None:
