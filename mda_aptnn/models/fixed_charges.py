@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame, atomic_numbers
-from mda_aptnn.models.predict import as_frame, check_elements
+from mda_aptnn.models.predict import as_frame
 from mda_aptnn.tensors import APT
 
 
@@ -62,7 +63,10 @@ class FixedCharges:
             If an element has no charge, or the number of atoms is another one.
         """
         if self.by_atom is None:
-            check_elements(frame, self.numbers)
+            unknown = sorted(set(frame.numbers.tolist()) - set(self.numbers))
+            if unknown:
+                names = ", ".join(Z2SYMB[z] for z in unknown)
+                raise ModelError(f"the model does not know {names}: give FixedCharges a charge of each element")
         elif len(self.by_atom) != len(frame):
             raise ModelError(f"there are {len(self.by_atom)} charges for {len(frame)} atoms")
 
@@ -90,7 +94,5 @@ class FixedCharges:
     @property
     def info(self) -> dict[str, Any]:
         """What it is, as a model card."""
-        from MDAnalysis.guesser.tables import Z2SYMB
-
         by = "atom" if self.by_atom is not None else {Z2SYMB[z]: q for z, q in self.by_element.items()}
         return {"architecture": "fixed charges", "level_of_theory": "none: fixed charges", "charges": by}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.committee import mean_and_spread, stretched
+from mda_aptnn.models.domain import unknown_elements
 from mda_aptnn.models.engines import DTYPES, ENGINES, fastest_engine
 from mda_aptnn.models.model_file import ModelFile, as_json
 from mda_aptnn.models.slices import components
@@ -324,10 +325,7 @@ def check_elements(frame: Frame, numbers: Sequence[int]) -> None:
     """
     unknown = sorted(set(frame.numbers.tolist()) - set(numbers))
     if unknown:
-        raise ModelError(
-            f"the model does not know {', '.join(Z2SYMB[z] for z in unknown)}; "
-            f"it was made for {', '.join(Z2SYMB[z] for z in numbers)}"
-        )
+        raise ModelError(unknown_elements(unknown, numbers))
 
 
 def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:

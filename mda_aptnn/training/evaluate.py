@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import LabelError
-from mda_aptnn.tensors import APT, Target
+from mda_aptnn.tensors import APT, Target, sum_rule_residual
 from mda_aptnn.training.rigid import rigid_tensors
 from mda_aptnn.training.samples import complete_atoms, complete_labels
 
@@ -34,6 +34,9 @@ class Evaluation:
         model card says it, else of these), and the mean of these frames' molecules turned to each of them.
     spreads : ndarray, shape [n_atoms, 3, 3], or None
         What a committee says of its error; None for a single model.
+    sum_rule : float or None
+        Root mean square over frames and components of the predicted (Σ P − Q·1)/√N, in e, N being the number of
+        atoms of a frame, those without labels included; None for other tensors than polar ones.
     """
 
     target: Target
@@ -43,6 +46,7 @@ class Evaluation:
     predictions: NDArray[np.float64]
     baselines: dict[str, NDArray[np.float64]]
     spreads: NDArray[np.float64] | None = None
+    sum_rule: float | None = None
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -159,6 +163,7 @@ class Evaluation:
             "mae_per_component": self.component_mae.tolist(),
             "r2_per_component": _without_nan(self.component_r2),
             "baseline_rmse": self.baseline_rmse(),
+            "sum_rule": self.sum_rule,
         }
 
     def _of(self, chosen: NDArray[np.bool_]) -> Evaluation:
@@ -209,6 +214,7 @@ def evaluate(
         means, source = isotropic_means(dataset, target), "these frames"
     is_committee = getattr(model, "n_members", 1) > 1
     columns: list[list[NDArray[Any]]] = [[], [], [], [], [], []]
+    squares: list[float] = []
     for item, rigid in zip(dataset, rigid_tensors(dataset, target), strict=True):
         values = item.tensors[target.name]
         complete = complete_atoms(values)
@@ -221,6 +227,8 @@ def evaluate(
         else:
             tensors = model.predict(item.frame) if target == own else model.predict_tensors(item.frame)[target.name]
             predicted = spread = tensors
+        if target == APT:
+            squares.append(float(np.mean(sum_rule_residual(predicted, item.frame.charge) ** 2)) / len(item.frame))
         numbers = item.frame.numbers[complete]
         isotropic = np.array([means[Z2SYMB[int(z)]] for z in numbers])
         row = (numbers, values[complete], predicted[complete], isotropic, rigid[complete], spread[complete])
@@ -231,7 +239,16 @@ def evaluate(
     n_frames = len(columns[0])
     numbers, labels, predictions, isotropic, rigid, spreads = map(np.concatenate, columns)
     baselines = {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid}
-    return Evaluation(target, n_frames, numbers, labels, predictions, baselines, spreads if is_committee else None)
+    return Evaluation(
+        target,
+        n_frames,
+        numbers,
+        labels,
+        predictions,
+        baselines,
+        spreads if is_committee else None,
+        float(np.sqrt(np.mean(squares))) if squares else None,
+    )
 
 
 def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:
