@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from mda_aptnn import load_model, read_labels
+from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.frames import Frame
 from mda_aptnn.models import domain
@@ -350,32 +351,34 @@ def others() -> dict[str, list[Frame]]:
     tutorials = Path(__file__).parents[1] / "tutorials"
     return {
         "held-out frames": [item.frame for item in read_labels(LABELS) if item.frame.fingerprint() in held],
-        "bundled trajectory": [frames.frame() for _ in universe.trajectory[:: len(universe.trajectory) // 5]],
+        "bundled trajectory": [frames.frame() for _ in universe.trajectory[:: len(universe.trajectory) // 40]],
         "a molecule in vacuum": [item.frame for item in read_labels(tutorials / "domain" / "gas.h5")],
         "hydrogen peroxide": [item.frame for item in read_labels(tutorials / "learning" / "test.h5")][:1],
     }
 
 
 def table(systems: dict[str, list[Frame]]) -> None:
-    """Print verdicts and numbers."""
+    """Print numbers and verdicts of each sample, and of how many of its frames alone something is not fine."""
     model = load_model("water-rpbe-d3")
     statistics = model.info["domain"]["environments"]
-    print("| sample | atoms | density, g/cm³ | not met: H | O | mean: H | O | Σ P / √N, e | not fine |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    words = {"temperature against training": "temperature", "environments of atoms": "environments"}
+    print("| sample | atoms | density, g/cm³ | not met: H | O | mean: H | O | Σ P / √N, e | refused | look | alone |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name, frames in systems.items():
-        checks = {check.name: check for check in domain.domain_checks(model, frames, RUNS.get(name))}
-        row = [name, len(frames[0]), checks["density"].found.removesuffix(" g/cm^3")]
-        if checks["elements"].verdict == "refused":
-            row += [""] * 5 + ["refused: elements"]
-        else:
+        checks = domain.domain_checks(model, frames, RUNS.get(name))
+        row = [name, len(frames[0]), checks[1].found.removesuffix(" g/cm^3")]
+        if len(checks) > 3:
             each = domain.compare_environments(statistics, frames)
-            row += [f"{100 * share:.1f} %" for _, share, *_ in each] + [f"{shift:.2g}" for *_, shift, _, _ in each]
+            row += [f"{100 * share:.1f} %" for _, share, *_ in each] + [f"{shift:.1f}" for _, _, shift, *_ in each]
             values = [sum_rule_residual(model.predict(frame)) / np.sqrt(len(frame)) for frame in frames]
             row.append(f"{np.sqrt(np.mean(np.square(values))):.4f}")
-            order = sorted(checks.values(), key=lambda check: "environments" not in check.name)
-            row.append(", ".join(f"{check.verdict}: {check.name.split(',')[0]}" for check in order
-                                 if check.verdict not in ("fine", "not known")) or "fine")  # fmt: skip
-        print("| " + " | ".join(map(str, row)) + " |")
+        else:
+            row += [""] * 5
+        for verdict in (Verdict.REFUSED, Verdict.LOOK):
+            found = [words.get(check.name, check.name.split(",")[0]) for check in checks if check.verdict is verdict]
+            row.append(", ".join(found).replace("acoustic ", ""))
+        alone = sum(bool(Checks(tuple(domain.domain_checks(model, [frame]))).doubtful) for frame in frames)
+        print("| " + " | ".join(map(str, [*row, f"{alone} of {len(frames)}"])) + " |")
 
 
 def measures(systems: dict[str, list[Frame]]) -> None:
