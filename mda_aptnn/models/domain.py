@@ -313,10 +313,11 @@ def _environments(domain: Mapping[str, Any], samples: Sequence[Frame], path: str
             verdicts.append(Verdict.UNKNOWN)
             found.append(f"{symbol}: no statistics")
             continue
-        # one atom alone may be strange; and a mean of few atoms scatters by itself, samples next to each other
-        # in time being one and the same
-        d = len(statistics["of"][symbol]["mean"])
-        scatter = (d + 3 * math.sqrt(2 * d)) / n_each
+        # One atom alone may be strange. A mean of n atoms scatters by χ²_d/n, to three standard deviations, here
+        # and in training; samples may follow one another in time, and are counted as one.
+        own = statistics["of"][symbol]
+        d = len(own["mean"])
+        scatter = (d + 3 * math.sqrt(2 * d)) * (1 / n_each + 1 / own["n_atoms"])
         if share >= TOO_MANY:
             verdicts.append(Verdict.REFUSED)
         elif share * n_atoms > max(1.0, SHARE * n_atoms) or shift**2 > SHIFT**2 + scatter:

@@ -35,6 +35,7 @@ from mda_aptnn.models.predict import BUNDLED, load_model
 from mda_aptnn.tests import tiny
 from mda_aptnn.training.card import domain
 from mda_aptnn.training.config import TrainingConfig
+from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.fit import fit
 
 FRAMES = Path(__file__).parent / "data" / "domain-frames.npz"
@@ -154,6 +155,25 @@ def test_held_out_frames_and_the_bundled_trajectory_are_fine(model):
         assert Checks(tuple(domain_checks(model, [source.frame()], 318.0))).worst is FINE
 
 
+@pytest.mark.parametrize("n_frames", [2, 5])
+def test_few_labelled_frames_are_enough_to_tell(model, n_frames):
+    """Ice, a gap, thin water and steam are what they are for a model that has two frames to learn from."""
+    item = tiny.water(10)
+    few = item.subset(range(n_frames))
+    card = {"domain": domain(few, model.target)}
+
+    class Learner:
+        info, numbers, target = card, model.numbers, model.target
+        predict = staticmethod(model.predict)
+
+    assert all(verdicts(Learner(), [one.frame])["environments"] is FINE for one in item.frames[5:])
+    for name in ("cp2k liquid 300 K", "cp2k liquid 360 K"):
+        assert verdicts(Learner(), RUNS[name])["environments"] is FINE
+    for name, verdict in (("cp2k ice", LOOK), ("gromacs gap", LOOK), ("gromacs 0.3 of the density", REFUSED)):
+        assert verdicts(Learner(), RUNS[name])["environments"] is verdict
+    assert verdicts(Learner(), RUNS["gromacs steam"])["environments"] is REFUSED
+
+
 def test_a_model_of_methanol_refuses_water(tmp_path):
     """Trained on the charges of the force field for two steps: what counts is that its card comes from its labels."""
     charges = FixedCharges({"C": 0.145, "H": 0.1, "O": -0.545})
@@ -228,6 +248,18 @@ def test_the_residual_is_compared_by_the_root_of_the_number_of_atoms():
     assert refused.verdict is REFUSED and refused.allow == "--allow-outside-domain"
     assert sum_rule_check(23.0 * np.eye(3)[None], 648, None).verdict is REFUSED
     assert sum_rule_check(0.1 * np.eye(3)[None], 648, None).verdict is UNKNOWN
+
+
+def test_an_evaluation_has_the_residual_of_all_atoms(model):
+    """Labels of half of the atoms: the sum is over all of them, and their number too."""
+    item = tiny.water(1)[0]
+    half = np.where(np.arange(96)[:, None, None] < 48, item.apt, np.nan)
+    labels = Dataset([dataclasses.replace(item, tensors={"apt": half})])
+    found = evaluate(model, labels, allow_training_frames=True)
+    total = model.predict(item.frame).sum(axis=0)
+    assert len(found.numbers) == 48
+    assert found.sum_rule == pytest.approx(np.sqrt((total**2).mean() / 96), rel=1e-6)
+    assert found.summary()["sum_rule"] == found.sum_rule
 
 
 def test_an_old_file_says_how_its_statistics_are_added(tmp_path, model):
