@@ -39,6 +39,14 @@ def evaluate(
         bool,
         typer.Option("--calibrate", help="Also calibrate a committee's spread by these labels, in its model file."),
     ] = False,
+    record_domain: Annotated[
+        bool,
+        typer.Option(
+            "--record-domain",
+            help="Also write into the model's card what its training frames cover, all of which must be among the "
+            "labels: for model files of before 0.2. With --allow-training-frames.",
+        ),
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Compare a model with labels: per component, element and irrep, and the error that a spectrum sees.
@@ -49,24 +57,26 @@ def evaluate(
     from mda_aptnn.models.predict import load_model
     from mda_aptnn.training.calibration import calibrated
     from mda_aptnn.training.card import accuracy
+    from mda_aptnn.training.card import record_domain as card_of_domain
     from mda_aptnn.training.evaluate import evaluate as compare
     from mda_aptnn.training.samples import labelled_target, with_all_parts
 
     predictor = load_model(model)
-    if (record or calibrate) and not Path(model).exists():
+    writes = bool(record or calibrate or record_domain)
+    if writes and not Path(model).exists():
         raise opt.OptionError(
-            f"--record and --calibrate write into the model, and {model!r} belongs to the package: copy "
-            f"{predictor.path} and give the copy"
+            f"--record, --record-domain and --calibrate write into the model, and {model!r} belongs to "
+            f"the package: copy {predictor.path} and give the copy"
         )
     for path in filter(None, (plot, plot_spread)):
         hdf5.check_writable(path)
-    if record or calibrate:
+    if writes:
         # it is read whole, and written back with a longer card
         hdf5.protect([predictor.path], "model")
         hdf5.check_writable(predictor.path, "model")
     dataset = with_all_parts(label_files.read(labels, cell), predictor.target)
     parts = [part for part in predictor.target.parts if part in labelled_target(dataset).parts]
-    card = predictor.contents.card if record or calibrate else {}
+    card = predictor.contents.card if writes else {}
     reports: dict[str, dict[str, Any]] = {}
     for part in parts or predictor.target.parts[:1]:
         evaluation = compare(predictor, dataset, part, allow_training_frames=allow_training_frames)
@@ -80,7 +90,9 @@ def evaluate(
         reports[part.name] = _report(evaluation, predictor.factors_of(part), files)
         if record:
             card["accuracy"][key(record)] = accuracy(evaluation) | {"sources": dataset.sources}
-    if record or calibrate:
+    if record_domain:
+        card_of_domain(predictor, dataset)
+    if writes:
         predictor.contents.save(predictor.path)
     # the first head's figures stand where those of a single one do
     first, *others = reports.values()

@@ -12,7 +12,7 @@ from mda_aptnn import units
 from mda_aptnn.elements import SYMBOLS, atomic_numbers
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
-from mda_aptnn.models.predict import as_frame, check_elements
+from mda_aptnn.models.predict import as_frame
 from mda_aptnn.tensors import APT
 
 
@@ -63,7 +63,10 @@ class FixedCharges:
             If an element has no charge, or the number of atoms is another one.
         """
         if self.by_atom is None:
-            check_elements(frame, self.numbers)
+            unknown = sorted(set(frame.numbers.tolist()) - set(self.numbers))
+            if unknown:
+                names = ", ".join(SYMBOLS[z] for z in unknown)
+                raise ModelError(f"the model does not know {names}: give FixedCharges a charge of each element")
         elif len(self.by_atom) != len(frame):
             raise ModelError(f"there are {len(self.by_atom)} charges for {len(frame)} atoms")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.graph import neighbours
+from mda_aptnn.models.domain import unknown_elements
 
 
 class Inputs(NamedTuple):
@@ -66,10 +67,7 @@ def species_of(frame: Frame, numbers: Sequence[int]) -> NDArray[np.int64]:
     table = {number: index for index, number in enumerate(numbers)}
     unknown = [int(number) for number in np.unique(frame.numbers) if int(number) not in table]
     if unknown:
-        symbols = [frame.symbols[int(np.flatnonzero(frame.numbers == number)[0])] for number in unknown]
-        raise ModelError(
-            f"the network does not know {', '.join(symbols)}; it was made for atomic numbers {list(numbers)}"
-        )
+        raise ModelError(unknown_elements(unknown, numbers))
     return np.array([table[int(number)] for number in frame.numbers], dtype=np.int64)
 
 

@@ -16,6 +16,7 @@ from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.committee import mean_and_spread, stretched
+from mda_aptnn.models.domain import unknown_elements
 from mda_aptnn.models.engines import DTYPES, ENGINES, fastest_engine
 from mda_aptnn.models.model_file import ModelFile, as_json
 from mda_aptnn.models.slices import components
@@ -318,10 +319,7 @@ def check_elements(frame: Frame, numbers: Sequence[int]) -> None:
     """
     unknown = sorted(set(frame.numbers.tolist()) - set(numbers))
     if unknown:
-        raise ModelError(
-            f"the model does not know {', '.join(symbols_of(unknown))}; "
-            f"it was made for {', '.join(symbols_of(numbers))}"
-        )
+        raise ModelError(unknown_elements(unknown, numbers))
 
 
 def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:

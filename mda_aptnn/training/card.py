@@ -12,12 +12,12 @@ import numpy as np
 
 from mda_aptnn import units
 from mda_aptnn.dataset import Dataset
-from mda_aptnn.elements import SYMBOLS, masses_of, symbols_of
+from mda_aptnn.elements import SYMBOLS, symbols_of
+from mda_aptnn.errors import LabelError
+from mda_aptnn.models.domain import DENSITY, density_of, environment_statistics
 from mda_aptnn.tensors import AnyTarget, card_key
 from mda_aptnn.training.evaluate import Evaluation, evaluate, isotropic_means
-
-#: Unit of densities in a card.
-DENSITY = "g/cm^3"
+from mda_aptnn.training.samples import complete_atoms
 
 #: What a card says of an evaluation.
 ACCURACY = (
@@ -33,6 +33,7 @@ ACCURACY = (
     "rmse_per_irrep",
     "rmse_per_species_and_irrep",
     "baseline_rmse",
+    "sum_rule",
 )
 
 
@@ -62,7 +63,7 @@ def model_card(parts: Mapping[str, Dataset], target: AnyTarget) -> dict[str, Any
             "fingerprints": {name: [item.frame.fingerprint() for item in dataset] for name, dataset in parts.items()},
             "isotropic_mean": isotropic_means(training, target.parts[0]),
         },
-        "domain": domain(training),
+        "domain": domain(training, target),
     }
 
 
@@ -82,22 +83,26 @@ def accuracies(model: Any, name: str, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def domain(dataset: Dataset) -> dict[str, Any]:
+def domain(dataset: Dataset, target: AnyTarget) -> dict[str, Any]:
     """Return what configurations a data set covers.
 
     Returns
     -------
     dict
         elements; n_frames; n_labelled_atoms per element; atoms_per_frame, density in g/cm³ (None unless periodic in
-        three directions) and temperature in K (None unless the label files say), each as [smallest, largest].
+        three directions) and temperature in K (None unless the label files say), each as [smallest, largest];
+        environments of the atoms that have a label (`mda_aptnn.models.domain.environment_statistics`).
     """
     frames = [item.frame for item in dataset]
     numbers = np.concatenate([frame.numbers for frame in frames])
-    to_density = units.factor("u/angstrom^3", DENSITY)
-    densities = [
-        to_density * float(masses_of(frame.numbers).sum()) / frame.volume for frame in frames if frame.volume
-    ]
+    densities = [density for density in map(density_of, frames) if density is not None]
     temperatures = [float(item.info["temperature"]) for item in dataset if "temperature" in item.info]
+    labelled = [
+        np.any(
+            [complete_atoms(item.tensors[part.name]) for part in target.parts if part.name in item.tensors], axis=0
+        )
+        for item in dataset
+    ]
     return {
         "elements": symbols_of(np.unique(numbers)),
         "n_frames": len(frames),
@@ -107,7 +112,46 @@ def domain(dataset: Dataset) -> dict[str, Any]:
         "density_unit": DENSITY,
         "temperature": _range(temperatures, 2),
         "temperature_unit": units.TEMPERATURE,
+        "environments": environment_statistics(zip(frames, labelled, strict=True)),
     }
+
+
+def record_domain(model: Any, dataset: Dataset) -> dict[str, Any]:
+    """Write into a model's card what its training frames cover, and the residual of the sum rule; return the domain.
+
+    For models of before 0.2, whose cards have neither the statistics of environments nor that residual.
+
+    Parameters
+    ----------
+    model : Model
+        Its card is changed, its file is not.
+    dataset : Dataset
+        All frames that it was trained on, found among these by their fingerprints; all of them if the card has none.
+        The residual is that of held-out frames, where they are among these, or of those that chose the weights.
+
+    Raises
+    ------
+    LabelError
+        If training frames are missing.
+    """
+    card = model.contents.card
+    own = card.get("data", {}).get("fingerprints", {})
+    prints = [item.frame.fingerprint() for item in dataset]
+    wanted = set(own.get("training", prints))
+    missing = len(wanted - set(prints))
+    if missing:
+        raise LabelError(
+            f"{missing} of the {len(wanted)} frames that the model was trained on are not among these "
+            "labels: give all label files that it was trained on"
+        )
+    card["domain"] = domain(dataset.subset([k for k, name in enumerate(prints) if name in wanted]), model.target)
+    for part in ("validation", "held_out"):
+        frames = dataset.subset([k for k, name in enumerate(prints) if name in own.get(part, ())])
+        for head in model.target.parts if len(frames) else ():
+            key = card_key(part, model.target, head)
+            known = card.setdefault("accuracy", {})
+            known[key] = accuracy(evaluate(model, frames, head, allow_training_frames=True)) | known.get(key, {})
+    return dict(card["domain"])
 
 
 def _range(values: list[float], digits: int) -> list[float] | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mda_aptnn.dataset import Dataset
 from mda_aptnn.elements import SYMBOLS, masses_of, symbols_of
 from mda_aptnn.errors import LabelError
-from mda_aptnn.tensors import APT, Target
+from mda_aptnn.tensors import APT, Target, sum_rule_residual
 from mda_aptnn.training.rigid import rigid_tensors
 from mda_aptnn.training.samples import complete_atoms, complete_labels
 
@@ -36,6 +36,9 @@ class Evaluation:
         What a committee says of its error; None for a single model.
     calibrated : bool
         Whether the spreads were stretched by factors from labels that were held out.
+    sum_rule : float or None
+        Root mean square over frames and components of the predicted (Σ P − Q·1)/√N, in e, N being the number of
+        atoms of a frame, those without labels included; None for other tensors than polar ones.
     """
 
     target: Target
@@ -46,6 +49,7 @@ class Evaluation:
     baselines: dict[str, NDArray[np.float64]]
     spreads: NDArray[np.float64] | None = None
     calibrated: bool = False
+    sum_rule: float | None = None
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -164,6 +168,7 @@ class Evaluation:
             "mae_per_component": self.component_mae.tolist(),
             "r2_per_component": _without_nan(self.component_r2),
             "baseline_rmse": self.baseline_rmse(),
+            "sum_rule": self.sum_rule,
         }
 
     def _of(self, chosen: NDArray[np.bool_]) -> Evaluation:
@@ -214,6 +219,7 @@ def evaluate(
         means, source = isotropic_means(dataset, target), "these frames"
     is_committee = getattr(model, "n_members", 1) > 1
     columns: list[list[NDArray[Any]]] = [[], [], [], [], [], []]
+    squares: list[float] = []
     for item, rigid in zip(dataset, rigid_tensors(dataset, target), strict=True):
         values = item.tensors[target.name]
         complete = complete_atoms(values)
@@ -226,6 +232,8 @@ def evaluate(
         else:
             tensors = model.predict(item.frame) if target == own else model.predict_tensors(item.frame)[target.name]
             predicted = spread = tensors
+        if target == APT:
+            squares.append(float(np.mean(sum_rule_residual(predicted, item.frame.charge) ** 2)) / len(item.frame))
         numbers = item.frame.numbers[complete]
         isotropic = np.array([means[symbol] for symbol in symbols_of(numbers)])
         row = (numbers, values[complete], predicted[complete], isotropic, rigid[complete], spread[complete])
@@ -240,6 +248,7 @@ def evaluate(
     return Evaluation(
         target, n_frames, numbers, labels, predictions, baselines,
         spreads if is_committee else None, is_committee and bool(factors),
+        float(np.sqrt(np.mean(squares))) if squares else None,
     )  # fmt: skip
 
 
