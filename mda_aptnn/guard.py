@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mda_aptnn.analysis.motions.kinetic_parts import kinetic_parts
 from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.given_spacing import any_held, check_nyquist, check_pace
+from mda_aptnn.models.domain import domain_checks
 from mda_aptnn.molecules import Molecules, find_molecules
 from mda_aptnn.times import Timeline
 from mda_aptnn.trajectory import Moment, UniverseFrames
@@ -72,6 +73,7 @@ def check_run(
     model: Any = None,
     allow_aliasing: bool = False,
     override_cell: bool = False,
+    allow_outside_domain: bool = False,
 ) -> Findings:
     """Check a trajectory, and the model for it, by a few of the frames that are wanted.
 
@@ -85,9 +87,9 @@ def check_run(
         Of these frames.
     model : object, optional
         That will predict their tensors.
-    allow_aliasing, override_cell : bool
+    allow_aliasing, override_cell, allow_outside_domain : bool
         Look at, and do not refuse, frames too far apart, or a time between them that does not fit; a given cell of
-        another volume than the recorded one.
+        another volume than the recorded one; atoms whose surroundings the model has never met.
 
     Returns
     -------
@@ -107,8 +109,13 @@ def check_run(
         _coordinates(moments),
         _replicas([frames], [(wanted, timeline)]),
     ]
-    # here the domain of the model joins: found += domain_checks(model, [m.frame for m in moments])
-    allowed = {"--allow-aliasing": allow_aliasing, "--override-cell": override_cell}
+    if model is not None:
+        found += domain_checks(model, [moment.frame for moment in moments], kinetic[0])
+    allowed = {
+        "--allow-aliasing": allow_aliasing,
+        "--override-cell": override_cell,
+        "--allow-outside-domain": allow_outside_domain,
+    }
     checks = Checks(tuple(check for check in found if check is not None))
     return Findings(checks.allowing([option for option, yes in allowed.items() if yes]), kinetic, held)
 

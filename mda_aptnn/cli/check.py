@@ -29,6 +29,7 @@ def check(
     check_temperature: opt.CheckTemperature = True,
     allow_aliasing: opt.AllowAliasing = False,
     override_cell: opt.OverrideCell = False,
+    allow_outside_domain: opt.AllowOutsideDomain = False,
     file_format: opt.Format = None,
     topology_format: opt.TopologyFormat = None,
     as_json: opt.Json = False,
@@ -59,7 +60,11 @@ def check(
             check_temperature=check_temperature,
         )
         wanted, timeline = chosen_timeline(frames, start, stop, step, None)
-        allowed = {"allow_aliasing": allow_aliasing, "override_cell": override_cell}
+        allowed = {
+            "allow_aliasing": allow_aliasing,
+            "override_cell": override_cell,
+            "allow_outside_domain": allow_outside_domain,
+        }
         found += check_run(frames, wanted, timeline, model=known, **allowed).checks
         readers.append(frames)
         reports.append(

@@ -119,6 +119,10 @@ AllowAliasing = Annotated[
 OverrideCell = Annotated[
     bool, typer.Option("--override-cell", help="Go on where --cell has another volume than the recorded cell.")
 ]
+AllowOutsideDomain = Annotated[
+    bool,
+    typer.Option("--allow-outside-domain", help="Go on with a model that was not made for such atoms."),
+]
 TopologyOrFlux = Annotated[
     Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file alone.", show_default=False)
 ]
@@ -172,6 +176,7 @@ class Reading:
     check_temperature: CheckTemperature = True
     allow_aliasing: AllowAliasing = False
     override_cell: OverrideCell = False
+    allow_outside_domain: AllowOutsideDomain = False
     file_format: Format = None
     topology_format: TopologyFormat = None
     checkpoint: Checkpoint = None

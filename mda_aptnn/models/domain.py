@@ -403,7 +403,7 @@ def expected_residual(card: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def sum_rule_check(
-    residuals: ArrayLike, n_atoms: ArrayLike, expected: Mapping[str, Any] | None, path: str = "MODEL"
+    residuals: ArrayLike, n_atoms: ArrayLike, expected: Mapping[str, Any] | None, path: str | None = None
 ) -> Check:
     """Compare residuals of the acoustic sum rule, Σ P − Q·1, with those of the model's own held-out frames.
 
@@ -418,8 +418,8 @@ def sum_rule_check(
     n_atoms : int or array_like of int, shape [n_frames]
     expected : mapping or None
         From `expected_residual`.
-    path : str
-        Of the model file, for what is said.
+    path : str, optional
+        Of the model file, for what is said if `expected` is None.
     """
     name = "acoustic sum rule, Σ P − Q·1"
     squares = np.asarray(residuals, dtype=float).reshape(-1, 9) ** 2
@@ -439,7 +439,9 @@ def sum_rule_check(
         )
         return Check(name, found, Verdict.REFUSED, meaning, OPTION)
     if expected is None:
-        meaning = f"The card does not say what the model's held-out frames have; {ADD.format(path=path)}."
+        meaning = "What the model's held-out frames have is not known."
+        if path is not None:
+            meaning = f"The card does not say what the model's held-out frames have; {ADD.format(path=path)}."
         return Check(name, found, Verdict.UNKNOWN, meaning)
     meaning = (
         f"{per_root / own:.2g} times what its held-out frames let expect "

@@ -104,6 +104,8 @@ class DipoleFlux(AnalysisBase):
         Go on where frames are too far apart for the motion, or the time between them does not fit the velocities.
     override_cell : bool
         Go on where the given cell has another volume than the recorded one.
+    allow_outside_domain : bool
+        Go on where the surroundings of atoms are not those that the model was trained on.
     verbose : bool
         Show progress.
 
@@ -173,6 +175,7 @@ class DipoleFlux(AnalysisBase):
         check_temperature: bool = True,
         allow_aliasing: bool = False,
         override_cell: bool = False,
+        allow_outside_domain: bool = False,
         verbose: bool = False,
     ) -> None:
         atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
@@ -183,7 +186,11 @@ class DipoleFlux(AnalysisBase):
         if sum_rule not in SUM_RULES:
             raise SumRuleNameError(f"sum rule {sum_rule!r}: choose one of {', '.join(SUM_RULES)}")
         self._per, self._n_threads = per, n_threads
-        self._allowed = {"allow_aliasing": allow_aliasing, "override_cell": override_cell}
+        self._allowed = {
+            "allow_aliasing": allow_aliasing,
+            "override_cell": override_cell,
+            "allow_outside_domain": allow_outside_domain,
+        }
         self._source, self._model = model, load_model(model, n_threads=n_threads)
         self._frames = UniverseFrames(
             atoms.universe,

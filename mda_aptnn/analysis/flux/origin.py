@@ -17,6 +17,7 @@ from mda_aptnn.analysis.flux.path_integrals import BeadMean
 from mda_aptnn.analysis.motions.motions import Motions, take_apart
 from mda_aptnn.frames import Frame
 from mda_aptnn.hdf5 import file_hash
+from mda_aptnn.models.domain import expected_residual
 from mda_aptnn.trajectory import UniverseFrames
 
 
@@ -83,9 +84,11 @@ def frame_fingerprint(frame: Frame, velocities: NDArray[np.float64]) -> np.uint6
 
 def description(source: Any, model: Any, sums: FrameFlux, trajectory: Any) -> dict[str, Any]:
     """Return what is stored with a flux: model, level of theory, sum rule, charge, atoms, files."""
+    card = getattr(model, "info", None) or {}
     return {
         "model": model_identity(source, model),
-        "level_of_theory": str((getattr(model, "info", None) or {}).get("level_of_theory", "")),
+        "level_of_theory": str(card.get("level_of_theory", "")),
+        "expected_residual": expected_residual(card),
         "sum_rule": sums.sum_rule,
         "charge": sums.charge,
         "n_atoms": len(sums.masses),
