@@ -26,7 +26,7 @@ from mda_aptnn.cli.label import label_app
 from mda_aptnn.cli.learn import learn
 from mda_aptnn.cli.live import live
 from mda_aptnn.cli.predict import predict
-from mda_aptnn.cli.raman import raman
+from mda_aptnn.cli.raman import raman, sfg
 from mda_aptnn.cli.report import report
 from mda_aptnn.cli.select import select
 from mda_aptnn.cli.space import distances, profile
@@ -72,6 +72,7 @@ for _command in (
     demo,
     spectrum,
     raman,
+    sfg,
     flux,
     distances,
     profile,
