@@ -74,7 +74,11 @@ def raman(
             found = found.scattered(**factors)
         save(found, output, csv, plot)
     report = {**_figures(found), **summary(series), "notes": found.notes}
-    bands = ", ".join(f"{band['shift']:.0f} ({band['depolarization']:.2f})" for band in report["maxima"])
+    bands = ", ".join(
+        f"{band['shift']:.0f} ({band['depolarization']:.2f}"
+        + (")" if band["depolarization_error"] is None else f" +- {band['depolarization_error']:.2f})")
+        for band in report["maxima"]
+    )
     lines = [
         text_summary(series, found.notes),
         f"band maxima [cm^-1] (depolarization): {bands}",
@@ -160,7 +164,7 @@ def _figures(spectrum: Any) -> dict[str, Any]:
     from mda_aptnn.analysis.raman.raman_plot import maxima
 
     return {
-        "maxima": [{"shift": a, "vv": b, "depolarization": c} for a, b, c in maxima(spectrum)],
+        "maxima": maxima(spectrum),
         "unit": spectrum.unit,
         "factors": spectrum.factors,
         "segments": None if spectrum.segments is None else len(spectrum.segments[0].lengths),
