@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from MDAnalysis.guesser.tables import Z2SYMB, masses
+from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import ArrayLike, NDArray
 from tqdm.auto import tqdm
 
+from mda_aptnn.elements import STANDARD
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.inputs import frame_inputs
@@ -93,7 +94,7 @@ def disagreement(model: Any, frame: Frame) -> float:
     As for the error that a spectrum sees: velocities of variance k_B T/m_i.
     """
     mean, spread = model.predict_with_spread(frame)
-    weights = np.array([1 / masses[Z2SYMB[int(z)]] for z in frame.numbers])
+    weights = np.array([1 / STANDARD[Z2SYMB[int(z)]] for z in frame.numbers])
     axes = tuple(range(1, mean.ndim))
     return float(np.sqrt(weights @ np.sum(spread**2, axis=axes) / (weights @ np.sum(mean**2, axis=axes))))
 

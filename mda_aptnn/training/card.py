@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB, masses
+from MDAnalysis.guesser.tables import Z2SYMB
 
 from mda_aptnn import units
 from mda_aptnn.dataset import Dataset
+from mda_aptnn.elements import STANDARD
 from mda_aptnn.tensors import AnyTarget, card_key
 from mda_aptnn.training.evaluate import Evaluation, evaluate, isotropic_means
 
@@ -95,7 +96,7 @@ def domain(dataset: Dataset) -> dict[str, Any]:
     numbers = np.concatenate([frame.numbers for frame in frames])
     to_density = units.factor("u/angstrom^3", DENSITY)
     densities = [
-        to_density * sum(masses[symbol] for symbol in frame.symbols) / frame.volume
+        to_density * sum(STANDARD[symbol] for symbol in frame.symbols) / frame.volume
         for frame in frames
         if frame.volume
     ]

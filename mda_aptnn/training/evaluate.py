@@ -6,10 +6,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from MDAnalysis.guesser.tables import Z2SYMB, masses
+from MDAnalysis.guesser.tables import Z2SYMB
 from numpy.typing import NDArray
 
 from mda_aptnn.dataset import Dataset
+from mda_aptnn.elements import STANDARD
 from mda_aptnn.errors import LabelError
 from mda_aptnn.tensors import APT, Target
 from mda_aptnn.training.rigid import rigid_tensors
@@ -123,7 +124,7 @@ class Evaluation:
 
         Velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ = k_B T Σ ‖δP_i‖²/m_i.
         """
-        weights = np.array([1 / masses[Z2SYMB[int(z)]] for z in self.numbers])
+        weights = np.array([1 / STANDARD[Z2SYMB[int(z)]] for z in self.numbers])
         axes = tuple(range(1, self.labels.ndim))
         return float(
             np.sqrt(weights @ np.sum(self.errors**2, axis=axes) / (weights @ np.sum(self.labels**2, axis=axes)))

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 from MDAnalysis.guesser.tables import Z2SYMB
-from MDAnalysis.guesser.tables import masses as atomic_masses
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5
@@ -19,6 +18,7 @@ from mda_aptnn.analysis.flux.atom_flux import identify_atoms
 from mda_aptnn.analysis.flux.flux_file import read_flux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.compiled import kept_exactly
+from mda_aptnn.elements import STANDARD
 from mda_aptnn.errors import FileFormatError, TrajectoryError
 from mda_aptnn.frames import Frame
 from mda_aptnn.molecules import Molecules, broken_note, find_molecules
@@ -258,7 +258,7 @@ def open_molecules(path: str | os.PathLike[str], universe: Any) -> Iterator[tupl
         cell = atoms["cells"][0]
         frame = Frame(numbers, atoms["positions"][0], cell, cell.any(axis=1))
         molecules = find_molecules(universe, indices, frame)
-        masses = np.array([atomic_masses[Z2SYMB[int(number)]] for number in numbers])
+        masses = np.array([STANDARD[Z2SYMB[int(number)]] for number in numbers])
         found = MoleculesOfFile(atoms, molecules, masses, list(series.starts))
         info = {**series.info, "notes": [*series.info.get("notes", []), *molecules.notes]}
         yield dataclasses.replace(series, info=info), found
