@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.flux.members import validity_of_spread
 from mda_aptnn.analysis.raman.raman import RamanSpectrum, full_tensors
 from mda_aptnn.analysis.raman.scattering import raman_spectrum
 from mda_aptnn.analysis.raman.sfg import COMPONENTS, SumFrequencySpectrum
@@ -284,6 +285,9 @@ class FluxSeries(hdf5.Stored):
             return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
         series = self if groups is None else self.regroup(groups)
         kelvin, volume, notes = self.conditions(temperature, volume)
+        band_spread = self.info.get("band_spread", {})
+        if series.members is not None:
+            notes.append(validity_of_spread(band_spread))
         return absorption_spectrum(
             series.segments(),
             series.groups,
@@ -295,6 +299,7 @@ class FluxSeries(hdf5.Stored):
             unbiased=unbiased,
             segments=segments,
             members=None if series.members is None else np.split(series.members, self.starts[1:]),
+            band_factor=band_spread.get("factor"),
             quantum_correction=quantum_correction,
             finite_difference=self.finite_difference,
             notes=notes,
