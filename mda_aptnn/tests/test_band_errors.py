@@ -159,6 +159,14 @@ def test_a_crystal_has_one_band_and_ions_translate():
         assert found[name]["error"] == pytest.approx(0.21)
 
 
+def test_a_neutral_molecule_in_vacuum_has_no_band_of_translation():
+    """What is left of it is the residual of the labels' sum rule, and no error of a band."""
+    [item] = liquid(1, 1)
+    apt = item.apt - item.apt.mean(axis=0) + 0.003
+    dataset = Dataset([LabelledFrame(Frame(item.frame.numbers, item.frame.positions), {"apt": apt})])
+    assert set(band_errors(Known(dataset, lambda _, apt: 1.01 * apt), dataset)) == MOTIONS - {"translation"}
+
+
 def test_held_out_frames_are_found_by_content():
     dataset = liquid(4)
     card = {"data": {"fingerprints": {"held_out": [dataset[k].frame.fingerprint() for k in (3, 1)]}}}

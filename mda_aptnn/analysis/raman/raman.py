@@ -227,7 +227,12 @@ class RamanSpectrum(hdf5.Stored, Pictured):
         return Measured(float(value), float(error), "", self._degrees_of_freedom, positive=True)
 
     def depolarization_error(self) -> Array:
-        """Return the standard error of `depolarization` [n_frequencies]; NaN without error bars."""
+        """Return the standard error of `depolarization`; NaN without error bars.
+
+        Returns
+        -------
+        ndarray, shape [n_frequencies]
+        """
         return self._measured(_ratio)[1]
 
     @property
