@@ -147,7 +147,7 @@ def _band_lines(bands: dict[str, Any]) -> list[str]:
             line += f"{'':11}{row['flux_error']:12.4f}"
         lines.append(line)
     lines.append("intensities of bands by motion, for thermal velocities, per molecule: model over labels, less 1")
-    if "factor" in bands:
+    if bands.get("error_over_stated") is not None:
         factor = bands["factor"]
         lines.append(
             f"errors are {bands['error_over_stated']:.2f} times what the committee states of bands"

@@ -239,7 +239,7 @@ class Model:
         elsewhere = {
             name: row["bands"]["error_over_stated"]
             for name, row in card.get("accuracy", {}).items()
-            if name != "held_out" and "error_over_stated" in row.get("bands", {})
+            if name != "held_out" and row.get("bands", {}).get("error_over_stated") is not None
         }
         return {"factor": float(bands["factor"]), "elsewhere": elsewhere}
 

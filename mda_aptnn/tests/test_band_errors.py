@@ -131,6 +131,13 @@ def test_the_card_says_how_little_the_factor_was_made_of():
     assert error_over_stated(rows, card["factor"]) == pytest.approx(1 / 1.142, rel=1e-3)
 
 
+def test_members_that_agree_state_nothing():
+    dataset = liquid(1)
+    model = Committee([Known(dataset, lambda _, apt: 1.1 * apt)] * 2)
+    errors = band_errors(model, dataset)
+    assert band_calibration(errors, "") == {} and error_over_stated(errors, 1.0) is None
+
+
 def test_molecules_without_labels_are_left_out():
     dataset = liquid(2, 4)
     labels = dataset[0].apt.copy()

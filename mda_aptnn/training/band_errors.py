@@ -124,7 +124,7 @@ def band_calibration(errors: Mapping[str, Mapping[str, Any]], how: str) -> dict[
     Returns
     -------
     dict
-        factor, what the members' deviations are multiplied with, after the factors of the elements, in what is
+        Empty if the members differ in no band. factor, what the members' deviations are multiplied with, after the factors of the elements, in what is
         linear in them; degrees_of_freedom, the number of bands; ratio, the root mean square of error over linear
         spread; how; bands, the errors.
 
@@ -134,7 +134,9 @@ def band_calibration(errors: Mapping[str, Mapping[str, Any]], how: str) -> dict[
     new bands, if errors over spreads of all bands are drawn from one normal distribution. The scatter over the
     molecules of the frames is in the errors and is not subtracted, so that the factor is rather too large.
     """
-    ratios = np.array([row["error"] / row["linear"] for row in errors.values()])
+    ratios = np.array([row["error"] / row["linear"] for row in errors.values() if row["linear"] > 0])
+    if len(ratios) == 0:
+        return {}
     ratio = float(np.sqrt(np.mean(ratios**2)))
     return {
         "factor": ratio * student_factor(1.0, len(ratios)),
@@ -159,9 +161,12 @@ def predicted_error(row: Mapping[str, Any], factor: float) -> float:
     return float(np.hypot(factor * row["linear"], row["quadratic"]))
 
 
-def error_over_stated(errors: Mapping[str, Mapping[str, Any]], factor: float) -> float:
-    """Return the root mean square over bands of the error over what the committee states of it."""
-    return float(np.sqrt(np.mean([(row["error"] / predicted_error(row, factor)) ** 2 for row in errors.values()])))
+def error_over_stated(errors: Mapping[str, Mapping[str, Any]], factor: float) -> float | None:
+    """Return the root mean square over bands of the error over what the committee states of it; None if that is 0."""
+    pairs = [(row["error"], predicted_error(row, factor)) for row in errors.values()]
+    if not all(stated for _, stated in pairs):
+        return None
+    return float(np.sqrt(np.mean([(error / stated) ** 2 for error, stated in pairs])))
 
 
 def _thermal_rates(frame: Frame, tensors: Array) -> dict[str, Array]:
