@@ -124,9 +124,9 @@ def band_calibration(errors: Mapping[str, Mapping[str, Any]], how: str) -> dict[
     Returns
     -------
     dict
-        Empty if the members differ in no band. factor, what the members' deviations are multiplied with, after the factors of the elements, in what is
-        linear in them; degrees_of_freedom, the number of bands; ratio, the root mean square of error over linear
-        spread; how; bands, the errors.
+        Empty if the members differ in no band. factor, what the members' deviations are multiplied with, after the
+        factors of the elements, in what is linear in them; degrees_of_freedom, the number of bands; ratio, the root
+        mean square of error over linear spread; how; bands, the errors.
 
     Notes
     -----
