@@ -10,6 +10,7 @@ tested on the other half, both ways, so that "error/spread" is not 1 by construc
 - RMSE of the mean, and of a member by itself;
 - factor, error/spread after it, rank correlation of the two over atoms, share of components within one spread;
 - flux: error over spread of Σ P v for thermal velocities (independent for each atom);
+- band intensities: the factor of bands, and error over stated error, the root mean square over bands;
 - Σ P: error over spread of the sum of all tensors; 1 if errors of different atoms are as much alike as members say.
 """
 
@@ -29,21 +30,17 @@ from mda_aptnn.dataset import Dataset, read_labels
 from mda_aptnn.elements import masses_of
 from mda_aptnn.models.committee import stretched
 from mda_aptnn.models.predict import load_model
+from mda_aptnn.training.band_errors import band_calibration, band_errors, error_over_stated
 from mda_aptnn.training.calibration import calibrated, spread_summary
 from mda_aptnn.training.committee import fit_committee
 from mda_aptnn.training.config import read_plan
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.plotting import plot_spread
+from mda_aptnn.training.samples import held_out_frames
 
 DATA = Path(data_file).parent
 LABELS = [DATA / "water32-rpbe-d3.xyz", DATA / "water32-rpbe-d3-more.h5"]
 KINDS = {"independent": False, "last layers": True}
-
-
-def held_out(model: Any, dataset: Dataset) -> Dataset:
-    """Return the frames that the model's card says were kept aside."""
-    prints = set(model.info["data"]["fingerprints"]["held_out"])
-    return dataclasses.replace(dataset, frames=[item for item in dataset if item.frame.fingerprint() in prints])
 
 
 def collective(model: Any, dataset: Dataset, factors: dict[str, float]) -> tuple[float, float]:
@@ -83,11 +80,12 @@ def main() -> None:
         if not path.exists():
             fit_committee(dataset, arguments.members, network, plan, path, shared_body=shared, verbose=True)
         model = load_model(path, engine="torch")
-        test = held_out(model, dataset)
+        test = held_out_frames(model.info, dataset)
         model.contents.card.pop("spread")
         single = [evaluate(load_single(model, k), test).rmse for k in range(model.n_members)]
         print(f"\n{kind}: RMSE {evaluate(model, test).rmse:.4f} e, a member {np.mean(single):.4f} e")
         rows: dict[str, list[list[float]]] = {}
+        bands: list[list[float]] = []
         both, halves = [], (range(0, len(test), 2), range(1, len(test), 2))
         for one, other in (halves, halves[::-1]):
             model.contents.card.pop("spread", None)
@@ -97,6 +95,8 @@ def main() -> None:
                 found = [factors[symbol], row["ratio"], row["rank_correlation"], row["within_one"]]
                 rows.setdefault(symbol, []).append(found)
             both.append(collective(model, test.subset(other), factors))
+            factor = band_calibration(band_errors(model, test.subset(one)), "half of them")["factor"]
+            bands.append([factor, error_over_stated(band_errors(model, test.subset(other)), factor)])
         for symbol, found in rows.items():
             factor, ratio, rank, within = np.mean(found, axis=0)
             print(
@@ -104,6 +104,8 @@ def main() -> None:
             )
         flux, total = np.mean(both, axis=0)
         print(f"  error/spread of the flux {flux:.2f}, of the sum of all tensors {total:.2f}")
+        factor, ratio = np.mean(bands, axis=0)
+        print(f"  band intensities: factor {factor:.2f}, error over stated error {ratio:.2f}")
         plot_spread(evaluate(load_model(path), test), arguments.folder / f"spread-{path.stem}.png")
 
 

@@ -31,7 +31,7 @@ from mda_aptnn.cli.learn import learn
 from mda_aptnn.cli.live import live
 from mda_aptnn.cli.outputs import reading_only
 from mda_aptnn.cli.predict import predict
-from mda_aptnn.cli.raman import raman
+from mda_aptnn.cli.raman import raman, sfg
 from mda_aptnn.cli.report import report
 from mda_aptnn.cli.select import select
 from mda_aptnn.cli.space import distances, profile
@@ -111,6 +111,7 @@ for _command in (
     check,
     spectrum,
     raman,
+    sfg,
     flux,
     distances,
     profile,

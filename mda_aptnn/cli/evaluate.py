@@ -11,7 +11,7 @@ import typer
 
 from mda_aptnn.cli import labels as label_files
 from mda_aptnn.cli import options as opt
-from mda_aptnn.tensors import card_key
+from mda_aptnn.tensors import APT, card_key
 
 if TYPE_CHECKING:
     from mda_aptnn.training.evaluate import Evaluation
@@ -47,19 +47,23 @@ def evaluate(
             "labels: for model files of before 0.2. With --allow-training-frames.",
         ),
     ] = False,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Take only the frames that the model's card says were held out.")
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Compare a model with labels: per component, element and irrep, and the error that a spectrum sees.
+    """Compare a model with labels: per component, element and irrep, and the errors that a spectrum sees.
 
     Of a model with two heads, each is compared with its labels; pictures of the second have its name added to theirs.
     """
     from mda_aptnn import hdf5
     from mda_aptnn.models.predict import load_model
+    from mda_aptnn.training.band_errors import band_calibration, band_errors
     from mda_aptnn.training.calibration import calibrated
     from mda_aptnn.training.card import accuracy
     from mda_aptnn.training.card import record_domain as card_of_domain
     from mda_aptnn.training.evaluate import evaluate as compare
-    from mda_aptnn.training.samples import labelled_target, with_all_parts
+    from mda_aptnn.training.samples import held_out_frames, labelled_target, with_all_parts
 
     predictor = load_model(model)
     writes = bool(record or calibrate or record_domain)
@@ -75,6 +79,8 @@ def evaluate(
         hdf5.protect([predictor.path], "model")
         hdf5.check_writable(predictor.path, "model")
     dataset = with_all_parts(label_files.read(labels, cell), predictor.target)
+    if held_out:
+        dataset = held_out_frames(predictor.info, dataset)
     parts = [part for part in predictor.target.parts if part in labelled_target(dataset).parts]
     card = predictor.contents.card if writes else {}
     reports: dict[str, dict[str, Any]] = {}
@@ -82,14 +88,22 @@ def evaluate(
         evaluation = compare(predictor, dataset, part, allow_training_frames=allow_training_frames)
         key = functools.partial(card_key, target=predictor.target, part=part)
         if calibrate:
-            sources = ", ".join(dataset.sources)
+            sources = "held-out frames" if held_out else ", ".join(dataset.sources)
             card[key("spread")] = calibrated(evaluation, predictor.factors_of(part), sources)
             evaluation = compare(predictor, dataset, part, allow_training_frames=allow_training_frames)
         pictures = {"plot": plot, "spread plot": plot_spread}
         files = {name: _named(path, key("")) for name, path in pictures.items() if path}
         reports[part.name] = _report(evaluation, predictor.factors_of(part), files)
+        if part == APT:
+            bands = band_errors(predictor, dataset)
+            if calibrate and bands:
+                card[key("spread")]["bands"] = band_calibration(bands, sources)
+            reports[part.name]["bands"] = _bands(bands, getattr(predictor, "band_spread", {}).get("factor"))
         if record:
-            card["accuracy"][key(record)] = accuracy(evaluation) | {"sources": dataset.sources}
+            card["accuracy"][key(record)] = accuracy(evaluation) | {
+                "sources": dataset.sources,
+                "bands": reports[part.name].get("bands", {}),
+            }
     if record_domain:
         card_of_domain(predictor, dataset)
     if writes:
@@ -122,6 +136,42 @@ def _report(evaluation: Evaluation, factors: dict[str, float], files: dict[str, 
     return report
 
 
+def _bands(errors: dict[str, dict[str, Any]], factor: float | None) -> dict[str, Any]:
+    """What is reported of the errors of band intensities."""
+    from mda_aptnn.training.band_errors import error_over_stated, predicted_error
+
+    report: dict[str, Any] = {name: dict(row) for name, row in errors.items()}
+    if not errors or "linear" not in next(iter(errors.values())):
+        return report
+    applied = 1.0 if factor is None else factor
+    for row in report.values():
+        row["stated"] = predicted_error(row, applied)
+    return report | {"factor": factor, "error_over_stated": error_over_stated(errors, applied)}
+
+
+def _band_lines(bands: dict[str, Any]) -> list[str]:
+    rows = {name: row for name, row in bands.items() if isinstance(row, dict)}
+    if not rows:
+        return []
+    lines = ["", f"{'band':18}{'km/mol':>9}{'error, %':>17}{'stated, %':>11}{'flux error':>12}{'its spread':>12}"]
+    for name, row in rows.items():
+        scatter = "" if row["standard_error"] is None else f" +- {100 * row['standard_error']:.2f}"
+        line = f"{name:18}{row['intensity']:9.2f}{100 * row['error']:+8.2f}{scatter:9}"
+        if "stated" in row:
+            line += f"{100 * row['stated']:11.2f}{row['flux_error']:12.4f}{row['flux_spread']:12.4f}"
+        else:
+            line += f"{'':11}{row['flux_error']:12.4f}"
+        lines.append(line)
+    lines.append("intensities of bands by motion, for thermal velocities, per molecule: model over labels, less 1")
+    if bands.get("error_over_stated") is not None:
+        factor = bands["factor"]
+        lines.append(
+            f"errors are {bands['error_over_stated']:.2f} times what the committee states of bands"
+            + (", which is not calibrated on them" if factor is None else f" (with its factor of {factor:.2f})")
+        )
+    return lines
+
+
 def _table(report: dict[str, Any]) -> str:
     unit = report["unit"]
     what = f"{report['target']}: {report['n_frames']} frames, {report['n_atoms']} labelled atoms"
@@ -148,6 +198,7 @@ def _table(report: dict[str, Any]) -> str:
     lines += [f"without a network: {value:.4f} ({name})" for name, value in report["baseline_rmse"].items()]
     rate = label_files.RATES[report["target"]]
     lines.append(f"relative error of the {rate} for thermal velocities: {report['spectrum_error']:.4f}")
+    lines += _band_lines(report.get("bands", {}))
     lines += _spread_lines(report)
     lines += [f"{name}: {path}" for name, path in report["files"].items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""``mda-aptnn raman``: from a trajectory, or from a stored flux, to Raman spectra."""
+"""``mda-aptnn raman`` and ``sfg``: from a trajectory, or from a stored flux, to Raman and sum-frequency spectra."""
 
 from __future__ import annotations
 
@@ -74,7 +74,11 @@ def raman(
             found = found.scattered(**factors)
         save(found, output, csv, plot)
     report = {**_figures(found), **summary(series), "notes": found.notes}
-    bands = ", ".join(f"{band['shift']:.0f} ({band['depolarization']:.2f})" for band in report["maxima"])
+    bands = ", ".join(
+        f"{band['shift']:.0f} ({band['depolarization']:.2f}"
+        + (")" if band["depolarization_error"] is None else f" +- {band['depolarization_error']:.2f})")
+        for band in report["maxima"]
+    )
     lines = [
         text_summary(series, found.notes),
         f"band maxima [cm^-1] (depolarization): {bands}",
@@ -83,12 +87,84 @@ def raman(
     emit_with_files(files, report, lines, as_json, series.check(temperature))
 
 
+@opt.with_reading_options
+def sfg(
+    topology: opt.TopologyOrFlux,
+    trajectory: opt.Trajectory = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("sfg.h5"),
+    csv: opt.Csv = None,
+    plot: opt.Plot = None,
+    flux_output: opt.FluxOutput = None,
+    temperature: opt.Temperature = None,
+    resolution: opt.Resolution = "10 cm^-1",
+    window: opt.Window = "gaussian",
+    unbiased: opt.Unbiased = False,
+    segments: opt.Segments = "auto",
+    area: Annotated[
+        str | None,
+        typer.Option(
+            help='Of the surface, "600 angstrom^2"; without, the susceptibility times it.', show_default=False
+        ),
+    ] = None,
+    component: Annotated[
+        list[str] | None,
+        typer.Option(help="Component of the susceptibility, such as xxz; may be repeated.", show_default=False),
+    ] = None,
+    as_json: opt.Json = False,
+    *,
+    reading: opt.Reading,
+) -> None:
+    """Sum-frequency spectrum of a surface whose normal is z: Re, Im and the square of the susceptibility.
+
+    The model must predict polarizability gradients. The two surfaces of a slab cancel: name their atoms by --group
+    "upper=prop z > 40" --group "lower=prop z < 20", and the spectrum is that of one surface.
+    """
+    from mda_aptnn import units
+    from mda_aptnn.analysis.raman.sfg import COMPONENTS, axes_of
+
+    files = {"sfg": output, "csv": csv, "plot": plot, "flux": flux_output}
+    check_outputs(files)
+    settings: dict[str, Any] = {
+        "temperature": temperature,
+        "resolution": resolution,
+        "window": window,
+        "unbiased": unbiased,
+        "segments": number_of_segments(segments),
+    }
+    check_settings(settings)
+    components = component or list(COMPONENTS)
+    for name in components:
+        axes_of(name)
+    if area is not None and units.magnitude(area, "angstrom^2", "--area") <= 0:
+        raise opt.OptionError(f"--area {area!r} must be positive")
+    _check_model(topology, trajectory, reading)
+    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output, temperature)
+    if flux_output is not None:
+        series.save(flux_output)
+    with keeping(series, kept or flux_output, reading, output, "sfg"):
+        found = series.sum_frequency(**settings, area=area, components=components)
+        save(found, output, csv, plot)
+    report = {
+        "extrema": found.extrema(),
+        "unit": str(found.component(components[0]).units),
+        "segments": None if found.segments is None else len(found.segments.lengths),
+        "temperature_used": float(found.temperature.magnitude),
+        **summary(series),
+        "notes": found.notes,
+    }
+    lines = [text_summary(series, found.notes), f"largest |Im chi| [{report['unit']}]:"]
+    for name, row in report["extrema"].items():
+        error = "" if row["error"] is None else f" +- {row['error']:.2g}"
+        lines.append(f"  {name}: {row['imaginary']:.4g}{error} at {row['wavenumber']:.0f} cm^-1")
+    emit_with_files(files, report, lines, as_json, series.check(temperature))
+
+
 def _figures(spectrum: Any) -> dict[str, Any]:
     """What a Raman spectrum says in numbers."""
     from mda_aptnn.analysis.raman.raman_plot import maxima
 
     return {
-        "maxima": [{"shift": a, "vv": b, "depolarization": c} for a, b, c in maxima(spectrum)],
+        "maxima": maxima(spectrum),
         "unit": spectrum.unit,
         "factors": spectrum.factors,
         "segments": None if spectrum.segments is None else len(spectrum.segments[0].lengths),

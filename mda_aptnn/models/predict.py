@@ -227,6 +227,24 @@ class Model:
         """Return `spread_factors` of one of the model's tensors."""
         return dict(self.contents.card.get(card_key("spread", self.target, target), {}).get("factors", {}))
 
+    @property
+    def band_spread(self) -> dict[str, Any]:
+        """What the card says of the spread of band intensities; empty if only single tensors were calibrated.
+
+        factor, that deviations of the members' spectra are multiplied with; elsewhere, for labels of other sources
+        that the card has, how many times the stated ones the errors of band intensities were.
+        """
+        card = self.contents.card
+        bands = card.get("spread", {}).get("bands", {})
+        if "factor" not in bands:
+            return {}
+        elsewhere = {
+            name: row["bands"]["error_over_stated"]
+            for name, row in card.get("accuracy", {}).items()
+            if name != "held_out" and row.get("bands", {}).get("error_over_stated") is not None
+        }
+        return {"factor": float(bands["factor"]), "elsewhere": elsewhere}
+
     def _part(self, target: Target | None) -> Target:
         """The target that is asked for, by default that of `predict`."""
         if target is not None and target not in self._slices:

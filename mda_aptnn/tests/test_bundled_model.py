@@ -12,6 +12,7 @@ from mda_aptnn.hdf5 import file_hash
 from mda_aptnn.models.predict import load_model
 from mda_aptnn.tensors import sum_rule_residual
 from mda_aptnn.tests.tiny import LABELS, MORE_LABELS
+from mda_aptnn.training.band_errors import band_calibration, band_errors, error_over_stated
 from mda_aptnn.training.evaluate import evaluate
 
 SHARED = Path(os.environ.get("MDA_APTNN_SHARED", Path(__file__).parents[3] / "shared"))
@@ -67,6 +68,20 @@ def test_the_spread_is_as_large_as_the_error_where_it_was_calibrated(model, held
         squares = [np.mean(np.asarray(values)[:, atoms] ** 2) for values in (errors, spreads)]
         # float32 and the file's digits
         assert squares[0] == pytest.approx(squares[1], rel=1e-2)
+
+
+def test_stated_errors_of_band_intensities_are_neither_too_wide_nor_too_narrow(model, held_out):
+    """Calibrated on single tensors alone they are three to ten times too wide."""
+    errors = band_errors(model, held_out)
+    assert set(errors) == {"translation", "rotation", "stretch", "other vibration"}
+    assert all(abs(row["error"]) < 0.015 for row in errors.values())
+    assert 0.5 < error_over_stated(errors, model.band_spread["factor"]) < 2
+    assert error_over_stated(errors, 1.0) < 0.35
+    kept = model.info["spread"]["bands"]
+    assert kept["factor"] == pytest.approx(band_calibration(errors, "")["factor"], rel=1e-2)
+    # and the card says what labels of another source show
+    [ratio] = model.band_spread["elsewhere"].values()
+    assert ratio > 3
 
 
 def test_charges_nearly_add_up(model, labels):

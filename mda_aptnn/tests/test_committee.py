@@ -86,6 +86,18 @@ def test_calibration_stretches_the_scatter_of_each_element_and_keeps_the_mean():
     assert np.allclose(model.predict_with_spread(FRAME)[1], stretched.std(axis=0, ddof=1), rtol=1e-12)
 
 
+def test_a_card_may_have_a_factor_of_bands():
+    old = Model(independent(card={"spread": {"factors": {"O": 3.0}}, "accuracy": {"published": {"rmse": 0.1}}}))
+    assert old.band_spread == {}
+    accuracy = {
+        "held_out": {"bands": {"error_over_stated": 0.8}},
+        "published": {"bands": {"error_over_stated": 7.7}},
+        "same": {"bands": {"error_over_stated": None}},
+    }
+    model = Model(independent(card={"spread": {"bands": {"factor": 0.25}}, "accuracy": accuracy}))
+    assert model.band_spread == {"factor": 0.25, "elsewhere": {"published": 7.7}}
+
+
 @pytest.mark.parametrize("make", [independent, last_layers])
 def test_every_member_turns_with_the_frame(make):
     model = Model(make(), engine="torch", dtype="float64")

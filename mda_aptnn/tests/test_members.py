@@ -17,6 +17,10 @@ SPACING, TEMPERATURE, VOLUME = 0.5e-3, 300.0, 1000.0
 READING = {"velocity_unit": "angstrom/ps"}
 
 
+# what only an old file or a committee of somebody's models has
+UNCALIBRATED = "spread of the committee (not calibrated on bands)"
+
+
 def spectrum(scales, n_frames=4000, noise=0.0, **options):
     """Two groups; each member has the same flux times a number of its own, plus noise of its own."""
     rng = np.random.default_rng(0)
@@ -51,6 +55,25 @@ def test_noise_of_the_members_is_an_error_though_they_agree_about_it():
     assert (found.model_error().magnitude > 0.1 * whole).mean() > 0.99
 
 
+def test_the_factor_of_bands_is_for_what_is_linear_in_the_deviations():
+    """(1 + ε)² − 1 is 2ε, times the factor, and ε², as it is; on average over members the ε cancel."""
+    epsilon = 0.1 * np.array([-3.0, -1.0, 1.0, 3.0])
+    for factor in (1.0, 0.2, 0.0):
+        found = spectrum(1 + epsilon, band_factor=factor)
+        relative = np.sqrt(((2 * factor * epsilon + epsilon**2) ** 2).sum() / 3)
+        assert found.members.calibrated
+        assert np.allclose(found.model_error().magnitude, relative * found.absorption.magnitude, rtol=1e-3)
+    plain = spectrum(1 + epsilon)
+    assert not plain.members.calibrated and np.allclose(
+        plain.model_error().magnitude, spectrum(1 + epsilon, band_factor=1.0).model_error().magnitude, rtol=1e-4
+    )
+    # noise of the members' own has nothing that could cancel
+    noisy = spectrum(np.ones(6), noise=0.5, n_frames=20000, band_factor=0.05)
+    weights = np.ones(len(noisy.wavenumber))
+    error = noisy.section_model_error(weights=weights) / noisy.cross_section.magnitude.sum()
+    assert error == pytest.approx(0.25 * np.sqrt(6 / 5), rel=0.05)
+
+
 def test_the_band_is_kept_corrected_written_and_drawn(tmp_path):
     found = spectrum([0.98, 1.02])
     found.save(tmp_path / "ir.h5")
@@ -62,9 +85,14 @@ def test_the_band_is_kept_corrected_written_and_drawn(tmp_path):
     assert np.ptp(ratio) > 0.1
     assert np.allclose(standard.model_error().magnitude[1:], ratio * found.model_error().magnitude[1:], rtol=1e-3)
     found.to_csv(tmp_path / "ir.csv")
-    assert "error of the model [1/cm]" in (tmp_path / "ir.csv").read_text().splitlines()[0]
+    assert f"{UNCALIBRATED} [1/cm]" in (tmp_path / "ir.csv").read_text().splitlines()[0]
     ax = found.plot(tmp_path / "ir.png")
-    assert "error of the model" in [text.get_text() for text in ax.get_legend().get_texts()]
+    assert UNCALIBRATED in [text.get_text() for text in ax.get_legend().get_texts()]
+    calibrated = spectrum([0.98, 1.02], band_factor=0.3).corrected("standard")
+    calibrated.save(tmp_path / "calibrated.h5")
+    again = Spectrum.load(tmp_path / "calibrated.h5")
+    assert again.members.calibrated
+    assert "error of the model" in [text.get_text() for text in again.plot().get_legend().get_texts()]
 
 
 def test_a_single_model_has_no_band():
@@ -104,9 +132,8 @@ def test_the_scatter_of_an_element_is_stretched_in_the_flux_too():
 
 
 def test_members_go_with_the_flux_wherever_it_goes(tmp_path):
-    analysis = DipoleFlux(
-        gas(), committee(), {"O": "element O", "H": "element H"}, checkpoint=tmp_path / "part", **READING
-    )
+    model = committee()
+    analysis = DipoleFlux(gas(), model, {"O": "element O", "H": "element H"}, checkpoint=tmp_path / "part", **READING)
     series = analysis.run().series
     parallel = DipoleFlux(gas(), committee(), {"O": "element O", "H": "element H"}, **READING)
     parallel.run(backend="multiprocessing", n_workers=2)
@@ -122,6 +149,13 @@ def test_members_go_with_the_flux_wherever_it_goes(tmp_path):
     assert spectrum.members.terms.shape == (3, len(spectrum.wavenumber), 3)
     assert (spectrum.model_error().magnitude > 0).all()
     alone = dataclasses.replace(twice, flux=twice.members[:, 1], members=None).spectrum(TEMPERATURE, "2000 cm^-1")
+    assert any("not calibrated on intensities of bands" in note for note in spectrum.notes)
+    model.band_spread = {"factor": 0.3, "elsewhere": {"frames of others": 7.74}}
+    known = DipoleFlux(gas(), model, {"O": "element O", "H": "element H"}, **READING).run().series
+    known.save(tmp_path / "known.h5")
+    calibrated = FluxSeries.merge([FluxSeries.load(tmp_path / "known.h5")] * 2).spectrum(TEMPERATURE, "2000 cm^-1")
+    assert calibrated.members.calibrated and calibrated.model_error().sum() < 0.95 * spectrum.model_error().sum()
+    assert any("on frames of others were 7.7 times those stated" in note for note in calibrated.notes)
     own = spectrum.members.terms[1].sum(axis=1)
     assert np.allclose(own, alone.cross_section.magnitude, rtol=1e-4, atol=1e-6 * own.max())
 

@@ -5,10 +5,14 @@ import numpy as np
 import pytest
 from scipy.constants import N_A, c, h, k
 from scipy.linalg import hadamard
+from scipy.signal import lfilter
 from scipy.spatial.transform import Rotation
 
 from mda_aptnn.analysis.raman.raman import COMPONENTS, RamanSpectrum
+from mda_aptnn.analysis.raman.raman_plot import maxima
 from mda_aptnn.analysis.raman.scattering import raman_spectrum
+from mda_aptnn.analysis.spectra.bands import band_weights
+from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError, UnitError
 from mda_aptnn.tests.systems import BOLTZMANN, LIGHT
 
@@ -102,13 +106,13 @@ def test_bands_of_a_tetrahedral_molecule_have_their_static_activity_and_depolari
     for band, limits in zip(bands, itertools.pairwise(edges), strict=True):
         mean, anisotropy = np.sum([static(alphas[n]) for n in band], axis=0)
         activity = found.integral("activity", *limits)
-        assert activity.to("angstrom^4/u").magnitude == pytest.approx(45 * mean + 7 * anisotropy, rel=1e-2)
-        assert found.integral("isotropic", *limits).magnitude == pytest.approx(mean, rel=1e-2, abs=1e-3 * activity.m)
-        assert found.integral("anisotropy", *limits).magnitude == pytest.approx(anisotropy, rel=1e-2, abs=1e-3)
+        assert activity.quantity.to("angstrom^4/u").magnitude == pytest.approx(45 * mean + 7 * anisotropy, rel=1e-2)
+        assert found.integral("isotropic", *limits).value == pytest.approx(mean, rel=1e-2, abs=1e-3 * activity.value)
+        assert found.integral("anisotropy", *limits).value == pytest.approx(anisotropy, rel=1e-2, abs=1e-3)
         ratio = 3 * anisotropy / (45 * mean + 4 * anisotropy)
-        assert found.band_depolarization(*limits) == pytest.approx(ratio, abs=5e-3)
+        assert found.band_depolarization(*limits).value == pytest.approx(ratio, abs=5e-3)
         assert ratio == pytest.approx(0 if len(band) == 1 else 0.75, abs=1e-6)
-        activities.append(activity.magnitude)
+        activities.append(activity.value)
     assert min(activities) > 0.05
     # at the bands themselves as well
     at = [np.abs(found.wavenumber.magnitude - wavenumbers[band[0]]).argmin() for band in bands]
@@ -135,8 +139,8 @@ def test_vv_and_vh_are_averages_over_orientations():
     alpha += alpha.T
     found, _ = single_mode(alpha)
     turned = Rotation.create_group("I").as_matrix() @ alpha @ Rotation.create_group("I").as_matrix().swapaxes(1, 2)
-    assert found.integral("vv").magnitude == pytest.approx((turned[:, 2, 2] ** 2).mean(), rel=1e-9)
-    assert found.integral("vh").magnitude == pytest.approx((turned[:, 0, 2] ** 2).mean(), rel=1e-9)
+    assert found.integral("vv").value == pytest.approx((turned[:, 2, 2] ** 2).mean(), rel=1e-9)
+    assert found.integral("vh").value == pytest.approx((turned[:, 0, 2] ** 2).mean(), rel=1e-9)
     # and as it lies
     width = found.wavenumber.magnitude[1]
     for (a, first), (b, second) in itertools.product(enumerate(COMPONENTS), repeat=2):
@@ -217,8 +221,61 @@ def test_error_bars_are_those_of_the_segments():
         expected = np.std(own, axis=0, ddof=1) / np.sqrt(8)
         np.testing.assert_allclose(found.standard_error(*arguments).magnitude, expected, rtol=1e-4)
     assert found.scattered("532 nm").standard_error("vv").units == found.scattered("532 nm").vv.units
+    # the jackknife of what is linear is the standard error of the mean
+    areas = [single.integral("vv", 500, 1500).value for single in singles]
+    assert found.integral("vv", 500, 1500).error == pytest.approx(np.std(areas, ddof=1) / np.sqrt(8), rel=1e-4)
+    assert found.integral("vv").degrees_of_freedom == 7
+    ratios = [single.band_depolarization(500, 1500).value for single in singles]
+    assert found.band_depolarization(500, 1500).error == pytest.approx(np.std(ratios, ddof=1) / np.sqrt(8), rel=0.1)
+    at_points = np.std([single.depolarization for single in singles], axis=0, ddof=1) / np.sqrt(8)
+    assert np.median(found.depolarization_error() / at_points) == pytest.approx(1, abs=0.15)
+    assert all(row["depolarization_error"] > 0 and row["vv_error"] > 0 for row in maxima(found))
     with pytest.raises(SpectrumError, match="no error bars"):
         singles[0].standard_error("vv")
+    assert np.isnan(singles[0].integral("vv").error) and np.isnan(singles[0].band_depolarization().error)
+    assert maxima(singles[0])[0]["depolarization_error"] is None
+
+
+def test_stated_errors_cover():
+    """Ornstein-Uhlenbeck processes for ᾱ̇ and the five components of β̇: integrals and ratios of bands are known."""
+    spacing, n_frames, n_runs, resolution = 2e-3, 8192, 300, 60.0
+    basis = np.array(
+        [
+            np.diag([1.0, -1.0, 0.0]) / np.sqrt(2),
+            np.diag([1.0, 1.0, -2.0]) / np.sqrt(6),
+            *(np.eye(3)[[a, b]].T @ np.eye(3)[[b, a]] / np.sqrt(2) for a, b in itertools.combinations(range(3), 2)),
+        ]
+    )  # tr of the products is 1 or 0
+    taus, sizes = (0.010, 0.004), (1.0, 0.8)
+    transform = CosineTransform.plan("gaussian", resolution, spacing, n_frames)
+    scale = 2 * LIGHT / (BOLTZMANN * TEMPERATURE)
+    mean, anisotropy = (
+        scale * transform(factor * size**2 * np.exp(-spacing * np.arange(transform.n_lags) / tau))
+        for factor, size, tau in zip((1.0, 1.5 * 5), sizes, taus, strict=True)
+    )
+    vh, vv = anisotropy / 15, mean + 4 / 45 * anisotropy
+    bands = (100, 400), (1000, 3000)
+    rng = np.random.default_rng(4)
+    within = np.zeros((2, len(bands), 3))
+    for _ in range(n_runs):
+        processes = []
+        for number, size, tau in zip((1, 5), sizes, taus, strict=True):
+            keep = np.exp(-spacing / tau)
+            kicks = rng.normal(size=(n_frames, number)) * size * np.sqrt(1 - keep**2)
+            kicks[0] /= np.sqrt(1 - keep**2)
+            processes.append(lfilter([1.0], [1.0, -keep], kicks, axis=0))
+        rate = processes[0][:, :, None] * np.eye(3) + np.einsum("fk,kab->fab", processes[1], basis)
+        found = raman_spectrum([rate[:, None]], ["all"], spacing, TEMPERATURE, resolution=resolution, unbiased=True)
+        for place, limits in enumerate(bands):
+            weights = band_weights(transform.wavenumber, *limits)
+            results = found.integral("vv", *limits), found.integral("vh", *limits), found.band_depolarization(*limits)
+            true = vv @ weights, vh @ weights, (vh @ weights) / (vv @ weights)
+            for column, (measured, known) in enumerate(zip(results, true, strict=True)):
+                for sigmas in (1, 2):
+                    low, high = measured.band(sigmas)
+                    within[sigmas - 1, place, column] += low < known < high
+    assert within[0] / n_runs == pytest.approx(0.683, abs=0.06)
+    assert within[1] / n_runs == pytest.approx(0.954, abs=0.03)
 
 
 def test_velocities_made_of_positions(molecule):
@@ -230,7 +287,7 @@ def test_velocities_made_of_positions(molecule):
     rate = ((position[2:] - position[:-2]) / (2 * spacing))[:, None, None, None] * alphas[-1]
     found = raman_spectrum([rate], ["all"], spacing, TEMPERATURE, segments=None, finite_difference=spacing)
     mean, anisotropy = static(alphas[-1])
-    assert found.integral("activity").magnitude == pytest.approx(45 * mean + 7 * anisotropy, rel=1e-2)
+    assert found.integral("activity").value == pytest.approx(45 * mean + 7 * anisotropy, rel=1e-2)
     assert found.wavenumber.magnitude[-1] == pytest.approx(0.7 / (2 * LIGHT * spacing), rel=1e-3)
 
 

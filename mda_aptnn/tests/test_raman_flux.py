@@ -1,14 +1,20 @@
 """α̇ = Σ_i G_i v_i in the same pass as Ṁ, for Raman spectra of the same groups."""
 
 import dataclasses
+import json
+from contextlib import chdir
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from mda_aptnn.analysis.flux.atom_flux import load_groups
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.raman.scattering import raman_spectrum
+from mda_aptnn.analysis.raman.sfg import SumFrequencySpectrum
+from mda_aptnn.analysis.raman.sum_frequency import sum_frequency_spectrum
+from mda_aptnn.cli import app
 from mda_aptnn.errors import ModelError, SpectrumError
 from mda_aptnn.tests.systems import MASSES, KnownTensors, gas, random_tensors
 
@@ -108,6 +114,60 @@ def test_raman_spectra_of_a_flux(model, tmp_path):
     assert (found.wavenumber == series.spectrum(300, "400 cm^-1").wavenumber).all()
     twice = FluxSeries.merge([series, dataclasses.replace(series, flux=-series.flux)])
     assert len(twice.polarizability) == 400 and len(twice.polarizability_segments()) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.* are short for a resolution:UserWarning")
+def test_sum_frequency_spectra_of_a_flux(model, tmp_path):
+    universe = gas(n_frames=200)
+    series = flux_of(universe, model, {"upper": "index 0:2", "lower": "index 3:5"}).run().series
+    found = series.sum_frequency(300, "400 cm^-1", area="1.2 nm^2", components=["xxz", "zzz"])
+    direct = sum_frequency_spectrum(
+        series.polarizability_segments(),
+        series.segments(),
+        series.groups,
+        series.spacing,
+        300.0,
+        120.0,
+        resolution=400.0,
+        components=["xxz", "zzz"],
+    )
+    np.testing.assert_array_equal(found.terms.magnitude, direct.terms.magnitude)
+    # a switch that never moves makes groups
+    sides = np.zeros((len(series), 3, 3))
+    for number, name in enumerate(series.groups):
+        sides[:, number, {"upper": 0, "lower": 2}.get(name, 1)] = 1
+    moved = series.sum_frequency(300, "400 cm^-1", area=120, sides=sides, components=["xxz"])
+    assert moved.groups == ["upper", "bulk", "lower"]
+    chi = found.interface("xxz").magnitude
+    np.testing.assert_allclose(moved.interface("xxz").magnitude, chi, atol=1e-9 * np.abs(chi).max())
+    with pytest.raises(SpectrumError, match="sides has the shape"):
+        series.sum_frequency(300, "400 cm^-1", sides=sides[:, :2])
+
+    series.save(tmp_path / "flux.h5")
+    arguments = ["sfg", "flux.h5", "-T", "300 K", "--resolution", "1400", "--area", "1.2 nm^2", "--segments", "4"]
+    for name in ("xxz", "zzz"):
+        arguments += ["--component", name]
+    with chdir(tmp_path):
+        result = CliRunner().invoke(app, [*arguments, "--csv", "sfg.csv", "--plot", "sfg.png", "--json"])
+        refused = CliRunner().invoke(app, [*arguments, "--component", "xw"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    top = report["extrema"]["xxz"]
+    kept = SumFrequencySpectrum.load(tmp_path / "sfg.h5")
+    imaginary = kept.interface("xxz").magnitude.imag[kept.wavenumber.magnitude >= 1400]
+    assert abs(top["imaginary"]) == np.abs(imaginary).max() and top["error"] > 0
+    assert (tmp_path / "sfg.png").read_bytes()[:4] == b"\x89PNG"
+    assert refused.exit_code == 1 and "component 'xw'" in refused.output
+
+
+def test_too_many_groups_for_all_pairs_are_refused():
+    names = [f"g{k}" for k in range(17)]
+    many = FluxSeries(
+        np.zeros((8, 17, 3)), names, np.arange(8.0), 1e-3, [0], *np.ones((2, 8)), np.zeros((8, 3, 3)), np.ones(8),
+        polarizability=np.zeros((8, 17, 6)),
+    )  # fmt: skip
+    with pytest.raises(SpectrumError, match="17 groups have 17² terms"):
+        many.sum_frequency(300)
 
 
 def test_gradients_of_another_shape_are_refused(model):

@@ -312,6 +312,7 @@ def test_commands_train_and_calibrate_a_committee(tmp_path, monkeypatch):
     assert "2 members (independent members)" in text
     before = json.loads(command("evaluate", "c.h5", "test.h5", "--json"))
     assert before["spread_factors"] == {} and before["spread"]["O"]["ratio"] != pytest.approx(1, rel=1e-3)
+    bands = [name for name, row in before["bands"].items() if isinstance(row, dict)]
     text = command("evaluate", "c.h5", "test.h5", "--calibrate", "--plot-spread", "spread.png")
     assert "rank corr." in text and "calibrated: the members' deviation times H" in text
     after = json.loads(command("evaluate", "c.h5", "test.h5", "--json"))
@@ -319,6 +320,11 @@ def test_commands_train_and_calibrate_a_committee(tmp_path, monkeypatch):
         assert after["spread"][symbol]["ratio"] == pytest.approx(1.0, rel=1e-6)
         expected = before["spread"][symbol]["ratio"]
         assert after["spread_factors"][symbol] == pytest.approx(expected, rel=1e-9)
+    assert "linear" in before["bands"][bands[0]] and before["bands"]["factor"] is None
+    assert after["bands"]["factor"] == json.loads(command("info", "c.h5", "--json"))["spread"]["bands"]["factor"]
+    assert after["bands"]["error_over_stated"] < before["bands"]["error_over_stated"]
+    assert "(with its factor of" in text and "errors are" in text
+    assert "none of 2 frames is one of the 0" in command("evaluate", "c.h5", "test.h5", "--held-out", code=1)
     assert {"c.h5", "curve.png", "spread.png"} < {file.name for file in tmp_path.iterdir()}
     assert "two or more" in command("train", "labels.h5", "--members", 1, "--shared-body", code=1)
     command("train", "labels.h5", "-o", "single.h5", "--config", "plan.toml")

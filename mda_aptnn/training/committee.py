@@ -21,6 +21,7 @@ from mda_aptnn.models.network import network_for
 from mda_aptnn.models.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget, card_key
 from mda_aptnn.training import checkpoint
+from mda_aptnn.training.band_errors import band_calibration, band_errors
 from mda_aptnn.training.calibration import calibrated
 from mda_aptnn.training.card import accuracy, model_card
 from mda_aptnn.training.config import TrainingConfig, split
@@ -129,6 +130,9 @@ def fit_committee(
             evaluation = evaluate(Model(contents), parts["held_out"], head)
             card[card_key("spread", target, head)] = calibrated(evaluation, {}, "held-out frames")
             card["accuracy"][card_key("held_out", target, head)] = accuracy(evaluation)
+        errors = band_errors(Model(contents), parts["held_out"])
+        if errors:
+            card["spread"]["bands"] = band_calibration(errors, "held-out frames")
     else:
         logger.warning(
             "no frames were held out, so the committee's spread is not calibrated: "

@@ -147,6 +147,23 @@ def complete_atoms(tensors: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(tensors.reshape(len(tensors), -1)).all(axis=1))
 
 
+def held_out_frames(card: Mapping[str, Any], dataset: Dataset) -> Dataset:
+    """Return the frames that a model's card says were held out, by content.
+
+    Raises
+    ------
+    LabelError
+        If none of them is there.
+    """
+    prints = set(card.get("data", {}).get("fingerprints", {}).get("held_out", ()))
+    found = [index for index, item in enumerate(dataset) if item.frame.fingerprint() in prints]
+    if not found:
+        raise LabelError(
+            f"none of {len(dataset)} frames is one of the {len(prints)} that the model's card says were held out"
+        )
+    return dataset.subset(found)
+
+
 def repeated_frames(parts: Mapping[str, Dataset]) -> Iterator[tuple[str, int, str, int]]:
     """Yield frames that were there before, by content: part and index, and those of the first one."""
     found: dict[str, tuple[str, int]] = {}

@@ -51,8 +51,8 @@ def from_bands(infrared: Spectrum, raman: RamanSpectrum, wavenumbers: np.ndarray
             [
                 wavenumber,
                 infrared.intensity(*limits).magnitude,
-                raman.integral("activity", *limits).magnitude,
-                raman.band_depolarization(*limits),
+                raman.integral("activity", *limits).value,
+                raman.band_depolarization(*limits).value,
             ]
         )
     return np.array(rows)

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.flux.members import validity_of_spread
 from mda_aptnn.analysis.raman.raman import RamanSpectrum, full_tensors
 from mda_aptnn.analysis.raman.scattering import raman_spectrum
+from mda_aptnn.analysis.raman.sfg import COMPONENTS, SumFrequencySpectrum
+from mda_aptnn.analysis.raman.sum_frequency import SLAB_GROUPS, slab_sums, sum_frequency_spectrum
 from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
 from mda_aptnn.analysis.spectra.correlation import cross_correlation
 from mda_aptnn.analysis.spectra.self_distinct import self_and_distinct
@@ -27,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: Up to so many groups are named where a flux is shown.
 _NAMED = 8
+#: More groups have too many terms of χ⁽²⁾: five components of all ordered pairs.
+_MOST_PAIRED = 16
 #: Per-frame records beside the flux: unit in the file and shape of one frame.
 RECORDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "volumes": (units.VOLUME, ()),
@@ -300,6 +305,9 @@ class FluxSeries(hdf5.Stored):
             return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
         series = self if groups is None else self.regroup(groups)
         kelvin, volume, notes = self.conditions(temperature, volume)
+        band_spread = self.info.get("band_spread", {})
+        if series.members is not None:
+            notes.append(validity_of_spread(band_spread))
         return absorption_spectrum(
             series.segments(),
             series.groups,
@@ -311,6 +319,7 @@ class FluxSeries(hdf5.Stored):
             unbiased=unbiased,
             segments=segments,
             members=None if series.members is None else np.split(series.members, self.starts[1:]),
+            band_factor=band_spread.get("factor"),
             quantum_correction=quantum_correction,
             finite_difference=self.finite_difference,
             notes=notes,
@@ -351,6 +360,78 @@ class FluxSeries(hdf5.Stored):
             series.groups,
             self.spacing,
             kelvin,
+            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
+            window=window,
+            unbiased=unbiased,
+            segments=segments,
+            finite_difference=self.finite_difference,
+            notes=notes,
+            info={name: value for name, value in self.info.items() if name != "notes"},
+        )
+
+    def sum_frequency(
+        self,
+        temperature: Any = None,
+        resolution: Any = "10 cm^-1",
+        window: str = "gaussian",
+        groups: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+        *,
+        area: Any = None,
+        sides: NDArray[np.float64] | None = None,
+        components: Sequence[str] = COMPONENTS,
+        unbiased: bool = False,
+        segments: int | str | None = "auto",
+    ) -> SumFrequencySpectrum:
+        """Return the second-order susceptibility χ⁽²⁾ of a surface, whose normal is z.
+
+        Parameters
+        ----------
+        temperature, resolution, window, groups, unbiased, segments
+            As in `spectrum`.
+        area : float, str or pint.Quantity, optional
+            Of the surface, in Å²; without, A·χ in Å⁴/V.
+        sides : ndarray, shape [n_frames, n_groups, 3], optional
+            How much of each group (molecule) belongs to the upper side of a slab, to its bulk and to its lower side,
+            see `mda_aptnn.analysis.raman.sum_frequency.slab_weights`. These three are then the groups.
+        components : sequence of str
+            Of χ_abc, such as "xxz": ab of the polarizability, c of the dipole.
+
+        Returns
+        -------
+        SumFrequencySpectrum
+
+        Raises
+        ------
+        SpectrumError
+            If the model predicted no polarizability gradients, the temperature is not known, the series is too short,
+            or there are more groups than terms can be kept of.
+        """
+        series = self if groups is None else self.regroup(groups)
+        kelvin, _, notes = self.conditions(temperature)
+        names, flux, rates = series.groups, series.segments(), series.polarizability_segments()
+        if sides is not None:
+            if np.shape(sides) != (*series.flux.shape[:2], len(SLAB_GROUPS)):
+                raise SpectrumError(
+                    f"sides has the shape {np.shape(sides)}; {len(series)} frames of {len(names)} groups need "
+                    f"{(*series.flux.shape[:2], len(SLAB_GROUPS))}, from slab_weights(heights, inner, outer)"
+                )
+            weights = [part for part in np.split(np.asarray(sides), self.starts[1:]) if len(part)]
+            flux = [slab_sums(part, weight) for part, weight in zip(flux, weights, strict=True)]
+            rates = [slab_sums(part, weight) for part, weight in zip(rates, weights, strict=True)]
+            names = list(SLAB_GROUPS)
+        if len(names) > _MOST_PAIRED:
+            raise SpectrumError(
+                f"{len(names)} groups have {len(names)}² terms in each component; at most {_MOST_PAIRED} groups are "
+                "taken: give sides= for molecules of a slab, or sums of groups="
+            )
+        return sum_frequency_spectrum(
+            rates,
+            flux,
+            names,
+            self.spacing,
+            kelvin,
+            None if area is None else units.magnitude(area, "angstrom^2", "area"),
+            components=components,
             resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
             window=window,
             unbiased=unbiased,

@@ -93,6 +93,7 @@ def description(source: Any, model: Any, sums: FrameFlux, trajectory: Any) -> di
         "charge": sums.charge,
         "n_atoms": len(sums.masses),
         "trajectory": trajectory_files(trajectory),
+        "band_spread": dict(getattr(model, "band_spread", {})),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import h5py
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.display import Pictured
 from mda_aptnn.analysis.spectra.bands import band_weights
-from mda_aptnn.analysis.spectra.statistics import Segments
+from mda_aptnn.analysis.spectra.statistics import Measured, Segments
 from mda_aptnn.analysis.spectra.terms import pair_index, term_of
 from mda_aptnn.errors import SpectrumError
 
@@ -112,9 +113,7 @@ class RamanSpectrum(hdf5.Stored, Pictured):
     @property
     def depolarization(self) -> Array:
         """VH/VV at each frequency, between 0 and 3/4; NaN where there is no scattering."""
-        vv = self.vv.magnitude
-        ratio: Array = np.divide(self.vh.magnitude, vv, out=np.full(len(vv), np.nan), where=vv > 0)
-        return ratio
+        return self._measured(_ratio)[0]
 
     def values(self, kind: str, first: str | None = None, second: str | None = None) -> Any:
         """Return what is measured, of the total or of a term [n_frequencies].
@@ -189,8 +188,8 @@ class RamanSpectrum(hdf5.Stored, Pictured):
         )
         return units.quantity(self.segments[0].standard_error(np.asarray(values)), self.unit)
 
-    def integral(self, kind: str, low: Any = 0.0, high: Any = None) -> Any:
-        """Return the integral over a band, for "activity" its Raman activity in Å⁴/u.
+    def integral(self, kind: str, low: Any = 0.0, high: Any = None) -> Measured:
+        """Return the integral over a band with its standard error, for "activity" its Raman activity in Å⁴/u.
 
         Parameters
         ----------
@@ -201,13 +200,17 @@ class RamanSpectrum(hdf5.Stored, Pictured):
 
         Returns
         -------
-        pint.Quantity
+        Measured
+            The error, NaN without error bars, is that of the jackknife over segments.
         """
+        isotropic, anisotropic = self._factors(kind)
         weights = band_weights(self.wavenumber.magnitude, low, high)
-        return (self.values(kind) * units.quantity(weights, units.WAVENUMBER)).sum()
+        value, error = self._measured(lambda mean, rest: (isotropic * mean + anisotropic * rest) @ weights)
+        unit = str(units.ureg.Quantity(1.0, self.unit).units * units.ureg.Unit(units.WAVENUMBER))
+        return Measured(float(value), float(error), unit, self._degrees_of_freedom, positive=True)
 
-    def band_depolarization(self, low: Any = 0.0, high: Any = None) -> float:
-        """Return VH/VV of the integrals over a band.
+    def band_depolarization(self, low: Any = 0.0, high: Any = None) -> Measured:
+        """Return VH/VV of the integrals over a band, with its standard error.
 
         Parameters
         ----------
@@ -216,9 +219,35 @@ class RamanSpectrum(hdf5.Stored, Pictured):
 
         Returns
         -------
-        float
+        Measured
+            The error is that of the ratio, by the jackknife: what VH and VV have in common cancels.
         """
-        return float((self.integral("vh", low, high) / self.integral("vv", low, high)).to("").magnitude)
+        weights = band_weights(self.wavenumber.magnitude, low, high)
+        value, error = self._measured(lambda mean, rest: _ratio(mean @ weights, rest @ weights))
+        return Measured(float(value), float(error), "", self._degrees_of_freedom, positive=True)
+
+    def depolarization_error(self) -> Array:
+        """Return the standard error of `depolarization`; NaN without error bars.
+
+        Returns
+        -------
+        ndarray, shape [n_frequencies]
+        """
+        return self._measured(_ratio)[1]
+
+    @property
+    def _degrees_of_freedom(self) -> int:
+        return 0 if self.segments is None else self.segments[0].degrees_of_freedom
+
+    def _measured(self, function: Callable[[Array, Array], Any]) -> tuple[Array, Array]:
+        """A function of ᾱ'² and γ'² of the total, both [n_frequencies], and its standard error."""
+        value = np.asarray(
+            function(*(part.magnitude.sum(axis=(1, 2)) for part in (self.isotropic_terms, self.anisotropic_terms)))
+        )
+        if self.segments is None:
+            return value, np.full(value.shape, np.nan)
+        both = np.stack([part.of_pair(None) for part in self.segments], axis=1)
+        return value, self.segments[0].jackknife(lambda mean: function(*mean), both)
 
     def scattered(self, laser: Any = None, *, detection: str = "power", bose: str = "stokes") -> RamanSpectrum:
         """Return the spectrum as a spectrometer sees it, as a cross section per solid angle and wavenumber.
@@ -335,6 +364,14 @@ class RamanSpectrum(hdf5.Stored, Pictured):
         from mda_aptnn.analysis.raman.raman_file import read_raman
 
         return read_raman(file)
+
+
+def _ratio(isotropic: Array, anisotropic: Array) -> Array:
+    """VH/VV of ᾱ'² and γ'²; NaN where there is no scattering."""
+    (a, b), (c, d) = KINDS["vh"], KINDS["vv"]
+    vh, vv = np.asarray(a * isotropic + b * anisotropic), np.asarray(c * isotropic + d * anisotropic)
+    ratio: Array = np.divide(vh, vv, out=np.full(vv.shape, np.nan), where=vv > 0)
+    return ratio
 
 
 def _bose_factor(name: str, wavenumber: Array, temperature: float) -> Array:

@@ -25,6 +25,8 @@ def write_csv(spectrum: RamanSpectrum, path: str | os.PathLike[str]) -> None:
         if spectrum.segments is not None:
             columns[f"standard error of {kind} [{unit}]"] = spectrum.standard_error(kind).magnitude
     columns["depolarization"] = spectrum.depolarization
+    if spectrum.segments is not None:
+        columns["standard error of depolarization"] = spectrum.depolarization_error()
     for a, b in all_pairs(spectrum.groups) if len(spectrum.groups) > 1 else []:
         for kind in ("vv", "vh"):
             label = a if a == b else f"{a} x {b}"

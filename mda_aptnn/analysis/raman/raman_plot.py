@@ -47,7 +47,12 @@ def plot_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str] | None = No
             above.fill_between(wavenumber, values - error, values + error, color=color, alpha=0.2, linewidth=0)
     for name in spectrum.groups if 2 <= len(spectrum.groups) <= _FEW else []:
         above.plot(wavenumber, spectrum.values("vv", name).magnitude, linewidth=1.0, label=plain(f"VV, {name}"))
-    below.plot(*_depolarization(spectrum), color="black", linewidth=1.0)
+    visible = spectrum.vv.magnitude > VISIBLE * spectrum.vv.magnitude.max()
+    ratio, error = (
+        np.where(visible, part, np.nan) for part in (spectrum.depolarization, spectrum.depolarization_error())
+    )
+    below.plot(wavenumber, ratio, color="black", linewidth=1.0)
+    below.fill_between(wavenumber, ratio - error, ratio + error, color="black", alpha=0.2, linewidth=0)
     below.set(ylim=(0, 0.8), xlim=(0, min(limit, wavenumber[-1])))
     below.axhline(0.75, color="0.6", linewidth=0.8, linestyle=":")
     below.set_xlabel(r"Raman shift / cm$^{-1}$")
@@ -62,24 +67,33 @@ def plot_raman(spectrum: RamanSpectrum, path: str | os.PathLike[str] | None = No
     return figure
 
 
-def maxima(spectrum: RamanSpectrum, *, prominence: float = 0.02) -> list[tuple[float, float, float]]:
-    """Return Raman shift (cm⁻¹), VV and depolarization at the grid points where VV + 2 VH has its band maxima.
+def maxima(spectrum: RamanSpectrum, *, prominence: float = 0.02) -> list[dict[str, float | None]]:
+    """Return the grid points where VV + 2 VH has its band maxima.
 
     Parameters
     ----------
     spectrum : RamanSpectrum
     prominence : float
         The least height of a band above its surroundings, as a part of the highest maximum.
+
+    Returns
+    -------
+    list of dict
+        shift in cm⁻¹, vv, depolarization, and the standard errors vv_error and depolarization_error, None without
+        error bars.
     """
-    vv, depolarization = spectrum.vv.magnitude, spectrum.depolarization
-    total = vv + 2 * spectrum.vh.magnitude
-    grid = spectrum.wavenumber.magnitude
-    return [(float(grid[k]), float(vv[k]), float(depolarization[k])) for k in maxima_of(total, prominence)]
-
-
-def _depolarization(spectrum: RamanSpectrum) -> tuple[Any, Any]:
-    vv = spectrum.vv.magnitude
-    return spectrum.wavenumber.magnitude, np.where(vv > VISIBLE * vv.max(), spectrum.depolarization, np.nan)
+    columns = {
+        "shift": spectrum.wavenumber.magnitude,
+        "vv": spectrum.vv.magnitude,
+        "vv_error": None if spectrum.segments is None else spectrum.standard_error("vv").magnitude,
+        "depolarization": spectrum.depolarization,
+        "depolarization_error": None if spectrum.segments is None else spectrum.depolarization_error(),
+    }
+    total = spectrum.vv.magnitude + 2 * spectrum.vh.magnitude
+    return [
+        {name: None if values is None else float(values[k]) for name, values in columns.items()}
+        for k in maxima_of(total, prominence)
+    ]
 
 
 def _unit(spectrum: RamanSpectrum) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import h5py
@@ -12,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import hdf5, units
+from mda_aptnn.analysis.display import Pictured
+from mda_aptnn.analysis.spectra.columns import write_columns
 from mda_aptnn.analysis.spectra.segment_file import read_segments, write_segments
 from mda_aptnn.analysis.spectra.statistics import Segments
 from mda_aptnn.analysis.spectra.terms import group_index
 from mda_aptnn.citations import cite
-from mda_aptnn.errors import SpectrumError
+from mda_aptnn.errors import FileFormatError, SpectrumError
 
 cite(__name__)
 
@@ -24,8 +28,18 @@ Array = NDArray[np.float64]
 
 #: Components of a surface that is the same in all directions along it, as α is symmetric; z is its normal.
 COMPONENTS = ("xxz", "yyz", "xzx", "yzy", "zzz")
+#: Groups that hold the two surfaces of a slab, by these names.
+SIDES = ("upper", "lower")
 #: Polarizations of sum frequency, visible and infrared light, and the components that are averaged for them.
 POLARIZATIONS = {"ssp": ("xxz", "yyz"), "sps": ("xzx", "yzy"), "pss": ("xzx", "yzy")}
+
+
+#: What is shown of a complex χ.
+PARTS: dict[str, Callable[[Any], Any]] = {
+    "Im chi": lambda chi: chi.imag,
+    "Re chi": lambda chi: chi.real,
+    "|chi|^2": lambda chi: chi.real**2 + chi.imag**2,
+}
 
 
 def axes_of(component: str) -> tuple[int, int, int]:
@@ -43,7 +57,7 @@ def axes_of(component: str) -> tuple[int, int, int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class SumFrequencySpectrum(hdf5.Stored):
+class SumFrequencySpectrum(hdf5.Stored, Pictured):
     """The resonant second-order response, the sum of its terms.
 
     Attributes
@@ -64,7 +78,7 @@ class SumFrequencySpectrum(hdf5.Stored):
     window : str
         Name of the lag window.
     segments : Segments or None
-        Im of the terms from disjoint parts of the trajectory, for the statistical error.
+        Re and Im of the terms from disjoint parts of the trajectory, for the statistical error.
     notes : list of str
         What was assumed on the way.
     info : dict
@@ -148,33 +162,38 @@ class SumFrequencySpectrum(hdf5.Stored):
             raise SpectrumError(f"{name} has the same sign on both sides of a slab; ask for side() of each")
         return (self.side(name, upper) - self.side(name, lower)) / 2
 
-    def standard_error(self, name: str, first: str | None = None, second: str | None = None) -> Any:
-        """Return the standard error of the imaginary part of `component` [n_frequencies].
+    def standard_error(self, function: Callable[[SumFrequencySpectrum], Any]) -> Any:
+        """Return the standard error of anything that is made of the spectrum, by the jackknife over segments.
 
         Parameters
         ----------
-        name, first, second : str
-            As in `component`.
+        function : callable
+            Of a spectrum like this one; returns a real number or an array of them, such as
+            ``lambda s: s.component("xxz").imag`` or ``lambda s: abs(s.polarized("ssp")) ** 2``.
 
         Returns
         -------
-        pint.Quantity, shape [n_frequencies]
+        pint.Quantity
+            Of the same shape and unit.
 
         Raises
         ------
         SpectrumError
-            If there are no error bars, or no such component or group.
+            If there are no error bars, or the function's result is complex.
         """
         if self.segments is None:
             raise SpectrumError("the spectrum has no error bars: the trajectory is short or they were not wanted")
-        n, n_groups = len(self.component_names), len(self.groups)
-        terms = self.segments.terms.reshape(*self.segments.terms.shape[:2], n, n_groups, n_groups)
-        values = terms[:, :, self._component(name)].astype(np.float64)
-        if first is None:
-            values = values.sum(axis=(2, 3))
-        else:
-            values = values[:, :, group_index(self.groups, first), group_index(self.groups, second or first)]
-        return self._per_area(units.quantity(self.segments.standard_error(values), self.unit))
+        whole = units.ureg.Quantity(function(self))
+        if np.iscomplexobj(whole.magnitude):
+            raise SpectrumError("a complex number has no one standard error: ask for that of .real, .imag or abs()")
+        n, *rest = self.terms.shape
+
+        def of_mean(mean: Array) -> Array:
+            real, imaginary = np.moveaxis(mean.reshape(n, 2, *rest), 1, 0)
+            one = dataclasses.replace(self, terms=units.quantity(real + 1j * imaginary, self.unit), segments=None)
+            return np.asarray(units.ureg.Quantity(function(one)).to(whole.units).magnitude)
+
+        return units.quantity(self.segments.jackknife(of_mean, self.segments.terms.astype(float)), str(whole.units))
 
     def polarized(
         self,
@@ -235,6 +254,106 @@ class SumFrequencySpectrum(hdf5.Stored):
         ]
         return np.prod(factors) * mean(*POLARIZATIONS[polarization])
 
+    def shown(self, name: str) -> Any:
+        """Return what is drawn and written of a component, complex [n_frequencies].
+
+        That of one surface (`interface`) where there are groups "upper" and "lower" and the component has an odd
+        number of z; else that of the whole sample.
+
+        Parameters
+        ----------
+        name : str
+            Component.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+        """
+        surface = set(SIDES) <= set(self.groups) and name.count("z") % 2
+        return self.interface(name) if surface else self.component(name)
+
+    def extrema(self) -> dict[str, dict[str, float | None]]:
+        """Return where |Im χ| of each component, as `shown`, is largest above the resolution.
+
+        Returns
+        -------
+        dict of str to dict
+            wavenumber in cm⁻¹, imaginary: Im χ there, and its standard error, None without error bars.
+        """
+        grid, found = self.wavenumber.magnitude, {}
+        first = int(np.searchsorted(grid, self.resolution.magnitude))
+        for name in self.component_names:
+            values, error = self._with_error(name, "Im chi")
+            top = first + int(np.abs(values.magnitude[first:]).argmax())
+            found[name] = {
+                "wavenumber": float(grid[top]),
+                "imaginary": float(values.magnitude[top]),
+                "error": None if error is None else float(error.magnitude[top]),
+            }
+        return found
+
+    def _with_error(self, name: str, label: str) -> tuple[Any, Any]:
+        """A part of `shown` [n_frequencies] and its standard error, None without error bars."""
+
+        def part(one: SumFrequencySpectrum) -> Any:
+            return PARTS[label](one.shown(name))
+
+        return part(self), None if self.segments is None else self.standard_error(part)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write wavenumber, and Im χ, Re χ and |χ|² of each component, as `shown`, with standard errors.
+
+        Parameters
+        ----------
+        path : path
+        """
+        columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
+        for name, label in itertools.product(self.component_names, PARTS):
+            values, error = self._with_error(name, label)
+            columns[f"{label} {name} [{values.units}]"] = values.magnitude
+            if error is not None:
+                columns[f"standard error of {label} {name} [{values.units}]"] = error.magnitude
+        write_columns(path, columns)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, limit: float = 4500.0) -> Any:
+        """Draw Im χ, Re χ and |χ|² of each component, as `shown`, with standard errors.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+        limit : float
+            Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+
+        Returns
+        -------
+        list of matplotlib.axes.Axes
+        """
+        from mda_aptnn.analysis.spectra.plotting import title_of
+        from mda_aptnn.figures import new_figure, save_figure
+
+        figure = new_figure(path, (7.0, 7.0))
+        grid = self.wavenumber.magnitude
+        # below the resolution the window's tail is divided by ω
+        seen = (grid >= self.resolution.magnitude) & (grid <= limit)
+        axes = list(figure.subplots(3, 1, sharex=True))
+        for ax, label in zip(axes, PARTS, strict=True):
+            ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+            for name in self.component_names:
+                values, error = self._with_error(name, label)
+                [line] = ax.plot(grid[seen], values.magnitude[seen], linewidth=1.2, label=name)
+                if error is not None:
+                    low, high = (values - error).magnitude[seen], (values + error).magnitude[seen]
+                    ax.fill_between(grid[seen], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+            ax.set_ylabel(f"{label.replace('chi', 'χ')} / {values.units:~P}")
+        axes[0].legend(frameon=False, fontsize="small")
+        axes[0].set_title(title_of(self), fontsize=9)
+        axes[-1].set_xlabel(r"infrared wavenumber / cm$^{-1}$")
+        axes[-1].set_xlim(0, min(limit, grid[-1]))
+        if path is not None:
+            save_figure(figure, path)
+        return axes
+
     def _write(self, file: h5py.File) -> None:
         hdf5.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
         hdf5.write_quantity(file, "terms", self.terms, self.unit)
@@ -245,17 +364,23 @@ class SumFrequencySpectrum(hdf5.Stored):
         if self.segments is not None:
             write_segments(file.create_group("segments"), self.segments, self.unit)
         file.attrs["window"] = self.window
+        file.attrs["real_part"] = "causal"
         for name in ("groups", "component_names", "notes", "info"):
             file.attrs[name] = json.dumps(getattr(self, name))
 
     @classmethod
     def _read(cls, file: h5py.File) -> SumFrequencySpectrum:
+        if "real_part" not in file.attrs:
+            raise FileFormatError(
+                f"{file.filename} was written by version 0.1.0, whose Re chi is up to 65 % too large: make it again "
+                "from the flux"
+            )
         texts = {name: json.loads(file.attrs[name]) for name in ("groups", "component_names", "notes", "info")}
         n_groups, n_components = len(texts["groups"]), len(texts["component_names"])
         n = len(hdf5.read_array(file, "wavenumber", shape=(None,)))
         segments = None
         if "segments" in file:
-            segments = read_segments(file["segments"], cls.unit, (n, n_components * n_groups**2))
+            segments = read_segments(file["segments"], cls.unit, (n, 2 * n_components * n_groups**2))
         return cls(
             wavenumber=hdf5.read_quantity(file, "wavenumber", units.WAVENUMBER, (n,)),
             terms=hdf5.read_quantity(file, "terms", cls.unit, (n, n_components, n_groups, n_groups), kinds="fiuc"),

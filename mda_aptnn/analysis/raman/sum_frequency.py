@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.analysis.raman.sfg import COMPONENTS, SumFrequencySpectrum, axes_of
 from mda_aptnn.analysis.spectra.correlation import cross_correlation
 from mda_aptnn.analysis.spectra.densities import segment_weights, velocity_correction, warn_if_short
+from mda_aptnn.analysis.spectra.dielectric import causal_transform
 from mda_aptnn.analysis.spectra.statistics import Segments, choose_segments
 from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.errors import SpectrumError
@@ -127,28 +127,69 @@ def sum_frequency_spectrum(
     _check(polarizability, flux, temperature, area)
     transform = CosineTransform.plan(window, resolution, spacing, max(len(part) for part in flux))
     wavenumber, correction = velocity_correction(transform.wavenumber, finite_difference)
-    # χ/ω at ω = 0 is the static response of what diffuses, not a resonance
-    shifts = wavenumber[1:]
-    omega = 2 * np.pi * units.SPEED_OF_LIGHT * shifts
-    scale = units.SECOND_ORDER_FACTOR * correction[1:] / (units.BOLTZMANN * temperature * omega)
     if window != "none":
         warn_if_short([len(part) for part in flux], transform, resolution, unbiased, components=1)
     joint = [[_joint(a, m, name) for a, m in zip(polarizability, flux, strict=True)] for name in components]
-    terms = np.stack([_response(series, transform, scale, unbiased) for series in joint], axis=1)
+
+    def terms_of(series: Sequence[Array]) -> NDArray[Any]:
+        even = _even_correlation(series, transform.n_lags, unbiased)
+        return response_of_correlation(even, transform, temperature, correction)
+
     parts = choose_segments(joint[0], segments, resolution, spacing) if joint else []
     return SumFrequencySpectrum(
-        wavenumber=units.quantity(shifts, units.WAVENUMBER),
+        # χ/ω at ω = 0 is the static response of what diffuses, not a resonance
+        wavenumber=units.quantity(wavenumber[1:], units.WAVENUMBER),
         groups=list(groups),
         component_names=list(components),
-        terms=units.quantity(terms, SumFrequencySpectrum.unit),
+        terms=units.quantity(np.stack([terms_of(series) for series in joint], axis=1), SumFrequencySpectrum.unit),
         area=None if area is None else units.quantity(area, "angstrom^2"),
         temperature=units.quantity(temperature, units.TEMPERATURE),
         resolution=units.quantity(resolution if window != "none" else 0.0, units.WAVENUMBER),
         window=window,
-        segments=_segments(joint, parts, segments, transform, scale, unbiased, resolution) if parts else None,
+        segments=_segments(joint, parts, segments, transform, terms_of, unbiased, resolution) if parts else None,
         notes=list(notes),
         info={**(info or {}), "estimator": "1/(N - n)" if unbiased else "1/N"},
     )
+
+
+def response_of_correlation(
+    correlation: NDArray[np.float64], transform: CosineTransform, temperature: float, correction: Array | None = None
+) -> NDArray[np.complex128]:
+    """Return A·χ of a correlation function, on the grid of `transform` without ω = 0.
+
+    Parameters
+    ----------
+    correlation : ndarray, shape [n_lags, ...]
+        ⟨Ṁ(0) α̇(t)⟩, the mean over both signs of t, in e·Å⁴/ps².
+    transform : CosineTransform
+    temperature : float
+        In K.
+    correction : ndarray, shape [n_frequencies], optional
+        What densities are multiplied with, see `mda_aptnn.analysis.spectra.densities.velocity_correction`; the grid
+        ends where it does.
+
+    Returns
+    -------
+    ndarray of complex, shape [n_frequencies − 1, ...]
+        In Å⁴/V.
+
+    Notes
+    -----
+    Only the cosine transform is exact for a sampled correlation function. A sum of sines would be ½Δ cot(½ωΔ) of
+    each frequency ω instead of 1/ω: Re χ far from resonance comes out 11 % too large at a spacing Δ of 2 fs and 65 %
+    at 4 fs. So the sine transform is made of the cosine transform, by causality.
+    """
+    if correction is None:
+        correction = np.ones(len(transform.wavenumber))
+    shape = -1, *[1] * (correlation.ndim - 1)
+    real = 0.5 * transform(correlation)[: len(correction)] * correction.reshape(shape)
+    one_sided = np.empty(real.shape, dtype=complex)
+    # one after the other: the fine grid of the causal transform takes 16 times as much memory
+    for index in np.ndindex(real.shape[1:]):
+        one_sided[:, *index] = causal_transform(real[:, *index])
+    omega = 2 * np.pi * units.SPEED_OF_LIGHT * transform.wavenumber[1 : len(correction)]
+    factor = units.SECOND_ORDER_FACTOR / (units.BOLTZMANN * temperature * omega)
+    return np.asarray(1j * factor.reshape(shape) * one_sided[1:], dtype=np.complex128)
 
 
 def _check(polarizability: Sequence[Array], flux: Sequence[Array], temperature: float, area: float | None) -> None:
@@ -171,16 +212,12 @@ def _joint(polarizability: Array, flux: Array, component: str) -> Array:
     return np.concatenate([flux[:, :, c], symmetric], axis=1)[:, :, None]
 
 
-def _response(series: Sequence[Array], transform: CosineTransform, scale: Array, unbiased: bool) -> NDArray[Any]:
-    """Terms of one component, complex [n_frequencies, n_groups of α̇, n_groups of Ṁ], in Å⁴/V."""
+def _even_correlation(series: Sequence[Array], n_lags: int, unbiased: bool) -> Array:
+    """⟨Ṁ_h(0) α̇_g(t)⟩, the mean over both signs of t, [n_lags, n_groups of α̇, n_groups of Ṁ]."""
     n = series[0].shape[1] // 2
-    correlation = cross_correlation(series, transform.n_lags, unbiased=unbiased)
-    # ⟨Ṁ_h(0) α̇_g(t)⟩ and ⟨α̇_g(0) Ṁ_h(t)⟩
-    even = 0.5 * (correlation[:, :n, n:].transpose(0, 2, 1) + correlation[:, n:, :n])
-    cosine = 0.5 * transform(even)
-    sine = -transform.spacing * scipy.fft.rfft(even * transform.window[:, None, None], transform.size, axis=0).imag
-    chosen = slice(1, 1 + len(scale))
-    return np.asarray(scale[:, None, None] * (1j * cosine[chosen] - sine[chosen]))
+    correlation = cross_correlation(series, n_lags, unbiased=unbiased)
+    even: Array = 0.5 * (correlation[:, :n, n:].transpose(0, 2, 1) + correlation[:, n:, :n])
+    return even
 
 
 def _segments(
@@ -188,18 +225,18 @@ def _segments(
     parts: list[list[Array]],
     segments: int | str | None,
     transform: CosineTransform,
-    scale: Array,
+    terms_of: Callable[[Sequence[Array]], NDArray[Any]],
     unbiased: bool,
     resolution: float,
 ) -> Segments:
-    """Imaginary parts of all terms of each segment."""
-    values = [
+    """Real and imaginary parts of all terms of each segment."""
+    values = np.array(
         [
-            _response(part, transform, scale, unbiased).imag
-            for part in choose_segments(series, segments, resolution, transform.spacing)
+            [terms_of(part) for part in choose_segments(series, segments, resolution, transform.spacing)]
+            for series in joint
         ]
-        for series in joint
-    ]
-    terms = np.moveaxis(np.array(values), 0, 2)  # [n_segments, n_frequencies, n_components, n_groups, n_groups]
+    )
+    terms = np.moveaxis(values, 0, 2)  # [n_segments, n_frequencies, n_components, n_groups, n_groups]
+    both = np.stack([terms.real, terms.imag], axis=2)
     lengths, inflation = segment_weights(joint[0], parts, transform, unbiased)
-    return Segments(terms.reshape(*terms.shape[:2], -1).astype(np.float32), lengths, inflation)
+    return Segments(both.reshape(*both.shape[:2], -1).astype(np.float32), lengths, inflation)

@@ -45,6 +45,7 @@ def absorption_spectrum(
     unbiased: bool = False,
     segments: int | str | None = "auto",
     members: Sequence[NDArray[np.float64]] | None = None,
+    band_factor: float | None = None,
     quantum_correction: str = "harmonic",
     finite_difference: float = 0.0,
     notes: Sequence[str] = (),
@@ -74,6 +75,8 @@ def absorption_spectrum(
         Disjoint parts for the error bars, see `mda_aptnn.analysis.spectra.statistics.choose_segments`.
     members : sequence of ndarray, shape [n_frames, n_members, n_groups, 3], optional
         Ṁ of each group by each member of a committee, as `series`.
+    band_factor : float, optional
+        What the committee's spread of band intensities is multiplied with, if it has been calibrated.
     quantum_correction : str
         See `Spectrum.corrected`.
     finite_difference : float
@@ -126,10 +129,14 @@ def absorption_spectrum(
     scale = section_factor(temperature) * correction
     most = _most(2 * len(groups), len(scale)) if summed else most_segments(len(groups), len(scale))
     chosen = choose_segments(series, segments, resolution, spacing, most)
+
+    def pairs(flux: Sequence[Array]) -> NDArray[np.float32]:
+        return pair_spectra(flux, transform, scale, unbiased)
+
     found = dataclasses.replace(
         found,
         segments=segment_spectra(series, chosen, transform, scale, unbiased, summed=summed),
-        members=None if members is None else _member_spectra(members, transform, scale, unbiased),
+        members=None if members is None else MemberSpectra.of_fluxes(members, pairs, band_factor),
     )
     return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
 
@@ -206,16 +213,4 @@ def spectrum_of_correlation(
         window=window,
         notes=list(notes),
         info={**(info or {}), "estimator": "1/(N - n)" if unbiased else "1/N"},
-    )
-
-
-def _member_spectra(
-    members: Sequence[Array], transform: CosineTransform, scale: Array, unbiased: bool
-) -> MemberSpectra:
-    """Every auto and cross term of each member of a committee."""
-    n_members = members[0].shape[1]
-    return MemberSpectra(
-        np.stack(
-            [pair_spectra([part[:, m] for part in members], transform, scale, unbiased) for m in range(n_members)]
-        )
     )

@@ -55,7 +55,7 @@ def plot_spectrum(
         ax.fill_between(wavenumber, *spectrum.default_band(), color="black", alpha=0.2, linewidth=0, label="68 %")
     if spectrum.members is not None:
         error = spectrum.default_model_error()
-        label = "error of the model"
+        label = spectrum.members.label
         ax.fill_between(
             wavenumber, values - error, values + error, color="tab:red", alpha=0.4, linewidth=0, label=label
         )

@@ -305,7 +305,8 @@ class Spectrum(hdf5.Stored, Pictured):
         """Return the error of n·α [n_frequencies] that the committee's spread makes likely, in cm⁻¹.
 
         Of the total, or of a term as in `term`. It has nothing to do with the length of the trajectory; see
-        `mda_aptnn.analysis.flux.members.MemberSpectra.error`.
+        `mda_aptnn.analysis.flux.members.MemberSpectra.error`. ``members.calibrated`` says whether it is calibrated on
+        intensities of bands.
 
         Parameters
         ----------
@@ -423,7 +424,7 @@ class Spectrum(hdf5.Stored, Pictured):
             segments = dataclasses.replace(segments, terms=segments.terms * factor[:, None].astype(np.float32))
         members = self.members
         if members is not None:
-            members = MemberSpectra(members.terms * factor[:, None].astype(np.float32))
+            members = dataclasses.replace(members, terms=members.terms * factor[:, None].astype(np.float32))
         return dataclasses.replace(
             self,
             cross_section_terms=self.cross_section_terms * factor[:, None, None],

@@ -37,7 +37,7 @@ def write_csv(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
     if spectrum.segments is not None:
         columns[f"standard error [{unit}]"] = spectrum.default_error()
     if spectrum.members is not None:
-        columns[f"error of the model [{unit}]"] = spectrum.default_model_error()
+        columns[f"{spectrum.members.label} [{unit}]"] = spectrum.default_model_error()
     for a, b in spectrum.pairs() if len(spectrum.groups) > 1 else []:
         values = spectrum.default_values((a, b))[0]
         # self and distinct parts have no cross terms
@@ -61,6 +61,7 @@ def write_spectrum(spectrum: Spectrum, file: h5py.File) -> None:
         write_segments(file.create_group("segments"), spectrum.segments, _SECTION)
     if spectrum.members is not None:
         hdf5.write_array(file, "members", spectrum.members.terms, _SECTION)
+        file["members"].attrs["calibrated"] = spectrum.members.calibrated
     file.attrs["groups"] = json.dumps(spectrum.groups)
     file.attrs["window"] = spectrum.window
     file.attrs["quantum_correction"] = spectrum.quantum_correction
@@ -109,7 +110,10 @@ def read_spectrum(file: h5py.File) -> Spectrum:
         quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
         segments=read_segments(file["segments"], _SECTION, (n, n_pairs)) if "segments" in file else None,
         signed=json.loads(file.attrs.get("signed", "[]")),
-        members=MemberSpectra(hdf5.read_array(file, "members", _SECTION, (None, n, n_pairs)))
+        members=MemberSpectra(
+            hdf5.read_array(file, "members", _SECTION, (None, n, n_pairs)),
+            bool(file["members"].attrs.get("calibrated", False)),
+        )
         if "members" in file
         else None,
         notes=notes,

@@ -1,0 +1,204 @@
+"""Errors of what many atoms do together: intensities of bands, motion by motion, of a model against labels.
+
+For thermal velocities, which do not depend on positions, the intensity of a band is an average over configurations
+alone: with P Π v the flux of the motion that Π projects on,
+
+    ⟨|Ṁ|²⟩ / k_BT = Σ_molecules tr(P Π M⁻¹ Πᵀ Pᵀ)
+
+so that a few labelled frames give it without a trajectory. Errors that atoms have in common stay in it, and errors
+that are independent cancel: what is calibrated on single tensors says little of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import MDAnalysis as mda
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.analysis.motions.internal_coordinates import InternalCoordinates
+from mda_aptnn.analysis.motions.rigid_motions import RigidMotions
+from mda_aptnn.analysis.spectra.statistics import student_factor
+from mda_aptnn.dataset import Dataset
+from mda_aptnn.elements import masses_of
+from mda_aptnn.frames import Frame
+from mda_aptnn.molecules import find_molecules
+from mda_aptnn.tensors import APT
+
+Array = NDArray[np.float64]
+
+#: The band of a system without finite molecules.
+ALL = "all motions"
+#: The band of bond lengths; what changes none of them is left as other vibration: bending and torsion.
+STRETCH = "stretch"
+#: Motions with less than this part of the whole intensity have no band: what labels with a sum rule broken by 0.01 e
+#: leave to the translation of a neutral molecule in vacuum (in liquid water it has 6e-3).
+_NO_BAND = 1e-4
+
+
+def band_errors(model: Any, dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """Return the errors of band intensities, by motion: translation, rotation, stretch and other vibration.
+
+    Molecules are found by distances in each frame; those with an atom without a label are left out.
+
+    Parameters
+    ----------
+    model
+        With ``predict(frame)``; a committee also with ``predict_members(frame)``.
+    dataset : Dataset
+        With polar tensors.
+
+    Returns
+    -------
+    dict of str to dict
+        Empty if there are no polar tensors or the model predicts none. For each motion: intensity, of the labels, in
+        km/mol per molecule; error, model over labels less 1; standard_error, of that, from the scatter over
+        molecules (None of one); flux_error, the relative error of the flux in the root mean square. Of a committee
+        also: linear and quadratic, the parts of the members' scatter of the relative intensity that are linear and
+        quadratic in their deviations, in the root mean square; flux_spread, the relative spread of the flux.
+
+    Raises
+    ------
+    ModelError
+        If a frame has elements that the model does not know.
+    """
+    if APT not in getattr(model, "target", APT).parts:
+        return {}
+    found: dict[str, list[Array]] = {}
+    for item in dataset:
+        if APT.name not in item.tensors:
+            return {}
+        is_committee = getattr(model, "n_members", 1) > 1
+        members = model.predict_members(item.frame) if is_committee else model.predict(item.frame)[None]
+        for name, rates in _thermal_rates(item.frame, np.concatenate([item.apt[None], members])).items():
+            label, mean = rates[:, 0], rates[:, 1:].mean(axis=1)
+            deviations = rates[:, 1:] - mean[:, None]
+            rows = [
+                (label**2).sum(axis=(0, 2)),
+                (mean**2).sum(axis=(0, 2)),
+                ((mean - label) ** 2).sum(axis=(0, 2)),
+                *(2 * mean[:, None] * deviations).sum(axis=(0, 3)),
+                *(deviations**2).sum(axis=(0, 3)),
+            ]
+            values = np.array(rows)
+            found.setdefault(name, []).append(values[:, np.isfinite(values[0])])
+    columns = {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+    whole = sum(values[0].sum() for values in columns.values())
+    return {name: _errors(values) for name, values in columns.items() if values[0].sum() > _NO_BAND * whole}
+
+
+def _errors(values: Array) -> dict[str, Any]:
+    """The errors of one motion, of sums over its patterns [3 + 2 n_members, n_molecules]."""
+    n_members, n_molecules = (len(values) - 3) // 2, values.shape[1]
+    label, mean, error, *of_members = values.sum(axis=1)
+    ratio = mean / label
+    left = values[1] - ratio * values[0]
+    row = {
+        "intensity": label / n_molecules * _PER_SQUARE,
+        "error": ratio - 1,
+        "standard_error": float(left.std(ddof=1) * np.sqrt(n_molecules) / label) if n_molecules > 1 else None,
+        "flux_error": np.sqrt(error / label),
+    }
+    if n_members > 1:
+        linear, quadratic = np.reshape(of_members, (2, n_members))
+        row["linear"], row["quadratic"] = (
+            np.sqrt((part**2).sum() / (n_members - 1)) / mean for part in (linear, quadratic)
+        )
+        row["flux_spread"] = np.sqrt(quadratic.sum() / (n_members - 1) / mean)
+    return {name: None if value is None else float(value) for name, value in row.items()}
+
+
+def band_calibration(errors: Mapping[str, Mapping[str, Any]], how: str) -> dict[str, Any]:
+    """Return what the card says of a spread that has been calibrated on the intensities of bands.
+
+    Parameters
+    ----------
+    errors : mapping
+        What `band_errors` found on frames that the committee has not seen.
+    how : str
+        What the frames are, for the card.
+
+    Returns
+    -------
+    dict
+        Empty if the members differ in no band. factor, what the members' deviations are multiplied with, after the
+        factors of the elements, in what is linear in them; degrees_of_freedom, the number of bands; ratio, the root
+        mean square of error over linear spread; how; bands, the errors.
+
+    Notes
+    -----
+    The factor is the ratio times Student's factor for so few bands: limits of one standard error then hold 68 % of
+    new bands, if errors over spreads of all bands are drawn from one normal distribution. The scatter over the
+    molecules of the frames is in the errors and is not subtracted, so that the factor is rather too large.
+    """
+    ratios = np.array([row["error"] / row["linear"] for row in errors.values() if row["linear"] > 0])
+    if len(ratios) == 0:
+        return {}
+    ratio = float(np.sqrt(np.mean(ratios**2)))
+    return {
+        "factor": ratio * student_factor(1.0, len(ratios)),
+        "ratio": ratio,
+        "degrees_of_freedom": len(ratios),
+        "how": f"root mean square over {len(ratios)} bands of error over spread of the intensity, times Student's "
+        f"factor, on {how}; a root mean square of so few is uncertain by {100 / np.sqrt(2 * len(ratios)):.0f} %",
+        "bands": {name: dict(row) for name, row in errors.items()},
+    }
+
+
+def predicted_error(row: Mapping[str, Any], factor: float) -> float:
+    """Return the relative error of a band's intensity that a committee states, as in its spectra.
+
+    Parameters
+    ----------
+    row : mapping
+        One of `band_errors`.
+    factor : float
+        Of the card; 1 where bands have not been calibrated.
+    """
+    return float(np.hypot(factor * row["linear"], row["quadratic"]))
+
+
+def error_over_stated(errors: Mapping[str, Mapping[str, Any]], factor: float) -> float | None:
+    """Return the root mean square over bands of the error over what the committee states of it; None if that is 0."""
+    pairs = [(row["error"], predicted_error(row, factor)) for row in errors.values()]
+    if not all(stated for _, stated in pairs):
+        return None
+    return float(np.sqrt(np.mean([(error / stated) ** 2 for error, stated in pairs])))
+
+
+def _thermal_rates(frame: Frame, tensors: Array) -> dict[str, Array]:
+    """The flux of each motion for one thermal velocity after the other, in √(k_BT).
+
+    By motion [n_velocities, n_sets of tensors, n_molecules, 3]. The velocity number n is that of the atom n // 3 of
+    every molecule along one axis, so that squares sum to ⟨|Ṁ|²⟩/k_BT.
+    """
+    masses = masses_of(frame.numbers)
+    # the file knows no bonds, so distances decide
+    molecules = find_molecules(mda.Universe.empty(len(frame)), np.arange(len(frame)), frame)
+    if molecules.endless.any():
+        # every atom for itself: [3, n_sets, n_atoms, 3]
+        return {ALL: np.einsum("siab,i->bsia", tensors, 1 / np.sqrt(masses))}
+    rigid = RigidMotions(molecules, masses)
+    motions: Any = InternalCoordinates(rigid, {STRETCH: molecules.bonds}) if len(molecules.bonds) else rigid
+    place = np.empty(len(frame), dtype=np.int64)
+    place[molecules.order] = np.concatenate([np.arange(size) for size in molecules.sizes])
+    rates = []
+    for number in range(3 * int(molecules.sizes.max())):
+        moving = place == number // 3
+        velocities = np.zeros((len(frame), 3))
+        velocities[moving, number % 3] = 1 / np.sqrt(masses[moving])
+        of_atoms = np.einsum("siab,kib->iksa", tensors, motions.parts(frame, velocities))
+        rates.append(molecules.sum(of_atoms))
+    # [n_velocities, n_molecules, n_motions, n_sets, 3]
+    return dict(zip(motions.names, np.array(rates).transpose(2, 0, 3, 1, 4), strict=True))
+
+
+#: ⟨|Ṁ|²⟩/k_BT in e²/u to the integrated molar absorption in km/mol; 42.2561 for 1 D²/(Å² u).
+_PER_SQUARE = float(
+    (units.ureg.Quantity(1.0, "e^2/u*avogadro_constant/vacuum_permittivity/speed_of_light^2") / 12)
+    .to("km/mol")
+    .magnitude
+)
