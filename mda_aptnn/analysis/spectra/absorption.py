@@ -20,8 +20,9 @@ from mda_aptnn.analysis.spectra.densities import (
     warn_if_short,
 )
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
-from mda_aptnn.analysis.spectra.statistics import MOST, choose_segments
+from mda_aptnn.analysis.spectra.statistics import MOST, choose_segments, relative_variance
 from mda_aptnn.analysis.spectra.transform import CosineTransform
+from mda_aptnn.analysis.spectra.windows import effective_resolution
 from mda_aptnn.errors import SpectrumError
 
 Array = NDArray[np.float64]
@@ -99,6 +100,7 @@ def absorption_spectrum(
         groups,
         temperature,
         volume,
+        lengths=[len(part) for part in series],
         resolution=resolution,
         window=window,
         unbiased=unbiased,
@@ -137,6 +139,7 @@ def spectrum_of_correlation(
     temperature: float,
     volume: float | None,
     *,
+    lengths: Sequence[int],
     resolution: float,
     window: str,
     unbiased: bool = False,
@@ -153,6 +156,8 @@ def spectrum_of_correlation(
     components : ndarray, shape [n_lags, 3, 3]
         See `mda_aptnn.analysis.spectra.correlation.component_correlation`, in e² Å²/ps².
     transform : CosineTransform
+    lengths : sequence of int
+        Frames of the uninterrupted series that the correlation function was averaged over.
     groups, temperature, volume, resolution, window, unbiased, finite_difference, notes, info
         As in `absorption_spectrum`.
 
@@ -182,6 +187,10 @@ def spectrum_of_correlation(
         volume=None if volume is None else units.quantity(volume, units.VOLUME),
         resolution=units.quantity(resolution if window != "none" else 0.0, units.WAVENUMBER),
         window=window,
+        effective_resolution=units.quantity(
+            effective_resolution(transform.window, transform.spacing, lengths, unbiased), units.WAVENUMBER
+        ),
+        least_relative_error=float(np.sqrt(relative_variance(lengths, transform.window, unbiased) / 3)),
         notes=list(notes),
         info={**(info or {}), "estimator": "1/(N - n)" if unbiased else "1/N"},
     )

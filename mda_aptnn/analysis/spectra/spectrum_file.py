@@ -26,7 +26,10 @@ _UNITS = {
     "temperature": units.TEMPERATURE,
     "volume": units.VOLUME,
     "resolution": units.WAVENUMBER,
+    "effective_resolution": units.WAVENUMBER,
 }
+#: What may be missing: without a volume, or of a file of version 0.1.0.
+_OPTIONAL = ("volume", "effective_resolution")
 
 
 def write_csv(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
@@ -63,6 +66,7 @@ def write_spectrum(spectrum: Spectrum, file: h5py.File) -> None:
         hdf5.write_array(file, "members", spectrum.members.terms, _SECTION)
     file.attrs["groups"] = json.dumps(spectrum.groups)
     file.attrs["window"] = spectrum.window
+    file.attrs["least_relative_error"] = spectrum.least_relative_error
     file.attrs["quantum_correction"] = spectrum.quantum_correction
     file.attrs["signed"] = json.dumps(spectrum.signed)
     file.attrs["notes"] = json.dumps(spectrum.notes)
@@ -90,9 +94,10 @@ def read_spectrum(file: h5py.File) -> Spectrum:
         "temperature": (),
         "volume": (),
         "resolution": (),
+        "effective_resolution": (),
     }
     values: dict[str, Any] = {
-        name: hdf5.read_quantity(file, name, unit, shapes[name]) if name in file or name != "volume" else None
+        name: hdf5.read_quantity(file, name, unit, shapes[name]) if name in file or name not in _OPTIONAL else None
         for name, unit in _UNITS.items()
     }
     if not np.isfinite(values["cross_section_terms"].magnitude).all():
@@ -102,6 +107,7 @@ def read_spectrum(file: h5py.File) -> Spectrum:
     return Spectrum(
         groups=groups,
         window=str(file.attrs["window"]),
+        least_relative_error=float(file.attrs.get("least_relative_error", np.nan)),
         quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
         segments=read_segments(file["segments"], _SECTION, (n, n_pairs)) if "segments" in file else None,
         signed=json.loads(file.attrs.get("signed", "[]")),

@@ -1,4 +1,4 @@
-"""Error bars: of averages over a correlated series, and of spectra from disjoint segments of the trajectory."""
+"""Error bars of spectra, from disjoint segments of the trajectory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mda_aptnn import units
+from mda_aptnn.analysis.spectra.windows import weights_of_lags
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
 
@@ -276,36 +277,6 @@ def relative_variance(lengths: Sequence[int], window: Array, unbiased: bool = Fa
     frames, or m_n), where S changes little within the resolution and away from ω = 0: M. B. Priestley, Spectral
     Analysis and Time Series (1981), chapter 6. Two over it are the equivalent degrees of freedom.
     """
-    lags = np.arange(len(window))
-    products = sum(np.maximum(length - lags, 0.0) for length in lengths)
-    divisor = np.maximum(products, 1.0) if unbiased else np.full(len(lags), float(sum(lengths)))
+    products, divisor = weights_of_lags(lengths, len(window), unbiased)
     values = window**2 * products / divisor**2
     return float(2 * values.sum() - values[0])
-
-
-def ratio_with_error(numerator: Array, denominator: Array, n_blocks: int = 20) -> tuple[float, float]:
-    """Return the ratio of two time averages and its standard error, from consecutive blocks.
-
-    Parameters
-    ----------
-    numerator, denominator : ndarray, shape [n_frames]
-        Of the same frames.
-    n_blocks : int
-        Into which the series is cut; blocks must be longer than the correlation time. Fewer if it is short.
-
-    Returns
-    -------
-    ratio, standard_error : float
-        The error is NaN for a series of fewer than 4 frames.
-
-    Notes
-    -----
-    Linearised (delta method): the deviation of a block is (a − r b)/⟨b⟩, so that common fluctuations cancel.
-    """
-    ratio = float(numerator.mean() / denominator.mean())
-    n_blocks = min(n_blocks, len(numerator) // 2)
-    if n_blocks < 2:
-        return ratio, float("nan")
-    deviation = (numerator - ratio * denominator) / denominator.mean()
-    blocks = np.array([part.mean() for part in np.array_split(deviation, n_blocks)])
-    return ratio, float(blocks.std(ddof=1) / np.sqrt(n_blocks))
