@@ -20,7 +20,7 @@ from mda_aptnn.analysis.spectra.densities import (
     warn_if_short,
 )
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
-from mda_aptnn.analysis.spectra.statistics import MOST, choose_segments, relative_variance
+from mda_aptnn.analysis.spectra.statistics import FEWEST, MOST, Segments, choose_segments, relative_variance
 from mda_aptnn.analysis.spectra.transform import CosineTransform
 from mda_aptnn.analysis.spectra.windows import effective_resolution
 from mda_aptnn.errors import SpectrumError
@@ -112,13 +112,44 @@ def absorption_spectrum(
         warn_if_short([len(part) for part in series], transform, resolution, unbiased)
     _, correction = velocity_correction(transform.wavenumber, finite_difference)
     scale = section_factor(temperature) * correction
-    chosen = choose_segments(series, segments, resolution, spacing, most_segments(len(groups), len(scale)))
+    parts, remarks = _independent_segments(series, segments, resolution, transform, scale, unbiased)
     found = dataclasses.replace(
         found,
-        segments=segment_spectra(series, chosen, transform, scale, unbiased),
+        segments=parts,
+        notes=found.notes + remarks,
         members=None if members is None else _member_spectra(members, transform, scale, unbiased),
     )
     return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+
+
+def _independent_segments(
+    series: Sequence[Array],
+    segments: int | str | None,
+    resolution: float,
+    transform: CosineTransform,
+    scale: Array,
+    unbiased: bool,
+) -> tuple[Segments | None, list[str]]:
+    """The segments that were asked for; of those chosen by themselves half as many while neighbours are alike."""
+    notes: list[str] = []
+    most = most_segments(series[0].shape[1], len(scale))
+    while True:
+        chosen = choose_segments(series, segments, resolution, transform.spacing, most)
+        found = segment_spectra(series, chosen, transform, scale, unbiased)
+        if found is None or segments == "replicas":
+            return found, notes
+        correlation, dependent = found.correlation_of_neighbours()
+        if not dependent:
+            return found, notes
+        most = len(chosen) // 2
+        longer = segments == "auto" and most >= FEWEST
+        notes.append(
+            f"segments of {found.lengths.mean():.3g} ps are not independent: neighbours deviate alike (correlation "
+            f"{correlation:.2f}); "
+            + (f"{most} longer ones are taken" if longer else "the error bars are too small, take fewer segments")
+        )
+        if not longer:
+            return found, notes
 
 
 def most_segments(n_groups: int, n_frequencies: int) -> int:

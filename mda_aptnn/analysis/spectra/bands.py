@@ -231,11 +231,13 @@ def peaks(spectrum: Spectrum, *, prominence: float = 0.02) -> list[Peak]:
         position, height = summit(values)
         of_position, of_height, degrees = float("nan"), float("nan"), 0
         if spectrum.segments is not None and total is not None:
-            of_position, of_height = spectrum.segments.jackknife(summit, total)
+            of_position, of_height = map(float, spectrum.segments.jackknife(summit, total))
             degrees = spectrum.segments.degrees_of_freedom
         found.append(
             Peak(
-                Measured(grid[0] + spacing * (first + position), spacing * of_position, units.WAVENUMBER, degrees),
+                Measured(
+                    float(grid[0] + spacing * (first + position)), spacing * of_position, units.WAVENUMBER, degrees
+                ),
                 Measured(float(np.exp(height)), float(np.exp(height)) * of_height, unit, degrees, positive=True),
             )
         )

@@ -23,6 +23,12 @@ Array = NDArray[np.float64]
 FEWEST, MOST = 4, 16
 #: Length of such a segment, in units of 1/(c · resolution).
 SEGMENT_LENGTH = 2.0
+#: Segments are called dependent if neighbours are as much alike in no more than this part of random orders of them.
+_CHANCE = 0.005
+#: Such orders that are tried.
+_ORDERS = 1999
+#: Where the spectrum is less than this part of its maximum, it does not count: short segments leak there.
+_COUNTS = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +149,31 @@ class Segments:
         variance = ((pseudo - centre) ** 2 / (parts.reshape(shape) - 1)).mean(axis=0)
         error: Array = np.sqrt(variance * self.inflation)
         return error
+
+    def correlation_of_neighbours(self) -> tuple[float, bool]:
+        """Return the correlation of one segment's deviations from the mean with those of the next, and if it is real.
+
+        Segments that are shorter than what the sample remembers deviate like their neighbours, and error bars from
+        them are too small by about √[(1 + ρ)/(1 − ρ)].
+
+        Returns
+        -------
+        correlation : float
+            ρ of the relative deviations of the total.
+        dependent : bool
+            Whether chance would give it: if they are independent, all orders of the segments are equally likely, and
+            those with a larger correlation are counted. Of fewer than six segments there are too few orders to say.
+        """
+        values = self.of_pair(None)
+        mean = self.mean(values)
+        inside = mean > _COUNTS * mean.max()
+        deviations = (values[:, inside] / mean[inside] - 1) * np.sqrt(self.lengths / self.lengths.mean())[:, None]
+        products = deviations @ deviations.T
+        rng = np.random.default_rng(0)
+        orders = np.array([np.arange(len(products)), *(rng.permutation(len(products)) for _ in range(_ORDERS))])
+        neighbours = products[orders[:, :-1], orders[:, 1:]].mean(axis=1)
+        chance = (neighbours >= neighbours[0] * (1 - 1e-9)).mean()
+        return float(neighbours[0] / np.trace(products) * len(products)), bool(chance <= _CHANCE)
 
 
 def student_factor(sigmas: float, degrees_of_freedom: float) -> float:
