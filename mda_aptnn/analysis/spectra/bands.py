@@ -233,12 +233,11 @@ def peaks(spectrum: Spectrum, *, prominence: float = 0.02) -> list[Peak]:
         if spectrum.segments is not None and total is not None:
             of_position, of_height = map(float, spectrum.segments.jackknife(summit, total))
             degrees = spectrum.segments.degrees_of_freedom
+        place, top_value = float(grid[0] + spacing * (first + position)), float(np.exp(height))
         found.append(
             Peak(
-                Measured(
-                    float(grid[0] + spacing * (first + position)), spacing * of_position, units.WAVENUMBER, degrees
-                ),
-                Measured(float(np.exp(height)), float(np.exp(height)) * of_height, unit, degrees, positive=True),
+                Measured(place, spacing * of_position, units.WAVENUMBER, degrees),
+                Measured(top_value, top_value * of_height, unit, degrees, positive=True),
             )
         )
     return found
