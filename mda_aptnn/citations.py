@@ -9,6 +9,7 @@ CITATIONS = {
     "mda_aptnn": ("10.1021/acs.jctc.2c00788", "Infrared spectra from machine-learned atomic polar tensors"),
     "mda_aptnn.labelling.field_routes": ("10.1103/PhysRevLett.89.157602", "Finite electric fields in periodic cells"),
     "mda_aptnn.training.calibration": ("10.1063/5.0036522", "Calibrated committees of networks"),
+    "mda_aptnn.averages": ("10.1063/1.457480", "Errors of averages over correlated series by blocks"),
     "mda_aptnn.analysis.spectra.statistics": (
         "10.1023/A:1008800423698",
         "Jackknife with parts of unequal length",

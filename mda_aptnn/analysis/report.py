@@ -16,7 +16,7 @@ from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.flux.checks import check_spectrum
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.space.spatial_spectra import DistanceSpectrum
-from mda_aptnn.analysis.spectra.bands import band_integral
+from mda_aptnn.analysis.spectra.bands import band_integral, peaks
 from mda_aptnn.analysis.spectra.plotting import plot_spectrum
 from mda_aptnn.analysis.spectra.spectrogram import spectrogram
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
@@ -128,7 +128,8 @@ def _bands_table(spectrum: Spectrum) -> str:
         found = band_integral(spectrum, low, high)
         intensity = _with_error(found.value, found.error)
         rows.append([f"{low:g} to {min(high, last):.0f}", intensity, f"{found.value / whole:.1%}"])
-    maxima = ", ".join(f"{position:.0f}" for position, _ in spectrum.maxima())
+    positions = (peak.position for peak in peaks(spectrum))
+    maxima = ", ".join(_with_error(position.value, position.error) for position in positions)
     return _table(rows, numbers=(1, 2)) + f"<p>Maxima at {html.escape(maxima)} cm⁻¹.</p>"
 
 

@@ -19,6 +19,10 @@ from mda_aptnn.errors import AptnnError, SpectrumError
 if TYPE_CHECKING:
     from mda_aptnn.analysis.flux.flux_series import FluxSeries
     from mda_aptnn.analysis.spectra.spectrum import Spectrum
+    from mda_aptnn.analysis.spectra.statistics import Measured
+
+#: Part by which the effective resolution must differ to be worth a line.
+_SAID = 0.03
 
 
 @opt.with_reading_options
@@ -159,21 +163,28 @@ def described(result: Spectrum, series: FluxSeries) -> tuple[dict[str, Any], lis
             for peak in maxima
         ],
         "unit": result.default_values()[1],
+        "resolution": float(result.resolution.magnitude),
+        "effective_resolution": float(result.effective_resolution.magnitude),
         "segments": None if result.segments is None else len(result.segments.lengths),
         "temperature_used": float(result.temperature.magnitude),
         **summary(series),
         "notes": result.notes,
     }
-    positions = (
-        f"{peak.position.value:.0f}" + (f" +- {peak.position.error:.0f}" if result.segments is not None else "")
-        for peak in maxima
-    )
-    lines = [text_summary(series, result.notes), f"band maxima [cm^-1]: {', '.join(positions)}"]
+    asked, effective = report["resolution"], report["effective_resolution"]
+    positions = ", ".join(_shown(peak.position) for peak in maxima) or "none stands out of the noise"
+    lines = [text_summary(series, result.notes), f"band maxima [cm^-1]: {positions}"]
+    if abs(effective - asked) > _SAID * asked:
+        lines.append(f"resolution: lines are {effective:.3g} cm^-1 wide in a trajectory this short, not {asked:g}")
     if result.segments is None:
         lines.append("no error bars: none wanted, or fewer than 4 segments at this resolution")
     else:
         lines.append(f"error bars from {len(result.segments.lengths)} segments")
     return report, lines
+
+
+def _shown(position: Measured) -> str:
+    """A wavenumber, and its error if it is known."""
+    return f"{position.value:.0f}" + (f" +- {max(position.error, 1):.0f}" if position.error == position.error else "")
 
 
 def _finite(value: float) -> float | None:

@@ -1,4 +1,5 @@
 import csv
+import itertools
 
 import h5py
 import numpy as np
@@ -7,6 +8,7 @@ from scipy.interpolate import CubicSpline
 from scipy.signal import lfilter
 
 from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
+from mda_aptnn.analysis.spectra.bands import band_integral, band_weights, peaks
 from mda_aptnn.analysis.spectra.densities import FINITE_DIFFERENCE_LIMIT
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.errors import FileFormatError, SpectrumError, UnitError
@@ -53,8 +55,8 @@ def test_an_oscillator_has_its_frequency_and_intensity(window, periods, temperat
     if window == "none":
         top = found.wavenumber.magnitude[found.absorption.magnitude.argmax()]
         assert top == pytest.approx(wavenumber, rel=1e-6)
-    [(top, _)] = found.maxima(prominence=0.2)
-    assert top == pytest.approx(wavenumber, abs=1.3)  # the grid's spacing
+    [top] = peaks(found, prominence=0.2)
+    assert top.position.value == pytest.approx(wavenumber, abs=0.05)
     assert found.intensity(wavenumber - 200, f"{wavenumber + 200} cm^-1", n_molecules=2).magnitude == pytest.approx(
         KM_PER_MOL / 2, rel=0.02
     )
@@ -282,3 +284,53 @@ def test_plots_are_drawn(tmp_path):
     np.testing.assert_array_equal(lines["g0 × g2"], found.term("g0", "g2").magnitude)
     with pytest.raises(FileNotFoundError, match="no folder"):
         found.plot(tmp_path / "no" / "s.png")
+
+
+def test_neighbouring_bands_sum_to_the_whole_wherever_their_limits_lie():
+    """Limits between grid points; a band narrower than the grid's spacing has its part as well."""
+    flux = coloured(3000, 2)
+    found = spectrum([flux], n_groups=2, resolution=60)
+    grid = found.wavenumber.magnitude
+    limits = sorted([0.0, 311.3, 312.0, 1000.1, 1003.9, 2 * grid[1] + 1e-6, 2987.7, grid[-1]])
+    parts = [band_integral(found, low, high).value for low, high in itertools.pairwise(limits)]
+    assert sum(parts) == pytest.approx(band_integral(found).value, rel=1e-12)
+    assert min(parts) > 0
+    # half of a bin has half of its integral, to second order in the spacing
+    narrow = band_integral(found, 1000.0, 1000.0 + 0.5 * grid[1]).value
+    whole = band_integral(found, 1000.0 - 0.25 * grid[1], 1000.0 + 0.75 * grid[1]).value
+    assert narrow == pytest.approx(whole / 2, rel=0.01)
+    with pytest.raises(SpectrumError, match="a band from 900 to 200 cm⁻¹: the first limit must be the lower one"):
+        band_integral(found, 900, 200)
+
+
+def test_weights_of_a_band_integrate_straight_lines_exactly():
+    grid = np.arange(60) * 2.5
+    for low, high in ((0.3, 0.9), (3.0, 71.1), (2.5, 5.0), (-7.0, 4.0), (140.0, 900.0), (200.0, 300.0)):
+        a, b = np.clip([low, high], 0.0, grid[-1])
+        weights = band_weights(grid, low, high)
+        assert weights @ (1 + 0.7 * grid) == pytest.approx((b - a) + 0.35 * (b**2 - a**2), abs=1e-9)
+        assert (weights >= 0).all()
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize(("window", "times"), [("gaussian", 1.02), ("gaussian", 2.0), ("parzen", 1.5), ("none", 1.0)])
+def test_the_effective_resolution_is_the_width_of_a_cosine_of_that_length(tmp_path, window, times, unbiased):
+    """A single frequency for `times` as long as 20 cm⁻¹ need, in two series of which one is shorter."""
+    needed = 1 / (LIGHT * 20.0 * SPACING)
+    lengths = [round(times * needed), round(0.6 * times * needed)]
+    cosines = [np.cos(2 * np.pi * 0.21 * np.arange(n))[:, None, None] * np.ones(3) for n in lengths]
+    found = spectrum(cosines, window=window, resolution=20, unbiased=unbiased)
+    grid, values = found.wavenumber.magnitude, found.absorption.magnitude
+    fine = np.linspace(grid[0], grid[-1], 400 * len(grid))
+    curve = CubicSpline(grid, values)(fine)
+    top = curve.argmax()
+    half = curve > 0.5 * curve[top]
+    first, last = top - half[:top][::-1].argmin(), top + half[top:].argmin()
+    effective = found.effective_resolution.to("1/cm").magnitude
+    assert effective == pytest.approx(fine[last] - fine[first], rel=0.02)
+    if window == "gaussian":
+        assert (effective > 1.1 * 20) == (not unbiased)
+    found.save(tmp_path / "s.h5")
+    back = Spectrum.load(tmp_path / "s.h5")
+    assert back.effective_resolution == found.effective_resolution
+    assert back.least_relative_error == found.least_relative_error > 0.1

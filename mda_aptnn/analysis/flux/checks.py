@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
-from mda_aptnn.analysis.spectra.statistics import ratio_with_error
+from mda_aptnn.averages import mean_with_error
 from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.models.domain import OPTION, sum_rule_check
 
@@ -93,7 +93,7 @@ def kinetic_temperature_of(series: FluxSeries) -> tuple[float, float]:
     """
     values = series.temperatures
     if np.isfinite(values).all():
-        mean, error = ratio_with_error(values, np.ones(len(values)))
+        mean, error = mean_with_error(values)
         return mean, error if np.isfinite(error) else mean
     known = series.info.get("kinetic_temperature") or [None, None]
     mean, error = (np.nan if value is None else float(value) for value in known)

@@ -22,7 +22,7 @@ from mda_aptnn.analysis.spectra.absorption import absorption_spectrum
 from mda_aptnn.analysis.spectra.correlation import cross_correlation
 from mda_aptnn.analysis.spectra.self_distinct import self_and_distinct
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
-from mda_aptnn.analysis.spectra.statistics import ratio_with_error
+from mda_aptnn.averages import ratio_with_error
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.errors import GroupError, SpectrumError
 
@@ -238,6 +238,7 @@ class FluxSeries(hdf5.Stored):
         Returns
         -------
         ratio, standard_error : float
+            See `mda_aptnn.averages.ratio_with_error`.
         """
         squares = (self.total**2).sum(axis=1)
         return ratio_with_error(squares, units.BOLTZMANN * self.temperatures * self.equipartition)

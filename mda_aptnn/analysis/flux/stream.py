@@ -226,13 +226,14 @@ class FluxStream:
         else:
             kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
         length, steps = self._longest
-        transform = CosineTransform.plan(self._window, self._resolution, length / steps, self._lags.longest)
+        transform = CosineTransform.plan(self._window, self._resolution, length / steps, max(self._lags.lengths))
         found = spectrum_of_correlation(
             *self._lags.correlations(transform.n_lags),
             transform,
             self._sums.names,
             kelvin,
             volume,
+            lengths=self._lags.lengths,
             resolution=self._resolution,
             window=self._window,
             notes=notes,

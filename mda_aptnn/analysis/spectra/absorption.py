@@ -23,8 +23,9 @@ from mda_aptnn.analysis.spectra.densities import (
     warn_if_short,
 )
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
-from mda_aptnn.analysis.spectra.statistics import MOST, choose_segments
+from mda_aptnn.analysis.spectra.statistics import FEWEST, MOST, Segments, choose_segments, relative_variance
 from mda_aptnn.analysis.spectra.transform import CosineTransform
+from mda_aptnn.analysis.spectra.windows import effective_resolution
 from mda_aptnn.errors import SpectrumError
 
 Array = NDArray[np.float64]
@@ -116,6 +117,7 @@ def absorption_spectrum(
         groups,
         temperature,
         volume,
+        lengths=[len(part) for part in series],
         resolution=resolution,
         window=window,
         unbiased=unbiased,
@@ -127,18 +129,50 @@ def absorption_spectrum(
         warn_if_short([len(part) for part in series], transform, resolution, unbiased)
     _, correction = velocity_correction(transform.wavenumber, finite_difference)
     scale = section_factor(temperature) * correction
-    most = _most(2 * len(groups), len(scale)) if summed else most_segments(len(groups), len(scale))
-    chosen = choose_segments(series, segments, resolution, spacing, most)
+    parts, remarks = _independent_segments(series, segments, resolution, transform, scale, unbiased, summed)
 
     def pairs(flux: Sequence[Array]) -> NDArray[np.float32]:
         return pair_spectra(flux, transform, scale, unbiased)
 
     found = dataclasses.replace(
         found,
-        segments=segment_spectra(series, chosen, transform, scale, unbiased, summed=summed),
+        segments=parts,
+        notes=found.notes + remarks,
         members=None if members is None else MemberSpectra.of_fluxes(members, pairs, band_factor),
     )
     return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+
+
+def _independent_segments(
+    series: Sequence[Array],
+    segments: int | str | None,
+    resolution: float,
+    transform: CosineTransform,
+    scale: Array,
+    unbiased: bool,
+    summed: bool,
+) -> tuple[Segments | None, list[str]]:
+    """The segments that were asked for; of those chosen by themselves half as many while neighbours are alike."""
+    notes: list[str] = []
+    n_groups = series[0].shape[1]
+    most = _most(2 * n_groups, len(scale)) if summed else most_segments(n_groups, len(scale))
+    while True:
+        chosen = choose_segments(series, segments, resolution, transform.spacing, most)
+        found = segment_spectra(series, chosen, transform, scale, unbiased, summed=summed)
+        if found is None or segments == "replicas":
+            return found, notes
+        correlation, dependent = found.correlation_of_neighbours()
+        if not dependent:
+            return found, notes
+        most = len(chosen) // 2
+        longer = segments == "auto" and most >= FEWEST
+        notes.append(
+            f"segments of {found.lengths.mean():.3g} ps are not independent: neighbours deviate alike (correlation "
+            f"{correlation:.2f}); "
+            + (f"{most} longer ones are taken" if longer else "the error bars are too small, take fewer segments")
+        )
+        if not longer:
+            return found, notes
 
 
 def most_segments(n_groups: int, n_frequencies: int) -> int:
@@ -163,6 +197,7 @@ def spectrum_of_correlation(
     temperature: float,
     volume: float | None,
     *,
+    lengths: Sequence[int],
     resolution: float,
     window: str,
     unbiased: bool = False,
@@ -179,6 +214,8 @@ def spectrum_of_correlation(
     components : ndarray, shape [n_lags, 3, 3]
         See `mda_aptnn.analysis.spectra.correlation.component_correlation`, in e² Å²/ps².
     transform : CosineTransform
+    lengths : sequence of int
+        Frames of the uninterrupted series that the correlation function was averaged over.
     groups, temperature, volume, resolution, window, unbiased, finite_difference, notes, info
         As in `absorption_spectrum`.
 
@@ -211,6 +248,10 @@ def spectrum_of_correlation(
         volume=None if volume is None else units.quantity(volume, units.VOLUME),
         resolution=units.quantity(resolution if window != "none" else 0.0, units.WAVENUMBER),
         window=window,
+        effective_resolution=units.quantity(
+            effective_resolution(transform.window, transform.spacing, lengths, unbiased), units.WAVENUMBER
+        ),
+        least_relative_error=float(np.sqrt(relative_variance(lengths, transform.window, unbiased) / 3)),
         notes=list(notes),
         info={**(info or {}), "estimator": "1/(N - n)" if unbiased else "1/N"},
     )

@@ -83,7 +83,8 @@ def compare(first: Spectrum, second: Spectrum, low: Any, high: Any, *, same_traj
     _check(first, second, same_trajectory)
     low, high = (units.magnitude(value, units.WAVENUMBER, name) for value, name in ((low, "low"), (high, "high")))
     grid = first.wavenumber.magnitude
-    inside = band_weights(grid, low, high) > 0
+    weights = band_weights(grid, low, high)
+    inside = (grid >= low) & (grid <= high)
     if inside.sum() < 5 or high > second.wavenumber.magnitude[-1]:
         raise SpectrumError(f"{low:g} to {high:g} cm⁻¹ is not a band of both spectra")
     resolution = float(first.resolution.magnitude) or grid[1]
@@ -91,7 +92,9 @@ def compare(first: Spectrum, second: Spectrum, low: Any, high: Any, *, same_traj
     other = _on(grid, second, second.default_values()[0])
 
     def estimate(pair: Array) -> Array:
-        return _estimate(grid, inside, pair[0], pair[1], resolution)
+        return np.array(
+            [pair[1] @ weights / (pair[0] @ weights), *_shift_and_cosine(grid, inside, pair[0], pair[1], resolution)]
+        )
 
     pair = np.stack([one, other])
     values = estimate(pair)
@@ -168,8 +171,10 @@ def _on(grid: Array, spectrum: Spectrum, values: Array) -> Array:
     return interpolated
 
 
-def _estimate(grid: Array, inside: NDArray[np.bool_], one: Array, other: Array, resolution: float) -> Array:
-    """Ratio of integrals, shift in cm⁻¹, cosine."""
+def _shift_and_cosine(
+    grid: Array, inside: NDArray[np.bool_], one: Array, other: Array, resolution: float
+) -> tuple[float, float]:
+    """Shift in cm⁻¹ that makes two curves most alike, and the cosine of their angle then."""
     curve = CubicSpline(grid, one)
     slope = curve.derivative()
     target, where = other[inside], grid[inside]
@@ -185,7 +190,7 @@ def _estimate(grid: Array, inside: NDArray[np.bool_], one: Array, other: Array, 
             break
     model = curve(where - shift)
     cosine = model @ target / np.sqrt((model @ model) * (target @ target))
-    return np.array([target.sum() / one[inside].sum(), shift, cosine])
+    return shift, float(cosine)
 
 
 def _coarse_shift(grid: Array, inside: NDArray[np.bool_], one: Array, other: Array) -> float:

@@ -30,8 +30,8 @@ class LagSums:
     ----------
     n_frames : int
         Frames so far.
-    longest : int
-        Frames of the longest uninterrupted series.
+    lengths : list of int
+        Frames of each uninterrupted series.
 
     Raises
     ------
@@ -46,7 +46,8 @@ class LagSums:
                 f"the correlation functions of {n_groups} groups at {n_lags} lags would take {needed / 1e9:.2g} GB: "
                 "put groups together (--group), or ask for a coarser resolution"
             )
-        self.n_frames = self.longest = self._length = 0
+        self.n_frames = 0
+        self.lengths = [0]
         self._block = block
         self._n_lags, self._place = n_lags, 2 * n_lags
         self._recent = np.zeros((2 * n_lags, n_groups, 3))
@@ -56,7 +57,8 @@ class LagSums:
 
     def begin_series(self) -> None:
         """Forget the frames before: no product crosses into what follows."""
-        self._length = 0
+        if self.lengths[-1]:
+            self.lengths.append(0)
 
     def add(self, flux: NDArray[np.float64]) -> None:
         """Add a frame, [n_groups, 3]."""
@@ -71,10 +73,9 @@ class LagSums:
         total = flux.sum(axis=0)
         self._recent[self._place], self._recent_total[self._place] = flux, total
         block = self._sums[self.n_frames // self._block]
-        self._length += 1
+        self.lengths[-1] += 1
         self.n_frames += 1
-        self.longest = max(self.longest, self._length)
-        known = min(self._length, self._n_lags)
+        known = min(self.lengths[-1], self._n_lags)
         # lag n stands n places behind the newest
         past = slice(self._place, self._place + known)
         block[:known] += np.tensordot(self._recent[past], flux, axes=(2, 1))

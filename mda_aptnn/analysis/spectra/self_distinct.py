@@ -79,12 +79,23 @@ def self_and_distinct(
             batch, transform.n_lags, unbiased=unbiased
         )
         if parts is not None:
-            chosen = choose_segments(batch, options.get("segments", "auto"), resolution, series.spacing, most)
+            chosen = _as_many(len(parts), batch, options.get("segments", "auto"), resolution, series.spacing, most)
             where = _pair_places(at, n)
             for row, segment in zip(parts, chosen, strict=True):
                 row[:, where] += pair_spectra(segment, transform, scale, unbiased)
     own = spectral_terms(correlation, transform, scale, window=window, unbiased=unbiased)
     return _assemble(whole, kinds, own, correlation, parts)
+
+
+def _as_many(
+    n_segments: int, batch: list[Array], segments: Any, resolution: float, spacing: float, most: int
+) -> list[list[Array]]:
+    """The same segments as of the whole, which may have been halved in number."""
+    while True:
+        chosen = choose_segments(batch, segments, resolution, spacing, most)
+        if len(chosen) <= n_segments:
+            return chosen
+        most = len(chosen) // 2
 
 
 def _places(species: NDArray[Any], motion: NDArray[Any], kind: tuple[str, str]) -> NDArray[np.int64]:

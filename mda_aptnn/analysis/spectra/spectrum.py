@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mda_aptnn import hdf5, units
 from mda_aptnn.analysis.display import Pictured
 from mda_aptnn.analysis.flux.members import MemberSpectra
-from mda_aptnn.analysis.spectra.bands import band_weights, maxima_of
+from mda_aptnn.analysis.spectra.bands import band_weights
 from mda_aptnn.analysis.spectra.quantum import quantum_factor
 from mda_aptnn.analysis.spectra.statistics import Segments, confidence_band
 from mda_aptnn.analysis.spectra.terms import OTHERS, all_pairs, group_index, pair_index, term_of
@@ -45,9 +45,15 @@ class Spectrum(hdf5.Stored, Pictured):
     volume : pint.Quantity or None
         Mean volume of the cell; None in the gas phase, where only cross sections and molar quantities exist.
     resolution : pint.Quantity
-        Full width at half maximum of the line that a single frequency becomes.
+        Full width at half maximum of the line that the window makes of a single frequency, in cm⁻¹; 0 without one.
     window : str
         Name of the lag window.
+    effective_resolution : pint.Quantity or None
+        Full width at half maximum of the line that a single frequency becomes in a series of this length, in cm⁻¹;
+        None of files that do not have it.
+    least_relative_error : float
+        Relative standard error at each point if the three components of the flux are independent and Gaussian: no
+        smaller one is possible. NaN where it is not known.
     segments : Segments or None
         The same from disjoint parts of the trajectory, for the statistical error; None where there are too few.
     members : MemberSpectra or None
@@ -74,6 +80,8 @@ class Spectrum(hdf5.Stored, Pictured):
     volume: Any
     resolution: Any
     window: str
+    effective_resolution: Any = None
+    least_relative_error: float = float("nan")
     segments: Segments | None = None
     members: MemberSpectra | None = None
     quantum_correction: str = "harmonic"
@@ -159,22 +167,6 @@ class Spectrum(hdf5.Stored, Pictured):
         """
         weights = band_weights(self.wavenumber.magnitude, low, high)
         return units.quantity(float((self._molar(self.cross_section) * weights).sum()) / n_molecules, "km/mol")
-
-    def maxima(self, *, prominence: float = 0.02) -> list[tuple[float, float]]:
-        """Return (wavenumber in cm⁻¹, height) of the band maxima.
-
-        Parameters
-        ----------
-        prominence : float
-            The least height of a band above its surroundings, as a part of the highest maximum.
-
-        Returns
-        -------
-        list of (float, float)
-            Height as n·α in cm⁻¹, or as molar absorption in km/mol per cm⁻¹ without a volume.
-        """
-        values = self.default_values()[0]
-        return [(float(self.wavenumber.magnitude[k]), float(values[k])) for k in maxima_of(values, prominence)]
 
     def default_values(self, pair: tuple[str, str] | None = None) -> tuple[NDArray[np.float64], str]:
         """Return the total or the term of a pair as plain numbers, and their unit: n·α, or molar without a volume.

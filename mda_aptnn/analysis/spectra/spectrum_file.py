@@ -26,7 +26,10 @@ _UNITS = {
     "temperature": units.TEMPERATURE,
     "volume": units.VOLUME,
     "resolution": units.WAVENUMBER,
+    "effective_resolution": units.WAVENUMBER,
 }
+#: What may be missing: without a volume, or of a file of version 0.1.0.
+_OPTIONAL = ("volume", "effective_resolution")
 
 
 def write_csv(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
@@ -64,6 +67,7 @@ def write_spectrum(spectrum: Spectrum, file: h5py.File) -> None:
         file["members"].attrs["calibrated"] = spectrum.members.calibrated
     file.attrs["groups"] = json.dumps(spectrum.groups)
     file.attrs["window"] = spectrum.window
+    file.attrs["least_relative_error"] = spectrum.least_relative_error
     file.attrs["quantum_correction"] = spectrum.quantum_correction
     file.attrs["signed"] = json.dumps(spectrum.signed)
     file.attrs["notes"] = json.dumps(spectrum.notes)
@@ -95,9 +99,10 @@ def read_spectrum(file: h5py.File) -> Spectrum:
         "temperature": (),
         "volume": (),
         "resolution": (),
+        "effective_resolution": (),
     }
     values: dict[str, Any] = {
-        name: hdf5.read_quantity(file, name, unit, shapes[name]) if name in file or name != "volume" else None
+        name: hdf5.read_quantity(file, name, unit, shapes[name]) if name in file or name not in _OPTIONAL else None
         for name, unit in _UNITS.items()
     }
     if not np.isfinite(values["cross_section_terms"].magnitude).all():
@@ -107,6 +112,7 @@ def read_spectrum(file: h5py.File) -> Spectrum:
     return Spectrum(
         groups=groups,
         window=str(file.attrs["window"]),
+        least_relative_error=float(file.attrs.get("least_relative_error", np.nan)),
         quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
         segments=read_segments(file["segments"], _SECTION, (n, n_pairs)) if "segments" in file else None,
         signed=json.loads(file.attrs.get("signed", "[]")),

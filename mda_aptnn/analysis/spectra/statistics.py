@@ -1,4 +1,4 @@
-"""Error bars: of averages over a correlated series, and of spectra from disjoint segments of the trajectory."""
+"""Error bars of spectra, from disjoint segments of the trajectory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mda_aptnn import units
+from mda_aptnn.analysis.spectra.windows import weights_of_lags
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
 
@@ -22,6 +23,12 @@ Array = NDArray[np.float64]
 FEWEST, MOST = 4, 16
 #: Length of such a segment, in units of 1/(c · resolution).
 SEGMENT_LENGTH = 2.0
+#: Segments are called dependent if neighbours are as much alike in no more than this part of random orders of them.
+_CHANCE = 0.005
+#: Such orders that are tried.
+_ORDERS = 1999
+#: Where the spectrum is less than this part of its maximum, it does not count: short segments leak there.
+_COUNTS = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +150,31 @@ class Segments:
         variance = ((pseudo - centre) ** 2 / (parts.reshape(shape) - 1)).mean(axis=0)
         error: Array = np.sqrt(variance * self.inflation)
         return error
+
+    def correlation_of_neighbours(self) -> tuple[float, bool]:
+        """Return the correlation of one segment's deviations from the mean with those of the next, and if it is real.
+
+        Segments that are shorter than what the sample remembers deviate like their neighbours, and error bars from
+        them are too small by about √[(1 + ρ)/(1 − ρ)].
+
+        Returns
+        -------
+        correlation : float
+            ρ of the relative deviations of the total.
+        dependent : bool
+            Whether chance would give it: if they are independent, all orders of the segments are equally likely, and
+            those with a larger correlation are counted. Of fewer than six segments there are too few orders to say.
+        """
+        values = self.of_pair(None)
+        mean = self.mean(values)
+        inside = mean > _COUNTS * mean.max()
+        deviations = (values[:, inside] / mean[inside] - 1) * np.sqrt(self.lengths / self.lengths.mean())[:, None]
+        products = deviations @ deviations.T
+        rng = np.random.default_rng(0)
+        orders = np.array([np.arange(len(products)), *(rng.permutation(len(products)) for _ in range(_ORDERS))])
+        neighbours = products[orders[:, :-1], orders[:, 1:]].mean(axis=1)
+        chance = (neighbours >= neighbours[0] * (1 - 1e-9)).mean()
+        return float(neighbours[0] / np.trace(products) * len(products)), bool(chance <= _CHANCE)
 
 
 def student_factor(sigmas: float, degrees_of_freedom: float) -> float:
@@ -277,36 +309,6 @@ def relative_variance(lengths: Sequence[int], window: Array, unbiased: bool = Fa
     frames, or m_n), where S changes little within the resolution and away from ω = 0: M. B. Priestley, Spectral
     Analysis and Time Series (1981), chapter 6. Two over it are the equivalent degrees of freedom.
     """
-    lags = np.arange(len(window))
-    products = sum(np.maximum(length - lags, 0.0) for length in lengths)
-    divisor = np.maximum(products, 1.0) if unbiased else np.full(len(lags), float(sum(lengths)))
+    products, divisor = weights_of_lags(lengths, len(window), unbiased)
     values = window**2 * products / divisor**2
     return float(2 * values.sum() - values[0])
-
-
-def ratio_with_error(numerator: Array, denominator: Array, n_blocks: int = 20) -> tuple[float, float]:
-    """Return the ratio of two time averages and its standard error, from consecutive blocks.
-
-    Parameters
-    ----------
-    numerator, denominator : ndarray, shape [n_frames]
-        Of the same frames.
-    n_blocks : int
-        Into which the series is cut; blocks must be longer than the correlation time. Fewer if it is short.
-
-    Returns
-    -------
-    ratio, standard_error : float
-        The error is NaN for a series of fewer than 4 frames.
-
-    Notes
-    -----
-    Linearised (delta method): the deviation of a block is (a − r b)/⟨b⟩, so that common fluctuations cancel.
-    """
-    ratio = float(numerator.mean() / denominator.mean())
-    n_blocks = min(n_blocks, len(numerator) // 2)
-    if n_blocks < 2:
-        return ratio, float("nan")
-    deviation = (numerator - ratio * denominator) / denominator.mean()
-    blocks = np.array([part.mean() for part in np.array_split(deviation, n_blocks)])
-    return ratio, float(blocks.std(ddof=1) / np.sqrt(n_blocks))

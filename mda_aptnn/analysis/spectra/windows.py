@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.integrate
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 
-Window = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Array = NDArray[np.float64]
+Window = Callable[[Array], Array]
 
 
 def _parzen(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -78,6 +79,59 @@ def lag_window(name: str, resolution: float, spacing: float, n_frames: int) -> N
     end = _width(_FINITE[name]) / (units.SPEED_OF_LIGHT * resolution)
     lags = np.arange(min(n_frames, int(end / spacing) + 1)) * spacing
     return _FINITE[name](np.asarray(lags / end, dtype=np.float64))
+
+
+def weights_of_lags(lengths: Sequence[int], n_lags: int, unbiased: bool = False) -> tuple[Array, Array]:
+    """Return how many products a correlation function has at each lag, and what their sum is divided by.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Frames of the uninterrupted series.
+    n_lags : int
+    unbiased : bool
+        The estimator, see `mda_aptnn.analysis.spectra.correlation.cross_correlation`.
+
+    Returns
+    -------
+    products, divisor : ndarray, shape [n_lags]
+    """
+    lags = np.arange(n_lags)
+    products = np.sum([np.maximum(length - lags, 0.0) for length in lengths], axis=0)
+    return products, np.maximum(products, 1.0) if unbiased else np.full(n_lags, float(sum(lengths)))
+
+
+def effective_resolution(window: Array, spacing: float, lengths: Sequence[int], unbiased: bool = False) -> float:
+    """Return the full width at half maximum, in cm⁻¹, of the line that a single frequency becomes.
+
+    Parameters
+    ----------
+    window : ndarray, shape [n_lags]
+        At the lags 0, `spacing`, ...
+    spacing : float
+        In ps.
+    lengths, unbiased
+        As in `weights_of_lags`.
+
+    Notes
+    -----
+    The weight 1/N of the estimator multiplies the window by a triangle, the part of the products that exist: the
+    transform of both is wider than that of the window, the more so the shorter the series are.
+    """
+    products, divisor = weights_of_lags(lengths, len(window), unbiased)
+    weights = window * products / divisor
+    weights[0] *= 0.5
+    phases = 2 * np.pi * units.SPEED_OF_LIGHT * spacing * np.arange(len(weights))
+
+    def above_half(wavenumber: float) -> float:
+        return float(weights @ np.cos(phases * wavenumber) - 0.5 * weights.sum())
+
+    # four steps in the narrowest line there is, that of a bare periodogram
+    step = 0.25 / (units.SPEED_OF_LIGHT * spacing * len(weights))
+    upper = step
+    while above_half(upper) > 0:
+        upper += step
+    return 2 * float(scipy.optimize.brentq(above_half, upper - step, upper))
 
 
 def _width(window: Window) -> float:
