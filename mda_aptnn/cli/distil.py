@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,7 @@ def distil(
         float,
         typer.Option(help="True labels kept aside for the model card alone: number or fraction."),
     ] = 0.0,
+    steps: Annotated[int | None, typer.Option(help="Optimisation steps.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the first weights and the order.")] = 0,
     element: opt.Element = None,
     cell: opt.Cell = None,
@@ -54,7 +55,8 @@ def distil(
 
     check_outputs({"model": output})
     network, training = read_plan(config) if config else (None, STUDENT)
-    training = dataclasses.replace(training, held_out=held_out_frames, seed=seed)
+    given: dict[str, Any] = {"held_out": held_out_frames, "seed": seed} | ({} if steps is None else {"steps": steps})
+    training = dataclasses.replace(training, **given)
     universes = opt.open_universes(topology, trajectory, file_format, topology_format, cell)
     source = Source(
         universes,
@@ -63,7 +65,7 @@ def distil(
         cell=cell,
         pbc=pbc,
     )
-    total = len(source.numbers(None, None, None))
+    total = len(source)
     chosen = choose_frames(total, min(frames, total), "uniform")
     true = label_files.read(labels, None) if labels else None
     model = make_student(
