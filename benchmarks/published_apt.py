@@ -1,6 +1,6 @@
 """Train on the published polar tensors of liquid water with the defaults of `mda-aptnn train`, and test.
 
-    python benchmarks/published_apt.py --data DIR [--split ten|most|all] [--test FILE] [--steps N] [--seed N]
+    python benchmarks/published_apt.py --data DIR [--split ten|most|all] [--test FILE] [--steps N] [--taught]
 
 DIR holds `published-10.xyz` and `published-more-19.xyz`: frames of the set that P. Schienbein published with the
 program AtomicPolarTensor (GPL-3.0) for J. Chem. Theory Comput. 19, 705 (2023): RPBE-D3, 128 molecules. They cannot
@@ -9,23 +9,34 @@ be part of this repository, so their checksums are here. Published with the ten 
     ten    nine frames of published-10 and one for validation, tested on the 19 others
     most   24 frames of the 29 and one for validation, tested on four
     all    all 29, one of them for validation; give --test
+
+With --taught a dipole network learns from the frames first, labels 200 frames of the bundled trajectory, and the
+default network learns from both (`mda-aptnn distil`). Errors of teacher and student are printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import MDAnalysis as mda
 import numpy as np
 import torch
 
 from mda_aptnn.dataset import Dataset, read_labels
 from mda_aptnn.hdf5 import file_hash
+from mda_aptnn.labelling.snapshots import choose_frames
+from mda_aptnn.labelling.source import Source
+from mda_aptnn.models.dipole import DipoleConfig
 from mda_aptnn.models.network import NetworkConfig
+from mda_aptnn.models.predict import BUNDLED
 from mda_aptnn.training.config import TrainingConfig
+from mda_aptnn.training.distil import STUDENT, distil
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.fit import fit
 
@@ -65,7 +76,7 @@ def seconds_to(learning: dict[str, np.ndarray], error: float = PUBLISHED) -> flo
 
 
 def train_and_test(
-    data: Split, network: NetworkConfig, training: TrainingConfig, path: Path, verbose: bool = False
+    data: Split, network: Any, training: TrainingConfig, path: Path, verbose: bool = False
 ) -> dict[str, object]:
     """Train, and return times and errors on the test frames."""
     cpu, wall = time.process_time(), time.monotonic()
@@ -82,6 +93,28 @@ def train_and_test(
     return result
 
 
+def teach_and_test(data: Split, seed: int, folder: Path, path: Path) -> dict[str, object]:
+    """Train a teacher, and a student on frames that it labels; return times and errors of both."""
+    # the validation frame is the teacher's; the student is chosen by frames that the teacher labelled
+    teacher = TrainingConfig(steps=5000, learning_rate=0.01, weight_decay=0.05, seed=seed)
+    result: dict[str, Any] = {
+        "teacher": train_and_test(data, DipoleConfig(), teacher, folder / "teacher.h5", verbose=True)
+    }
+    cpu = time.process_time()
+    universe = mda.Universe(str(BUNDLED / "water64.pdb"), str(BUNDLED / "water64.h5md"))
+    source = Source([universe], ["water64.h5md"])
+    frames = [frame for _, frame in source.frames(choose_frames(len(source), 200, "uniform"))]
+    training = dataclasses.replace(STUDENT, seed=seed)
+    student = distil(folder / "teacher.h5", frames, path, labels=data[0], training=training, verbose=True)
+    result["student"] = {
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "error_from_teacher": student.info["accuracy"]["validation"]["rmse"],
+    }
+    if data[2] is not None:
+        result["student"]["test"] = evaluate(student, data[2]).summary()
+    return result
+
+
 def main() -> None:
     """Train with the defaults and print what came of it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,6 +124,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=TrainingConfig.steps)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--taught", action="store_true", help="by a dipole network as the teacher")
     parser.add_argument("--model", type=Path, help="keep the model as this file")
     arguments = parser.parse_args()
 
@@ -101,7 +135,10 @@ def main() -> None:
     config = TrainingConfig(steps=arguments.steps, seed=arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.model or Path(folder) / "model.h5"
-        result = train_and_test((training, validation, test), NetworkConfig(), config, path, verbose=True)
+        if arguments.taught:
+            result = teach_and_test((training, validation, test), arguments.seed, Path(folder), path)
+        else:
+            result = train_and_test((training, validation, test), NetworkConfig(), config, path, verbose=True)
     print(json.dumps(result, indent=2))
 
 

@@ -10,6 +10,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"mda-aptnn {release}"
 myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
 # the code blocks are commands and Python; indented ones are formulas
 highlight_language = "none"
 autosummary_generate = True

@@ -23,6 +23,7 @@ from mda_aptnn.cli.convergence import convergence
 from mda_aptnn.cli.demo import demo
 from mda_aptnn.cli.dielectric import dielectric
 from mda_aptnn.cli.dipoles import dipoles
+from mda_aptnn.cli.distil import distil
 from mda_aptnn.cli.evaluate import evaluate
 from mda_aptnn.cli.flux import flux
 from mda_aptnn.cli.info import info
@@ -125,6 +126,7 @@ for _command in (
     live,
     predict,
     train,
+    distil,
     evaluate,
     select,
     learn,

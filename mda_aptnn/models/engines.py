@@ -19,9 +19,6 @@ from mda_aptnn.models.model_file import ModelFile
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
-#: Atoms of a frame that a network in torch is given at a time: some GB.
-MOST_ATOMS = {"density": 20_000, "simple-network": 1_000}
-
 
 class Engine(Protocol):
     """What evaluates the network's function.
@@ -61,7 +58,7 @@ class TorchEngine:
     def __init__(self, contents: ModelFile, dtype: str, n_threads: int) -> None:
         self.networks = [contents.build(member, DTYPES[dtype]) for member in range(len(contents.members))]
         self.shares_body = contents.shares_body
-        self.most_atoms = MOST_ATOMS[contents.architecture]
+        self.most_atoms = self.networks[0].most_atoms
         self.n_threads = n_threads
         self.seconds = {"neighbours": 0.0, "network": 0.0}
 
@@ -69,7 +66,8 @@ class TorchEngine:
         """Return the irreducible components of each frame, [n_members, n_atoms, n_components]."""
         first = self.networks[0]
         start = time.perf_counter()
-        with torch.inference_mode(), _threads(self.n_threads):
+        # a dipole network differentiates, which inference mode forbids
+        with torch.no_grad(), _threads(self.n_threads):
             inputs = [first.inputs(frame) for frame in frames]
             together = inputs[0] if len(inputs) == 1 else type(inputs[0]).together(inputs)
             middle = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -130,16 +130,20 @@ def frame_inputs(
     return _sorted(Inputs(index, torch.arange(len(frame)), density.to(dtype), tuple(neighbour), tuple(basis)))
 
 
-def radial_basis(r: NDArray[np.float64], cutoff: float, n_radial: int) -> NDArray[np.float64]:
+def radial_basis(r: Any, cutoff: float, n_radial: int) -> Any:
     """Return B_k(r) = √(2/r_c) sin(kπr/r_c)/r · u(r/r_c), [n, n_radial] in Å^(-3/2), for r below the cutoff in Å.
+
+    Of a Tensor it is a Tensor that can be differentiated by r, of an ndarray an ndarray.
 
     The Bessel functions are orthonormal under ∫r²dr, so that in a gas of one atom per 4π Å³ the densities have
     variances of about one. The envelope u(x) = 1 − 28x⁶ + 48x⁷ − 21x⁸ goes to zero with its first two derivatives
     (J. Gasteiger et al., ICLR 2020, arXiv:2003.03123, p = 6).
     """
+    if isinstance(r, np.ndarray):
+        return radial_basis(torch.from_numpy(r), cutoff, n_radial).numpy()
     x = r / cutoff
     envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
-    waves = np.sin(np.pi * x[:, None] * np.arange(1, n_radial + 1))
+    waves = torch.sin(math.pi * x[:, None] * torch.arange(1, n_radial + 1, dtype=r.dtype))
     return math.sqrt(2 / cutoff) * waves * (envelope / r)[:, None]
 
 

@@ -33,6 +33,7 @@ from torch.overrides import TorchFunctionMode
 from mda_aptnn import hdf5
 from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.errors import FileFormatError, ModelError
+from mda_aptnn.models.dipole import DipoleConfig, DipoleNetwork
 from mda_aptnn.models.network import DensityNetwork, NetworkConfig
 from mda_aptnn.models.simple_network import SimpleNetwork, SimpleNetworkConfig
 from mda_aptnn.tensors import AnyTarget, JointTarget, Target
@@ -42,6 +43,7 @@ Arrays = dict[str, NDArray[Any]]
 #: What a file's `architecture` may be: the class of its settings and of its network.
 ARCHITECTURES: dict[str, tuple[type, type]] = {
     "density": (NetworkConfig, DensityNetwork),
+    "dipole": (DipoleConfig, DipoleNetwork),
     "simple-network": (SimpleNetworkConfig, SimpleNetwork),
 }
 

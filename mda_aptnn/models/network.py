@@ -315,6 +315,9 @@ class DensityNetwork(torch.nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
+    #: Atoms of a frame that it is given at a time: some GB.
+    most_atoms = 20_000
+
     def __init__(self, config: NetworkConfig, numbers: Sequence[int], target: AnyTarget) -> None:
         super().__init__()
         self.config, self.target = config, target

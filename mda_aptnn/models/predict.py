@@ -213,6 +213,41 @@ class Model:
         """
         return mean_and_spread(self.predict_members(atoms, target=target))
 
+    def dipole(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the local dipoles' sum and the charges of a network whose tensors are derivatives of its dipole.
+
+        The dipole of a frame is ``charges @ positions + dipole``, with unwrapped positions; along a trajectory its
+        changes, ``charges @ displacements`` and the difference of the sums, have no jumps.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            As for `predict`; all atoms are seen and summed over.
+
+        Returns
+        -------
+        dipole : ndarray, shape [3]
+            Σ_i μ_i in e·Å, the mean of the members.
+        charges : ndarray, shape [n_atoms]
+            In e.
+
+        Raises
+        ------
+        ModelError
+            If the model has another architecture.
+        """
+        frame, _ = as_frame(atoms)
+        self.check(frame)
+        networks = getattr(self._engine, "networks", [])
+        if not networks or not hasattr(networks[0], "dipole"):
+            raise ModelError(
+                f"a model of the architecture {self.contents.architecture!r} has tensors and no dipole; "
+                'train one with architecture = "dipole"'
+            )
+        found = [network.dipole(network.inputs(frame)) for network in networks]
+        dipoles, charges = (np.mean([pair[k].numpy() for pair in found], axis=0) for k in (0, 1))
+        return dipoles.astype(np.float64), charges.astype(np.float64)
+
     @property
     def n_members(self) -> int:
         """Number of members of the committee, 1 for a single model."""

@@ -126,6 +126,9 @@ class SimpleNetwork(torch.nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
+    #: Atoms of a frame that it is given at a time: some GB.
+    most_atoms = 1_000
+
     def __init__(self, config: SimpleNetworkConfig, numbers: Sequence[int], target: AnyTarget) -> None:
         super().__init__()
         self.config, self.target = config, target

@@ -6,7 +6,8 @@ A plan has two tables, and every key is optional::
     steps = 4000
 
     [network]                           # fields of `mda_aptnn.models.network.NetworkConfig`, or, after
-    architecture = "density"            # "simple-network", of `models.simple_network.SimpleNetworkConfig`
+    architecture = "density"            # "simple-network", of `models.simple_network.SimpleNetworkConfig`;
+                                        # "dipole", of `models.dipole.DipoleConfig`
     [[network.layers]]                  # one such table for each layer, fields of `LayerConfig`
     features = "16x0e+16x1o+16x2e"
     cutoff = "5 angstrom"               # lengths: a number in Å, or a string with a unit
@@ -50,6 +51,8 @@ class TrainingConfig:
     """Optimisation steps in all. The schedule is drawn over them, so that it is no limit to cut short by."""
     batch_frames: int = 1
     """Frames in one step."""
+    directions: int = 1
+    """Random directions u in one step, along which a dipole network learns u·P: 1 to 3."""
     learning_rate: float = 1.5e-2
     """Of Adam, at its peak."""
     weight_decay: float = 0.025
@@ -90,6 +93,7 @@ class TrainingConfig:
             "held_out": self.held_out >= 0,
             "steps": self.steps >= 1,
             "batch_frames": self.batch_frames >= 1,
+            "directions": 1 <= self.directions <= 3,
             "learning_rate": 0 < self.learning_rate < math.inf,
             "weight_decay": 0 <= self.weight_decay < math.inf,
             "schedule": self.schedule in ("cosine", "plateau"),

@@ -57,7 +57,7 @@ def fit(
         Split by frames into training, validation and held-out ones. Labels of NaN are left out. Ripples of the
         real-space grid that made the labels (see `ripples`) are taken out of those that are trained on, unless
         ``training.keep_ripples``; the card's `grid_ripples_removed` has them.
-    network : NetworkConfig or SimpleNetworkConfig, optional
+    network : NetworkConfig, DipoleConfig or SimpleNetworkConfig, optional
         Shape of the network, and by its class the architecture; by default `default_network` of the target.
     training : TrainingConfig, optional
         Settings of the loop.
@@ -172,8 +172,13 @@ def _initial_network(config: Any, training: Dataset, numbers: list[int], target:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ARCHITECTURES[architecture_of(config)][1](config, numbers, target)
-    for name, values in zip(("scale", "shift"), output_scales(training, target, numbers), strict=True):
-        getattr(network, name).copy_(torch.as_tensor(values))
+    scale, shift = output_scales(training, target, numbers)
+    if hasattr(network, "start_from"):
+        counts = np.array([[int((item.frame.numbers == z).sum()) for z in numbers] for item in training])
+        network.start_from(scale, shift, counts, np.array([item.frame.charge for item in training]))
+    else:
+        network.scale.copy_(torch.as_tensor(scale))
+        network.shift.copy_(torch.as_tensor(shift))
     return network
 
 

@@ -112,8 +112,8 @@ class Run:
             while not self.finished:
                 rate = self.config.learning_rate_at(self.step, self.learning["validation_rmse"])
                 batch = self._batch()
-                squared = self._optimise(batch, rate)
-                squares, count = squares + squared, count + float((batch.weights > 0).sum())
+                squared, n_errors = self._optimise(batch, rate)
+                squares, count = squares + squared, count + n_errors
                 self.step += 1
                 bar.update()
                 if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
@@ -137,13 +137,30 @@ class Run:
         errors: torch.Tensor = (network(sample.inputs) @ self._basis - sample.labels) * self._per_unit
         return errors
 
-    def _optimise(self, batch: Sample, rate: float) -> float:
-        """One step; returns the sum of squared errors over the labels before it."""
+    def _training_errors(self, batch: Sample) -> tuple[torch.Tensor, torch.Tensor]:
+        """Errors of the batch in which the weights can be differentiated, and their weights.
+
+        A network of derivatives is asked for u·P along a few random u instead of all of P, which takes a backward
+        pass for each: of random rotations of the axes, so that ⟨(u·δP)²⟩ is a third of Σ_a δP_ab².
+        """
+        if not hasattr(self.network, "along"):
+            return self._errors(self.network, batch), batch.weights
+        rng = np.random.default_rng([self.config.seed, 1, self.step])
+        axes, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        u = torch.as_tensor(axes[: self.config.directions], dtype=batch.labels.dtype)
+        labels, weights = (values.view(-1, 3, 3) for values in (batch.labels, batch.weights))
+        rows = self.network.along(batch.inputs, u, differentiable=True)
+        errors = rows - torch.einsum("ka,iab->kib", u, labels)
+        # a row along u is known only where all three components are; each stands for three
+        return errors, (weights.amin(dim=1) * 3 / len(u)).expand_as(errors)
+
+    def _optimise(self, batch: Sample, rate: float) -> tuple[float, int]:
+        """One step; returns the sum of squared errors before it and their number."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        errors = self._errors(self.network, batch)
+        errors, weights = self._training_errors(batch)
         size = min(self.config.batch_frames, len(self.training))
-        loss = (batch.weights * errors**2).sum() / (size * self._loss_unit)
+        loss = (weights * errors**2).sum() / (size * self._loss_unit)
         self.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
@@ -157,7 +174,7 @@ class Run:
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
-        return float((errors.detach() ** 2 * (batch.weights > 0)).sum())
+        return float((errors.detach() ** 2 * (weights > 0)).sum()), int((weights > 0).sum())
 
     def _validate(self) -> float:
         """Root mean square error of the averaged weights on the validation frames; keeps the best weights."""
