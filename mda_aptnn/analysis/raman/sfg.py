@@ -345,7 +345,7 @@ class SumFrequencySpectrum(hdf5.Stored, Pictured):
                 if error is not None:
                     low, high = (values - error).magnitude[seen], (values + error).magnitude[seen]
                     ax.fill_between(grid[seen], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-            ax.set_ylabel(f"{label.replace('chi', 'χ')} / {values.units:~P}")
+            ax.set_ylabel(f"{label.replace('chi', 'χ').replace('^2', '²')} / {values.units:~P}")
         axes[0].legend(frameon=False, fontsize="small")
         axes[0].set_title(title_of(self), fontsize=9)
         axes[-1].set_xlabel(r"infrared wavenumber / cm$^{-1}$")
