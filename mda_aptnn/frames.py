@@ -16,10 +16,10 @@ from mda_aptnn.errors import FrameError
 
 #: Å, 0.1 mm: no simulation of atoms is larger, and float32 coordinates there are good to no more than 0.06 Å.
 LARGEST = 1e6
-#: Å³: a third of what hydrogen has in the densest matter that was made of it (5 Mbar).
-SMALLEST_PER_ATOM = 0.5
-#: More images within 10 Å than those of one atom in a cube of that volume, 19,683, are those of a cell that is flat.
-MOST_IMAGES = 20_000
+#: Å³ per atom: no matter is denser (hydrogen at 5 Mbar has 1.2 Å³, diamond 5.7 Å³).
+DENSEST = 1.0
+#: More images within 10 Å than those of one atom in a cube of that volume, 9,261, are those of a cell that is flat.
+MOST_IMAGES = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Frame:
                 "positions and cell in Å?"
             )
         volume = self.volume
-        if volume is not None and volume < SMALLEST_PER_ATOM * n:
+        if volume is not None and volume < DENSEST * n:
             raise FrameError(
                 f"the cell of {volume:.3g} Å³ is too small for {n} atom{'s' * (n != 1)}; is it in Å? Give the "
                 "right one"

@@ -15,7 +15,7 @@ from mda_aptnn import hdf5, units
 from mda_aptnn.cells import active_reader, format_names, is_oriented, periodic_directions, timestep_cell
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.frames import Frame, cell_matrix, filled_cell
+from mda_aptnn.frames import DENSEST, Frame, cell_matrix, filled_cell
 from mda_aptnn.kinetics import is_plausible, kinetic_temperature, likely_unit, velocity_factor
 from mda_aptnn.times import Clock, Timeline, knows_times, read_clock
 
@@ -23,8 +23,6 @@ from mda_aptnn.times import Clock, Timeline, knows_times, read_clock
 UNDECLARED = frozenset({"DATA", "LAMMPSDUMP"})
 #: Transformations of MDAnalysis that turn positions, and neither velocities nor cell.
 ROTATING = frozenset({"fit_rot_trans", "rotateby"})
-#: No sample is denser than this, in Å³ per atom.
-DENSEST = 1.0
 #: How many frames the kinetic temperature and constraints are judged by.
 SAMPLES = 5
 #: The volume of a sample changes by less than this factor: 5 standard deviations of 8 water molecules at constant

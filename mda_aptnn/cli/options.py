@@ -273,9 +273,12 @@ def open_universes(
     """
     import MDAnalysis
 
+    from mda_aptnn.readers.xyz_frames import check_packed
+
     for path in [topology, *(trajectories or [])]:
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
+        check_packed(path)
     universes = []
     for names in [[topology, path] for path in trajectories or []] or [[topology]]:
         kinds = {"format": file_format or known_format(names[-1]), "topology_format": topology_format}

@@ -26,6 +26,8 @@ _BLOCK = 1 << 24
 #: Numbers of a simulation are packed to a third; what unpacks to more than so many times its size, and is larger than
 #: so many bytes, is no such file.
 _LARGEST_EXPANSION, _LARGE = 100, 100_000_000
+#: Bytes that are unpacked to see whether a file is packed more than that.
+_GLANCE = 1 << 25
 
 _OPEN: weakref.WeakValueDictionary[tuple[str, int, int], XYZFrames] = weakref.WeakValueDictionary()
 
@@ -141,6 +143,32 @@ def largest_content(path: Path) -> int:
     return max(_LARGE, _LARGEST_EXPANSION * size) if path.suffix in (".gz", ".bz2") else size
 
 
+def check_packed(path: Path) -> None:
+    """Refuse a packed file that begins with more than numbers are packed to, before a reader of others unpacks it.
+
+    Raises
+    ------
+    FileFormatError
+        If its first 32 MB come from less than a hundredth of that.
+    """
+    opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix)
+    if opener is None:
+        return
+    with open(path, "rb") as packed, contextlib.suppress(EOFError, OSError, zlib.error):
+        with opener(packed, "rb") as source:
+            length = len(source.read(_GLANCE))
+        # what is read ahead is 128 kB at most
+        if length == _GLANCE and packed.tell() * _LARGEST_EXPANSION < length:
+            raise FileFormatError(_bomb(path))
+
+
+def _bomb(path: Path) -> str:
+    return (
+        f"{path} unpacks to more than {_LARGEST_EXPANSION} times its size, unlike trajectories; if it is one, unpack "
+        "it yourself"
+    )
+
+
 def open_unpacked(path: Path) -> IO[bytes]:
     """Open a file for reading, or a temporary one with what is packed in it.
 
@@ -160,10 +188,7 @@ def open_unpacked(path: Path) -> IO[bytes]:
             with opener(path, "rb") as source:
                 while block := source.read(_BLOCK):
                     if unpacked.tell() > largest_content(path):
-                        raise FileFormatError(
-                            f"{path} unpacks to more than {_LARGEST_EXPANSION} times its size, unlike trajectories; "
-                            "if it is one, unpack it yourself"
-                        )
+                        raise FileFormatError(_bomb(path))
                     unpacked.write(block)
         except (EOFError, OSError, zlib.error) as error:
             raise FileFormatError(f"{path} cannot be unpacked: {error}") from error

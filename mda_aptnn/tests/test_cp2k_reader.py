@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 from MDAnalysis.coordinates.XYZ import XYZReader
 from numpy.testing import assert_allclose
+from typer.testing import CliRunner
 
 from mda_aptnn import units
+from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TRAJECTORY
 from mda_aptnn.errors import FileFormatError
 from mda_aptnn.readers import xyz_frames
 from mda_aptnn.readers.cp2k import CP2KReader
 from mda_aptnn.readers.cp2k_moments import read_moments
-from mda_aptnn.readers.xyz_frames import XYZFrames
+from mda_aptnn.readers.xyz_frames import XYZFrames, check_packed
 from mda_aptnn.tests import trajectory_files as files
 from mda_aptnn.trajectory import UniverseFrames
 
@@ -173,6 +175,11 @@ class TestAccess:
 
 def _last_velocity(universe):
     return universe.trajectory[2].velocities[0]
+
+
+def peak():
+    """The largest resident memory so far, in kB."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 
 
 @pytest.mark.filterwarnings("ignore:not in all files", "ignore:w-vel-1.xyz")
@@ -335,6 +342,27 @@ class TestDamage:
             read(packed)
         with pytest.raises(FileFormatError, match="unpacks to more than 100 times its size"):
             CP2KReader(packed)
+
+    @pytest.mark.parametrize(("pack", "end"), [(gzip.compress, "gz"), (bz2.compress, "bz2")])
+    def test_a_command_refuses_such_an_archive_before_any_reader_unpacks_it(self, pack, end, tmp_path):
+        """MDAnalysis' readers of text took 0.8 GB for a line of 0.3 GB, packed to 0.3 MB."""
+        packed = tmp_path / f"any.xyz.{end}"
+        packed.write_bytes(100 * pack(b"0 " * 500_000))
+        before = peak()
+        result = CliRunner().invoke(app, ["spectrum", str(packed), str(packed), "-o", str(tmp_path / "s.h5")])
+        assert result.exit_code == 1 and result.stderr.count("\n") == 1
+        assert "unpacks to more than 100 times its size" in result.stderr
+        # the archive holds 100 MB, of which 32 are looked at
+        assert peak() - before < 80_000
+
+    def test_ordinary_archives_are_left_alone(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(xyz_frames, "_GLANCE", 1 << 18)
+        text = " ".join(map(str, np.random.default_rng(0).normal(size=30_000))).encode()
+        for pack, end in ((gzip.compress, "gz"), (bz2.compress, "bz2"), (bytes, "xyz")):
+            (tmp_path / f"a.{end}").write_bytes(pack(text))
+            check_packed(tmp_path / f"a.{end}")
+        (tmp_path / "a.gz").write_bytes((tmp_path / "a.gz").read_bytes()[:5000])
+        check_packed(tmp_path / "a.gz")
 
     @pytest.mark.parametrize("name", ["w-pos-1.xyz", "w-pos-1.xyz.gz"])
     def test_more_atoms_than_a_file_of_its_size_can_hold(self, name, tmp_path):
