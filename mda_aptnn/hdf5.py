@@ -173,10 +173,7 @@ def replacing(path: str | os.PathLike[str], kind: str = "") -> Iterator[Path]:
         temporary.chmod(_mode_for(target))
         # once more: what has come there meanwhile is not replaced either
         check_writable(path, kind)
-        # after a power cut, the name must not stand for an empty file
-        _to_disk(temporary)
-        os.replace(temporary, target)
-        _to_disk(target.parent)
+        move(temporary, target)
 
 
 @contextlib.contextmanager
@@ -235,8 +232,18 @@ def lock(handle: int) -> bool | None:
     return True
 
 
-def _to_disk(path: Path) -> None:
-    """Wait until a file or the names in a folder are on the disk."""
+def move(source: Path, target: Path) -> None:
+    """Give a file that is whole its name, or a folder; after a power cut, the name does not stand for an empty file.
+
+    `target` is replaced without a look: `replacing` has one.
+    """
+    to_disk(source)
+    os.replace(source, target)
+    to_disk(target.parent)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -309,7 +309,9 @@ def _write_task(folder: Path, snapshot: Snapshot, atoms: Sequence[int], template
         (part / file_name).write_bytes(data)
         inputs[file_name] = _sha256(data)
     write_json(part / "task.json", {"name": name, **record, "info": snapshot.info, "inputs": inputs})
-    os.replace(part, target)
+    for path in part.iterdir():
+        hdf5.to_disk(path)
+    hdf5.move(part, target)
     return name
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from mda_aptnn import folders
+from mda_aptnn import folders, hdf5
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.labelling.campaign import Campaign, Task, write_json
 from mda_aptnn.labelling.cp2k_output import last_lines, parse_output
@@ -220,7 +220,7 @@ def _execute(task: Task, run: Run, command: Sequence[str], stop: threading.Event
             if code != 0:
                 raise LabelError(f"the command ended with code {code}")
         except LabelError as error:
-            os.replace(output, task.directory / "failed.out")
+            hdf5.move(output, task.directory / "failed.out")
             errors = (work / "stderr").read_text(errors="replace")
             tail = last_lines(text + ("" if "[ABORT]" in text else "\n" + errors))
             raise _RunError(f"{error} (exit code {code})" if code else str(error), tail) from error
@@ -228,8 +228,8 @@ def _execute(task: Task, run: Run, command: Sequence[str], stop: threading.Event
         if run is task.runs[0] and len(task.runs) > 1:
             if not wavefunction.is_file():
                 raise _RunError("CP2K wrote no wavefunction to start the other runs from", last_lines(text))
-            os.replace(wavefunction, task.directory / wavefunction.name)
-        os.replace(output, task.directory / f"{run.name}.out")
+            hdf5.move(wavefunction, task.directory / wavefunction.name)
+        hdf5.move(output, task.directory / f"{run.name}.out")
     finally:
         folders.clear(work)
 

@@ -182,7 +182,7 @@ def _fit_member(
             fit(training, network, config, unfinished, validation=validation, target=target, verbose=verbose)
         except TrainingError as error:
             raise TrainingError(f"member {number}: {error}") from error
-        os.replace(unfinished, path)
+        hdf5.move(unfinished, path)
     return path
 
 
