@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.analysis.motions.kinetic_parts import kinetic_parts
+from mda_aptnn.analysis.spectra.densities import FINITE_DIFFERENCE_LIMIT
 from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.given_spacing import any_held, check_nyquist, check_pace
 from mda_aptnn.molecules import Molecules, find_molecules
@@ -101,7 +102,9 @@ def check_run(
     found = [
         _declared_time(frames, confirmed=bool(paces) and paces[0].verdict is Verdict.FINE),
         *paces,
-        check_nyquist(moments, molecules, frames.masses, timeline.spacing),
+        check_nyquist(
+            moments, molecules, frames.masses, timeline.spacing, 1.0 if frames.recorded else FINITE_DIFFERENCE_LIMIT
+        ),
         temperatures,
         _cell(frames),
         _coordinates(moments),

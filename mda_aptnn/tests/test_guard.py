@@ -180,6 +180,9 @@ MISTAKES = [
     ("flexible, 6 fs", lambda s: checked(vdos(of_sample(s), **UNIT), step=3), "2780", "refused"),
     ("finite differences, 6 fs", lambda s: checked(
         vdos(of_sample(s, slice(None, None, 3), 0.006), velocities="finite-difference", **UNIT)), "2780", "refused"),
+    ("finite differences, 4 fs", lambda s: checked(
+        vdos(of_sample(s, slice(None, None, 2), 0.004), velocities="finite-difference", **UNIT)),
+        "end at 0.7", "look at this"),
     ("rigid water, 20 fs", lambda s: checked(vdos(rigid_water(step=0.02), **UNIT)), "librations", "refused"),
     ("100 ps frames", lambda s: checked(vdos(rigid_water(step=100.0), **UNIT)), "some 1000", "refused"),
     ("frames shuffled", lambda s: checked(vdos(of_sample(s, SHUFFLED), **UNIT)), "not of one motion", "refused"),
