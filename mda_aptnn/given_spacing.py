@@ -323,7 +323,9 @@ def _lengths(moments: Sequence[Moment], i: NDArray[np.int64], j: NDArray[np.int6
     return np.array(rows)
 
 
-def check_nyquist(moments: Sequence[Moment], molecules: Molecules, masses: Array, spacing: float) -> Check:
+def check_nyquist(
+    moments: Sequence[Moment], molecules: Molecules, masses: Array, spacing: float, reach: float = 1.0
+) -> Check:
     """Hold the Nyquist wavenumber of frames against the fastest motion that elements and bonds let expect.
 
     Parameters
@@ -332,6 +334,8 @@ def check_nyquist(moments: Sequence[Moment], molecules: Molecules, masses: Array
         As in `fastest_motion`.
     spacing : float
         Time between the frames that are analysed, in ps.
+    reach : float
+        Part of the Nyquist wavenumber at which spectra end: less than 1 for finite differences.
 
     Returns
     -------
@@ -344,6 +348,11 @@ def check_nyquist(moments: Sequence[Moment], molecules: Molecules, masses: Array
         return Check(name, found, Verdict.UNKNOWN, "Three frames or more tell which bonds are free.")
     wavenumber, motion = fastest_motion(moments, molecules, masses)
     found += f"; {motion} reach some {wavenumber:.0f} cm⁻¹"
+    if limit > CLOSE * wavenumber > CLOSE * reach * limit:
+        meaning = (
+            f"Spectra of finite differences end at {reach:g} of the Nyquist wavenumber, {reach * limit:.0f} cm⁻¹."
+        )
+        return Check(name, found, Verdict.LOOK, meaning)
     if limit > CLOSE * wavenumber:
         return Check(name, found, Verdict.FINE, "The Nyquist wavenumber 1/(2cΔt) is above the fastest motion.")
     needed = 1000 / (2 * units.SPEED_OF_LIGHT * CLOSE * wavenumber)

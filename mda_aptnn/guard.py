@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.analysis.motions.kinetic_parts import kinetic_parts
+from mda_aptnn.analysis.spectra.densities import FINITE_DIFFERENCE_LIMIT
 from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.given_spacing import any_held, check_nyquist, check_pace
 from mda_aptnn.models.domain import domain_checks
@@ -103,11 +104,13 @@ def check_run(
     found = [
         _declared_time(frames, confirmed=bool(paces) and paces[0].verdict is Verdict.FINE),
         *paces,
-        check_nyquist(moments, molecules, frames.masses, timeline.spacing),
+        check_nyquist(
+            moments, molecules, frames.masses, timeline.spacing, 1.0 if frames.recorded else FINITE_DIFFERENCE_LIMIT
+        ),
         temperatures,
         _cell(frames),
         _coordinates(moments),
-        _replicas([frames], [(wanted, timeline)]),
+        _replicas([(1, frames, numbers) for numbers in np.split(wanted, timeline.starts[1:])]),
     ]
     if model is not None:
         found += domain_checks(model, [moment.frame for moment in moments], kinetic[0])
@@ -154,11 +157,10 @@ def check_replicas(analyses: Sequence[Any]) -> Checks:
     -------
     Checks
     """
-    choices = []
-    for frames in analyses:
-        usable = np.array(frames.usable_frames, dtype=np.int64)[:1]
-        choices.append((usable, Timeline(np.zeros(1), np.zeros(1, np.int64), np.nan)))
-    check = _replicas(list(analyses), choices)
+    series = [
+        (place, frames, np.array(frames.usable_frames, dtype=np.int64)) for place, frames in enumerate(analyses, 1)
+    ]
+    check = _replicas(series)
     return Checks((check,) if check is not None else ())
 
 
@@ -219,26 +221,33 @@ def _coordinates(moments: Sequence[Moment]) -> Check:
     )
 
 
-def _replicas(
-    readers: Sequence[UniverseFrames], choices: Sequence[tuple[NDArray[np.int64], Timeline]]
-) -> Check | None:
-    """Whether two series begin with the same positions and velocities."""
-    seen: dict[bytes, tuple[int, int]] = {}
-    n_series = sum(len(timeline.starts) for _, timeline in choices)
-    if n_series < 2:
+def _replicas(series: Sequence[tuple[int, UniverseFrames, NDArray[np.int64]]]) -> Check | None:
+    """Whether two series, each with the number of its trajectory and those of its frames, are one.
+
+    Replicas may start from one frame: they are one if they also share the last frame of the shorter one.
+    """
+    if len(series) < 2:
         return None
     name, meaning = "replicas", "The same frames twice are no more statistics, and error bars of them are too small."
-    for place, (frames, (wanted, timeline)) in enumerate(zip(readers, choices, strict=True)):
-        for moment in frames.moments(wanted[timeline.starts]):
-            velocities = b"" if moment.velocities is None else moment.velocities.tobytes()
-            key = moment.frame.fingerprint().encode() + velocities
-            if key in seen:
-                file, number = seen[key]
-                where = f"trajectory {file + 1}, frame {number}, and trajectory {place + 1}, frame {moment.number}"
-                found = f"{where}, have the same positions and velocities"
+    begins = [_content(frames, numbers[0]) for _, frames, numbers in series]
+    for later, (place, frames, numbers) in enumerate(series):
+        for earlier, (other_place, other_frames, other) in enumerate(series[:later]):
+            last = min(len(numbers), len(other)) - 1
+            if begins[later] == begins[earlier] and _content(frames, numbers[last]) == _content(
+                other_frames, other[last]
+            ):
+                found = (
+                    f"trajectory {other_place}, frame {other[0]}, and trajectory {place}, frame {numbers[0]}, and "
+                    f"those {last} frames later, have the same positions and velocities"
+                )
                 return Check(name, found, Verdict.REFUSED, f"{meaning} Give each trajectory once.")
-            seen[key] = (place, moment.number)
-    return Check(name, f"{n_series} series begin with different frames", Verdict.FINE, meaning)
+    return Check(name, f"{len(series)} series of different frames", Verdict.FINE, meaning)
+
+
+def _content(frames: UniverseFrames, number: int) -> tuple[str, bytes]:
+    """What tells a frame from others: atoms to 0.001 Å, and velocities."""
+    [moment] = frames.moments([number])
+    return moment.frame.fingerprint(), b"" if moment.velocities is None else moment.velocities.tobytes()
 
 
 def _temperatures(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from mda_aptnn.analysis.spectra.velocity_spectrum import VelocitySpectrum
+from mda_aptnn.checks import Verdict
 from mda_aptnn.data import WATER64_TOPOLOGY
 from mda_aptnn.kinetics import constrained_bonds, kinetic_temperature
 from mda_aptnn.trajectory import UniverseFrames
@@ -102,6 +105,16 @@ def test_velocities_times_and_elements(flexible):
     assert_allclose((halves[1:-1] + halves[2:]) / 2, expected[1:-1], rtol=2e-5)
     universe.trajectory[0]
     assert constrained_bonds(frames.samples(), frames.masses) == 0
+
+
+def test_the_guard_finds_the_time_between_frames_of_leap_frog(flexible):
+    """Velocities are half a step behind: within 2 % nevertheless."""
+    topology, trajectory, _ = flexible
+    found = VelocitySpectrum(MDAnalysis.Universe(topology, trajectory)).check()
+    time = next(check for check in found if check.name == "time between frames")
+    assert time.verdict is Verdict.FINE
+    assert float(re.search(r"velocities ([\d.]+) fs", time.found)[1]) == pytest.approx(0.5, rel=0.02)
+    assert found.worst is not Verdict.REFUSED
 
 
 def test_finite_differences_are_the_mean_of_half_steps(flexible):

@@ -50,6 +50,24 @@ def test_the_time_between_frames_lies_within_its_bounds_for_any_spectrum_below_t
         assert low <= factor * (1 + 1e-9) and factor <= high * (1 + 1e-9)
 
 
+def test_the_error_of_a_pace_covers_what_it_says():
+    """60 atoms with energies of Maxwell's distribution and two frequencies: the distance from the chord."""
+    rng = np.random.default_rng(1)
+    step, off = 0.002, []
+    for _ in range(400):
+        frequency = rng.choice([100.0, 600.0], size=(1, 60, 1))
+        speed, phase = rng.rayleigh(size=(1, 60, 1)), rng.uniform(0, 2 * np.pi, (1, 60, 1))
+        moved = speed / frequency * (np.sin(frequency * step + phase) - np.sin(-frequency * step + phase))
+        found = measure_pace(
+            moved, speed * np.cos(phase), speed * np.cos(frequency * step + phase), np.ones(60), step
+        )
+        angles = np.array([0.2, 1.2])
+        expected = np.mean(np.sin(angles) / angles) - np.mean(1 + np.cos(angles)) / 2
+        off.append((found.ratio - (1 + found.memory) / 2 - expected) / found.error)
+    assert 0.62 < np.mean(np.abs(off) < 1) < 0.74
+    assert np.mean(np.abs(off) < 2) > 0.92
+
+
 def test_heavy_atoms_count_by_their_mass():
     velocities = np.ones((1, 2, 3))
     moved = 2 * np.array([[[1.0] * 3, [0.0] * 3]])

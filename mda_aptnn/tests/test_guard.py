@@ -17,6 +17,7 @@ from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.errors import AptnnError, CheckError
+from mda_aptnn.guard import check_replicas
 from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tests import trajectory_files
 from mda_aptnn.tests.systems import BOLTZMANN, LIGHT, MASSES, universe
@@ -180,6 +181,9 @@ MISTAKES = [
     ("flexible, 6 fs", lambda s: checked(vdos(of_sample(s), **UNIT), step=3), "2780", "refused"),
     ("finite differences, 6 fs", lambda s: checked(
         vdos(of_sample(s, slice(None, None, 3), 0.006), velocities="finite-difference", **UNIT)), "2780", "refused"),
+    ("finite differences, 4 fs", lambda s: checked(
+        vdos(of_sample(s, slice(None, None, 2), 0.004), velocities="finite-difference", **UNIT)),
+        "end at 0.7", "look at this"),
     ("rigid water, 20 fs", lambda s: checked(vdos(rigid_water(step=0.02), **UNIT)), "librations", "refused"),
     ("100 ps frames", lambda s: checked(vdos(rigid_water(step=100.0), **UNIT)), "some 1000", "refused"),
     ("frames shuffled", lambda s: checked(vdos(of_sample(s, SHUFFLED), **UNIT)), "not of one motion", "refused"),
@@ -380,7 +384,7 @@ def test_the_command_prints_every_check_and_says_by_its_exit_code_what_is_refuse
     assert allowed.exit_code == 0 and "look at this: time between frames" in allowed.output
     twice = command("check", *names, names[1])
     assert twice.exit_code == 1
-    assert "trajectory 1, frame 0, and trajectory 2, frame 0, have the same positions" in twice.output
+    assert "trajectory 1, frame 0, and trajectory 2, frame 0, and those 119 frames later" in twice.output
 
 
 def test_commands_pass_through_the_same_guard_before_they_predict(rigid_file, tmp_path):
@@ -422,8 +426,24 @@ def test_what_is_doubtful_is_in_the_file_the_text_and_the_picture(water, tmp_pat
 
 def test_one_trajectory_in_two_files_of_one_universe_is_refused(rigid_file):
     u = MDAnalysis.Universe(str(rigid_file / "rigid.pdb"), [str(rigid_file / "rigid.trr")] * 2)
-    with pytest.raises(CheckError, match=r"frame 0, and trajectory 1, frame 120, have the same positions"):
+    with pytest.raises(CheckError, match=r"frame 0, and trajectory 1, frame 120, and those 119 frames later"):
         vdos(u).run()
+
+
+def test_replicas_that_start_from_one_frame_are_two(tmp_path):
+    """As with other seeds of a thermostat."""
+    one, other = rigid_water(30), rigid_water(30)
+    for array in (other.trajectory.get_array(), other.trajectory.velocity_array):
+        array[1:] = array[1:, np.roll(np.arange(192), 3)]
+    frames = [UniverseFrames(u, **UNIT) for u in (one, other)]
+    assert check_replicas(frames).worst is Verdict.FINE
+    assert check_replicas([frames[0], UniverseFrames(rigid_water(20), **UNIT)]).worst is Verdict.REFUSED
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parts = [
+            DipoleFlux(u, CHARGES, check_temperature=False, allow_aliasing=True, **UNIT).run() for u in (one, other)
+        ]
+    assert FluxSeries.merge(part.series for part in parts).starts == [0, 30]
 
 
 def test_checks_know_the_gravest_and_survive_json():

@@ -1,12 +1,17 @@
 """Constraints that velocities show: rigid bodies, held bonds, free molecules."""
 
+import re
+
 import numpy as np
 import pytest
 
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
+from mda_aptnn.analysis.motions.kinetic_parts import kinetic_parts
 from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.guard import check_run
 from mda_aptnn.kinetics import constrained_bonds
 from mda_aptnn.models.fixed_charges import FixedCharges
+from mda_aptnn.molecules import find_molecules
 from mda_aptnn.tests.systems import BOLTZMANN, MASSES, universe
 from mda_aptnn.trajectory import UniverseFrames
 
@@ -15,7 +20,7 @@ CHARGES = FixedCharges({"O": -0.8, "H": 0.4})
 BONDS = [(0, 1), (0, 2)]
 
 
-def molecules(n_molecules, held, n_frames=30, seed=0):
+def molecules(n_molecules, held, n_frames=30, seed=0, cell=None):
     """Water molecules with Maxwell's velocities, from which those along the held distances are taken."""
     rng = np.random.default_rng(seed)
     symbols = "OHH" * n_molecules
@@ -30,7 +35,8 @@ def molecules(n_molecules, held, n_frames=30, seed=0):
     if held:
         # M⁻¹ Bᵀ (B M⁻¹ Bᵀ)⁻¹ B v
         velocities -= velocities @ b.T @ np.linalg.solve(b / mass @ b.T, b / mass)
-    return universe(np.tile(positions, (n_frames, 1, 1)), velocities.reshape(n_frames, -1, 3), symbols)
+    velocities = velocities.reshape(n_frames, -1, 3)
+    return universe(np.tile(positions, (n_frames, 1, 1)), velocities, symbols, cell=cell)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +83,39 @@ def test_samples_leave_the_trajectory_where_it_is():
     np.testing.assert_allclose(samples[-1][1], 1000.0 * u.trajectory.velocity_array[29], rtol=1e-6)
     with pytest.raises(TrajectoryError, match="do not go with 6 atoms"):
         constrained_bonds([(samples[0][0], samples[0][1][:3])], frames.masses)
+
+
+def test_parts_share_the_kinetic_energy_and_its_degrees_of_freedom():
+    """Twenty free molecules: 57 translations, 60 rotations, 60 vibrations; energies add up to that of all."""
+    frames = UniverseFrames(molecules(20, []), velocity_unit="angstrom/ps")
+    bonds = find_molecules(frames.universe, frames.indices, frames.frame())
+    parts = kinetic_parts(list(frames.moments(range(5))), bonds, frames.masses, held=False)
+    assert {name: f for name, (_, f) in parts.items() if name in ("all", "translation", "rotation", "vibration")} == {
+        "all": 177, "translation": 57, "rotation": 60, "vibration": 60}  # fmt: skip
+    energy = {name: f * values for name, (values, f) in parts.items()}
+    for names in (("translation", "rotation", "vibration"), ("H", "O")):
+        np.testing.assert_allclose(sum(energy[name] for name in names), energy["all"], rtol=1e-10)
+    assert parts["H"][1] + parts["O"][1] == pytest.approx(177)
+    held = kinetic_parts(list(frames.moments(range(5))), bonds, frames.masses, held=True)
+    assert set(held) == {"all", "translation", "rotation"} and held["all"][1] == 117
+
+
+def test_errors_of_kinetic_temperatures_cover_the_truth():
+    """In equilibrium, with new velocities in each frame: 68 % within one error or more, 95 % within two, no alarm."""
+    off, alarms = [], 0
+    for seed in range(60):
+        u = molecules(20, [], n_frames=10, seed=seed, cell=[120, 4, 4, 90, 90, 90])
+        # a liquid's density, and frames so far apart that all are new
+        frames = UniverseFrames(u, velocity_unit="angstrom/ps", time_step="5 ps")
+        wanted = np.arange(10)
+        found = check_run(frames, wanted, frames.timeline(wanted)).checks
+        check = next(check for check in found if check.name == "kinetic temperatures")
+        alarms += check.verdict.value == "look at this"
+        for value, error in re.findall(r"(?:H|O|translation|rotation|vibration) (\d+) ± (\d+) K", check.found):
+            off.append(abs(int(value) - 300) / int(error))
+    off = np.array(off)
+    # positions that stand still are those of rigid molecules: translation and rotation
+    assert len(off) == 120
+    assert 0.64 < (off < 1).mean() < 0.85
+    assert (off < 2).mean() > 0.93
+    assert alarms <= 3

@@ -91,8 +91,12 @@ def merge_runs(parts: Sequence[FluxSeries]) -> FluxSeries:
 
 
 def same_frames(part: FluxSeries, other: FluxSeries) -> bool:
-    """Whether two parts begin or end with the same flux, bit for bit: that of no two frames is the same."""
-    return any(bool(part.flux[k].any()) and np.array_equal(part.flux[k], other.flux[k]) for k in (0, -1))
+    """Whether two parts have the same flux in their first frame and in the last of the shorter, bit for bit.
+
+    Replicas may start from one frame, and no two frames have the same flux.
+    """
+    last = min(len(part), len(other)) - 1
+    return all(bool(part.flux[k].any()) and np.array_equal(part.flux[k], other.flux[k]) for k in (0, last))
 
 
 def _mean_temperature(parts: Sequence[FluxSeries]) -> list[float | None]:
