@@ -1,6 +1,8 @@
-"""Make the bundled trajectory of liquid water, `mda_aptnn/data/water64.h5md` and `water64.pdb`, from CP2K's files.
+"""Make the bundled trajectory of liquid water, `mda_aptnn/data/water64.h5md` and `water64.pdb`, from files as CP2K's.
 
-    python benchmarks/make_water64.py prod64-pos-1.xyz.gz --cell "12.421 12.421 12.421" --stride 2
+    python benchmarks/make_water64.py FOLDER/water64-pos-1.xyz --cell "12.421 12.421 12.421"
+
+`benchmarks/water64/md.py` makes them.
 
 What is lost: positions are rounded to 1e-3 Å and velocities to 1 m/s = 1e-2 Å/ps. Positions are kept by HDF5's
 scale-offset filter at 14 or 15 bits each. Velocities are kept as 16-bit integers in m/s whose high and low bytes
@@ -33,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("positions", type=Path)
     parser.add_argument("--cell", required=True)
-    parser.add_argument("--stride", type=int, default=2)
+    parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("mda_aptnn/data"))
     arguments = parser.parse_args()
 
@@ -74,8 +76,8 @@ def write_h5md(path, positions, velocities, times, steps, cell, source) -> None:
         creator = header.create_group("creator")
         creator.attrs["name"], creator.attrs["version"] = provenance()["creator"].split()
         file.attrs["description"] = (
-            "64 H2O, cubic cell of 12.421 Å, NVE, 0.5 fs, CP2K 2023.1 with the first member of the committee "
-            "neural-network potential of bulk water that Debian's cp2k-data ships; every 2 fs"
+            "64 H2O, cubic cell of 12.421 Å, NVE, 0.5 fs, the first member of the committee neural-network "
+            "potential of bulk water that Debian's cp2k-data ships, thermalised at 320 K; every 2 fs"
         )
         file.attrs["sources"] = "; ".join(f"{name} sha256 {digest}" for name, digest in source.items())
         group = file.create_group("particles/trajectory")
