@@ -8,7 +8,7 @@ What is lost: positions are rounded to 1e-3 Å and velocities to 1 m/s = 1e-2 Å
 scale-offset filter at 14 or 15 bits each. Velocities are kept as 16-bit integers in m/s whose high and low bytes
 are compressed apart (shuffle): 13 bits each, where scale-offset needs 14, because most velocities are small.
 A chunk of 28 frames has 16128 values, just one block of zlib, so that high and low bytes get codes of their own.
-Molecules are shifted by whole cells so that they are near the cell in the middle of the run, and are not wrapped.
+Molecules are shifted by whole cells so that the mean of each is in the cell, and are not wrapped.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def main() -> None:
         )
     cell = np.asarray(ts.data["cell"])
     lengths = cell.diagonal()
-    middle = positions[len(frames) // 2, ::3]
-    positions -= np.repeat(np.floor(middle / lengths) * lengths, 3, axis=0)
+    mean = positions[:, ::3].mean(axis=0)
+    positions -= np.repeat(np.floor(mean / lengths) * lengths, 3, axis=0)
 
     source = {path.name: file_hash(path) for path in (arguments.positions, reader._velocity_path)}
     with replacing(arguments.output / "water64.h5md") as temporary:

@@ -1,4 +1,4 @@
-"""Molecular dynamics behind the bundled trajectory of liquid water: thermalise, choose a snapshot, run it freely.
+"""Molecular dynamics behind the bundled trajectory of liquid water: thermalise, balance the motions, run freely.
 
     python benchmarks/water64/md.py FOLDER
     python benchmarks/make_water64.py FOLDER/water64-pos-1.xyz --cell "12.421 12.421 12.421" --stride 1
@@ -6,13 +6,14 @@
 Forces are those of CP2K's ``&NNP`` with the first member of the committee potential of bulk water that Debian's
 cp2k-data ships, computed by `nnp.c`, some ten times faster. `nve.inp` is the same run in CP2K.
 
-1. From `start.xyz`, the last frame of the bundled trajectory of version 0.1.0, 2.25 ps with a massive thermostat at
+1. From `start.xyz`, the last frame of the bundled trajectory of version 0.1.0, 1.75 ps with a massive thermostat at
    320 K: every component of every velocity has its own Langevin force, with a time constant of 50 fs.
-2. From four snapshots of the last 0.75 ps, with the centre of mass at rest, 0.25 ps at constant energy each. The one
-   is taken whose vibration has the temperature of translation and rotation together. This is a choice of initial
-   condition: the share of vibration scatters by 7 % among thermalised snapshots and takes longer than 10 ps to flow
-   away. Its velocities are scaled by one factor so that the free run has 320 K.
-3. From there 5 ps at constant energy forwards in time and, with velocities turned, 5 ps backwards, two processes;
+2. With the centre of mass at rest, a trial of 5 ps at constant energy. Its motions differ in temperature by some
+   10 %: each holds what it had by chance, and stretching exchanges little with the others in this time.
+3. In a frame from the middle of the trial, the velocities of translation, rotation, stretching and bending are
+   scaled, each by one factor, so that its kinetic energy changes by twice what its mean misses at 318 K (half of
+   the change goes to the potential energy). This is a choice of initial condition.
+4. From there 5 ps at constant energy forwards in time and, with velocities turned, 5 ps backwards, two processes;
    joined, these are 10 ps of one trajectory. 0.5 fs a step, written every 2 fs in the form of CP2K.
 """
 
@@ -28,6 +29,7 @@ from pathlib import Path
 import MDAnalysis
 import numpy as np
 
+from mda_aptnn.analysis.motions.internal_coordinates import InternalCoordinates
 from mda_aptnn.analysis.motions.rigid_motions import RigidMotions
 from mda_aptnn.data import WATER64_TOPOLOGY
 from mda_aptnn.frames import Frame
@@ -41,6 +43,8 @@ MASSES, DALTON = {"H": 1.00794, "O": 15.9994}, 1822.888484
 #: Å; every symmetry function of the potential ends at 12 bohr.
 CELL, CUTOFF = 12.421, 12.0
 STEP, TEMPERATURE, TIME_CONSTANT = 0.5, 320.0, 50.0
+#: K; what motions are to have in the end.
+AIM = 318.0
 #: Steps of each half of the free run, and between frames.
 HALF, EVERY = 10000, 4
 ELEMENTS = {"H": 0, "O": 1}
@@ -139,7 +143,14 @@ class Water:
         self.masses = np.array([MASSES[symbol] for symbol in self.symbols])[:, None] * DALTON
         self.potential = Potential(self.symbols, build)
         molecules = find_molecules(universe, universe.atoms.indices, self.frame(universe.atoms.positions / BOHR))
-        self.motions = RigidMotions(molecules, self.masses[:, 0])
+        oxygens = np.arange(0, len(self.symbols), 3)
+        self.motions = InternalCoordinates(
+            RigidMotions(molecules, self.masses[:, 0]),
+            {
+                "stretching": np.concatenate([np.stack([oxygens, oxygens + k], axis=1) for k in (1, 2)]),
+                "bending": np.stack([oxygens + 1, oxygens, oxygens + 2], axis=1),
+            },
+        )
 
     def frame(self, positions: np.ndarray) -> Frame:
         """Return positions in bohr as a frame in Å."""
@@ -149,16 +160,13 @@ class Water:
         """Return velocities with the centre of mass at rest."""
         return velocities - (self.masses * velocities).sum(axis=0) / self.masses.sum()
 
-    def temperatures(self, positions: np.ndarray, velocities: np.ndarray) -> np.ndarray:
-        """Return kinetic temperatures in K of H, O, translation, rotation, vibration and all; three of the
-        degrees of freedom, those of the centre of mass, are shared by the elements as their masses are.
+    def parts(self, positions: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the velocities of translation, rotation, stretching and bending, [4, n_atoms, 3],
+        and their kinetic temperatures in K.
         """
-        n, m = len(self.symbols) // 3, self.masses[:3, 0] / self.masses[:3].sum()
-        parts = self.motions.parts(self.frame(positions), velocities)
-        energies = [(self.masses * part**2).sum() for part in parts]
-        oxygens, everything = (self.masses * velocities**2)[::3].sum(), (self.masses * velocities**2).sum()
-        energies = np.array([everything - oxygens, oxygens, *energies, everything])
-        return energies / [6 * n - 3 * (1 - m[0]), 3 * n - 3 * m[0], 3 * n - 3, 3 * n, 3 * n, 9 * n - 3] / KELVIN
+        parts = self.motions.parts(self.frame(positions), velocities)[:4]
+        freedom = len(self.symbols) // 3 * np.array([3, 3, 2, 1]) - [3, 0, 0, 0]
+        return parts, (self.masses * parts**2).sum(axis=(1, 2)) / freedom / KELVIN
 
     def run(
         self,
@@ -182,8 +190,8 @@ class Water:
             velocities = velocities + half * forces / self.masses
 
 
-def thermalised(water: Water, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield step, positions and velocities of four snapshots at `TEMPERATURE`."""
+def thermalised(water: Water, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions and velocities after 1.75 ps at `TEMPERATURE`, with the centre of mass at rest."""
     rng = np.random.default_rng(14)
     spread = np.sqrt(KELVIN * TEMPERATURE / water.masses)
     kept = np.exp(-STEP / TIME_CONSTANT)
@@ -192,9 +200,22 @@ def thermalised(water: Water, positions: np.ndarray) -> Iterator[tuple[int, np.n
         return kept * velocities + np.sqrt(1 - kept**2) * spread * rng.normal(size=velocities.shape)
 
     velocities = spread * rng.normal(size=positions.shape)
-    for step, now, v, _ in water.run(positions, velocities, 4500, 500, kick):
-        if step >= 3000:
-            yield step, now, water.resting(v)
+    *_, (_, x, v, _) = water.run(positions, velocities, 3500, 3500, kick)
+    return x, water.resting(v)
+
+
+def balanced(water: Water, positions: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a frame of a trial, velocities scaled so that motions have one mean temperature from then on."""
+    found = []
+    for step, x, v, _ in water.run(positions, velocities, HALF, 40):
+        found.append(water.parts(x, v)[1])
+        if step == HALF // 2:
+            middle = x, v
+    mean = np.mean(found, axis=0)
+    parts, now = water.parts(*middle)
+    factors = np.sqrt(1 + 2 * (AIM - mean) / now)
+    print(f"trial: translation, rotation, stretching, bending: {mean.round(1)} K, scaled by {factors.round(4)}")
+    return middle[0], (factors[:, None, None] * parts).sum(axis=0)
 
 
 def half(folder: Path, name: str, positions: np.ndarray, velocities: np.ndarray) -> None:
@@ -248,18 +269,8 @@ def main() -> None:
     water = Water(folder)
     start = np.array([line.split()[1:] for line in (HERE / "start.xyz").read_text().splitlines()[2:]], float) / BOHR
 
-    trials = []
-    for step, positions, velocities in thermalised(water, start):
-        found = [water.temperatures(x, v) for _, x, v, _ in water.run(positions, velocities, 500, 5)]
-        mean = np.mean(found, axis=0)
-        print(f"snapshot {step}: H, O, translation, rotation, vibration, all: {mean.round(1)} K", flush=True)
-        trials.append((abs(mean[4] - mean[2:4].mean()), step, mean[5], found[0][5], positions, velocities))
-    _, step, mean, first, positions, velocities = min(trials, key=lambda trial: trial[0])
-    # half of the kinetic energy that is taken comes back from the potential energy
-    factor = np.sqrt(1 - 2 * (mean - TEMPERATURE) / first)
-    print(f"runs from snapshot {step}, velocities times {factor:.4f}", flush=True)
-
-    halves = [(folder, name, positions, sign * factor * velocities) for name, sign in (("before", -1), ("after", 1))]
+    positions, velocities = balanced(water, *thermalised(water, start))
+    halves = [(folder, name, positions, sign * velocities) for name, sign in (("before", -1), ("after", 1))]
     with ProcessPoolExecutor(2) as pool:
         list(pool.map(half, *zip(*halves, strict=True)))
     write(folder, water)
