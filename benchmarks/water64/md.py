@@ -9,7 +9,7 @@ cp2k-data ships, computed by `nnp.c`, some ten times faster. `nve.inp` is the sa
 1. From `start.xyz`, the last frame of the bundled trajectory of version 0.1.0, 1.75 ps with a massive thermostat at
    320 K: every component of every velocity has its own Langevin force, with a time constant of 50 fs.
 2. With the centre of mass at rest, a trial of 5 ps at constant energy. Its motions differ in temperature by some
-   10 %: each holds what it had by chance, and stretching exchanges little with the others in this time.
+   10 %, because each holds for picoseconds what it had by chance.
 3. In a frame from the middle of the trial, the velocities of translation, rotation, stretching and bending are
    scaled, each by one factor, so that its kinetic energy changes by twice what its mean misses at 318 K (half of
    the change goes to the potential energy). This is a choice of initial condition.
