@@ -1,12 +1,14 @@
-"""Make the bundled trajectory of liquid water, `mda_aptnn/data/water64.h5md` and `water64.pdb`, from CP2K's files.
+"""Make the bundled trajectory of liquid water, `mda_aptnn/data/water64.h5md` and `water64.pdb`, from files as CP2K's.
 
-    python benchmarks/make_water64.py prod64-pos-1.xyz.gz --cell "12.421 12.421 12.421" --stride 2
+    python benchmarks/make_water64.py FOLDER/water64-pos-1.xyz --cell "12.421 12.421 12.421"
+
+`benchmarks/water64/md.py` makes them.
 
 What is lost: positions are rounded to 1e-3 Å and velocities to 1 m/s = 1e-2 Å/ps. Positions are kept by HDF5's
 scale-offset filter at 14 or 15 bits each. Velocities are kept as 16-bit integers in m/s whose high and low bytes
 are compressed apart (shuffle): 13 bits each, where scale-offset needs 14, because most velocities are small.
 A chunk of 28 frames has 16128 values, just one block of zlib, so that high and low bytes get codes of their own.
-Molecules are shifted by whole cells so that they are near the cell in the middle of the run, and are not wrapped.
+Molecules are shifted by whole cells so that the mean of each is in the cell, and are not wrapped.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("positions", type=Path)
     parser.add_argument("--cell", required=True)
-    parser.add_argument("--stride", type=int, default=2)
+    parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("mda_aptnn/data"))
     arguments = parser.parse_args()
 
@@ -55,8 +57,8 @@ def main() -> None:
         )
     cell = np.asarray(ts.data["cell"])
     lengths = cell.diagonal()
-    middle = positions[len(frames) // 2, ::3]
-    positions -= np.repeat(np.floor(middle / lengths) * lengths, 3, axis=0)
+    mean = positions[:, ::3].mean(axis=0)
+    positions -= np.repeat(np.floor(mean / lengths) * lengths, 3, axis=0)
 
     source = {path.name: file_hash(path) for path in (arguments.positions, reader._velocity_path)}
     with replacing(arguments.output / "water64.h5md") as temporary:
@@ -74,8 +76,8 @@ def write_h5md(path, positions, velocities, times, steps, cell, source) -> None:
         creator = header.create_group("creator")
         creator.attrs["name"], creator.attrs["version"] = provenance()["creator"].split()
         file.attrs["description"] = (
-            "64 H2O, cubic cell of 12.421 Å, NVE, 0.5 fs, CP2K 2023.1 with the first member of the committee "
-            "neural-network potential of bulk water that Debian's cp2k-data ships; every 2 fs"
+            "64 H2O, cubic cell of 12.421 Å, NVE, 0.5 fs, the first member of the committee neural-network "
+            "potential of bulk water that Debian's cp2k-data ships, thermalised at 320 K; every 2 fs"
         )
         file.attrs["sources"] = "; ".join(f"{name} sha256 {digest}" for name, digest in source.items())
         group = file.create_group("particles/trajectory")

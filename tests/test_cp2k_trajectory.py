@@ -1,15 +1,17 @@
-"""A real CP2K run at constant pressure in a cell that points anywhere: three files read as one trajectory."""
+"""Real CP2K runs: one at constant pressure in a cell that points anywhere, and that of the bundled trajectory."""
 
 import itertools
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import MDAnalysis
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.kinetics import kinetic_temperature
 from mda_aptnn.readers.cp2k import CP2KReader
 from mda_aptnn.trajectory import UniverseFrames
@@ -86,6 +88,35 @@ INPUT = """
 """
 
 
+def run(name, folder):
+    done = subprocess.run(
+        [CP2K, "-i", f"{name}.inp", "-o", f"{name}.out"], cwd=folder, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def test_bundled_trajectory_is_cp2ks(tmp_path):
+    """The first 20 fs, from the same positions and velocities: 1e-3 Å and 1e-2 Å/ps are the steps of what is stored,
+    so that errors are half of that at most."""
+    folder = Path(__file__).parents[1] / "benchmarks/water64"
+    for name in ("nve.inp", "nve.coord", "nve.velocity"):
+        shutil.copy(folder / name, tmp_path)
+    text = (tmp_path / "nve.inp").read_text()
+    (tmp_path / "nve.inp").write_text(text.replace("STEPS 20000", "STEPS 40"))
+    run("nve", tmp_path)
+    expected = MDAnalysis.Universe(str(tmp_path / "nve-pos-1.xyz"), cell="12.421 12.421 12.421")
+    bundled = MDAnalysis.Universe(WATER64_TOPOLOGY, WATER64_TRAJECTORY)
+    assert expected.trajectory.n_frames == 11
+    assert list(bundled.atoms.elements) == list(expected.atoms.elements)
+    for one, other in zip(expected.trajectory, bundled.trajectory[:11], strict=True):
+        assert other.time == pytest.approx(one.time, abs=1e-9)
+        # molecules are moved by whole cells
+        shift = np.round((other.positions - one.positions) / 12.421) * 12.421
+        assert_allclose(other.positions - shift, one.positions, atol=5.1e-4)
+        assert_allclose(other.velocities, one.velocities, atol=5.1e-3)
+
+
 def test_cells_velocities_and_times(tmp_path):
     molecule = [("O", (0, 0, 0)), ("H", (-0.17946, 0.89915, 0.27487)), ("H", (0.22930, 0.07349, -0.92642))]
     atoms = [
@@ -95,11 +126,7 @@ def test_cells_velocities_and_times(tmp_path):
     ]
     vectors = {name: " ".join(map(str, row)) for name, row in zip("ABC", CELL, strict=True)}
     (tmp_path / "npt.inp").write_text(INPUT.format(atoms="\n".join(atoms), **vectors))
-    done = subprocess.run(
-        [CP2K, "-i", "npt.inp", "-o", "npt.out"], cwd=tmp_path, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    run("npt", tmp_path)
     energies = np.loadtxt(tmp_path / "npt-1.ener")[::2]
     cells = np.loadtxt(tmp_path / "npt-1.cell")[::2]
 

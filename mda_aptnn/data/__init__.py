@@ -3,7 +3,7 @@
 Attributes
 ----------
 WATER64_TOPOLOGY, WATER64_TRAJECTORY : str
-    64 H2O, 10 ps of CP2K molecular dynamics at 318 K, every 2 fs, with velocities (PDB and H5MD).
+    64 H2O, 10 ps of molecular dynamics at 319 K, every 2 fs, with velocities (PDB and H5MD).
 """
 
 from importlib import resources

@@ -1,13 +1,11 @@
 import bz2
 import gzip
 import multiprocessing
-import os
 import pickle
 import re
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import MDAnalysis
 import numpy as np
@@ -16,9 +14,7 @@ from MDAnalysis.coordinates.XYZ import XYZReader
 from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
-from mda_aptnn import units
 from mda_aptnn.cli import app
-from mda_aptnn.data import WATER64_TRAJECTORY
 from mda_aptnn.errors import FileFormatError
 from mda_aptnn.readers import xyz_frames
 from mda_aptnn.readers.cp2k import CP2KReader
@@ -27,7 +23,6 @@ from mda_aptnn.readers.xyz_frames import XYZFrames, check_packed
 from mda_aptnn.tests import trajectory_files as files
 from mda_aptnn.trajectory import UniverseFrames
 
-SHARED = Path(os.environ.get("MDA_APTNN_SHARED", Path(__file__).parents[2].parent / "shared"))
 #: CODATA: bohr in Å over the atomic unit of time in ps.
 ATOMIC_VELOCITY = 0.529177210903 / 2.4188843265857e-5
 
@@ -401,32 +396,3 @@ class TestDamage:
         (tmp_path / "w-1.cell").write_text("# cell\n1 2 3\n4 5 6\n")
         with pytest.raises(FileFormatError, match="is not a cell file of CP2K: '1 2 3'"):
             read(path)
-
-
-@pytest.mark.skipif(not (SHARED / "data/water64-md").is_dir(), reason="the original trajectory is not here")
-def test_bundled_trajectory_is_the_original_to_its_precision(tmp_path):
-    """1e-3 Å and 1e-2 Å/ps are the steps of what is stored, so that errors are half of that at most."""
-    original = SHARED / "data/water64-md"
-    n_frames, shortened = 101, tmp_path / "w-pos-1.xyz"
-    for kind in ("pos", "vel"):
-        with (
-            gzip.open(original / f"prod64-{kind}-1.xyz.gz", "rt") as file,
-            open(tmp_path / f"w-{kind}-1.xyz", "w") as out,
-        ):
-            out.writelines(next(file) for _ in range(194 * n_frames))
-    source = read(shortened, cell="12.421 12.421 12.421")
-    bundled = MDAnalysis.Universe(files.topology(), WATER64_TRAJECTORY)
-    assert bundled.trajectory.n_frames == 5001
-    assert list(bundled.atoms.elements) == list(source.atoms.elements)
-    assert len(bundled.atoms.fragments) == 64
-    for k in range(0, 51, 7):
-        source.trajectory[2 * k]
-        bundled.trajectory[k]
-        assert bundled.trajectory.ts.time == pytest.approx(source.trajectory.ts.time, abs=1e-9)
-        assert_allclose(bundled.dimensions, source.dimensions, rtol=1e-6)
-        # molecules are moved by whole cells
-        shift = np.round((bundled.atoms.positions - source.atoms.positions) / 12.421) * 12.421
-        assert_allclose(bundled.atoms.positions - shift, source.atoms.positions, atol=5.1e-4)
-        assert_allclose(bundled.atoms.velocities, source.atoms.velocities, atol=5.1e-3)
-    assert sum(Path(name).stat().st_size for name in (files.topology(), WATER64_TRAJECTORY)) < 10e6
-    assert units.factor("m/s", units.VELOCITY) == pytest.approx(0.01)

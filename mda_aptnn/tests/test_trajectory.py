@@ -201,11 +201,12 @@ class TestVelocityUnits:
             )
 
     def test_temperature_of_the_bundled_trajectory(self):
-        # 320.887285948 K in the first line of CP2K's .ener file, with its masses 15.9994 and 1.00794
+        # 343.722300543 K in the first line of CP2K's .ener file of benchmarks/water64/nve.inp,
+        # with its masses 15.9994 and 1.00794
         sample = files.water(1)
         masses = np.array([{"O": 15.9994, "H": 1.00794}[symbol] for symbol in sample.symbols])
         # rounding to 0.01 Å/ps changes T by 0.012 K in the mean square
-        assert kinetic_temperature(sample.velocities[0], masses) == pytest.approx(320.887, abs=0.06)
+        assert kinetic_temperature(sample.velocities[0], masses) == pytest.approx(343.722, abs=0.06)
 
 
 class TestMissing:
