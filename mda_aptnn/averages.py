@@ -14,9 +14,10 @@ Array = NDArray[np.float64]
 
 #: A series is cut into no fewer blocks.
 _FEWEST = 8
-#: Blocks are long enough where longer ones give no variance above this quantile of chance. Lower ones lengthen the
-#: blocks of white noise for nothing (0.6: errors too large by 22 %), higher ones miss slow parts (0.84: covers 48 %
-#: where a fifth of the variance has a memory of a 25th of the series; this one 60 %); both with 120 synthetic series.
+#: Blocks are long enough where longer ones give no variance above this quantile of chance. Lower ones
+#: lengthen the blocks of white noise for nothing (0.6: errors too large by 22 %), higher ones miss slow
+#: parts (0.84: covers 55 % where a seventh of the variance has a memory of a 25th of the series; this one
+#: 60 %), each with 150 synthetic series.
 _QUANTILE = 0.75
 
 

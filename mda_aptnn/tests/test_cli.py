@@ -88,6 +88,7 @@ def test_spectrum_writes_what_it_says(water, tmp_path):
     assert spectrum.segments is None and found["segments"] is None
     assert [item["wavenumber"] for item in found["maxima"]] == [peak.position.value for peak in peaks(spectrum)]
     assert all(item["wavenumber_error"] is None for item in found["maxima"])
+    assert found["effective_resolution"] == spectrum.effective_resolution.magnitude > found["resolution"]
     assert FluxSeries.load(names["flux"]).groups == ["O", "rest"]
 
 
