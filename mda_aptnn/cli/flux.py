@@ -83,8 +83,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
 
     folder = _finished_frames(reading, output)
     blocks.check_folder(folder)
-    is_new = not folder.exists()
-    hold(folder)
+    is_ours = reading.checkpoint is None or not folder.exists()
     groups = opt.pairs(reading.group, "group")
     options = reading.flux_options()
     beads = reading.path_integral == "beads"
@@ -94,6 +93,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
     how: dict[str, Any] = {"progressbar_kwargs": opt.progress()}
     if reading.workers > 1:
         how = {"backend": "multiprocessing", "n_workers": reading.workers}
+    hold(folder)
     try:
         analyses = []
         for number, universe in enumerate(universes):
@@ -105,7 +105,7 @@ def run_flux(universes: list[Any], reading: opt.Reading, output: Path) -> tuple[
         parts = [analysis.series for analysis in analyses]
         return average_beads(parts) if beads else FluxSeries.merge(parts), analyses
     finally:
-        if is_new and not list(folder.glob("part-*/block-*.h5")):
+        if is_ours and not list(folder.glob("part-*/block-*.h5")):
             blocks.remove(folder)
 
 
