@@ -91,6 +91,8 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with _as_interrupt(received), reading_only(options):
                 command(*arguments, **options)
+            if received:  # `live` has written its files
+                raise typer.Exit(128 + received[0])
         except _EXPECTED as error:
             if os.environ.get("MDA_APTNN_DEBUG"):
                 raise

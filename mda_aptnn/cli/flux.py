@@ -86,8 +86,7 @@ def run_flux(
 
     folder = _finished_frames(reading, output)
     blocks.check_folder(folder)
-    is_new = not folder.exists()
-    hold(folder)
+    is_ours = reading.checkpoint is None or not folder.exists()
     groups = opt.pairs(reading.group, "group")
     options = reading.flux_options()
     beads = reading.path_integral == "beads"
@@ -97,6 +96,7 @@ def run_flux(
     how: dict[str, Any] = {"progressbar_kwargs": opt.progress()}
     if reading.workers > 1:
         how = {"backend": "multiprocessing", "n_workers": reading.workers}
+    hold(folder)
     try:
         analyses = []
         for number, universe in enumerate(universes):
@@ -114,7 +114,7 @@ def run_flux(
         parts = [analysis.series for analysis in analyses]
         return average_beads(parts) if beads else FluxSeries.merge(parts), analyses
     finally:
-        if is_new and not list(folder.glob("part-*/block-*.h5")):
+        if is_ours and not list(folder.glob("part-*/block-*.h5")):
             blocks.remove(folder)
 
 
