@@ -111,16 +111,22 @@ def write_data(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """What the pages take for granted: 4 ps of real water every 10 fs in each format, labels, a template."""
+    """What the pages take for granted: 4 ps of real water every 4 fs in each format, labels, a template."""
     folder = tmp_path_factory.mktemp("files")
-    whole = trajectory_files.water(2051)
-    every = {
-        field.name: getattr(whole, field.name)[::5] for field in dataclasses.fields(whole) if field.name != "symbols"
-    }
-    sample = dataclasses.replace(whole, **every)
-    trajectory_files.write(sample, folder / "traj.trr")
-    for name in ("water.trr", "md.xtc", *(f"bead-{number}.trr" for number in (1, 2, 3, 4))):
+    whole = trajectory_files.water(2091)
+
+    def every_second(first):
+        return dataclasses.replace(
+            whole,
+            times=whole.times[:2051:2],
+            **{name: getattr(whole, name)[first : first + 2051 : 2] for name in ("positions", "velocities", "cells")},
+        )
+
+    sample = every_second(0)
+    for name in ("traj.trr", "water.trr", "md.xtc"):
         trajectory_files.write(sample, folder / name)
+    for number in (1, 2, 3, 4):
+        trajectory_files.write(every_second(10 * number), folder / f"bead-{number}.trr")
     for name in ("water.pdb", "md.pdb", "topology.pdb"):
         shutil.copy(WATER64_TOPOLOGY, folder / name)
     if shutil.which("gmx"):
