@@ -1,10 +1,10 @@
-"""The boxes of the liquids campaign: what is in them, how large they are, and in which order they are labelled.
+"""The boxes of the liquids campaign: contents, edges, and the order of labelling.
 
-    python benchmarks/liquids/boxes.py            # writes boxes.csv and prints how many of each family
+    python benchmarks/liquids/boxes.py        # writes boxes.csv, prints how many of each family
 
-Every box is cubic, neutral, has an edge of 8.15 Å or more and, where its molecules are small, 50 to 70 atoms. A box
-with one held-out compound is a held-out box. In the order of the table each part is a stratified random
-sample: a campaign may stop after any box.
+Every box is cubic, neutral, has an edge of 8.15 Å or more and, where its molecules are small, 50
+to 70 atoms. A box with one held-out compound is a held-out box. In the order of the table each
+part is a stratified random sample: a campaign may stop after any box.
 """
 
 from __future__ import annotations
@@ -31,32 +31,38 @@ MASSES = {"H": 1.008, "C": 12.011, "N": 14.007, "O": 15.999, "F": 18.998, "Na": 
 MASSES |= {"Mg": 24.305, "P": 30.974, "S": 32.06, "Cl": 35.45}
 
 SALTS = """
-sodium chloride; sodium fluoride; magnesium chloride; sodium acetate; sodium formate; sodium nitrate; sodium sulfate
-sodium hydrogen sulfate; sodium methyl sulfate; sodium methanesulfonate; sodium hydrogen phosphate
-sodium dihydrogen phosphate; sodium dimethyl phosphate; sodium hexafluorophosphate; sodium perchlorate
-sodium thiocyanate; sodium dicyanamide; sodium bicarbonate; sodium azide; sodium trifluoroacetate
-ammonium chloride; methylammonium chloride; ethylammonium chloride; tetramethylammonium chloride; choline chloride
-guanidinium chloride; imidazolium chloride; 1,3-dimethylimidazolium chloride; 1-methylpyridinium chloride
-1,1-dimethylpyrrolidinium chloride; tetramethylphosphonium chloride; trimethylsulfonium chloride
-ammonium nitrate; ammonium fluoride; ammonium dihydrogen phosphate; magnesium nitrate; magnesium acetate
-magnesium sulfate; magnesium perchlorate; magnesium dimethyl phosphate; magnesium formate
-tetramethylammonium fluoride; guanidinium nitrate; imidazolium acetate
+sodium chloride; sodium fluoride; magnesium chloride; sodium acetate; sodium formate
+sodium nitrate; sodium sulfate; sodium hydrogen sulfate; sodium methyl sulfate
+sodium methanesulfonate; sodium hydrogen phosphate; sodium dihydrogen phosphate
+sodium dimethyl phosphate; sodium hexafluorophosphate; sodium perchlorate; sodium thiocyanate
+sodium dicyanamide; sodium bicarbonate; sodium azide; sodium trifluoroacetate; ammonium chloride
+methylammonium chloride; ethylammonium chloride; tetramethylammonium chloride; choline chloride
+guanidinium chloride; imidazolium chloride; 1,3-dimethylimidazolium chloride
+1-methylpyridinium chloride; 1,1-dimethylpyrrolidinium chloride; tetramethylphosphonium chloride
+trimethylsulfonium chloride; ammonium nitrate; ammonium fluoride; ammonium dihydrogen phosphate
+magnesium nitrate; magnesium acetate; magnesium sulfate; magnesium perchlorate
+magnesium dimethyl phosphate; magnesium formate; tetramethylammonium fluoride
+guanidinium nitrate; imidazolium acetate
 """
 IONIC_LIQUIDS = """
-1,3-dimethylimidazolium chloride; 1,3-dimethylimidazolium nitrate; 1,3-dimethylimidazolium acetate
-1,3-dimethylimidazolium dicyanamide; 1,3-dimethylimidazolium methanesulfonate; 1,3-dimethylimidazolium perchlorate
+1,3-dimethylimidazolium chloride; 1,3-dimethylimidazolium nitrate
+1,3-dimethylimidazolium acetate; 1,3-dimethylimidazolium dicyanamide
+1,3-dimethylimidazolium methanesulfonate; 1,3-dimethylimidazolium perchlorate
 1,3-dimethylimidazolium dimethyl phosphate; 1,3-dimethylimidazolium trifluoroacetate
-1-methylpyridinium dicyanamide; 1-methylpyridinium nitrate; choline acetate; choline dihydrogen phosphate
-ethylammonium nitrate; ethylammonium formate; methylammonium formate; methylammonium nitrate
-tetramethylammonium dicyanamide; tetramethylphosphonium trifluoroacetate; trimethylsulfonium dicyanamide
+1-methylpyridinium dicyanamide; 1-methylpyridinium nitrate; choline acetate
+choline dihydrogen phosphate; ethylammonium nitrate; ethylammonium formate
+methylammonium formate; methylammonium nitrate; tetramethylammonium dicyanamide
+tetramethylphosphonium trifluoroacetate; trimethylsulfonium dicyanamide
 1-ethyl-3-methylimidazolium dicyanamide; 1-ethyl-3-methylimidazolium acetate
-1-ethyl-3-methylimidazolium hexafluorophosphate; 1,1-dimethylpyrrolidinium dicyanamide; ammonium thiocyanate
+1-ethyl-3-methylimidazolium hexafluorophosphate; 1,1-dimethylpyrrolidinium dicyanamide
+ammonium thiocyanate
 """
 ELECTROLYTES = """
 sodium perchlorate in propylene carbonate; sodium hexafluorophosphate in ethylene carbonate
-sodium perchlorate in acetonitrile; sodium dicyanamide in dimethyl sulfoxide; sodium chloride in methanol
-sodium chloride in formamide; magnesium chloride in tetrahydrofuran; magnesium chloride in methanol
-magnesium perchlorate in acetonitrile; ammonium nitrate in dimethyl sulfoxide; ammonium chloride in ammonia
+sodium perchlorate in acetonitrile; sodium dicyanamide in dimethyl sulfoxide
+sodium chloride in methanol; sodium chloride in formamide; magnesium chloride in tetrahydrofuran
+magnesium chloride in methanol; magnesium perchlorate in acetonitrile
+ammonium nitrate in dimethyl sulfoxide; ammonium chloride in ammonia
 sodium fluoride in ethylene glycol; tetramethylammonium chloride in N-methylformamide
 sodium thiocyanate in ethanol; sodium nitrate in glycerol
 """
@@ -139,8 +145,9 @@ def mass_of(name: str) -> float:
 def volume_of(name: str) -> float:
     """Return the volume of a molecule in Å³: from the density of its liquid, else estimated.
 
-    The estimate adds relative volumes (H 1, second row 2, third row 4; 5 cm³/mol each) and takes off 10 % for each
-    ring and each group that makes hydrogen bonds, 30 % at most (G. S. Girolami, J. Chem. Educ. 71, 962 (1994)).
+    The estimate adds relative volumes (H 1, second row 2, third row 4; 5 cm³/mol each). Each ring
+    and each group that makes hydrogen bonds raises the density by 10 %, 30 % at most
+    (G. S. Girolami, J. Chem. Educ. 71, 962 (1994)).
     """
     compound = COMPOUNDS[name]
     if name in ION_VOLUMES:
@@ -155,13 +162,13 @@ def volume_of(name: str) -> float:
 
 
 def make_box(name: str, family: str, unit: dict[str, int], filler: str | None = None) -> Box:
-    """Return the smallest box of at least `EDGE` that begins with a unit and goes on with a filler or itself."""
+    """Return the smallest box of at least `EDGE`: a unit, and what fills up the rest."""
 
     def volume(counts: dict[str, int]) -> float:
         return sum(count * volume_of(each) for each, count in counts.items())
 
     counts = Counter(unit)
-    # what is added next: one solvent molecule, one of the liquids in turn, or a whole formula of a salt
+    # what is added next: a solvent molecule, the liquids in turn, or a whole formula of a salt
     single = [{filler: 1}] if filler else [{each: 1} for each in unit]
     steps = itertools.cycle([unit] if family == "ionic liquid" else single)
     while volume(counts) < EDGE**3 or (filler and counts[filler] < 1):
@@ -222,7 +229,7 @@ def aqueous_boxes() -> list[Box]:
 
 
 def mixtures() -> list[Box]:
-    """Return boxes of four liquids each, in which every liquid comes twice; held-out ones among themselves."""
+    """Return boxes of four liquids; each comes twice, held-out ones once and together."""
     liquids = [c for c in COMPOUNDS.values() if c.density]
     found = []
     for held_out in (False, True):
@@ -238,7 +245,8 @@ def mixtures() -> list[Box]:
 def in_order(boxes: Iterable[Box]) -> list[Box]:
     """Return the boxes so that every first part has its share of each family, held out and not.
 
-    Within a stratum the order is random; place k of n comes at (k + u)/n of the whole, u uniform in 0 to 1.
+    Within a stratum the order is random; place k of n comes at (k + u)/n of the whole, with u
+    uniform in 0 to 1.
     """
     rng = random.Random(SEED)
     strata: dict[tuple[str, bool], list[Box]] = {}

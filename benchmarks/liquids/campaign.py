@@ -1,13 +1,13 @@
 """The campaign: pack, equilibrate and label one box after the other.
 
-    python benchmarks/liquids/campaign.py STATE            # goes on where it was stopped, at any moment
-    python benchmarks/liquids/campaign.py STATE --retry    # tries boxes that failed once more
-    python benchmarks/liquids/campaign.py STATE --list     # what is done and what was left out
+    python benchmarks/liquids/campaign.py STATE         # goes on where it was stopped
+    python benchmarks/liquids/campaign.py STATE --retry # tries boxes that failed once more
+    python benchmarks/liquids/campaign.py STATE --list  # what is done and what was left out
     python benchmarks/liquids/campaign.py STATE --elements "H C N O"    # only boxes of these
 
-STATE is a folder for what is in work. Each finished box becomes a file of `labels/`. The order is that
-of boxes.csv, which is read again after every box. It needs mda-aptnn, rdkit, ase, tblite, and CP2K as
-`cp2k.psmp`; it uses one core.
+STATE is a folder for what is in work. Each finished box becomes a file of `labels/`. The order is
+that of boxes.csv, which is read again after every box. It needs mda-aptnn, rdkit, ase, tblite,
+and CP2K as `cp2k.psmp`; it uses one core.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LEFT_OUT = LABELS / "left-out.csv"
 CUTOFF, CUTOFFS = 360, {}
 #: Largest component of Σ P for each atom, in e. Water labels have 2e-4 to 4e-4.
 RESIDUAL = 1e-3
-#: One box in this many is labelled with a second field strength too (a.u.), which tells the linearity.
+#: One box in this many is labelled with a second field (a.u.) too, which tells the linearity.
 LINEAR_EVERY, SECOND_FIELD = 12, 2e-3
 STAGES = "packed", "equilibrated", "labelled"
 
@@ -132,7 +132,7 @@ def label(box: Box, folder: Path, linear: bool) -> Path:
 
 
 def publish(box: Box, folder: Path) -> None:
-    """Write the finished box into `labels/`: positions, tensors, forces, and where they come from."""
+    """Write the finished box into `labels/`: positions, tensors, forces, and their story."""
     data = Dataset.load(folder / "labels.h5")
     frame, apt, info = data.frames[0].frame, data.frames[0].apt, data.frames[0].info
     zero = next((folder / "campaign" / "tasks").glob("*/zero.out"))

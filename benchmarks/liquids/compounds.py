@@ -2,9 +2,9 @@
 
     python benchmarks/liquids/compounds.py        # writes compounds.csv, prints the split
 
-A fifth of the compounds is held out before anything is labelled: those whose SHA-256 of the name leaves
-0 on division by 5. Nobody may train on their labels or choose a setting with them. Water and ions of one
-atom are exempt: a network cannot learn an element that it never sees.
+A fifth of the compounds is held out before anything is labelled: those whose SHA-256 of the name
+leaves 0 on division by 5. Nobody may train on their labels or choose a setting with them. Water
+and ions of one atom are exempt: a network cannot learn an element that it never sees.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 EXEMPT = ("water", "sodium", "magnesium", "chloride", "fluoride")
 
-#: class: (name, SMILES, density of the liquid in g/cm³ near 298 K or at its boiling point), 0 where it is used only
-#: in solution. Densities: CRC Handbook, to two or three digits.
+#: class: (name, SMILES, density of the liquid in g/cm³). Near 298 K, below the boiling or
+#: above the melting point; to two or three digits as handbooks give them; some solids' guessed.
 LIQUIDS: dict[str, list[tuple[str, str, float]]] = {
     "water": [("water", "O", 0.997)],
     "alcohol": [
@@ -175,7 +175,7 @@ LIQUIDS: dict[str, list[tuple[str, str, float]]] = {
     ],
 }
 
-#: Solutes: estimated volume (see boxes.py), no liquid of their own. Charged ones are of class cation or anion.
+#: Solutes, with no liquid of their own; boxes.py estimates their volumes.
 SOLUTES: dict[str, list[tuple[str, str]]] = {
     "cation": [
         ("sodium", "[Na+]"),

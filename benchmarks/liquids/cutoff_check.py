@@ -1,8 +1,9 @@
-"""Which plane-wave cutoff the elements beyond H, C, N, O need: labels of two small boxes at several cutoffs.
+"""Which plane-wave cutoff the elements beyond H, C, N, O need: two small boxes at several cutoffs.
 
     python benchmarks/liquids/cutoff_check.py STATE 360 480 600
 
-Prints, beside CPU time and sum rule, how far the tensors of each element are from those at the last cutoff.
+Prints, beside CPU time and sum rule, how far the tensors of each element are from those at the
+last cutoff.
 """
 
 from __future__ import annotations

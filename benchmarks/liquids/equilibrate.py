@@ -1,7 +1,8 @@
 """Thermal motion of a packed box: GFN1-xTB of tblite, periodic, Langevin dynamics.
 
-Which positions are visited at a temperature does not depend on the masses. All atoms get the same one, so that steps
-of 1.5 fs are short enough for every bond: a third of the cost of 0.5 fs with masses of nature.
+Which positions are visited at a temperature does not depend on the masses. All atoms get the same
+one, so that steps of 1.5 fs are short enough for every bond: a third of the cost of 0.5 fs with
+masses of nature.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ MASS = 12.0
 #: Of tblite, in units of its default: forces are within 1e-3 eV/Å.
 ACCURACY = 20
 COLDEST, HOTTEST = 300.0, 400.0
-#: The mean temperature of the last third may be off by this share; 30 degrees of freedom that never change
-#: among themselves scatter by a quarter.
+#: The mean temperature of the last third may be off by this share. At one moment the temperature of
+#: 50 atoms scatters by 12 %.
 OFF = 0.35
 #: A bond is shorter than this times the sum of the covalent radii.
 BOND = 1.25
@@ -76,7 +77,7 @@ def bonds_of(box: Box) -> set[tuple[int, int]]:
 
 
 def changed_bonds(box: Box, symbols: list[str], positions: np.ndarray) -> tuple[str, str]:
-    """Return the bonds that are gone and that are new, such as "O12-H13"; ions of metals have none."""
+    """Return the bonds that are gone and that are new ("O12-H13"); ions of metals have none."""
     first, second = np.triu_indices(len(symbols), 1)
     apart = positions[first] - positions[second]
     apart -= box.edge * np.round(apart / box.edge)

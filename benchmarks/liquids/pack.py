@@ -1,7 +1,8 @@
 """Starting positions: conformers on a lattice, then moved until no two molecules overlap.
 
-The molecules stay as RDKit made them (springs between all atoms of a molecule), attract and repel each other by
-crude charges (Gasteiger's), and are shaken some times; the arrangement of lowest energy is kept.
+The molecules stay as RDKit made them (springs between all atoms of a molecule), attract and repel
+each other by crude charges (Gasteiger's), and are shaken some times; the arrangement of lowest
+energy is kept.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ SPRING, REPULSION = 300.0, 200.0
 COULOMB = 332.06
 #: Shakes of each box, how far molecules move (Å), by how much they turn (radian).
 SHAKES, SHIFT, TURN = 12, 0.6, 0.8
-#: Contacts between molecules begin where the sum of the radii times this is reached; with H on N, O, F, Cl at 1.75 Å.
+#: Atoms of two molecules repel each other below the sum of their radii times this; H and N, O, F
+#: below 1.75 Å.
 CLOSE, HYDROGEN_BOND = 0.85, 1.75
 #: No atoms of different molecules may be closer than this (Å) when packing ends.
 CLOSEST = 1.3
@@ -141,7 +143,7 @@ class Packing:
         return total, gradient.ravel()
 
     def _apart(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nearest images of all pairs, and which of them are of two molecules (or of one and its image)."""
+        """Nearest images of all pairs; which are of two molecules, or of one and its image."""
         apart = where[self.pairs[0]] - where[self.pairs[1]]
         images = np.round(apart / self.edge)
         return apart - self.edge * images, ~self.same | images.any(axis=1)
