@@ -19,6 +19,7 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -36,6 +37,7 @@ from mda_aptnn.labelling.cp2k_output import parse_forces
 
 HERE = Path(__file__).parent
 LABELS = HERE / "labels"
+BASIS = "BASIS_SMALL_CELLS"
 LEFT_OUT = LABELS / "left-out.csv"
 #: Ry. What elements need beyond the 360 Ry of H, C, N, O: see README.md.
 CUTOFF, CUTOFFS = 360, {}
@@ -61,9 +63,10 @@ def elements_of(box: Box) -> set[str]:
 
 
 def template(elements: set[str], path: Path) -> int:
-    """Write the CP2K input for these elements, and return its cutoff in Ry."""
+    """Write the CP2K input for these elements and its basis sets; return its cutoff in Ry."""
     cutoff = max([CUTOFF, *(CUTOFFS.get(symbol, 0) for symbol in elements)])
     text = (HERE / "labels.inp").read_text()
+    shutil.copy(HERE / BASIS, path.parent / BASIS)
     path.write_text(text.replace("CUTOFF 360\n", f"CUTOFF {cutoff}\n", 1))
     return cutoff
 
