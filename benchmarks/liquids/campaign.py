@@ -3,11 +3,10 @@
     python benchmarks/liquids/campaign.py STATE         # goes on where it was stopped
     python benchmarks/liquids/campaign.py STATE --retry # tries boxes that failed once more
     python benchmarks/liquids/campaign.py STATE --list  # what is done and what was left out
-    python benchmarks/liquids/campaign.py STATE --elements "H C N O"    # only boxes of these
 
 STATE is a folder for what is in work. Each finished box becomes a file of `labels/`. The order is
-that of boxes.csv, which is read again after every box. It needs mda-aptnn, rdkit, ase, tblite,
-and CP2K as `cp2k.psmp`; it uses one core.
+that of boxes.csv, which is read again after every box, as cutoffs.csv is. It needs mda-aptnn,
+rdkit, ase, tblite, and CP2K as `cp2k.psmp`; it uses one core.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import itertools
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -37,10 +35,7 @@ from mda_aptnn.labelling.cp2k_output import parse_forces
 
 HERE = Path(__file__).parent
 LABELS = HERE / "labels"
-BASIS = "BASIS_SMALL_CELLS"
 LEFT_OUT = LABELS / "left-out.csv"
-#: Ry. What elements need beyond the 360 Ry of H, C, N, O: see README.md.
-CUTOFF, CUTOFFS = 360, {}
 #: Largest component of Σ P for each atom, in e. Water labels have 2e-4 to 4e-4.
 RESIDUAL = 1e-3
 #: One box in this many is labelled with a second field (a.u.) too, which tells the linearity.
@@ -62,13 +57,16 @@ def elements_of(box: Box) -> set[str]:
     return set(itertools.chain(*map(symbols, box.counts)))
 
 
-def template(elements: set[str], path: Path) -> int:
-    """Write the CP2K input for these elements and its basis sets; return its cutoff in Ry."""
-    cutoff = max([CUTOFF, *(CUTOFFS.get(symbol, 0) for symbol in elements)])
-    text = (HERE / "labels.inp").read_text()
-    shutil.copy(HERE / BASIS, path.parent / BASIS)
-    path.write_text(text.replace("CUTOFF 360\n", f"CUTOFF {cutoff}\n", 1))
-    return cutoff
+def cutoffs() -> dict[str, int]:
+    """Return the cutoff of each element that may be labelled, in Ry."""
+    with open(HERE / "cutoffs.csv", newline="") as file:
+        return {row["element"]: int(row["cutoff"]) for row in csv.DictReader(file)}
+
+
+def write_template(cutoff: int, path: Path, charge: int = 0) -> None:
+    """Write the CP2K input for a cutoff in Ry and a total charge in e."""
+    text = (HERE / "labels.inp").read_text().replace("CUTOFF 360\n", f"CUTOFF {cutoff}\n", 1)
+    path.write_text(text.replace("  &DFT\n", f"  &DFT\n    CHARGE {charge}\n", 1))
 
 
 def aptnn(*words: object) -> None:
@@ -111,7 +109,9 @@ def prepare(box: Box, folder: Path) -> tuple[list[str], np.ndarray, dict]:
 
 def label(box: Box, folder: Path, linear: bool) -> Path:
     """Plan, run and collect the labels of a prepared box; return the HDF5 file."""
-    cutoff = template(elements_of(box), folder / "template.inp")
+    known = cutoffs()
+    cutoff = max(known[element] for element in elements_of(box))
+    write_template(cutoff, folder / "template.inp")
     campaign, start = folder / "campaign", cpu_seconds()
     if not (campaign / "manifest.json").is_file():
         cell = " ".join([f"{box.edge}"] * 3 + ["90"] * 3)
@@ -200,10 +200,14 @@ def write_left_out(boxes: list[Box], state: Path) -> None:
         csv.writer(file, lineterminator="\n").writerows([["box", "reason"], *rows])
 
 
-def next_box(state: Path, tried: set[str], elements: set[str]) -> tuple[int, Box] | None:
-    """Return the first box of the order that has no labels and did not fail, and its number."""
+def next_box(state: Path, tried: set[str]) -> tuple[int, Box] | None:
+    """Return the first box of the order that has no labels and did not fail, and its number.
+
+    Boxes with an element that has no cutoff yet wait.
+    """
+    elements = set(cutoffs())
     for number, box in enumerate(read_boxes()):
-        if elements and not elements_of(box) <= elements:
+        if not elements_of(box) <= elements:
             continue
         failed = (state / box.key / "failed.json").is_file() and box.key not in tried
         if not (LABELS / f"{box.key}.xyz").is_file() and not failed and box.key not in tried:
@@ -217,7 +221,6 @@ def main() -> None:
     parser.add_argument("state", type=Path)
     parser.add_argument("--retry", action="store_true")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--elements", default="")
     given = parser.parse_args()
     given.state.mkdir(parents=True, exist_ok=True)
     if given.list:
@@ -234,7 +237,7 @@ def main() -> None:
         for path in given.state.glob("*/failed.json"):
             path.unlink()
     tried: set[str] = set()
-    while (found := next_box(given.state, tried, set(given.elements.split()))) is not None:
+    while (found := next_box(given.state, tried)) is not None:
         number, box = found
         tried.add(box.key)
         start, spent = time.monotonic(), cpu_seconds()

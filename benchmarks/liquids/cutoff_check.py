@@ -1,9 +1,9 @@
-"""Which plane-wave cutoff the elements beyond H, C, N, O need: two small boxes at several cutoffs.
+"""Which plane-wave cutoff an element needs: ions of one atom, and small hydrides, in a cell of 8 Å.
 
-    python benchmarks/liquids/cutoff_check.py STATE 360 480 600
+    python benchmarks/liquids/cutoff_check.py STATE 360 480 600 800 1000 --only Na+ Mg2+
 
-Prints, beside CPU time and sum rule, how far the tensors of each element are from those at the
-last cutoff.
+Forces of an isolated species add up to nothing and its polar tensors to its charge. What is left
+over at a position off the grid is the ripple of the grid; of one atom, the error of its tensor.
 """
 
 from __future__ import annotations
@@ -13,38 +13,49 @@ from pathlib import Path
 
 import campaign
 import numpy as np
-from boxes import Box
+from ase import Atoms
+from ase.build import molecule
 
 from mda_aptnn.dataset import Dataset
+from mda_aptnn.labelling.cp2k_output import parse_forces
 
-BOXES = (
-    Box(
-        "check ions",
-        "check",
-        {"sodium": 1, "magnesium": 1, "chloride": 2, "fluoride": 1, "water": 4},
-        8.0,
-    ),
-    Box(
-        "check molecules",
-        "check",
-        {"methylphosphonic acid": 1, "methanethiol": 1, "difluoromethane": 1},
-        8.0,
-    ),
-)
+CH3F = [(0, 0, 0), (0, 0, 1.39), (1.03, 0, -0.35), (-0.51, 0.89, -0.35), (-0.51, -0.89, -0.35)]
+SPECIES: dict[str, tuple[Atoms, int]] = {
+    "Na+": (Atoms("Na"), 1),
+    "Mg2+": (Atoms("Mg"), 2),
+    "F-": (Atoms("F"), -1),
+    "Cl-": (Atoms("Cl"), -1),
+    "H2S": (molecule("SH2"), 0),
+    "PH3": (molecule("PH3"), 0),
+    "CH3F": (Atoms("CFH3", CH3F), 0),
+    "H2O": (molecule("H2O"), 0),
+    "NH3": (molecule("NH3"), 0),
+    "CH4": (molecule("CH4"), 0),
+}
+EDGE = 8.0
+#: Off the grid and off every plane of symmetry, in Å.
+PLACE = (3.137, 4.271, 2.953)
 
 
-def labels(box: Box, state: Path, cutoff: int) -> Dataset:
-    """Return the labels of a box at a cutoff."""
-    folder = state / f"{box.key}-{cutoff}"
+def ripple(name: str, cutoff: int, folder: Path) -> tuple[float, float]:
+    """Return the largest component of the sum of forces (hartree/bohr), and of Σ P − Q·1 (e)."""
+    atoms, charge = SPECIES[name]
+    positions = atoms.positions - atoms.get_center_of_mass() + PLACE
     folder.mkdir(parents=True, exist_ok=True)
-    first = state / box.key
-    first.mkdir(exist_ok=True)
-    campaign.prepare(box, first)
-    (folder / "equilibrated.xyz").write_bytes((first / "equilibrated.xyz").read_bytes())
-    campaign.CUTOFF, campaign.CUTOFFS = cutoff, {}
     if not (folder / "labels.h5").is_file():
-        campaign.label(box, folder, linear=False)
-    return Dataset.load(folder / "labels.h5")
+        campaign.write_atoms(folder / "species.xyz", atoms.get_chemical_symbols(), positions, {})
+        campaign.write_template(cutoff, folder / "template.inp", charge)
+        given = ["--template", folder / "template.inp", "--cell", f"{EDGE} {EDGE} {EDGE} 90 90 90"]
+        campaign.aptnn(
+            "plan", folder / "species.xyz", *given, "--frames", 1, "-o", folder / "campaign"
+        )
+        campaign.aptnn("run", folder / "campaign", "--retry")
+        collected = [folder / "campaign", "-o", folder / "labels.h5", "--max-residual", 1]
+        campaign.aptnn("collect", *collected)
+    apt = Dataset.load(folder / "labels.h5").frames[0].apt
+    zero = next((folder / "campaign" / "tasks").glob("*/zero.out"))
+    forces = parse_forces(zero.read_text(errors="replace"))
+    return np.abs(forces.sum(axis=0)).max(), np.abs(apt.sum(axis=0) - charge * np.eye(3)).max()
 
 
 def main() -> None:
@@ -52,23 +63,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("state", type=Path)
     parser.add_argument("cutoffs", type=int, nargs="+")
+    parser.add_argument("--only", nargs="*", default=list(SPECIES))
     given = parser.parse_args()
-    campaign.RESIDUAL = 1.0
-    for box in BOXES:
-        found = [labels(box, given.state, cutoff) for cutoff in given.cutoffs]
-        best = found[-1].frames[0].apt
-        symbols = np.array(found[-1].frames[0].frame.symbols)
-        for cutoff, data in zip(given.cutoffs, found, strict=True):
-            item = data.frames[0]
-            rms = [
-                f"{s} {np.sqrt(((item.apt - best)[symbols == s] ** 2).mean()):.4f}"
-                for s in dict.fromkeys(symbols)
-            ]
-            residual = item.info["sum_rule_residual"] / len(symbols)
-            print(
-                f"{box.name}, {cutoff} Ry: residual {residual:.5f} e an atom; {', '.join(rms)}",
-                flush=True,
-            )
+    for name in given.only:
+        for cutoff in given.cutoffs:
+            force, residual = ripple(name, cutoff, given.state / f"{name}-{cutoff}")
+            print(f"{name:5} {cutoff:5} Ry: ΣF {force:.5f}, ΣP - Q {residual:.4f} e", flush=True)
 
 
 if __name__ == "__main__":
