@@ -17,6 +17,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -109,28 +110,21 @@ def prepare(box: Box, folder: Path) -> tuple[list[str], np.ndarray, dict]:
 
 def label(box: Box, folder: Path, linear: bool) -> Path:
     """Plan, run and collect the labels of a prepared box; return the HDF5 file."""
-    known = cutoffs()
-    cutoff = max(known[element] for element in elements_of(box))
-    write_template(cutoff, folder / "template.inp")
     campaign, start = folder / "campaign", cpu_seconds()
     if not (campaign / "manifest.json").is_file():
+        known = cutoffs()
+        write_template(max(known[element] for element in elements_of(box)), folder / "template.inp")
         cell = " ".join([f"{box.edge}"] * 3 + ["90"] * 3)
-        given = [
-            "--template",
-            folder / "template.inp",
-            "--cell",
-            cell,
-            "--frames",
-            1,
-            "-o",
-            campaign,
-        ]
+        files = ["--template", folder / "template.inp", "-o", campaign]
         second = ["--second-field", SECOND_FIELD] if linear else []
-        aptnn("plan", folder / "equilibrated.xyz", *given, *second)
+        aptnn("plan", folder / "equilibrated.xyz", "--cell", cell, "--frames", 1, *files, *second)
     aptnn("run", campaign, "--retry")
     aptnn("collect", campaign, "-o", folder / "labels.h5", "--max-residual", RESIDUAL)
     spent = folder / "label.json"
-    spent.write_text(json.dumps({"cutoff": cutoff, "cpu_labels": round(cpu_seconds() - start, 1)}))
+    cutoff = re.search(r"^ *CUTOFF (\d+)", (folder / "template.inp").read_text(), re.M)[1]
+    spent.write_text(
+        json.dumps({"cutoff": int(cutoff), "cpu_labels": round(cpu_seconds() - start, 1)})
+    )
     return folder / "labels.h5"
 
 
