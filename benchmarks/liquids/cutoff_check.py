@@ -33,7 +33,8 @@ SPECIES: dict[str, dict[str, tuple[Atoms, int]]] = {
     "N": {"NH3": (molecule("NH3"), 0)},
     "C": {"CH4": (molecule("CH4"), 0)},
 }
-#: A cutoff passes where no component of Σ P − Q is larger, in e. 32 waters at 360 Ry have 0.014 to 0.035.
+#: A cutoff passes where no component of Σ P − Q·1 is larger, in e. 32 waters at 360 Ry have 0.014
+#: to 0.035.
 PASSED = 0.01
 EDGE = 8.0
 #: Off the grid and off every plane of symmetry, in Å.
