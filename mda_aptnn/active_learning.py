@@ -333,7 +333,14 @@ class Learning:
             parts = []
             for k, universe in enumerate(self.universes):
                 done = folder / "flux.unfinished" / f"part-{k}"
-                flux = DipoleFlux(universe, folder / "committee.h5", checkpoint=done, **self.reading)
+                flux = DipoleFlux(
+                    universe,
+                    folder / "committee.h5",
+                    checkpoint=done,
+                    # frames outside of what the committee has learned are those that the next round labels
+                    allow_outside_domain=True,
+                    **self.reading,
+                )
                 parts.append(flux.run(*self.slice, verbose=verbose, **parallel).series)
             FluxSeries.merge(parts).save(folder / "flux.h5")
         blocks.remove(folder / "flux.unfinished")

@@ -177,6 +177,9 @@ def _judge_time(name: str, pace: Pace, spacing: float) -> Check:
     )
     correlated = f"velocities correlate from frame to frame by {pace.memory:.2f}, displacements follow them by"
     found = f"{femto:g} fs; {correlated} {pace.ratio:.2f}"
+    if pace.spread == 0:
+        found = f"{femto:g} fs; positions stay where they are, and velocities are not zero"
+        return Check(name, found, Verdict.REFUSED, against, "--allow-aliasing")
     if pace.memory < REMEMBERED:
         # of atoms without memory nothing is said for sure: beads of a ring polymer are fast
         meaning = (
@@ -184,7 +187,8 @@ def _judge_time(name: str, pace: Pace, spacing: float) -> Check:
             if pace.spread > TWICE
             else (
                 "Frames this far apart do not follow the motion: what is faster than the Nyquist wavenumber is "
-                f"folded back below {nyquist(spacing):.0f} cm⁻¹. Write frames more often."
+                f"folded back below {nyquist(spacing):.0f} cm⁻¹: write frames more often. Or velocities are not "
+                "those of these positions."
             )
         )
         return Check(name, found, Verdict.LOOK, meaning)

@@ -608,7 +608,8 @@ class UniverseFrames:
 def source_files(universe: Any) -> list[Any]:
     """Return the names of the topology's and the trajectory's files, as far as they are files."""
     trajectory = universe.trajectory
-    names = [universe.filename, *(getattr(trajectory, "filenames", None) or [trajectory.filename])]
+    # of a chain of files it is an array
+    names = [universe.filename, *getattr(trajectory, "filenames", [trajectory.filename])]
     return [name for name in names if name is not None]
 
 

@@ -122,9 +122,7 @@ def label(box: Box, folder: Path, linear: bool) -> Path:
     aptnn("collect", campaign, "-o", folder / "labels.h5", "--max-residual", RESIDUAL)
     spent = folder / "label.json"
     cutoff = re.search(r"^ *CUTOFF (\d+)", (folder / "template.inp").read_text(), re.M)[1]
-    spent.write_text(
-        json.dumps({"cutoff": int(cutoff), "cpu_labels": round(cpu_seconds() - start, 1)})
-    )
+    spent.write_text(json.dumps({"cutoff": int(cutoff), "cpu_labels": round(cpu_seconds() - start, 1)}))
     return folder / "labels.h5"
 
 
@@ -136,14 +134,8 @@ def publish(box: Box, folder: Path) -> None:
     atoms = ase.Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=True)
     atoms.new_array("apt", apt.reshape(-1, 9))
     atoms.new_array("forces", parse_forces(zero.read_text(errors="replace")))
-    kept = {
-        key: info[key]
-        for key in ("energy", "sum_rule_residual", "linearity", "field")
-        if key in info
-    }
-    story = read_atoms(folder / "equilibrated.xyz")[2] | json.loads(
-        (folder / "label.json").read_text()
-    )
+    kept = {key: info[key] for key in ("energy", "sum_rule_residual", "linearity", "field") if key in info}
+    story = read_atoms(folder / "equilibrated.xyz")[2] | json.loads((folder / "label.json").read_text())
     molecules = "; ".join(f"{count} {name}" for name, count in box.counts.items())
     who = {
         "box": box.name,
@@ -152,9 +144,7 @@ def publish(box: Box, folder: Path) -> None:
         "held_out": int(box.held_out),
     }
     theory = f"RPBE-D3, GTH-PBE pseudopotentials, TZV2P-GTH; {data.level_of_theory}"
-    atoms.info.update(
-        who | kept | {k: v for k, v in story.items() if v != ""} | {"level_of_theory": theory}
-    )
+    atoms.info.update(who | kept | {k: v for k, v in story.items() if v != ""} | {"level_of_theory": theory})
     LABELS.mkdir(exist_ok=True)
     part = LABELS / f".{box.key}.part"
     ase.io.write(part, atoms, format="extxyz", write_results=False)

@@ -49,9 +49,7 @@ def ripple(atoms: Atoms, charge: int, cutoff: int, folder: Path) -> tuple[float,
         campaign.write_atoms(folder / "species.xyz", atoms.get_chemical_symbols(), positions, {})
         campaign.write_template(cutoff, folder / "template.inp", charge)
         given = ["--template", folder / "template.inp", "--cell", f"{EDGE} {EDGE} {EDGE} 90 90 90"]
-        campaign.aptnn(
-            "plan", folder / "species.xyz", *given, "--frames", 1, "-o", folder / "campaign"
-        )
+        campaign.aptnn("plan", folder / "species.xyz", *given, "--frames", 1, "-o", folder / "campaign")
         campaign.aptnn("run", folder / "campaign", "--retry")
         collected = [folder / "campaign", "-o", folder / "labels.h5", "--max-residual", 1]
         campaign.aptnn("collect", *collected)

@@ -47,6 +47,8 @@ DENSITY_MARGIN, TEMPERATURE_MARGIN = 0.05, 0.15
 #: Liquid water at 300 to 360 K has at most 0.01 by the training's potential and 0.02 by a force field,
 #: with a gap 0.25; molecules in vacuum, steam and 0.3 of the density have 0.99 and more.
 SHARE, TOO_MANY = 0.05, 0.5
+#: Training atoms of an element for each density, below which their covariance is not known well enough to refuse by.
+ENOUGH = 10
 #: Distance of the mean environment, in standard deviations of an atom's: the same liquids have at most
 #: 0.5 and 2.1, ice by the training's potential 2.8 and 3.8 (H and O).
 SHIFT = 1.0
@@ -317,7 +319,7 @@ def _environments(domain: Mapping[str, Any], samples: Sequence[Frame], path: str
         own = statistics["of"][symbol]
         d = len(own["mean"])
         scatter = (d + 3 * math.sqrt(2 * d)) * (1 / n_each + 1 / own["n_atoms"])
-        if share >= TOO_MANY:
+        if share >= TOO_MANY and own["n_atoms"] >= ENOUGH * d:
             verdicts.append(Verdict.REFUSED)
         elif share * n_atoms > max(1.0, SHARE * n_atoms) or shift**2 > SHIFT**2 + scatter:
             verdicts.append(Verdict.LOOK)

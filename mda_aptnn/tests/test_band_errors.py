@@ -8,7 +8,7 @@ from mda_aptnn.dataset import Dataset, LabelledFrame
 from mda_aptnn.errors import LabelError
 from mda_aptnn.frames import Frame
 from mda_aptnn.models.committee import Committee
-from mda_aptnn.tensors import PGT
+from mda_aptnn.tensors import APT, PGT
 from mda_aptnn.training.band_errors import (
     ALL,
     band_calibration,
@@ -187,5 +187,5 @@ def test_elements_whose_masses_mdanalysis_has_in_capitals_only():
     """Chlorine, bromine, calcium, iron, ...: the card of a model and an evaluation need their masses."""
     frame = Frame(np.array([11, 17]), np.array([[0.0, 0, 0], [7, 0, 0]]), 14 * np.eye(3), np.ones(3, bool))
     dataset = Dataset([LabelledFrame(frame, {"apt": np.array([np.eye(3), -np.eye(3)])})])
-    assert domain(dataset)["density"] == pytest.approx([(22.990 + 35.45) / 0.602214 / 14**3] * 2, rel=1e-3)
+    assert domain(dataset, APT)["density"] == pytest.approx([(22.990 + 35.45) / 0.602214 / 14**3] * 2, rel=1e-3)
     assert evaluate(Known(dataset, lambda _, apt: 1.02 * apt), dataset).spectrum_error() == pytest.approx(0.02)

@@ -106,8 +106,9 @@ def test_atoms_on_top_of_each_other_are_refused_also_across_the_boundary():
     for second in ([0.1, 0, 0], [6.0, 0, 0], [5.9, 6.1, 0]):
         with pytest.raises(FrameError, match=r"atoms 0 and 1 .*Å apart"):
             neighbours(Frame([1, 1], [[0, 0, 0], second], cell, [True] * 3), 3.0)
+    # its own image, in a cell with room for an atom
     with pytest.raises(FrameError, match="apart"):
-        neighbours(Frame([1], [[0, 0, 0]], np.diag([0.2, 2, 2]), [True] * 3), 1.0)
+        neighbours(Frame([1], [[0, 0, 0]], np.diag([0.2, 3, 3]), [True] * 3), 1.0)
 
 
 def test_an_atom_alone_has_no_neighbours():

@@ -186,13 +186,13 @@ MISTAKES = [
         "end at 0.7", "look at this"),
     ("rigid water, 20 fs", lambda s: checked(vdos(rigid_water(step=0.02), **UNIT)), "librations", "refused"),
     ("100 ps frames", lambda s: checked(vdos(rigid_water(step=100.0), **UNIT)), "some 1000", "refused"),
-    ("frames shuffled", lambda s: checked(vdos(of_sample(s, SHUFFLED), **UNIT)), "not of one motion", "refused"),
+    ("frames shuffled", lambda s: checked(vdos(of_sample(s, SHUFFLED), **UNIT)), "another order", "refused"),
     ("frames in two halves, exchanged", lambda s: checked(
         vdos(of_sample(s, np.roll(np.arange(N_FRAMES), 30)), **UNIT)), "not of one motion", "refused"),
     ("frames backward", lambda s: checked(
         vdos(of_sample(s, slice(None, None, -1)), **UNIT)), "not of one motion", "refused"),
     ("velocities of other frames", lambda s: checked(
-        vdos(changed(s, velocities=order_of(SHUFFLED)), **UNIT)), "not of one motion", "refused"),
+        vdos(changed(s, velocities=order_of(SHUFFLED)), **UNIT)), "not those of these positions", "look at this"),
     ("velocities with the other sign", lambda s: checked(
         vdos(of_sample(s, velocities=-1), **UNIT)), "another sign", "refused"),
     ("velocities in nm/ps", lambda s: checked(vdos(of_sample(s, velocities=0.1), **UNIT)), "unit", "refused"),

@@ -300,8 +300,8 @@ def test_files(tmp_path):
         (distance_spectrum(molecules, series, resolution=60), DistanceSpectrum),
         (axis_profile(molecules, series, resolution=60, n_slabs=4), AxisProfile),
     ):
-        made_.save(tmp_path / "x.h5")
-        again = kind.load(tmp_path / "x.h5")
+        made_.save(tmp_path / f"{kind.kind}.h5")
+        again = kind.load(tmp_path / f"{kind.kind}.h5")
         for name in ("wavenumber", "cross_sections", "temperature", "volume", "resolution", "edges"):
             np.testing.assert_array_equal(getattr(again, name).magnitude, getattr(made_, name).magnitude)
             assert getattr(again, name).units == getattr(made_, name).units
@@ -309,7 +309,9 @@ def test_files(tmp_path):
         assert (again.window, again.notes, again.info) == (made_.window, made_.notes, made_.info)
     assert again.axis == "z"
     with pytest.raises(FileFormatError, match="not a distance-spectrum"):
-        DistanceSpectrum.load(tmp_path / "x.h5")
+        DistanceSpectrum.load(tmp_path / f"{AxisProfile.kind}.h5")
+    with pytest.raises(FileExistsError, match="it is read as an input"):
+        made_.save(tmp_path / f"{DistanceSpectrum.kind}.h5")
 
 
 def test_what_cannot_be_is_refused():

@@ -101,7 +101,7 @@ def kinetic_temperature_of(series: FluxSeries) -> tuple[float, float]:
 
 
 def _temperature(series: FluxSeries) -> Check:
-    name = "Temperature is constant"
+    name = "temperature is constant"
     meaning = "The mean over the second half of the run should be that of the first: a drift means no equilibrium."
     values = series.temperatures
     if not np.isfinite(values).all() or len(values) < 2 * _BLOCKS:
@@ -115,7 +115,7 @@ def _temperature(series: FluxSeries) -> Check:
 
 
 def _equipartition(series: FluxSeries) -> Check:
-    name = "Equipartition: ⟨Ṁ²⟩ over k_B T Σ ⟨‖P‖²⟩/m"
+    name = "equipartition: ⟨Ṁ²⟩ over k_B T Σ ⟨‖P‖²⟩/m"
     meaning = (
         "1 without constraints, whatever the spectrum is. Else velocities have another unit, the order of atoms or "
         "the orientation of tensors is wrong, or the sample is not in equilibrium."
@@ -135,7 +135,7 @@ def _fine(passed: object) -> Verdict:
 
 def _integral(series: FluxSeries, spectrum: Spectrum) -> Check:
     """∫ V n α dν̃ = β/(12 ε₀ c²) ⟨Ṁ²⟩, as ω = 2πcν̃."""
-    name = "Integral of the spectrum over that of ⟨Ṁ²⟩"
+    name = "integral of the spectrum over that of ⟨Ṁ²⟩"
     meaning = "1 to rounding: the transform has lost nothing (with finite differences, what is cut is missing)."
     wavenumber = spectrum.wavenumber.magnitude
     weights = np.full(len(wavenumber), wavenumber[1] - wavenumber[0])
@@ -154,7 +154,7 @@ def _residual(series: FluxSeries) -> Check:
 
 
 def _highest_frequency(spectrum: Spectrum) -> Check:
-    name = "Frames are close enough in time"
+    name = "frames are close enough in time"
     values, _ = spectrum.default_values()
     left = _edge(values)
     found = f"{100 * left:.2g} % of the maximum is left at {spectrum.wavenumber.magnitude[-1]:.0f} cm⁻¹"
@@ -171,7 +171,7 @@ def _edge(values: NDArray[np.float64]) -> float:
 
 
 def _statistics(spectrum: Spectrum) -> Check:
-    name = "Standard error at the highest maximum"
+    name = "standard error at the highest maximum"
     meaning = "It goes with one over the square root of time and of resolution: run longer, or ask for a coarser one."
     if spectrum.segments is None:
         return Check(name, "too short for error bars at this resolution", Verdict.LOOK, meaning)
