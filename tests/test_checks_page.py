@@ -1,0 +1,17 @@
+"""Every test that docs/checks.md names is there."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NAMED = re.compile(r"((?:tests/)?test_\w+\.py)((?:::\w+)*)")
+
+
+def test_tests_that_the_page_names_are_there():
+    found = NAMED.findall((ROOT / "docs" / "checks.md").read_text())
+    assert len(found) > 100
+    for file, names in found:
+        path = ROOT / file if file.startswith("tests/") else ROOT / "mda_aptnn" / "tests" / file
+        assert path.is_file(), file
+        for name in names.split("::")[1:]:
+            assert re.search(rf"(?:def|class) {name}\w*\b", path.read_text()), f"{file}::{name}"
