@@ -37,6 +37,7 @@ from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import choose_segments
 from mda_aptnn.dataset import Dataset, read_labels
 from mda_aptnn.errors import CampaignError, LabelError, SpectrumError
+from mda_aptnn.guard import check_run
 from mda_aptnn.labelling.campaign import read_json, write_json
 from mda_aptnn.labelling.collect import collect
 from mda_aptnn.labelling.execution import run_campaign
@@ -223,7 +224,18 @@ class Learning:
             frames = UniverseFrames(universe, **{k: v for k, v in self.reading.items() if k in wanted})
             usable = frames.usable_frames
             chosen = np.arange(universe.trajectory.n_frames)[slice(*self.slice)]
-            timeline = frames.timeline(chosen[(chosen >= usable.start) & (chosen < usable.stop)])
+            chosen = chosen[(chosen >= usable.start) & (chosen < usable.stop)]
+            timeline = frames.timeline(chosen)
+            # what cannot be right is refused before hours of labelling
+            allowed = {name: bool(self.reading.get(name)) for name in ("allow_aliasing", "override_cell")}
+            findings = check_run(frames, chosen, timeline, **allowed)
+            findings.checks.raise_refused()
+            freedom = self.reading.get("degrees_of_freedom")
+            if self.plan.temperature is None and freedom is None and findings.constrained:
+                raise SpectrumError(
+                    "the kinetic temperature is not known, as bonds are constrained; give that of the simulation "
+                    '(temperature="300 K", -T "300 K"), or degrees_of_freedom'
+                )
             spacing = timeline.spacing
             lengths += np.diff([*timeline.starts, len(timeline.times)]).tolist()
         series = [np.zeros((length, 1, 3)) for length in lengths]
@@ -338,8 +350,7 @@ class Learning:
                     folder / "committee.h5",
                     checkpoint=done,
                     # frames outside of what the committee has learned are those that the next round labels
-                    allow_outside_domain=True,
-                    **self.reading,
+                    **{**self.reading, "allow_outside_domain": True},
                 )
                 parts.append(flux.run(*self.slice, verbose=verbose, **parallel).series)
             FluxSeries.merge(parts).save(folder / "flux.h5")

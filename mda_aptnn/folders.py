@@ -46,7 +46,8 @@ def locked(file: Path) -> Iterator[bool]:
         yield free
     finally:
         if handle in _held:
-            if free and _is_named(handle, file):
+            # a lock of ours is empty: whatever else has its name stays
+            if free and _is_named(handle, file) and os.fstat(handle).st_size == 0:
                 file.unlink()
             _held.discard(handle)
             os.close(handle)

@@ -33,7 +33,7 @@ HYDROGEN_STRETCHES = {1: 4400, 5: 2600, 6: 3150, 7: 3500, 8: 3750, 9: 4000, 14: 
 OTHER_STRETCH = 2000.0
 #: In cm⁻¹: stretching of C, N, O among each other (carbonyls), of other heavy atoms, bending of hydrogen,
 #: librations of rigid molecules with hydrogen, motion of atoms without any bond that vibrates.
-CARBONYL, HEAVY, BENDING, LIBRATION, LATTICE = 1800.0, 1200.0, 1650.0, 1000.0, 400.0
+TRIPLE, CARBONYL, HEAVY, BENDING, LIBRATION, LATTICE = 2400.0, 1800.0, 1200.0, 1650.0, 1000.0, 400.0
 #: Longer than the bond of H2, in Å.
 H2_LENGTH = 0.95
 #: A distance whose standard deviation is below this, in Å, is held by a constraint: free O-H bonds at 300 K have
@@ -293,25 +293,30 @@ def fastest_motion(moments: Sequence[Moment], molecules: Molecules, masses: Arra
         if once.any() and not held(_lengths(moments, a[once], b[once])).all():
             found.append((BENDING * slower, "bending of bonds to hydrogen"))
     if len(i):
-        free = ~held(_lengths(moments, i, j))
+        lengths = _lengths(moments, i, j)
+        free, mean_lengths = ~held(lengths), lengths.mean(axis=0)
         first, second = np.minimum(numbers[i], numbers[j]), np.maximum(numbers[i], numbers[j])
         # hydrogen atoms of neighbouring molecules may be nearest to each other, further apart than in H2
-        free &= (second > 1) | (_lengths(moments, i, j).mean(axis=0) < H2_LENGTH)
+        free &= (second > 1) | (mean_lengths < H2_LENGTH)
         for x, y in np.unique(np.stack([first[free], second[free]], axis=1), axis=0):
-            reduced = (masses[i] * masses[j] / (masses[i] + masses[j]))[free & (first == x) & (second == y)].min()
-            found.append(
-                (_stretch(int(x), int(y), float(reduced)), f"free {SYMBOLS[int(y)]}-{SYMBOLS[int(x)]} bonds")
-            )
+            own = free & (first == x) & (second == y)
+            reduced = float((masses[i] * masses[j] / (masses[i] + masses[j]))[own].min())
+            shortest = float(mean_lengths[own].min())
+            name = f"free {SYMBOLS[int(y)]}-{SYMBOLS[int(x)]} bonds"
+            found.append((_stretch(int(x), int(y), reduced, shortest), name))
     return max(found)
 
 
-def _stretch(light: int, heavy: int, reduced: float) -> float:
-    """Wavenumber in cm⁻¹ of a stretching vibration between two elements with a reduced mass in u."""
+def _stretch(light: int, heavy: int, reduced: float, length: float) -> float:
+    """Wavenumber in cm⁻¹ of a stretching vibration of two elements, with a reduced mass in u and a length in Å."""
     if light == 1:
         partner = MASSES_OF_PARTNERS.get(heavy, 30.0)
         usual = 1.008 * partner / (1.008 + partner)
         return float(HYDROGEN_STRETCHES.get(heavy, OTHER_STRETCH) * np.sqrt(usual / reduced))
-    return CARBONYL if {light, heavy} <= {6, 7, 8} else HEAVY
+    if not {light, heavy} <= {6, 7, 8}:
+        return HEAVY
+    # C≡C has 1.20 Å and C=C 1.34; C≡N 1.16, C=O of carbon dioxide 1.16, N≡N 1.10, all others more than 1.19
+    return TRIPLE if length < (1.27 if light == heavy == 6 else 1.185) else CARBONYL
 
 
 #: Masses in u that `HYDROGEN_STRETCHES` hold for.

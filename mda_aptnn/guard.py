@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mda_aptnn import units
 from mda_aptnn.analysis.motions.kinetic_parts import kinetic_parts
 from mda_aptnn.analysis.spectra.densities import FINITE_DIFFERENCE_LIMIT
 from mda_aptnn.checks import Check, Checks, Verdict
-from mda_aptnn.given_spacing import any_held, check_nyquist, check_pace
+from mda_aptnn.given_spacing import any_held, check_nyquist, check_pace, hydrogens_united
+from mda_aptnn.kinetics import constrained_bonds
 from mda_aptnn.models.domain import domain_checks
 from mda_aptnn.molecules import Molecules, find_molecules
 from mda_aptnn.times import Timeline
-from mda_aptnn.trajectory import Moment, UniverseFrames
+from mda_aptnn.trajectory import SAMPLES, Moment, UniverseFrames
 
 Array = NDArray[np.float64]
 
@@ -98,8 +100,11 @@ def check_run(
     """
     moments, span = _moments(frames, wanted, timeline)
     molecules = find_molecules(frames.universe, frames.indices, moments[0].frame)
-    held = any_held(moments, molecules)
-    kinetic, temperatures = _temperatures(frames, moments, molecules, span, held)
+    held = _constrained(frames, moments, molecules)
+    if frames.recorded:
+        kinetic, temperatures = _temperatures(frames, moments, molecules, span, held)
+    else:
+        kinetic, temperatures = _temperature_of_displacements(frames, moments, molecules, span, timeline.spacing)
     paces = check_pace(moments, molecules, frames.masses, timeline.spacing) if frames.recorded else []
     found = [
         _declared_time(frames, confirmed=bool(paces) and paces[0].verdict is Verdict.FINE),
@@ -178,6 +183,14 @@ def _moments(frames: UniverseFrames, wanted: NDArray[np.int64], timeline: Timeli
     return list(frames.moments(wanted[chosen], stride)), float(timeline.spacing * (chosen[-1] - chosen[0]))
 
 
+def _constrained(frames: UniverseFrames, moments: Sequence[Moment], molecules: Molecules) -> bool:
+    """Whether bonds are held: by velocities, as degrees of freedom are counted, or by lengths if there are none."""
+    known = [(moment.frame, moment.velocities) for moment in moments if moment.velocities is not None]
+    if not frames.recorded or not known:
+        return any_held(moments, molecules)
+    return constrained_bonds(known[:: max(1, len(known) // SAMPLES)], frames.masses) > 0
+
+
 def _declared_time(frames: UniverseFrames, *, confirmed: bool) -> Check | None:
     """A given time against that in the file; `confirmed` if velocities say that the given one is right."""
     given, declared = frames.given_spacing, frames.declared_spacing
@@ -248,6 +261,33 @@ def _content(frames: UniverseFrames, number: int) -> tuple[str, bytes]:
     """What tells a frame from others: atoms to 0.001 Å, and velocities."""
     [moment] = frames.moments([number])
     return moment.frame.fingerprint(), b"" if moment.velocities is None else moment.velocities.tobytes()
+
+
+def _temperature_of_displacements(
+    frames: UniverseFrames, moments: Sequence[Moment], molecules: Molecules, span: float, spacing: float
+) -> tuple[tuple[float, float], Check]:
+    """Kinetic temperature of heavy atoms with their hydrogens, which finite differences hardly lower.
+
+    It goes with one over the square of the time between frames: a wrong one shows beside the given temperature.
+    """
+    name = "kinetic temperatures"
+    meaning = "By displacements over two steps, in which faster motions average out."
+    moved = [moment.moved for moment in moments if moment.moved is not None]
+    unit = hydrogens_united(molecules)
+    masses = np.bincount(unit, frames.masses)
+    freedom = 3.0 * len(masses) - 3
+    if not moved or freedom < FEW:
+        return (np.nan, np.nan), Check(name, "not known from positions", Verdict.UNKNOWN, meaning)
+    momenta = np.array(
+        [[np.bincount(unit, frames.masses * values[:, axis]) for axis in range(3)] for values in moved]
+    ) / (2 * spacing)
+    momenta -= momenta.sum(axis=2, keepdims=True) * (masses / masses.sum())
+    values = (momenta**2 / masses).sum(axis=(1, 2)) / (freedom * units.BOLTZMANN)
+    independent = float(np.clip(span / RELAXATION, 1, len(values)))
+    mean = float(values.mean())
+    error = mean * float(np.sqrt(2 / freedom / independent))
+    found = f"heavy atoms with their hydrogens {mean:.0f} ± {error:.0f} K"
+    return (mean, error), Check(name, found, Verdict.UNKNOWN, meaning)
 
 
 def _temperatures(

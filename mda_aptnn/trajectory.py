@@ -287,7 +287,7 @@ class UniverseFrames:
         numbers : iterable of int
             Frames, in increasing order.
         stride : int, optional
-            The frames `stride` before and after are read too, for recorded velocities.
+            The frames `stride` before and after are read too.
 
         Yields
         ------
@@ -297,7 +297,7 @@ class UniverseFrames:
         recorded = self._source == "trajectory"
         for number in map(int, numbers):
             before = None
-            if stride is not None and recorded:
+            if stride is not None and self._source is not None:
                 trajectory[number - stride]
                 before = self._positions(trajectory), *self._cell(trajectory)
             trajectory[number]
@@ -310,7 +310,7 @@ class UniverseFrames:
                 found = dataclasses.replace(
                     found,
                     moved=_nearest_image(after, middle) - _nearest_image(before, middle),
-                    next_velocities=self._recorded_velocities(trajectory) * self._factor,
+                    next_velocities=self._recorded_velocities(trajectory) * self._factor if recorded else None,
                 )
             yield found
 

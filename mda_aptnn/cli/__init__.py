@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,11 +52,23 @@ app = typer.Typer(
 )
 
 #: What a user can cause; anything else is a bug and shows its traceback.
-_EXPECTED = (AptnnError, OSError, ValueError, KeyError, NoDataError, SelectionError, ImportError, MemoryError)
+_EXPECTED = (
+    AptnnError,
+    OSError,
+    ValueError,
+    KeyError,
+    NoDataError,
+    SelectionError,
+    ImportError,
+    MemoryError,
+    # of a packed file that is cut, or damaged
+    EOFError,
+    zlib.error,
+)
 
 
 #: Commands that keep what is finished (`run`: of a campaign).
-_RESUMED = frozenset({"flux", "spectrum", "raman", "demo", "train", "learn", "run"})
+_RESUMED = frozenset({"flux", "spectrum", "raman", "sfg", "demo", "train", "distil", "learn", "run"})
 
 
 @contextlib.contextmanager

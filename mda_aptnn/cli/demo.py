@@ -23,7 +23,7 @@ def demo(
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Infrared spectrum of liquid water: 64 molecules, 10 ps of CP2K molecular dynamics, the bundled model."""
+    """Infrared spectrum of liquid water: 64 molecules, 10 ps of the bundled trajectory, the bundled model."""
     import MDAnalysis
 
     from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
@@ -36,6 +36,8 @@ def demo(
         "flux": folder / "water-flux.h5",
     }
     check_outputs(files)
+    if not _of_a_demo(files["spectrum"]):
+        raise opt.OptionError(f"{files['spectrum']} is there and was not made by demo: give another folder (-o)")
     universe = MDAnalysis.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
     reading = opt.Reading(group=["O=element O", "H=element H"], workers=workers or os.cpu_count() or 1)
     series, _ = run_flux([universe], reading, files["spectrum"])
@@ -44,3 +46,15 @@ def demo(
     found = series.spectrum(resolution="40 cm^-1")
     save(found, files["spectrum"], files["csv"], files["plot"])
     emit_with_files(files, *described(found, series), as_json, series.check())
+
+
+def _of_a_demo(path: Path) -> bool:
+    """Whether a file is not there, or was written by this command."""
+    import h5py
+
+    if not path.exists():
+        return True
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return "demo" in str(file.attrs.get("command", "")).split()

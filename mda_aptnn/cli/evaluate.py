@@ -57,7 +57,7 @@ def evaluate(
     Of a model with two heads, each is compared with its labels; pictures of the second have its name added to theirs.
     """
     from mda_aptnn import hdf5
-    from mda_aptnn.models.predict import load_model
+    from mda_aptnn.models.predict import BUNDLED, load_model
     from mda_aptnn.training.band_errors import band_calibration, band_errors
     from mda_aptnn.training.calibration import calibrated
     from mda_aptnn.training.card import accuracy
@@ -67,7 +67,7 @@ def evaluate(
 
     predictor = load_model(model)
     writes = bool(record or calibrate or record_domain)
-    if writes and not Path(model).exists():
+    if writes and predictor.path.is_relative_to(BUNDLED):
         raise opt.OptionError(
             f"--record, --record-domain and --calibrate write into the model, and {model!r} belongs to "
             f"the package: copy {predictor.path} and give the copy"

@@ -54,6 +54,8 @@ def learn(
     charge: opt.Charge = 0.0,
     sum_rule: opt.SumRule = "none",
     degrees_of_freedom: opt.Degrees = None,
+    allow_aliasing: opt.AllowAliasing = False,
+    override_cell: opt.OverrideCell = False,
     file_format: opt.Format = None,
     topology_format: opt.TopologyFormat = None,
     as_json: opt.Json = False,
@@ -93,6 +95,8 @@ def learn(
         "charge": charge,
         "sum_rule": sum_rule,
         "degrees_of_freedom": degrees_of_freedom,
+        "allow_aliasing": allow_aliasing,
+        "override_cell": override_cell,
     }
     universes = opt.open_universes(topology, trajectory, file_format, topology_format, cell)
     names = [path.name for path in trajectory or [topology]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,8 +61,11 @@ def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
             if isinstance(item, Path) or (name in _NAMES and isinstance(item, str)):
                 (written if name in _WRITTEN else read).append(item)
     with hdf5.protecting(read), _locks:
+        names = {os.path.realpath(path) for path in read}
         for path in written:
             hdf5.refuse_input(path)
+            if os.path.realpath(path) in names:
+                raise opt.OptionError(f"{path} is written, and named as something else too; give another name")
         yield
 
 

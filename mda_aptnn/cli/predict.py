@@ -37,8 +37,11 @@ def predict(
     from tqdm.auto import tqdm
 
     from mda_aptnn import hdf5
+    from mda_aptnn.checks import Checks
     from mda_aptnn.dataset import LabelledFrame
+    from mda_aptnn.guard import refuse_or_warn
     from mda_aptnn.label_writer import write_labels
+    from mda_aptnn.models.domain import OPTION, domain_checks
     from mda_aptnn.models.predict import load_model
     from mda_aptnn.tensors import sum_rule_residual
     from mda_aptnn.trajectory import UniverseFrames
@@ -50,6 +53,15 @@ def predict(
     sources = [UniverseFrames(universe, velocities=None, **settings) for universe in universes]
     if not any(len(universe.trajectory[start:stop:step]) for universe in universes):
         raise opt.OptionError("no frames in the chosen range")
+    # tensors of atoms that the model was not made for are no spectrum yet: marked, not refused
+    samples = []
+    for universe, source in zip(universes, sources, strict=True):
+        for _ in universe.trajectory[start:stop:step][:1]:
+            samples.append(source.frame())
+            if hasattr(predictor, "check"):
+                predictor.check(samples[-1])
+    checks = Checks(tuple(domain_checks(predictor, samples))).allowing([OPTION])
+    refuse_or_warn(checks)
     largest = 0.0
 
     def predicted() -> Iterator[LabelledFrame]:
@@ -68,4 +80,4 @@ def predict(
     n_frames = write_labels(predicted(), output, f"predicted by {model}")
     report = {"n_frames": n_frames, "sum_rule_residual_max": largest}
     line = f"{n_frames} frames, largest component of Σ P − Q: {largest:.3f} e"
-    emit_with_files({"labels": output}, report, [line], as_json)
+    emit_with_files({"labels": output}, report, [line], as_json, checks)

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from mda_aptnn.analysis.spectra.spectrum import Spectrum
     from mda_aptnn.analysis.spectra.statistics import Measured
 
-#: Part by which the effective resolution must differ to be worth a line.
-_SAID = 0.03
-
 
 @opt.with_reading_options
 def spectrum(
@@ -150,6 +147,7 @@ def number_of_segments(text: str) -> int | str | None:
 def described(result: Spectrum, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
     """Return what a spectrum and its flux say, as numbers and as lines for people."""
     from mda_aptnn.analysis.spectra.bands import peaks
+    from mda_aptnn.analysis.spectra.windows import WIDER
 
     maxima = peaks(result)
     report = {
@@ -173,10 +171,10 @@ def described(result: Spectrum, series: FluxSeries) -> tuple[dict[str, Any], lis
     asked, effective = report["resolution"], report["effective_resolution"]
     positions = ", ".join(_shown(peak.position) for peak in maxima) or "none stands out of the noise"
     lines = [text_summary(series, result.notes), f"band maxima [cm^-1]: {positions}"]
-    if abs(effective - asked) > _SAID * asked:
+    if abs(effective - asked) > WIDER * asked:
         lines.append(f"resolution: lines are {effective:.3g} cm^-1 wide in a trajectory this short, not {asked:g}")
     if result.segments is None:
-        lines.append("no error bars: none wanted, or fewer than 4 segments at this resolution")
+        lines.append(_no_error_bars(series, report["resolution"]))
     else:
         lines.append(f"error bars from {len(result.segments.lengths)} segments")
     return report, lines
@@ -185,6 +183,21 @@ def described(result: Spectrum, series: FluxSeries) -> tuple[dict[str, Any], lis
 def _shown(position: Measured) -> str:
     """A wavenumber, and its error if it is known."""
     return f"{position.value:.0f}" + (f" +- {max(position.error, 1):.0f}" if position.error == position.error else "")
+
+
+def _no_error_bars(series: FluxSeries, resolution: float) -> str:
+    """Why there are none, and what to type."""
+    from mda_aptnn.analysis.spectra.statistics import FEWEST, SEGMENT_LENGTH
+    from mda_aptnn.units import SPEED_OF_LIGHT
+
+    length = len(series) * series.spacing
+    least = FEWEST * SEGMENT_LENGTH / (SPEED_OF_LIGHT * length)
+    if resolution <= 0 or resolution > 1.02 * least:
+        return "no error bars: none wanted"
+    return (
+        f"no error bars: {length:.3g} ps are fewer than {FEWEST} segments at this resolution; ask for --resolution "
+        f'"{1.03 * least:.0f} cm^-1" or more, or run {1.03 * length * least / resolution:.2g} ps'
+    )
 
 
 def _finite(value: float) -> float | None:

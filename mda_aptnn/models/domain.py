@@ -61,6 +61,8 @@ WITHOUT_NETWORK = 0.1
 MOST_ATOMS = 4000
 
 OPTION = "--allow-outside-domain"
+#: Name of the check of the run's temperature.
+TEMPERATURE = "temperature against training"
 #: How statistics are added to a model file that has none.
 ADD = (
     "to add it: mda-aptnn evaluate {path} LABELS --allow-training-frames --record-domain, where LABELS "
@@ -282,7 +284,7 @@ def _density(domain: Mapping[str, Any], samples: Sequence[Frame]) -> Check:
 
 
 def _temperature(domain: Mapping[str, Any], temperature: float | None) -> Check:
-    name, trained = "temperature against training", domain.get("temperature")
+    name, trained = TEMPERATURE, domain.get("temperature")
     known = temperature is not None and math.isfinite(temperature)
     found = f"{temperature:.4g} K" if known else "not known"
     if temperature is None or not known or trained is None:

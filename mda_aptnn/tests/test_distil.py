@@ -85,6 +85,15 @@ def test_labels_of_a_killed_run_are_taken_up(tmp_path, teacher):
     assert {file.name for file in tmp_path.iterdir()} == {"m.h5", "whole.h5"}
 
 
+def test_a_file_of_the_users_with_the_name_of_the_cache_stays(tmp_path):
+    """Where the teacher is an object nothing is kept, and nothing removed."""
+    path = tmp_path / "m.h5"
+    cache_path(path).write_text("mine")
+    distil(FixedCharges({"H": 0.4, "O": -0.8}), frames(3), path, network=NETWORK, training=PLAN)
+    assert cache_path(path).read_text() == "mine"
+    assert {file.name for file in tmp_path.iterdir()} == {"m.h5", "m.teacher.h5"}
+
+
 def test_labels_of_another_teacher_are_refused_and_kept(tmp_path, teacher):
     path = tmp_path / "m.h5"
     with pytest.raises(KeyboardInterrupt):

@@ -153,6 +153,11 @@ def temperature_check(sample, kelvin):
     return series.check(kelvin)
 
 
+def of_differences(sample, time_step):
+    options = {"velocities": "finite-difference", "time_step": time_step, **UNIT}
+    return flux_of(DipoleFlux(of_sample(sample), CHARGES, **options)).check(330)
+
+
 def rigid_temperature(sample, kelvin):
     series = flux_of(DipoleFlux(rigid_water(200), CHARGES, **UNIT))
     return series.check(kelvin)
@@ -226,6 +231,8 @@ MISTAKES = [
         vdos(rigid_water(200, 0.005, rotation=2.0), **UNIT)), "kinetic temperatures", "look at this"),
     ("3000 K", lambda s: temperature_check(s, "3000 K"), "given 3000 K, kinetic 3", "look at this"),
     ("30 K", lambda s: temperature_check(s, 30), "given 30 K, kinetic 3", "look at this"),
+    ("finite differences, half the time step", lambda s: of_differences(s, "1 fs"), "given 330 K, kinetic 1",
+        "look at this"),
     ("rigid water, 600 K", lambda s: rigid_temperature(s, 600), "given 600 K, kinetic", "look at this"),
     ("rigid water without a temperature", lambda s: flux_of(
         DipoleFlux(rigid_water(), CHARGES, **UNIT)).spectrum(resolution=500), "give temperature", "refused"),
@@ -351,8 +358,9 @@ CORRECT = [
 @pytest.mark.parametrize(("make", "frames"), [run[1:] for run in CORRECT], ids=[run[0] for run in CORRECT])
 def test_a_correct_run_is_not_refused_and_its_time_is_fine(water, tmp_path, make, frames):
     found = checked(make(water, tmp_path), **frames)
-    # bundled water is not in equilibrium (finding N16): its parts may differ
-    assert [str(check) for check in found.doubtful if check.name != "kinetic temperatures"] == []
+    # a few frames of the bundled water: its vibration is 27 K warmer at its beginning than on average
+    of_bundled = [check for check in found.doubtful if check.name != "kinetic temperatures"]
+    assert [str(check) for check in of_bundled] == []
 
 
 def command(*arguments):

@@ -67,10 +67,12 @@ def test_free_molecules_are_never_taken_for_held_ones():
 def test_a_first_frame_at_rest_does_not_hide_constraints():
     u = molecules(20, BONDS)
     u.trajectory.velocity_array[0] = 0.0
-    series = DipoleFlux(u, CHARGES, velocity_unit="angstrom/ps").run().series
+    # positions stay where they are
+    options = {"velocity_unit": "angstrom/ps", "allow_aliasing": True}
+    series = DipoleFlux(u, CHARGES, **options).run().series
     assert np.isnan(series.temperatures).all()
     assert any("constrained bonds found" in note for note in series.info["notes"])
-    known = DipoleFlux(u, CHARGES, velocity_unit="angstrom/ps", degrees_of_freedom=6 * 20 + 20 - 3).run().series
+    known = DipoleFlux(u, CHARGES, degrees_of_freedom=6 * 20 + 20 - 3, **options).run().series
     assert known.temperatures[1:].mean() == pytest.approx(300, rel=0.1)
 
 
@@ -114,8 +116,7 @@ def test_errors_of_kinetic_temperatures_cover_the_truth():
         for value, error in re.findall(r"(?:H|O|translation|rotation|vibration) (\d+) ± (\d+) K", check.found):
             off.append(abs(int(value) - 300) / int(error))
     off = np.array(off)
-    # positions that stand still are those of rigid molecules: translation and rotation
-    assert len(off) == 120
+    assert len(off) == 60 * 5
     assert 0.64 < (off < 1).mean() < 0.85
     assert (off < 2).mean() > 0.93
     assert alarms <= 3

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from mda_aptnn import hdf5
+from mda_aptnn import folders, hdf5
 from mda_aptnn.dataset import Dataset, LabelledFrame
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.frames import Frame
@@ -25,7 +25,7 @@ from mda_aptnn.tensors import APT
 from mda_aptnn.training.card import accuracies
 from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.fit import CHECKPOINT_EVERY, fit
-from mda_aptnn.training.ripples import without_ripples
+from mda_aptnn.training.ripples import Ripple, without_ripples
 
 #: Settings that students of ten to forty frames and 200 of their teacher's were best with, on validation frames:
 #: there are labels enough to need less decay, and longer training pays.
@@ -90,12 +90,27 @@ def distil(
     path = hdf5.check_writable(path)
     source = load_model(teacher)
     cache = cache_path(path)
-    taught = _taught(source, list(frames), cache, verbose)
+    with folders.reserved(cache.with_suffix(".lock"), f"the student {path}"):
+        return _distilled(source, list(frames), path, cache, labels, network, training, verbose)
+
+
+def _distilled(
+    source: Any,
+    frames: list[Frame],
+    path: Path,
+    cache: Path,
+    labels: Dataset | None,
+    network: Any,
+    training: TrainingConfig,
+    verbose: bool,
+) -> Model:
+    taught = _taught(source, frames, cache, verbose)
     _, chosen, _ = split(len(taught), dataclasses.replace(training, held_out=0.0))
     rest = sorted(set(range(len(taught))) - set(chosen))
     own, held_out = taught.subset(rest), None
+    ripples: list[Ripple] = []
     if labels is not None:
-        true, held_out = _true_parts(labels, training, taught)
+        true, held_out, ripples = _true_parts(labels, training, taught)
         own = Dataset([*true.frames, *own.frames], labels.level_of_theory, labels.sources | own.sources)
     model = fit(
         own,
@@ -112,6 +127,8 @@ def distil(
         "n_frames": len(taught),
         "level_of_theory": (getattr(source, "info", None) or {}).get("level_of_theory", ""),
     }
+    # those of the true labels, and what is left of them among the teacher's
+    card["grid_ripples_removed"] = [ripple.summary() for ripple in ripples] + card["grid_ripples_removed"]
     if labels is None:
         card["level_of_theory"] = card["teacher"]["level_of_theory"]
     if held_out is not None and len(held_out):
@@ -120,12 +137,13 @@ def distil(
         data["n_frames"]["held_out"] = len(held_out)
         data["fingerprints"]["held_out"] = [item.frame.fingerprint() for item in held_out]
     model.contents.save(path)
-    cache.unlink(missing_ok=True)
+    if _has_file(source):
+        hdf5.remove(cache, Dataset.kind)
     return load_model(path)  # type: ignore[no-any-return]
 
 
-def _true_parts(labels: Dataset, training: TrainingConfig, taught: Dataset) -> tuple[Dataset, Dataset]:
-    """True labels to train on, without ripples, and those held out."""
+def _true_parts(labels: Dataset, training: TrainingConfig, taught: Dataset) -> tuple[Dataset, Dataset, list[Ripple]]:
+    """True labels to train on, without ripples, those held out, and the ripples."""
     elements, found = set(labels.symbols), set(taught.symbols)
     if found - elements:
         raise LabelError(
@@ -133,31 +151,33 @@ def _true_parts(labels: Dataset, training: TrainingConfig, taught: Dataset) -> t
             "label frames with it, or leave --labels out"
         )
     learnt, chosen, held_out = split(len(labels), training)
-    true, _ = without_ripples(labels.subset(sorted([*learnt, *chosen])), APT)
+    true, ripples = without_ripples(labels.subset(sorted([*learnt, *chosen])), APT, keep=training.keep_ripples)
     known = {item.frame.fingerprint() for item in taught}
     kept = labels.subset(held_out)
     for index, item in zip(held_out, kept, strict=True):
         if item.frame.fingerprint() in known:
             raise LabelError(f"labelled frame {index} is held out and a frame of the trajectory too")
-    return true, kept
+    return true, kept, ripples
+
+
+def _has_file(model: Any) -> bool:
+    """Whether the teacher's labels are kept: an object that came from no file cannot be told from another one."""
+    return getattr(model, "path", None) is not None
 
 
 def _identity(model: Any) -> str:
-    path = getattr(model, "path", None)
-    if path is None:
+    if not _has_file(model):
         return type(model).__name__
-    return f"{Path(path).stem} (sha256 {hdf5.file_hash(path)[:16]})"
+    return f"{Path(model.path).stem} (sha256 {hdf5.file_hash(model.path)[:16]})"
 
 
 def _taught(teacher: Any, frames: list[Frame], cache: Path, verbose: bool) -> Dataset:
     """The teacher's tensors of all frames; those that are in the cache are not computed again."""
     if len(frames) < 2:
         raise LabelError(f"{len(frames)} frames are too few to teach with: give two or more, better 200")
-    # an object that came from no file cannot be told from another one
-    who = _identity(teacher) if getattr(teacher, "path", None) is not None else None
-    sources = {"teacher": who or _identity(teacher)}
+    sources = {"teacher": _identity(teacher)}
     known: dict[str, LabelledFrame] = {}
-    if who is not None and cache.exists():
+    if _has_file(teacher) and cache.exists():
         found = Dataset.load(cache)
         if found.sources != sources:
             raise TrainingError(
@@ -167,6 +187,13 @@ def _taught(teacher: Any, frames: list[Frame], cache: Path, verbose: bool) -> Da
         known = {item.frame.fingerprint(): item for item in found}
     items: list[LabelledFrame] = []
     saved = time.monotonic()
+
+    def save() -> None:
+        if _has_file(teacher) and items:
+            there = {item.frame.fingerprint() for item in items}
+            later = [item for fingerprint, item in known.items() if fingerprint not in there]
+            Dataset([*items, *later], sources=sources).save(cache)
+
     try:
         for frame in tqdm(frames, desc="teacher", unit="frame", disable=not verbose):
             item = known.get(frame.fingerprint())
@@ -176,11 +203,10 @@ def _taught(teacher: Any, frames: list[Frame], cache: Path, verbose: bool) -> Da
                     raise LabelError("the teacher's tensors are not finite: it cannot teach these frames")
                 item = LabelledFrame(frame, {APT.name: tensors}, {"source": sources["teacher"]})
             items.append(item)
-            if who is not None and time.monotonic() - saved > CHECKPOINT_EVERY:
-                Dataset(items, sources=sources).save(cache)
+            if time.monotonic() - saved > CHECKPOINT_EVERY:
+                save()
                 saved = time.monotonic()
     finally:
         # also after an interruption: what is labelled is kept
-        if who is not None and items:
-            Dataset(items, sources=sources).save(cache)
+        save()
     return Dataset(items, sources=sources)

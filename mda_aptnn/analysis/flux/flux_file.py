@@ -65,6 +65,9 @@ def read_flux(file: h5py.File) -> FluxSeries:
     spacing = float(hdf5.read_array(file, "spacing", units.TIME, ()))
     if not (np.isfinite(flux).all() and 0 < spacing < np.inf):
         raise FileFormatError(f"{file.filename}: its flux or its spacing is no finite number")
+    info = hdf5.read_json(file, "info", dict)
+    # what is made of a flux does not take the place of what the flux was made of
+    hdf5.protect(info.get("trajectory", []))
     return FluxSeries(
         flux=flux,
         groups=groups,
@@ -72,7 +75,7 @@ def read_flux(file: h5py.File) -> FluxSeries:
         spacing=spacing,
         starts=starts,
         finite_difference=float(hdf5.read_array(file, "finite_difference", units.TIME, ())),
-        info=hdf5.read_json(file, "info", dict),
+        info=info,
         labels=hdf5.read_json(file, "labels", dict) if "labels" in file else {},
         members=hdf5.read_array(file, "members", units.FLUX, (n, None, len(groups), 3))
         if "members" in file

@@ -482,8 +482,11 @@ class FluxSeries(hdf5.Stored):
         SpectrumError
             If the temperature is not known (constraints, rigid molecules, finite differences).
         """
-        notes = [str(note) for note in self.info.get("notes", [])]
-        notes += [text for text in map(str, self.check(temperature).doubtful) if text not in notes]
+        checks = self.check(temperature)
+        # what a few frames said before the run is said by all of them now
+        earlier = tuple(f"{Verdict.LOOK}: {check.name}: " for check in checks)
+        notes = [note for note in map(str, self.info.get("notes", [])) if not note.startswith(earlier)]
+        notes += map(str, checks.doubtful)
         if temperature is None:
             kelvin = float(self.temperatures.mean())
             if not np.isfinite(kelvin):

@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.analysis.flux.flux_series import FluxSeries
-from mda_aptnn.analysis.flux.merging import same_frames
+from mda_aptnn.analysis.flux.merging import shared_frames
 from mda_aptnn.checks import Verdict
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.kinetics import PLAUSIBLE, is_plausible
+from mda_aptnn.models.domain import TEMPERATURE
 
 #: Times of beads are the same within this part, which single precision leaves.
 _SAME_TIME = 1e-5
@@ -68,7 +69,7 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
         _check_same(first, bead, number)
     kinetic = np.array([bead.temperatures.mean() for bead in beads])
     notes = [f"mean of {n_beads} beads; temperatures are those of the beads divided by {n_beads}"]
-    twice = [k for k, bead in enumerate(beads, 1) if any(same_frames(bead, other) for other in beads[: k - 1])]
+    twice = [k for k, bead in enumerate(beads, 1) if any(shared_frames(bead, other) > 1 for other in beads[: k - 1])]
     if twice:
         notes.append(
             f"{Verdict.LOOK}: beads: bead {twice[0]} has the same flux as an earlier one. Give each bead once."
@@ -82,7 +83,12 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
         "kinetic_temperature": [
             None if value is None else value / n_beads for value in first.info.get("kinetic_temperature", [])
         ],
-        "notes": [*first.info.get("notes", []), *notes],
+        # a bead is hotter than the sample, as many times as there are beads
+        "checks": [check for check in first.info.get("checks", []) if check["name"] != TEMPERATURE],
+        "notes": [
+            *(note for note in first.info.get("notes", []) if not note.startswith(f"{Verdict.LOOK}: {TEMPERATURE}:")),
+            *notes,
+        ],
     }
     mean: dict[str, Any] = {
         name: np.mean([getattr(bead, name) for bead in beads], axis=0)

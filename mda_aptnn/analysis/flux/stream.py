@@ -21,7 +21,9 @@ from mda_aptnn.analysis.spectra.lag_sums import LagSums
 from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.analysis.spectra.statistics import FEWEST, SEGMENT_LENGTH, Segments
 from mda_aptnn.analysis.spectra.transform import CosineTransform
+from mda_aptnn.checks import Checks
 from mda_aptnn.errors import SpectrumError, TrajectoryError
+from mda_aptnn.guard import refuse_or_warn
 from mda_aptnn.kinetics import (
     check_degrees_of_freedom,
     constrained_bonds,
@@ -30,6 +32,7 @@ from mda_aptnn.kinetics import (
     likely_unit,
     velocity_factor,
 )
+from mda_aptnn.models.domain import OPTION, domain_checks
 from mda_aptnn.models.predict import load_model
 from mda_aptnn.trajectory import UniverseFrames
 
@@ -125,6 +128,8 @@ class FluxStream:
         frame = self._frames.frame()
         if hasattr(self._model, "check"):
             self._model.check(frame)
+        # the simulation is under way: what its model was not made for is marked, and nothing is refused
+        self.notes += refuse_or_warn(Checks(tuple(domain_checks(self._model, [frame]))).allowing([OPTION]))
         velocities = self._velocities()
         if check_temperature:
             _refuse_implausible(kinetic_temperature(velocities, self._frames.masses), self._factor)

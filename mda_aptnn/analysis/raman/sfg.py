@@ -330,7 +330,7 @@ class SumFrequencySpectrum(hdf5.Stored, Pictured):
         list of matplotlib.axes.Axes
         """
         from mda_aptnn.analysis.spectra.plotting import title_of
-        from mda_aptnn.figures import new_figure, save_figure
+        from mda_aptnn.figures import draw_doubts, new_figure, save_figure
 
         figure = new_figure(path, (7.0, 7.0))
         grid = self.wavenumber.magnitude
@@ -350,6 +350,7 @@ class SumFrequencySpectrum(hdf5.Stored, Pictured):
         axes[0].set_title(title_of(self), fontsize=9)
         axes[-1].set_xlabel(r"infrared wavenumber / cm$^{-1}$")
         axes[-1].set_xlim(0, min(limit, grid[-1]))
+        draw_doubts(axes[-1], self.notes)
         if path is not None:
             save_figure(figure, path)
         return axes

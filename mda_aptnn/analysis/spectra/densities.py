@@ -187,6 +187,12 @@ def segment_weights(
     return frames * transform.spacing, whole / float(((frames / frames.sum()) ** 2 * own).sum())
 
 
+def _rounded_up(value: float) -> str:
+    """Two digits that are not less: what is advised must be enough."""
+    unit = 10.0 ** (np.floor(np.log10(value)) - 1)
+    return f"{np.ceil(value / unit) * unit:.3g}"
+
+
 def warn_if_short(
     lengths: Sequence[int],
     transform: CosineTransform,
@@ -203,7 +209,7 @@ def warn_if_short(
         factor = (error / _LARGE_ERROR) ** 2
         warnings.warn(
             f"{length:.3g} ps are short for a resolution of {resolution:g} cm⁻¹: the standard error at each point is "
-            f"{error:.0%} of the spectrum or more; ask for {factor * resolution:.2g} cm⁻¹, or run "
-            f"{factor * length:.2g} ps",
+            f"{error:.0%} of the spectrum or more; ask for {_rounded_up(factor * resolution)} cm⁻¹, or run "
+            f"{_rounded_up(factor * length)} ps",
             stacklevel=stacklevel,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mda_aptnn.analysis.spectra.windows import WIDER
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
 
@@ -172,4 +173,7 @@ def title_of(spectrum: Any) -> str:
     title = f"{spectrum.temperature.magnitude:.0f} K"
     if spectrum.resolution.magnitude > 0:
         title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"
+        effective = getattr(spectrum, "effective_resolution", None)
+        if effective is not None and abs(effective.magnitude / spectrum.resolution.magnitude - 1) > WIDER:
+            title += f" (lines {effective.magnitude:.3g} cm$^{{-1}}$ wide)"
     return title

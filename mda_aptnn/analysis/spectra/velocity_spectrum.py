@@ -161,7 +161,8 @@ class VelocitySpectrum(AnalysisBase):
         Checks
         """
         self._wanted, self._timeline = chosen_timeline(self._frames, start, stop, step, frames)
-        return check_run(self._frames, self._wanted, self._timeline, **self._allowed).checks
+        self._findings = check_run(self._frames, self._wanted, self._timeline, **self._allowed)
+        return self._findings.checks
 
     def density(
         self,
@@ -177,7 +178,8 @@ class VelocitySpectrum(AnalysisBase):
         Parameters
         ----------
         temperature : float, str or pint.Quantity, optional
-            In K: the integral is then Σ m⟨v²⟩/k_B T, the degrees of freedom that move; otherwise it is 3N.
+            In K: the integral is then Σ m⟨v²⟩/k_B T, the degrees of freedom that move. Otherwise it is 3N; where
+            bonds are constrained, the kinetic temperature of translation and rotation is taken.
         resolution : float, str or pint.Quantity
             Full width at half maximum of a line, in cm⁻¹.
         window : {"gaussian", "parzen", "bartlett", "hann", "none"}
@@ -195,6 +197,14 @@ class VelocitySpectrum(AnalysisBase):
         SpectrumError
             If the trajectory is too short for the resolution.
         """
+        notes = [*self._frames.notes, *self._doubts]
+        kelvin, error = self._findings.kinetic
+        if temperature is None and self._findings.constrained and np.isfinite(kelvin):
+            temperature = kelvin
+            notes.append(
+                f"bonds are constrained: degrees of freedom by the kinetic temperature of translation and rotation, "
+                f"{kelvin:.0f} ± {error:.0f} K"
+            )
         return vibrational_density(
             self.results.velocities,
             self._frames.masses,
@@ -214,7 +224,7 @@ class VelocitySpectrum(AnalysisBase):
             info={
                 "trajectory": trajectory_files(self._trajectory),
                 "checks": self._checks.to_json(),
-                "notes": [*self._frames.notes, *self._doubts],
+                "notes": notes,
             },
         )
 

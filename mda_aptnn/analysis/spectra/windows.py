@@ -28,6 +28,8 @@ _FINITE: dict[str, Window] = {
 }
 #: "none" is the bare periodogram, over all lags.
 WINDOWS = ("gaussian", *_FINITE, "none")
+#: Lines that are wider than was asked for by more than this part are mentioned.
+WIDER = 0.03
 #: With the 1/N estimator these never give a negative auto spectrum.
 POSITIVE_DEFINITE = ("gaussian", "parzen", "bartlett", "none")
 #: A Gaussian window is followed down to this value.
