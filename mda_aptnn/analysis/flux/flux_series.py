@@ -482,8 +482,11 @@ class FluxSeries(hdf5.Stored):
         SpectrumError
             If the temperature is not known (constraints, rigid molecules, finite differences).
         """
-        notes = [str(note) for note in self.info.get("notes", [])]
-        notes += [text for text in map(str, self.check(temperature).doubtful) if text not in notes]
+        doubts = [str(check) for check in self.check(temperature).doubtful]
+        # of a check that was made of a few frames and then of all, only the latter is said
+        before = {str(check) for check in Checks.from_json(self.info.get("checks", []))}.difference(doubts)
+        notes = [str(note) for note in self.info.get("notes", []) if str(note) not in before]
+        notes += [text for text in doubts if text not in notes]
         if temperature is None:
             kelvin = float(self.temperatures.mean())
             if not np.isfinite(kelvin):
