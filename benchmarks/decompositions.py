@@ -117,9 +117,16 @@ def print_maximum(by_molecule: Spectrum, by_both: Spectrum) -> None:
             columns.append(f"{value:.0f} ± {error:.0f}")
         print(f"| {wavenumber[k]:.0f} | {' | '.join(columns)} |")
     own = by_molecule.term("self").magnitude
-    rising = wavenumber[1:][(np.diff(own) > 0) & (wavenumber[1:] > 40) & (wavenumber[1:] < 320)]
-    everywhere = len(rising) == ((wavenumber[1:] > 40) & (wavenumber[1:] < 320)).sum()
-    print(f"\nself part rises at every point from 40 to 320 cm⁻¹: {everywhere}")
+    rising = own[(wavenumber > 40) & (wavenumber < 320)]
+    fall = (np.maximum.accumulate(rising) - rising).max()
+    print(f"\nself part: largest fall below a value at a lower wavenumber, 40 to 320 cm⁻¹: {fall:.0f} cm⁻¹")
+    print("\n| cm⁻¹ | share of the distinct part in the total |\n|---|---|")
+    for low, high in ((20, 80), MAXIMUM, (240, 350)):
+        print(f"| {low} to {high} | {percent(band_share(by_molecule, low, high, ('distinct', 'distinct')))} |")
+    k = int(np.abs(wavenumber - 48).argmin())
+    for name in ("distinct translation", "distinct rotation"):
+        value, error = by_both.term(name).magnitude[k], by_both.standard_error(name).magnitude[k]
+        print(f"\n{name} at {wavenumber[k]:.0f} cm⁻¹: {value:.0f} ± {error:.0f} cm⁻¹")
     segments = by_molecule.segments
     assert segments is not None
     inside = np.flatnonzero((wavenumber >= MAXIMUM[0]) & (wavenumber <= MAXIMUM[1]))
@@ -142,6 +149,7 @@ def draw_motions(spectrum: Spectrum, path: Path) -> None:
     wavenumber, total = spectrum.wavenumber.magnitude, spectrum.absorption.magnitude
     autos = {name: spectrum.term(name).magnitude for name in spectrum.groups}
     lines = [*autos.items(), ("cross terms", total - sum(autos.values()))]
+    highest = spectrum.default_band()[1]
     for ax, (low, high) in zip(figure.subplots(1, 2, width_ratios=(1.15, 1)), ((0, 2100), (2600, 4000)), strict=True):
         ax.axhline(0, color="0.8", linewidth=0.8)
         ax.fill_between(wavenumber, *spectrum.default_band(), color="0.8", label="total, 68 %")
@@ -150,10 +158,11 @@ def draw_motions(spectrum: Spectrum, path: Path) -> None:
             ax.plot(wavenumber, values, "--" if name == "cross terms" else "-", linewidth=1.0, label=name)
         ax.set_xlim(low, high)
         shown = (wavenumber > low) & (wavenumber < high)
-        ax.set_ylim(min(values[shown].min() for _, values in lines) * 1.1, 1.15 * total[shown].max())
+        ax.set_ylim(min(values[shown].min() for _, values in lines) * 1.1, 1.05 * highest[shown].max())
         ax.set_xlabel("wavenumber / cm$^{-1}$")
     figure.axes[0].set_ylabel(r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$")
-    figure.axes[0].legend(frameon=False, fontsize="small")
+    # between libration and bending
+    figure.axes[0].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0.46, 1.0))
     figure.savefig(path, dpi=130)
 
 
@@ -181,11 +190,11 @@ def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
         other.fill_between(wavenumber, *by_both.default_band(pair), color=colour, alpha=0.2, linewidth=0)
     for ax in (one, other):
         ax.axhline(0, color="0.8", linewidth=0.8)
-        ax.set_xlim(0, 450)
+        ax.set_xlim(0, 400)
         ax.set_xlabel("wavenumber / cm$^{-1}$")
         ax.legend(frameon=False, fontsize="small")
-    one.set_ylim(-900, 4500)
-    other.set_ylim(-900, 1500)
+    one.set_ylim(-900, 4300)
+    other.set_ylim(-700, 1100)
     figure.savefig(path, dpi=130)
 
 

@@ -23,7 +23,10 @@ def demo(
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Infrared spectrum of liquid water: 64 molecules, 10 ps of the bundled trajectory, the bundled model."""
+    """Infrared spectrum of liquid water: a bundled trajectory (64 molecules, 10 ps) and the bundled model.
+
+    The trajectory follows a neural-network potential (C. Schran et al., J. Chem. Phys. 153, 104105 (2020)) at 319 K.
+    """
     import MDAnalysis
 
     from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY

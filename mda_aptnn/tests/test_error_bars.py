@@ -263,7 +263,7 @@ def test_error_bars_are_saved(tmp_path):
 @pytest.mark.filterwarnings("ignore:.* are short for a resolution")
 @pytest.mark.parametrize(("ratio", "n_runs"), [(20, 20), (3, 24), (1, 24)])
 def test_bands_lie_where_their_error_bars_say(ratio, n_runs):
-    """Three bands of a known density, 10 segments; all of it is in benchmarks/coverage.py.
+    """Three bands of a known density, 10 segments; all of it is in benchmarks/error_bars.py.
 
     In version 0.1.0 the limits of position held the truth with 32 and 53 % at a ratio of 20, and 37 bands too many
     were found in a spectrum.

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from mda_aptnn.analysis.flux.checks import check_spectrum
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.report import write_report
-from mda_aptnn.checks import Verdict
+from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.cli import app
 from mda_aptnn.tests.systems import KnownTensors, gas, random_tensors
 
@@ -125,3 +125,13 @@ def test_command(series, tmp_path):
     assert "flux.h5 (sha256" in text
     result = CliRunner().invoke(app, ["report", str(tmp_path / "none.h5")])
     assert result.exit_code == 1 and "there is no file" in result.output
+
+
+def test_a_check_of_all_frames_stands_for_that_of_a_few(series):
+    """The residual of a few frames, to be looked at before the run, is not said again beside that of all frames."""
+    [of_all] = [check for check in series.check() if "sum rule" in check.name]
+    few = dataclasses.replace(of_all, found="0.1 e rms of a few frames", verdict=Verdict.LOOK)
+    info = {"checks": Checks((few,)).to_json(), "notes": [str(few), "of the trajectory"]}
+    notes = dataclasses.replace(series, info=series.info | info).spectrum(**SETTINGS).notes
+    assert "of the trajectory" in notes and str(few) not in notes
+    assert (str(of_all) in notes) == (of_all.verdict is Verdict.LOOK)

@@ -1,10 +1,15 @@
-"""What a committee says of configurations, and how wrong it is where CP2K knows: domain.png and a table."""
+"""What a committee says of configurations, and how wrong it is where CP2K knows: domain.png and a table.
+
+A model answers for any frame of known elements. What refuses is the check before a run; its share of atoms in
+environments that were not met in training is in the table.
+"""
 
 import MDAnalysis as mda
 import numpy as np
 from matplotlib.figure import Figure
 
 from mda_aptnn import UniverseFrames, load_model, read_labels
+from mda_aptnn.models.domain import compare_environments
 from mda_aptnn.tensors import sum_rule_residual
 
 
@@ -21,9 +26,11 @@ def main() -> None:
         samples[name] = [(frames.frame(), None) for _ in universe.trajectory[50::50]]
     samples["a molecule, vacuum"] = [(item.frame, item.apt) for item in read_labels("gas.h5")]
     rows = {name: judge(model, frames) for name, frames in samples.items()}
-    print(f"{'':18} spread  residual/molecule  error")
+    print(f"{'':18} spread  residual/molecule  not met  error")
     for name, (spread, residual, error) in rows.items():
-        print(f"{name:18} {spread:.4f}  {residual:17.4f}  {'' if error is None else format(error, '.4f')}")
+        met = not_met(model, [frame for frame, _ in samples[name]])
+        known = "" if error is None else f"{error:.4f}"
+        print(f"{name:18} {spread:.4f}  {residual:17.4f}  {met:5.1f} %  {known}")
     draw(rows)
 
 
@@ -43,6 +50,12 @@ def judge(model, frames) -> tuple[float, float, float | None]:
     )
 
 
+def not_met(model, frames) -> float:
+    """Return the share of atoms, in percent, whose environments were not met in training."""
+    elements = compare_environments(model.info["domain"]["environments"], frames)
+    return 100 * sum(share * n for _, share, _, n, _ in elements) / sum(n for *_, n, _ in elements)
+
+
 def draw(rows) -> None:
     """Draw spread and error of each sample, and what is left of the sum rule."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")
@@ -56,6 +69,8 @@ def draw(rows) -> None:
     left.invert_yaxis()
     left.set_xlabel("root mean square / e")
     right.set_xlabel("largest component of Σ P / e per molecule")
+    for ax in (left, right):
+        ax.locator_params(axis="x", nbins=4)
     left.legend(frameon=False, fontsize="small")
     figure.savefig("domain.png", dpi=120)
 

@@ -273,7 +273,7 @@ class SumFrequencySpectrum(hdf5.Stored, Pictured):
         return self.interface(name) if surface else self.component(name)
 
     def extrema(self) -> dict[str, dict[str, float | None]]:
-        """Return where the magnitude of Im χ of each component, as `shown`, is largest above the resolution.
+        """Return where Im χ of each component, as `shown`, is largest in magnitude above the resolution.
 
         Returns
         -------
@@ -301,7 +301,7 @@ class SumFrequencySpectrum(hdf5.Stored, Pictured):
         return part(self), None if self.segments is None else self.standard_error(part)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write wavenumber, and of each component, as `shown`, Im χ, Re χ and its square, with standard errors.
+        """Write wavenumber, and Im χ, Re χ and the squared magnitude of each component, as `shown`, with errors.
 
         Parameters
         ----------
@@ -316,7 +316,7 @@ class SumFrequencySpectrum(hdf5.Stored, Pictured):
         write_columns(path, columns)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, limit: float = 4500.0) -> Any:
-        """Draw Im χ, Re χ and the square of each component, as `shown`, with standard errors.
+        """Draw Im χ, Re χ and the squared magnitude of each component, as `shown`, with standard errors.
 
         Parameters
         ----------

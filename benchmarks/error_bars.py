@@ -1,6 +1,6 @@
 """How often the error bars of bands hold the truth: positions, heights, integrals and shares of a known density.
 
-    python benchmarks/coverage.py --runs 300
+    python benchmarks/error_bars.py --runs 300
 
 Prints the table of docs/accuracy.md, in six minutes of a core. The process and what is counted:
 `mda_aptnn/tests/known_bands.py`.
