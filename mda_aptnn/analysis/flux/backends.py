@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
+import collections
 import functools
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+import traceback
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -22,6 +23,10 @@ from mda_aptnn.models.predict import load_model, model_path
 
 #: Parts per worker: enough for a bar that moves, few enough that starting them costs nothing.
 PARTS_PER_WORKER = 8
+
+#: How long a worker may take to write what it has computed, in s.
+_PATIENCE = 60.0
+_KILLED = "a worker process was killed, as systems do when memory runs out: run again, with fewer workers if so"
 
 
 def model_of_worker(source: str | os.PathLike[str], n_threads: int) -> Any:
@@ -39,29 +44,71 @@ def _loaded(path: Any, changed: int, n_threads: int) -> Any:
 
 
 class ProgressMultiprocessing(BackendMultiprocessing):
-    """Processes of Python's multiprocessing."""
+    """Processes of Python's multiprocessing, each with a pipe of its own.
+
+    The pools of Python have queues and locks in common: a process that is killed while it has one leaves the others,
+    and the run, waiting for ever. Here nobody but a worker has the end of its pipe, which closes when it dies.
+    """
 
     def __init__(self, n_workers: int, verbose: bool) -> None:
         self.verbose = verbose
         super().__init__(n_workers)
 
     def apply(self, func: Callable[[Any], Any], computations: list[Any]) -> list[Any]:
-        """Apply `func` to each part; results in the order of the parts."""
-        pool = ProcessPoolExecutor(self.n_workers, initializer=_begin_worker)
-        with tqdm(total=len(computations), unit="part", disable=not self.verbose) as bar, _telling_deaths():
+        """Apply `func` to each part; results in the order of the parts.
+
+        Raises
+        ------
+        WorkerError
+            If a worker is killed. The others write what they have computed.
+        """
+        waiting = collections.deque(enumerate(computations))
+        results: list[Any] = [None] * len(computations)
+        workers: dict[Any, Any] = {}
+        busy: dict[Any, int] = {}
+
+        def hand_over(pipe: Any) -> None:
+            if waiting:
+                busy[pipe], part = waiting.popleft()
+                pipe.send(part)
+            else:
+                pipe.send(None)
+
+        with tqdm(total=len(computations), unit="part", disable=not self.verbose) as bar:
             try:
-                results = []
-                for result in pool.map(functools.partial(_part, func), computations):
-                    results.append(result)
-                    bar.update()
-                return results
-            except BaseException:
-                # they write what they have computed
-                for process in list((pool._processes or {}).values()):
-                    process.terminate()
-                raise
+                for _ in range(min(self.n_workers, len(computations))):
+                    pipe, end = multiprocessing.Pipe()
+                    process = multiprocessing.Process(target=_work, args=(end, func), daemon=True)
+                    process.start()
+                    end.close()
+                    workers[pipe] = process
+                    hand_over(pipe)
+                while busy:
+                    ready: list[Any] = multiprocessing.connection.wait(list(busy))
+                    for pipe in ready:
+                        failed, result = pipe.recv()
+                        if failed:
+                            raise result
+                        results[busy.pop(pipe)] = result
+                        bar.update()
+                        hand_over(pipe)
+            except (EOFError, ConnectionError) as error:
+                raise WorkerError(_KILLED) from error
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                _end(workers, bool(busy))
+        return results
+
+
+def _end(workers: dict[Any, Any], early: bool) -> None:
+    """Wait for all workers; `early`: ask them to end, so that they write what they have computed."""
+    for process in workers.values() if early else ():
+        process.terminate()
+    for pipe, process in workers.items():
+        process.join(_PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        pipe.close()
 
 
 class ProgressDask(BackendDask):
@@ -78,19 +125,11 @@ class ProgressDask(BackendDask):
         with (
             tqdm(total=len(computations), unit="part", disable=not self.verbose) as bar,
             Callback(posttask=lambda *_: bar.update()),
-            _telling_deaths(),
         ):
-            return list(super().apply(functools.partial(_part, func), computations))
-
-
-@contextlib.contextmanager
-def _telling_deaths() -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise WorkerError(
-            "a worker process was killed, as systems do when memory runs out: run again, with fewer workers if so"
-        ) from error
+            try:
+                return list(super().apply(functools.partial(_part, func), computations))
+            except BrokenProcessPool as error:
+                raise WorkerError(_KILLED) from error
 
 
 class _Worker:
@@ -119,6 +158,18 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _work(pipe: Any, func: Callable[[Any], Any]) -> None:
+    """Do parts until there are no more."""
+    _begin_worker()
+    while (part := pipe.recv()) is not None:
+        try:
+            answer = False, _part(func, part)
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            answer = True, error
+        pipe.send(answer)
 
 
 def _part(func: Callable[[Any], Any], computation: Any) -> Any:
