@@ -331,7 +331,7 @@ def kill(folder: Path, words: list[str], of_worker: bool, after: float, faults: 
     code = process.wait(60)
     said = (folder / "said").read_text()
     if code is None:
-        faults.append(f"a worker was killed, and the run does not end: {said[-300:]}")
+        faults.append(f"a worker was killed, and the run does not end: {said[-2000:]}")
         os.kill(process.number, signal.SIGKILL)
         process.wait()
     elif code != 0 and "error: a worker process was killed" not in said:

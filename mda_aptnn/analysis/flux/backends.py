@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import multiprocessing
 import multiprocessing.connection
@@ -26,6 +27,8 @@ PARTS_PER_WORKER = 8
 
 #: How long a worker may take to write what it has computed, in s.
 _PATIENCE = 60.0
+#: That end a worker.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _KILLED = "a worker process was killed, as systems do when memory runs out: run again, with fewer workers if so"
 
 
@@ -79,7 +82,12 @@ class ProgressMultiprocessing(BackendMultiprocessing):
                 for _ in range(min(self.n_workers, len(computations))):
                     pipe, end = multiprocessing.Pipe()
                     process = multiprocessing.Process(target=_work, args=(end, func), daemon=True)
-                    process.start()
+                    # what the parent does on a signal is not for the worker, which soon has its own
+                    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+                    try:
+                        process.start()
+                    finally:
+                        signal.pthread_sigmask(signal.SIG_SETMASK, before)
                     end.close()
                     workers[pipe] = process
                     hand_over(pipe)
@@ -141,8 +149,9 @@ class _Worker:
 def _begin_worker() -> None:
     if not _Worker.begun:
         _Worker.begun = True
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, _stop_worker)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
 
@@ -163,13 +172,14 @@ def _end_with(parent: int) -> None:
 def _work(pipe: Any, func: Callable[[Any], Any]) -> None:
     """Do parts until there are no more."""
     _begin_worker()
-    while (part := pipe.recv()) is not None:
-        try:
-            answer = False, _part(func, part)
-        except Exception as error:
-            error.add_note(traceback.format_exc())
-            answer = True, error
-        pipe.send(answer)
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
+        while (part := pipe.recv()) is not None:
+            try:
+                answer = False, _part(func, part)
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                answer = True, error
+            pipe.send(answer)
 
 
 def _part(func: Callable[[Any], Any], computation: Any) -> Any:
