@@ -43,6 +43,9 @@ HELD = 0.006
 CLOSE = 1.08
 
 
+#: Part of the kinetic energy below which heavy atoms with their hydrogens are at rest: a lone molecule whose centre
+#: of mass was stopped has 1e-8 and less.
+RESTING = 1e-4
 #: What `Moment` says of the motion.
 _MOTION = ("moved", "velocities", "next_velocities")
 
@@ -149,6 +152,10 @@ def check_pace(moments: Sequence[Moment], molecules: Molecules, masses: Array, s
     totals = np.asarray(np.bincount(unit, masses), dtype=float)
     united = [_means(values, unit, masses, totals) for values in arrays]
     slow = measure_pace(united[0], united[1], united[2], totals, spacing)
+    energies = [float((m[:, None] * v**2).sum()) for m, v in ((totals, united[1]), (masses, arrays[1]))]
+    if energies[0] < RESTING * energies[1]:
+        # what is left is rounding of positions and velocities
+        return [Check(name, f"{1000 * spacing:g} fs; molecules rest as a whole", Verdict.UNKNOWN, meaning)]
     checks = [_judge_time(name, slow, spacing)]
     light = np.flatnonzero(np.bincount(unit)[unit] > 1)
     light = light[molecules.numbers[light] == 1]

@@ -389,16 +389,26 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
 def _refuse_links(file: h5py.File, path: Path) -> None:
     """Refuse what would let a file that came from elsewhere read other files of the reader's."""
     names: list[bytes] = []
-    file.id.links.visit(names.append)
+    try:
+        file.id.links.visit(names.append)
+        own = {name: _holds_its_own(file, name) for name in names}
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise FileFormatError(f"{path} is damaged or incomplete: {error}") from error
     for name in names:
-        if isinstance(file.get(name, getlink=True), h5py.HardLink):
-            item = file[name]
-            if not isinstance(item, h5py.Dataset) or not (item.is_virtual or item.external):
-                continue
+        if own[name]:
+            continue
         raise FileFormatError(
             f"{path}: {name.decode(errors='replace')} is a link, or its numbers are in another file, which "
             "mda-aptnn neither writes nor follows: copy all data into one file"
         )
+
+
+def _holds_its_own(file: h5py.File, name: bytes) -> bool:
+    """Whether a member is in the file itself, with all its numbers."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return False
+    item = file[name]
+    return not isinstance(item, h5py.Dataset) or not (item.is_virtual or item.external)
 
 
 class Stored(abc.ABC):

@@ -307,7 +307,7 @@ def test_a_campaign_killed_twice_gives_the_labels_of_an_undisturbed_one(trajecto
             command("run", folder, "--command", CP2K), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         try:
-            wait_for(lambda n=count: len(outputs()) >= n and any(folder.glob("tasks/*/running-*/*.out")), process)
+            wait_for(lambda n=count: len(outputs()) >= n and any(folder.glob("tasks/*/running-*/group")), process)
         finally:
             os.kill(process.pid, signal.SIGKILL)
         process.communicate()

@@ -73,6 +73,9 @@ def test_a_new_block_is_found(tmp_path):
 
 def shortened(command: str) -> str:
     """Training takes two steps, a committee has two members, a teacher four frames; docs/examples.md says so."""
+    if "--model committee.h5" in command and command.startswith(("mda-aptnn spectrum", "mda-aptnn flux")):
+        # trained for two steps it is as wrong as no model, which is refused
+        return f"{command} --allow-outside-domain"
     if command.startswith("mda-aptnn distil"):
         return command.replace("--frames 200", "--frames 4") + " --steps 2"
     if command.startswith("mda-aptnn train"):

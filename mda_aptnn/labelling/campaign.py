@@ -126,7 +126,7 @@ class Task:
         # names become paths
         plain = [bool(_RUN_NAME.fullmatch(str(run.name))) for run in task.runs]
         plain += [name != ".." and Path(name).name == name and "\0" not in name for name in task.inputs]
-        if task.name != directory.name or not task.runs or not all(plain):
+        if not _TASK_NAME.fullmatch(str(task.name)) or not task.runs or not all(plain):
             raise CampaignError(f"{directory / 'task.json'} has a name that is none of a task, a run or a file in it")
         return task
 

@@ -112,7 +112,7 @@ def read_spectrum(file: h5py.File) -> Spectrum:
     return Spectrum(
         groups=groups,
         window=str(file.attrs["window"]),
-        least_relative_error=float(file.attrs.get("least_relative_error", np.nan)),
+        least_relative_error=_number(file, "least_relative_error"),
         quantum_correction=str(file.attrs.get("quantum_correction", "harmonic")),
         segments=read_segments(file["segments"], _SECTION, (n, n_pairs)) if "segments" in file else None,
         signed=json.loads(file.attrs.get("signed", "[]")),
@@ -126,3 +126,11 @@ def read_spectrum(file: h5py.File) -> Spectrum:
         info=info,
         **values,
     )
+
+
+def _number(file: h5py.File, name: str) -> float:
+    """An attribute that is a number; NaN where there is none."""
+    value = file.attrs.get(name, np.nan)
+    if not isinstance(value, float | np.floating):
+        raise FileFormatError(f"{file.filename}: {name} is no number")
+    return float(value)
