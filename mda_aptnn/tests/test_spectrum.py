@@ -334,3 +334,11 @@ def test_the_effective_resolution_is_the_width_of_a_cosine_of_that_length(tmp_pa
     back = Spectrum.load(tmp_path / "s.h5")
     assert back.effective_resolution == found.effective_resolution
     assert back.least_relative_error == found.least_relative_error > 0.1
+
+
+def test_the_effective_resolution_of_a_line_wider_than_the_spectrum():
+    """One lag alone is white: no frequency has half of the maximum."""
+    from mda_aptnn.analysis.spectra.windows import effective_resolution
+
+    # 1/(c 0.5 fs) in cm^-1, with c from SI
+    assert effective_resolution(np.ones(1), 0.0005, [3]) == pytest.approx(1 / (LIGHT * 0.0005), rel=1e-9)

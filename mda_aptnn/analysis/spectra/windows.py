@@ -118,7 +118,8 @@ def effective_resolution(window: Array, spacing: float, lengths: Sequence[int], 
     Notes
     -----
     The weight 1/N of the estimator multiplies the window by a triangle, the part of the products that exist: the
-    transform of both is wider than that of the window, the more so the shorter the series are.
+    transform of both is wider than that of the window, the more so the shorter the series are. Of a few lags it may
+    not fall to half of its maximum anywhere: the line is then as wide as the spectrum repeats itself, 1/(cΔt).
     """
     products, divisor = weights_of_lags(lengths, len(window), unbiased)
     weights = window * products / divisor
@@ -130,8 +131,10 @@ def effective_resolution(window: Array, spacing: float, lengths: Sequence[int], 
 
     # four steps in the narrowest line there is, that of a bare periodogram
     step = 0.25 / (units.SPEED_OF_LIGHT * spacing * len(weights))
-    upper = step
+    upper, nyquist = step, 0.5 / (units.SPEED_OF_LIGHT * spacing)
     while above_half(upper) > 0:
+        if upper >= nyquist:
+            return 2 * nyquist
         upper += step
     return 2 * float(scipy.optimize.brentq(above_half, upper - step, upper))
 
