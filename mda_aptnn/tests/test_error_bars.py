@@ -161,7 +161,7 @@ def test_many_groups_have_fewer_segments(monkeypatch):
 
 def test_a_short_trajectory_comes_with_a_warning():
     flux = trajectories(np.random.default_rng(0), 1)
-    with pytest.warns(UserWarning, match="2 ps are short for a resolution of 20 cm⁻¹: .* 39% .*; ask for 76 cm⁻¹"):
+    with pytest.warns(UserWarning, match="2 ps are short for a resolution of 20 cm⁻¹: .* 39% .*; ask for 77 cm⁻¹"):
         spectrum(flux, resolution=20)
 
 
