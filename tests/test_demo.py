@@ -31,7 +31,8 @@ def test_the_demo_shows_liquid_water(tmp_path):
     assert all(path.stat().st_size > 1000 for path in files.values())
     assert report["n_frames"] == 5001 and report["n_series"] == 1
     assert abs(report["equipartition_ratio"] - 1) < 4 * report["equipartition_error"]
-    assert report["equipartition_error"] < 0.05
+    # 10 ps are some twenty times the memory of the slowest motions; 0.1.0 stated 0.024 by blocks that were too short
+    assert 0.03 < report["equipartition_error"] < 0.08
     spectrum = Spectrum.load(files["spectrum"])
     wavenumber, absorption = spectrum.wavenumber.magnitude, spectrum.absorption.magnitude
 
