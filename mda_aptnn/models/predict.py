@@ -15,6 +15,7 @@ from mda_aptnn import hdf5
 from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frames import Frame
+from mda_aptnn.hdf5 import file_hash
 from mda_aptnn.models.committee import mean_and_spread, stretched
 from mda_aptnn.models.domain import unknown_elements
 from mda_aptnn.models.engines import DTYPES, ENGINES, fastest_engine
@@ -341,6 +342,22 @@ def load_model(model: Any, *, engine: str = "auto", dtype: str = "float32", n_th
         raise ModelError(f"{model!r} is no model: give a name, a path, or an object with predict(frame)")
     path = model_path(model)
     return Model(ModelFile.load(path), engine=engine, dtype=dtype, n_threads=n_threads, path=path)
+
+
+def model_identity(source: Any, model: Any) -> str:
+    """Name and content hash of a model file, the class of any other object.
+
+    Parameters
+    ----------
+    source : str, path or object
+        What the user gave.
+    model : object
+        What it became.
+    """
+    path = getattr(model, "path", None)
+    if path is not None:
+        return f"{Path(path).stem} (sha256 {file_hash(path)[:16]})"
+    return type(source).__name__
 
 
 def model_path(name: str | os.PathLike[str]) -> Path:

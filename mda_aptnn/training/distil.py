@@ -20,7 +20,7 @@ from mda_aptnn import folders, hdf5
 from mda_aptnn.dataset import Dataset, LabelledFrame
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.frames import Frame
-from mda_aptnn.models.predict import Model, load_model
+from mda_aptnn.models.predict import Model, load_model, model_identity
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.card import accuracies
 from mda_aptnn.training.config import TrainingConfig, split
@@ -123,7 +123,7 @@ def _distilled(
     )
     card = model.contents.card
     card["teacher"] = {
-        "name": _identity(source),
+        "name": model_identity(source, source),
         "n_frames": len(taught),
         "level_of_theory": (getattr(source, "info", None) or {}).get("level_of_theory", ""),
     }
@@ -165,17 +165,11 @@ def _has_file(model: Any) -> bool:
     return getattr(model, "path", None) is not None
 
 
-def _identity(model: Any) -> str:
-    if not _has_file(model):
-        return type(model).__name__
-    return f"{Path(model.path).stem} (sha256 {hdf5.file_hash(model.path)[:16]})"
-
-
 def _taught(teacher: Any, frames: list[Frame], cache: Path, verbose: bool) -> Dataset:
     """The teacher's tensors of all frames; those that are in the cache are not computed again."""
     if len(frames) < 2:
         raise LabelError(f"{len(frames)} frames are too few to teach with: give two or more, better 200")
-    sources = {"teacher": _identity(teacher)}
+    sources = {"teacher": model_identity(teacher, teacher)}
     known: dict[str, LabelledFrame] = {}
     if _has_file(teacher) and cache.exists():
         found = Dataset.load(cache)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,25 +15,9 @@ from mda_aptnn.analysis.flux.groups import UpdatingGroups
 from mda_aptnn.analysis.flux.path_integrals import BeadMean
 from mda_aptnn.analysis.motions.motions import Motions, take_apart
 from mda_aptnn.frames import Frame
-from mda_aptnn.hdf5 import file_hash
 from mda_aptnn.models.domain import expected_residual
+from mda_aptnn.models.predict import model_identity
 from mda_aptnn.trajectory import UniverseFrames
-
-
-def model_identity(source: Any, model: Any) -> str:
-    """Name and content hash of a model file, the class of any other object.
-
-    Parameters
-    ----------
-    source : str, path or object
-        What the user gave.
-    model : object
-        What it became.
-    """
-    path = getattr(model, "path", None)
-    if path is not None:
-        return f"{Path(path).stem} (sha256 {file_hash(path)[:16]})"
-    return type(source).__name__
 
 
 def model_signature(source: Any, model: Any, frame: Frame) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.analysis.flux.frame_flux import FrameFlux
 from mda_aptnn.analysis.flux.groups import assign_groups, check_atoms
-from mda_aptnn.analysis.flux.origin import model_identity, trajectory_files
+from mda_aptnn.analysis.flux.origin import trajectory_files
 from mda_aptnn.analysis.spectra.absorption import section_factor, spectrum_of_correlation
 from mda_aptnn.analysis.spectra.densities import pairs_of_correlation
 from mda_aptnn.analysis.spectra.lag_sums import LagSums
@@ -33,7 +33,7 @@ from mda_aptnn.kinetics import (
     velocity_factor,
 )
 from mda_aptnn.models.domain import OPTION, domain_checks
-from mda_aptnn.models.predict import load_model
+from mda_aptnn.models.predict import load_model, model_identity
 from mda_aptnn.trajectory import UniverseFrames
 
 logger = logging.getLogger(__name__)
