@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 import tracemalloc
 
 import MDAnalysis
@@ -10,12 +11,14 @@ import pytest
 
 from mda_aptnn.analysis.flux import blocks
 from mda_aptnn.analysis.flux.atom_flux import load_groups
+from mda_aptnn.analysis.flux.backends import ProgressMultiprocessing
 from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
 from mda_aptnn.analysis.flux.flux_series import RECORDS, FluxSeries
 from mda_aptnn.analysis.flux.groups import assign_groups
 from mda_aptnn.errors import FileFormatError, GroupError, ModelError, SpectrumError, TrajectoryError
 from mda_aptnn.models.fixed_charges import FixedCharges
 from mda_aptnn.tensors import SumRuleNameError
+from mda_aptnn.tests import trajectory_files
 from mda_aptnn.tests.systems import (
     BOLTZMANN,
     DEBYE,
@@ -142,6 +145,42 @@ def test_backends_and_parts_agree_bit_for_bit(rattling, model, reference, backen
         same(found, reference)
         np.testing.assert_array_equal(found.results.correlation, reference.results.correlation)
         assert found.series.starts == [0]
+
+
+class Reader:
+    """A file of numbers, read as XDR readers do: to a place first, then from there. Its copies open it again."""
+
+    def __init__(self, path):
+        self.path, self.file = path, open(path, "rb", buffering=0)  # noqa: SIM115
+
+    def __reduce__(self):
+        return Reader, (self.path,)
+
+    def __call__(self, number):
+        self.file.seek(8 * number)
+        time.sleep(0.001)
+        return int.from_bytes(self.file.read(8), "little")
+
+
+class NoCopy(Reader):
+    def __reduce__(self):
+        return open, ("/nowhere/trajectory.trr",)
+
+
+def test_workers_do_not_share_open_files(tmp_path):
+    np.arange(300, dtype="<i8").tofile(tmp_path / "numbers")
+    workers = ProgressMultiprocessing(2, verbose=False)
+    assert workers.apply(Reader(tmp_path / "numbers"), list(range(300))) == list(range(300))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        workers.apply(NoCopy(tmp_path / "numbers"), [0, 1])
+
+
+def test_workers_read_a_file_as_one_process_does(tmp_path):
+    trajectory_files.write(trajectory_files.water(60), tmp_path / "water.trr")
+    own = MDAnalysis.Universe(trajectory_files.topology(), str(tmp_path / "water.trr"))
+    charges = FixedCharges(CHARGES)
+    found = DipoleFlux(own, charges).run(backend="multiprocessing", n_workers=2, n_parts=20)
+    same(found, DipoleFlux(own, charges).run())
 
 
 def test_strides_and_masks(rattling, model, reference):

@@ -8,6 +8,7 @@ import functools
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import signal
 import threading
 import time
@@ -51,6 +52,9 @@ class ProgressMultiprocessing(BackendMultiprocessing):
 
     The pools of Python have queues and locks in common: a process that is killed while it has one leaves the others,
     and the run, waiting for ever. Here nobody but a worker has the end of its pipe, which closes when it dies.
+
+    All that a worker computes with goes through its pipe, anew for every part. What a fork leaves it shares its open
+    files with all others: one moves another's place in a trajectory, and both read what is not there.
     """
 
     def __init__(self, n_workers: int, verbose: bool) -> None:
@@ -73,15 +77,15 @@ class ProgressMultiprocessing(BackendMultiprocessing):
         def hand_over(pipe: Any) -> None:
             if waiting:
                 busy[pipe], part = waiting.popleft()
-                pipe.send(part)
+                pipe.send_bytes(pickle.dumps((func, part)))
             else:
-                pipe.send(None)
+                pipe.send_bytes(b"")
 
         with tqdm(total=len(computations), unit="part", disable=not self.verbose) as bar:
             try:
                 for _ in range(min(self.n_workers, len(computations))):
                     pipe, end = multiprocessing.Pipe()
-                    process = multiprocessing.Process(target=_work, args=(end, func), daemon=True)
+                    process = multiprocessing.Process(target=_work, args=(end,), daemon=True)
                     # what the parent does on a signal is not for the worker, which soon has its own
                     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
                     try:
@@ -169,13 +173,13 @@ def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _work(pipe: Any, func: Callable[[Any], Any]) -> None:
+def _work(pipe: Any) -> None:
     """Do parts until there are no more."""
     _begin_worker()
     with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
-        while (part := pipe.recv()) is not None:
+        while task := pipe.recv_bytes():
             try:
-                answer = False, _part(func, part)
+                answer = False, _part(*pickle.loads(task))
             except Exception as error:
                 error.add_note(traceback.format_exc())
                 answer = True, error
