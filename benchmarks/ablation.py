@@ -2,9 +2,10 @@
 
     python benchmarks/ablation.py --data DIR [--steps N] [--rows NAME ...]
 
-Each row changes one thing of the default and is trained on nine published frames (one more for validation), with
-the default recipe but fewer steps; errors are on 19 frames never seen. DIR as in `published_apt.py`. The time is that
-of the compiled kernels in float32 on one thread, neighbours included, along the bundled trajectory of 192 atoms.
+Each row changes one thing of the default and is trained on nine published frames (one more for
+validation), with the default recipe but fewer steps; errors are on 19 frames never seen. DIR as in
+`published_apt.py`. The time is that of the compiled kernels in float32 on one thread, neighbours
+included, along the bundled trajectory of 192 atoms.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ import MDAnalysis
 import torch
 from published_apt import read, train_and_test
 
-from mda_aptnn.models.irreps import Coupling, Mixing, irreps_of
-from mda_aptnn.models.model_file import Member, ModelFile, state_arrays
-from mda_aptnn.models.network import DensityNetwork, Layer, LayerConfig, NetworkConfig
-from mda_aptnn.models.predict import BUNDLED, Model
+from mda_aptnn.model.irreps import Coupling, Mixing, irreps_of
+from mda_aptnn.model.model_file import Member, ModelFile, state_arrays
+from mda_aptnn.model.network import DensityNetwork, Layer, LayerConfig, NetworkConfig
+from mda_aptnn.model.predict import BUNDLED, Model
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig
-from mda_aptnn.trajectory import UniverseFrames
+from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 #: Atoms in Å³ of the published cell.
 DENSITY = 384 / 15.6627**3
@@ -74,11 +75,15 @@ DEPTHS: dict[str, tuple[LayerConfig, ...]] = {
 def multiply_adds(network: DensityNetwork) -> tuple[float, float]:
     """Return multiply-adds per atom of liquid water: of sums over neighbours, and of all else.
 
-    Clebsch-Gordan sums are counted by their non-zero coefficients, a product of two features as one more.
+    Clebsch-Gordan sums are counted by their non-zero coefficients, a product of two features as one
+    more.
     """
 
     def of_mixing(mixing: Mixing) -> int:
-        return sum((2 * irrep[0] + 1) * w[0].numel() for irrep, w in zip(mixing.irreps, mixing.weights, strict=True))
+        return sum(
+            (2 * irrep[0] + 1) * w[0].numel()
+            for irrep, w in zip(mixing.irreps, mixing.weights, strict=True)
+        )
 
     def terms(coupling: Any) -> int:
         assert isinstance(coupling, Coupling)
@@ -93,8 +98,12 @@ def multiply_adds(network: DensityNetwork) -> tuple[float, float]:
             pairs += n_pairs * config.n_radial * n_angular
         else:
             convolution = layer.convolution
-            sent = sum((2 * irrep[0] + 1) * channels for irrep, channels in convolution.messages.items())
-            mixed = (config.lmax + 1) * config.n_mixed * config.n_radial + config.n_mixed * n_angular
+            sent = sum(
+                (2 * irrep[0] + 1) * channels for irrep, channels in convolution.messages.items()
+            )
+            mixed = (
+                config.lmax + 1
+            ) * config.n_mixed * config.n_radial + config.n_mixed * n_angular
             pairs += n_pairs * (mixed + config.n_mixed * n_angular * sent)
             for (irrep, _), coupling in zip(convolution.pairs, convolution.couplings, strict=True):
                 atoms += terms(coupling) * config.n_mixed * convolution.messages[irrep]
@@ -106,7 +115,8 @@ def multiply_adds(network: DensityNetwork) -> tuple[float, float]:
 
 
 def microseconds(names: Sequence[str]) -> dict[str, float]:
-    """Return CPU time per atom of a prediction, medians over 30 frames of water that the networks take in turn.
+    """Return CPU time per atom of a prediction, medians over 30 frames of water that the networks
+    take in turn.
 
     The networks are as they begin: what their weights are makes no difference.
     """
@@ -115,7 +125,9 @@ def microseconds(names: Sequence[str]) -> dict[str, float]:
     for name in names:
         config = configuration(name)
         member = Member(state_arrays(DensityNetwork(config, [1, 8], APT)))
-        models[name] = Model(ModelFile(dataclasses.asdict(config), [1, 8], APT, [member]), engine="cpu")
+        models[name] = Model(
+            ModelFile(dataclasses.asdict(config), [1, 8], APT, [member]), engine="cpu"
+        )
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in universe.trajectory[:31]:
         frame = source.frame()
@@ -133,13 +145,18 @@ def configuration(name: str) -> NetworkConfig:
         return NetworkConfig(DEPTHS[name])
     changes = ROWS[name][: len(layers)]
     return NetworkConfig(
-        tuple(dataclasses.replace(layer, **change) for layer, change in zip(layers, changes, strict=True))
+        tuple(
+            dataclasses.replace(layer, **change)
+            for layer, change in zip(layers, changes, strict=True)
+        )
     )
 
 
 def main() -> None:
     """Train every row and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
@@ -152,11 +169,16 @@ def main() -> None:
     print("# Ablation of the default network\n")
     print(
         f"Made by `{command}` on {datetime.date.today()}: nine published frames, one for\n"
-        f"validation, 19 to test on. {arguments.steps} steps of the default recipe, whose own number is\n"
-        f"{TrainingConfig.steps}; the other seed, which draws another validation frame as well, shows the scatter.\n"
+        f"validation, 19 to test on. {arguments.steps} steps of the default recipe, whose own "
+        f"number is\n"
+        f"{TrainingConfig.steps}; the other seed, which draws another validation frame as well, "
+        f"shows the scatter.\n"
         "Multiply-adds are per atom of liquid water.\n"
     )
-    print("| network | test RMSE / e | H | O | µs per atom | 10³ multiply-adds, neighbours | atom | parameters |")
+    print(
+        "| network | test RMSE / e | H | O | µs per atom | 10³ multiply-adds, neighbours | atom | "
+        "parameters |"
+    )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     durations = microseconds(arguments.rows)
     for name in arguments.rows:
@@ -170,7 +192,8 @@ def main() -> None:
         test, species = result["test"], result["test"]["rmse_per_species"]
         n_parameters = sum(parameter.numel() for parameter in network.parameters())
         print(
-            f"| {name} | {test['rmse']:.4f} | {species['H']:.4f} | {species['O']:.4f} | {durations[name]:.0f} | "
+            f"| {name} | {test['rmse']:.4f} | {species['H']:.4f} | {species['O']:.4f} | "
+            f"{durations[name]:.0f} | "
             f"{pairs / 1e3:.0f} | {atoms / 1e3:.0f} | {n_parameters} |",
             flush=True,
         )

@@ -1,17 +1,23 @@
-"""How far a committee's spread tells its error: independent members against last layers on one body.
+"""How far a committee's spread tells its error: independent members against last layers on one
+body.
 
-    python benchmarks/committee.py --folder FOLDER [--members 4] [--steps 600] [--held-out 9] [--labels FILE ...]
+    python benchmarks/committee.py --folder FOLDER [--members 4] [--steps 600] [--held-out 9]
+    [--labels FILE ...]
 
-Trains both kinds on the bundled labels but for the held-out frames, with the plan of the bundled model and fewer
-steps. Every run keeps its state in FOLDER: a command that was stopped goes on. On the held-out frames it then prints,
-and draws FOLDER/spread-KIND.png. The factor between spread and error is found on half of the held-out frames and
-tested on the other half, both ways, so that "error/spread" is not 1 by construction:
+Trains both kinds on the bundled labels but for the held-out frames, with the plan of the bundled
+model and fewer steps. Every run keeps its state in FOLDER: a command that was stopped goes on. On
+the held-out frames it then prints, and draws FOLDER/spread-KIND.png. The factor between spread and
+error is found on half of the held-out frames and tested on the other half, both ways, so that
+"error/spread" is not 1 by construction:
 
 - RMSE of the mean, and of a member by itself;
-- factor, error/spread after it, rank correlation of the two over atoms, share of components within one spread;
+- factor, error/spread after it, rank correlation of the two over atoms, share of components within
+  one spread;
 - flux: error over spread of Σ P v for thermal velocities (independent for each atom);
-- band intensities: the factor of bands, and error over stated error, the root mean square over bands;
-- Σ P: error over spread of the sum of all tensors; 1 if errors of different atoms are as much alike as members say.
+- band intensities: the factor of bands, and error over stated error, the root mean square over
+  bands;
+- Σ P: error over spread of the sum of all tensors; 1 if errors of different atoms are as much alike
+  as members say.
 """
 
 from __future__ import annotations
@@ -26,10 +32,10 @@ import numpy as np
 import torch
 
 from mda_aptnn.data import __file__ as data_file
-from mda_aptnn.dataset import Dataset, read_labels
 from mda_aptnn.elements import masses_of
-from mda_aptnn.models.committee import stretched
-from mda_aptnn.models.predict import load_model
+from mda_aptnn.labels.dataset import Dataset, read_labels
+from mda_aptnn.model.committee import stretched
+from mda_aptnn.model.predict import load_model
 from mda_aptnn.training.band_errors import band_calibration, band_errors, error_over_stated
 from mda_aptnn.training.calibration import calibrated, spread_summary
 from mda_aptnn.training.committee import fit_committee
@@ -62,7 +68,9 @@ def collective(model: Any, dataset: Dataset, factors: dict[str, float]) -> tuple
 
 def main() -> None:
     """Train, print the table, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, default=Path("committees"))
     parser.add_argument("--labels", type=Path, nargs="+", default=LABELS)
     parser.add_argument("--members", type=int, default=4)
@@ -74,33 +82,47 @@ def main() -> None:
     dataset = read_labels(arguments.labels)
     network, plan = read_plan(DATA / "water-rpbe-d3.toml")
     plan = dataclasses.replace(plan, steps=arguments.steps, held_out=arguments.held_out)
-    print(f"{datetime.date.today()}, {arguments.members} members, {arguments.steps} steps, {len(dataset)} frames")
+    print(
+        f"{datetime.date.today()}, {arguments.members} members, {arguments.steps} steps, "
+        f"{len(dataset)} frames"
+    )
     for kind, shared in KINDS.items():
         path = arguments.folder / f"{kind.replace(' ', '-')}.h5"
         if not path.exists():
-            fit_committee(dataset, arguments.members, network, plan, path, shared_body=shared, verbose=True)
+            fit_committee(
+                dataset, arguments.members, network, plan, path, shared_body=shared, verbose=True
+            )
         model = load_model(path, engine="torch")
         test = held_out_frames(model.info, dataset)
         model.contents.card.pop("spread")
         single = [evaluate(load_single(model, k), test).rmse for k in range(model.n_members)]
-        print(f"\n{kind}: RMSE {evaluate(model, test).rmse:.4f} e, a member {np.mean(single):.4f} e")
+        print(
+            f"\n{kind}: RMSE {evaluate(model, test).rmse:.4f} e, a member {np.mean(single):.4f} e"
+        )
         rows: dict[str, list[list[float]]] = {}
         bands: list[list[float]] = []
         both, halves = [], (range(0, len(test), 2), range(1, len(test), 2))
         for one, other in (halves, halves[::-1]):
             model.contents.card.pop("spread", None)
-            model.contents.card["spread"] = calibrated(evaluate(model, test.subset(one)), {}, "half of them")
+            model.contents.card["spread"] = calibrated(
+                evaluate(model, test.subset(one)), {}, "half of them"
+            )
             factors = model.spread_factors
             for symbol, row in spread_summary(evaluate(model, test.subset(other))).items():
                 found = [factors[symbol], row["ratio"], row["rank_correlation"], row["within_one"]]
                 rows.setdefault(symbol, []).append(found)
             both.append(collective(model, test.subset(other), factors))
-            factor = band_calibration(band_errors(model, test.subset(one)), "half of them")["factor"]
-            bands.append([factor, error_over_stated(band_errors(model, test.subset(other)), factor)])
+            factor = band_calibration(band_errors(model, test.subset(one)), "half of them")[
+                "factor"
+            ]
+            bands.append(
+                [factor, error_over_stated(band_errors(model, test.subset(other)), factor)]
+            )
         for symbol, found in rows.items():
             factor, ratio, rank, within = np.mean(found, axis=0)
             print(
-                f"  {symbol}: factor {factor:.2f}, error/spread {ratio:.2f}, rank {rank:.2f}, within one {within:.2f}"
+                f"  {symbol}: factor {factor:.2f}, error/spread {ratio:.2f}, rank {rank:.2f}, "
+                f"within one {within:.2f}"
             )
         flux, total = np.mean(both, axis=0)
         print(f"  error/spread of the flux {flux:.2f}, of the sum of all tensors {total:.2f}")

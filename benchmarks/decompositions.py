@@ -1,9 +1,11 @@
-"""Libration, stretching and the band near 170 cm⁻¹ of liquid water taken apart, for docs/decompositions.md.
+"""Libration, stretching and the band near 170 cm⁻¹ of liquid water taken apart, for
+docs/decompositions.md.
 
     python benchmarks/decompositions.py --work decompositions
 
-Predicts once along the bundled trajectory (64 H2O, 10 ps) and keeps the flux of every atom in every motion in
-`atoms.h5`; all the rest is sums of it. Prints Markdown tables and draws `motions.png` and `low-frequencies.png`.
+Predicts once along the bundled trajectory (64 H2O, 10 ps) and keeps the flux of every atom in every
+motion in `atoms.h5`; all the rest is sums of it. Prints Markdown tables and draws `motions.png` and
+`low-frequencies.png`.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mda_aptnn import DipoleFlux, load_groups
-from mda_aptnn.analysis.flux.flux_series import FluxSeries
-from mda_aptnn.analysis.spectra.bands import band_share
-from mda_aptnn.analysis.spectra.spectrum import Spectrum
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+from mda_aptnn.flux.flux_series import FluxSeries
+from mda_aptnn.spectra.bands import band_share
+from mda_aptnn.spectra.spectrum import Spectrum
 
-COORDINATES = {"stretching": ("element O", "element H"), "bending": ("element H", "element O", "element H")}
+COORDINATES = {
+    "stretching": ("element O", "element H"),
+    "bending": ("element H", "element O", "element H"),
+}
 BANDS = {
     "hindered translation": (50, 300),
     "libration": (300, 1100),
@@ -39,9 +44,15 @@ RESOLUTION = "40 cm^-1"
 
 def main() -> None:
     """Predict, if it has not been done; then tables and pictures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("decompositions"), help="folder for the flux of atoms")
-    parser.add_argument("--pictures", type=Path, default=Path("docs"), help="folder for the pictures")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("decompositions"), help="folder for the flux of atoms"
+    )
+    parser.add_argument(
+        "--pictures", type=Path, default=Path("docs"), help="folder for the pictures"
+    )
     arguments = parser.parse_args()
     # the length of the trajectory is what it is; errors are printed
     warnings.filterwarnings("ignore", message=".*are short for a resolution")
@@ -50,7 +61,11 @@ def main() -> None:
     universe = MDAnalysis.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
     if not path.exists():
         began = time.process_time()
-        options: dict[str, Any] = {"per": "atom", "motions": COORDINATES, "checkpoint": arguments.work / "unfinished"}
+        options: dict[str, Any] = {
+            "per": "atom",
+            "motions": COORDINATES,
+            "checkpoint": arguments.work / "unfinished",
+        }
         DipoleFlux(universe, "water-rpbe-d3", **options).run(verbose=True).save(path)
         print(f"prediction: {time.process_time() - began:.0f} CPU-seconds")
     motions = without_remainder(load_groups(path, universe, motions=True))
@@ -61,7 +76,10 @@ def main() -> None:
     by_molecule = molecules.spectrum(resolution=RESOLUTION)
     by_both = both.spectrum(resolution=RESOLUTION)
     assert by_motion.segments is not None
-    print(f"\n{by_motion.segments.degrees_of_freedom + 1} segments, T = {by_motion.temperature:.0f~}\n")
+    print(
+        f"\n{by_motion.segments.degrees_of_freedom + 1} segments, T = "
+        f"{by_motion.temperature:.0f~}\n"
+    )
     shares_of_bands(by_motion)
     print_maximum(by_molecule, by_both)
     draw_motions(by_motion, arguments.pictures / "motions.png")
@@ -111,18 +129,29 @@ def print_maximum(by_molecule: Spectrum, by_both: Spectrum) -> None:
     print("\n| cm⁻¹ | total | self | distinct |\n|---|---|---|---|")
     for at in (60, 110, 140, 165, 190, 220, 260, 300):
         k = int(np.abs(wavenumber - at).argmin())
-        columns = [f"{by_molecule.absorption.magnitude[k]:.0f} ± {by_molecule.standard_error().magnitude[k]:.0f}"]
+        columns = [
+            f"{by_molecule.absorption.magnitude[k]:.0f} ± "
+            f"{by_molecule.standard_error().magnitude[k]:.0f}"
+        ]
         for name in ("self", "distinct"):
-            value, error = by_molecule.term(name).magnitude[k], by_molecule.standard_error(name).magnitude[k]
+            value, error = (
+                by_molecule.term(name).magnitude[k],
+                by_molecule.standard_error(name).magnitude[k],
+            )
             columns.append(f"{value:.0f} ± {error:.0f}")
         print(f"| {wavenumber[k]:.0f} | {' | '.join(columns)} |")
     own = by_molecule.term("self").magnitude
     rising = own[(wavenumber > 40) & (wavenumber < 320)]
     fall = (np.maximum.accumulate(rising) - rising).max()
-    print(f"\nself part: largest fall below a value at a lower wavenumber, 40 to 320 cm⁻¹: {fall:.0f} cm⁻¹")
+    print(
+        f"\nself part: largest fall below a value at a lower wavenumber, 40 to 320 cm⁻¹: "
+        f"{fall:.0f} cm⁻¹"
+    )
     print("\n| cm⁻¹ | share of the distinct part in the total |\n|---|---|")
     for low, high in ((20, 80), MAXIMUM, (240, 350)):
-        print(f"| {low} to {high} | {percent(band_share(by_molecule, low, high, ('distinct', 'distinct')))} |")
+        print(
+            f"| {low} to {high} | {percent(band_share(by_molecule, low, high, ('distinct', 'distinct')))} |"
+        )
     k = int(np.abs(wavenumber - 48).argmin())
     for name in ("distinct translation", "distinct rotation"):
         value, error = by_both.term(name).magnitude[k], by_both.standard_error(name).magnitude[k]
@@ -150,19 +179,31 @@ def draw_motions(spectrum: Spectrum, path: Path) -> None:
     autos = {name: spectrum.term(name).magnitude for name in spectrum.groups}
     lines = [*autos.items(), ("cross terms", total - sum(autos.values()))]
     highest = spectrum.default_band()[1]
-    for ax, (low, high) in zip(figure.subplots(1, 2, width_ratios=(1.15, 1)), ((0, 2100), (2600, 4000)), strict=True):
+    for ax, (low, high) in zip(
+        figure.subplots(1, 2, width_ratios=(1.15, 1)), ((0, 2100), (2600, 4000)), strict=True
+    ):
         ax.axhline(0, color="0.8", linewidth=0.8)
         ax.fill_between(wavenumber, *spectrum.default_band(), color="0.8", label="total, 68 %")
         ax.plot(wavenumber, total, color="black", linewidth=1.2)
         for name, values in lines:
-            ax.plot(wavenumber, values, "--" if name == "cross terms" else "-", linewidth=1.0, label=name)
+            ax.plot(
+                wavenumber,
+                values,
+                "--" if name == "cross terms" else "-",
+                linewidth=1.0,
+                label=name,
+            )
         ax.set_xlim(low, high)
         shown = (wavenumber > low) & (wavenumber < high)
-        ax.set_ylim(min(values[shown].min() for _, values in lines) * 1.1, 1.05 * highest[shown].max())
+        ax.set_ylim(
+            min(values[shown].min() for _, values in lines) * 1.1, 1.05 * highest[shown].max()
+        )
         ax.set_xlabel("wavenumber / cm$^{-1}$")
     figure.axes[0].set_ylabel(r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$")
     # between libration and bending
-    figure.axes[0].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0.46, 1.0))
+    figure.axes[0].legend(
+        frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0.46, 1.0)
+    )
     figure.savefig(path, dpi=130)
 
 
@@ -176,8 +217,16 @@ def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
         (("self", "self"), "tab:blue", "self"),
         (("distinct", "distinct"), "tab:red", "distinct"),
     ):
-        one.plot(wavenumber, by_molecule.default_values(pair)[0], color=colour, linewidth=1.2, label=label)
-        one.fill_between(wavenumber, *by_molecule.default_band(pair), color=colour, alpha=0.2, linewidth=0)
+        one.plot(
+            wavenumber,
+            by_molecule.default_values(pair)[0],
+            color=colour,
+            linewidth=1.2,
+            label=label,
+        )
+        one.fill_between(
+            wavenumber, *by_molecule.default_band(pair), color=colour, alpha=0.2, linewidth=0
+        )
     one.set_ylabel(r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$")
     for pair, colour, label in (
         (("distinct translation",) * 2, "tab:green", "translation"),
@@ -185,9 +234,15 @@ def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
         (("distinct translation", "distinct rotation"), "tab:orange", "translation × rotation"),
     ):
         other.plot(
-            wavenumber, by_both.default_values(pair)[0], color=colour, linewidth=1.2, label=f"distinct {label}"
+            wavenumber,
+            by_both.default_values(pair)[0],
+            color=colour,
+            linewidth=1.2,
+            label=f"distinct {label}",
         )
-        other.fill_between(wavenumber, *by_both.default_band(pair), color=colour, alpha=0.2, linewidth=0)
+        other.fill_between(
+            wavenumber, *by_both.default_band(pair), color=colour, alpha=0.2, linewidth=0
+        )
     for ax in (one, other):
         ax.axhline(0, color="0.8", linewidth=0.8)
         ax.set_xlim(0, 400)

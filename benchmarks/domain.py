@@ -1,8 +1,10 @@
-"""What the model's domain check says of liquids, ice, steam, surfaces and other substances: a table.
+"""What the model's domain check says of liquids, ice, steam, surfaces and other substances: a
+table.
 
     python benchmarks/domain.py                      # of the frames that are bundled with the tests
-    python benchmarks/domain.py --make FOLDER        # makes them again: GROMACS some 2, CP2K 20 CPU minutes
-    python benchmarks/domain.py --measures           # other measures of environments on the same frames
+    python benchmarks/domain.py --make FOLDER        # makes them again: GROMACS some 2, CP2K 20 CPU
+    minutes python benchmarks/domain.py --measures           # other measures of environments on the
+    same frames
 
 None of these frames was trained on, and none of the published labels is among them.
 """
@@ -21,18 +23,19 @@ import torch
 from mda_aptnn import load_model, read_labels
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
-from mda_aptnn.frames import Frame
-from mda_aptnn.models import domain
-from mda_aptnn.models.inputs import frame_inputs
-from mda_aptnn.models.predict import BUNDLED
+from mda_aptnn.frame import Frame
+from mda_aptnn.model import domain
+from mda_aptnn.model.inputs import frame_inputs
+from mda_aptnn.model.predict import BUNDLED
 from mda_aptnn.tensors import sum_rule_residual
-from mda_aptnn.trajectory import UniverseFrames
+from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 FRAMES = Path(__file__).parents[1] / "mda_aptnn" / "tests" / "data" / "domain-frames.npz"
 LABELS = [BUNDLED / "water32-rpbe-d3.xyz", BUNDLED / "water32-rpbe-d3-more.h5"]
 #: Edge of a cubic cell of 216 waters at 1 g/cm³, in Å.
 EDGE = 18.6206
-#: Temperature of each run in K; those that begin with cp2k have the potential of the training's trajectory.
+#: Temperature of each run in K; those that begin with cp2k have the potential of the training's
+#: trajectory.
 RUNS = {
     "gromacs liquid": 300,
     "gromacs liquid 360 K": 360,
@@ -155,11 +158,13 @@ INPUT = """&GLOBAL
 """
 
 
-def ice(repeat: tuple[int, int, int], length: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def ice(
+    repeat: tuple[int, int, int], length: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return positions (OHH OHH ...) and cell edges in Å of ice Ih with disordered protons.
 
-    Bonds between oxygens, 2.76 Å long, are given a direction at random; then single ones are turned round, never away
-    from two protons for each oxygen, until all have two.
+    Bonds between oxygens, 2.76 Å long, are given a direction at random; then single ones are turned
+    round, never away from two protons for each oxygen, until all have two.
     """
     a = 2.76 * np.sqrt(8 / 3)
     edges = np.array([a, a * np.sqrt(3), 2.76 * 8 / 3])
@@ -189,12 +194,16 @@ def ice(repeat: tuple[int, int, int], length: float, seed: int = 0) -> tuple[np.
     return np.array(molecules).reshape(-1, 3), cell
 
 
-def write_gro(path: Path, names: list[str], residue: str, positions: np.ndarray, edges: np.ndarray) -> None:
+def write_gro(
+    path: Path, names: list[str], residue: str, positions: np.ndarray, edges: np.ndarray
+) -> None:
     """Write positions in Å as GROMACS reads them."""
     lines = ["made by benchmarks/domain.py", str(len(positions))]
     for k, (x, y, z) in enumerate(positions / 10):
         name = names[k % len(names)]
-        lines.append(f"{k // len(names) + 1:5d}{residue:<5}{name:>5}{k + 1:5d}{x:8.3f}{y:8.3f}{z:8.3f}")
+        lines.append(
+            f"{k // len(names) + 1:5d}{residue:<5}{name:>5}{k + 1:5d}{x:8.3f}{y:8.3f}{z:8.3f}"
+        )
     lines.append("".join(f"{edge / 10:10.5f}" for edge in edges))
     path.write_text("\n".join(lines) + "\n")
 
@@ -227,7 +236,9 @@ class Gromacs:
         subprocess.run(["gmx", *command.split()], cwd=self.folder, input=answer, text=True, check=True,
                        capture_output=True)  # fmt: skip
 
-    def run(self, name: str, start: str, top: str, cutoff: float = 0.7, ensemble: str = "") -> list[Frame]:
+    def run(
+        self, name: str, start: str, top: str, cutoff: float = 0.7, ensemble: str = ""
+    ) -> list[Frame]:
         """Minimize and run, unless it is done; return the last three of its frames."""
         stem = name.replace(" ", "-")
         mdp = MDP.format(temperature=RUNS[name], cutoff=cutoff) + ensemble
@@ -276,16 +287,33 @@ class Gromacs:
         found["gromacs salt"] = self.run("gromacs salt", "salt.gro", "salt.top")
         xyz = [[0, 0, 0], [-0.36, 1.03, 0], [-0.36, -0.514, 0.89], [-0.36, -0.514, -0.89], [1.41, 0, 0],
                [1.71, -0.45, 0.8]]  # fmt: skip
-        write_gro(here / "m.gro", ["C", "H1", "H2", "H3", "O", "HO"], "MEO", np.array(xyz), np.full(3, 10.0))
-        self.gmx("insert-molecules -ci m.gro -nmol 60 -box 1.9 1.9 1.9 -try 1000 -seed 1 -o methanol0.gro")
-        spread_out(here / "methanol0.gro", here / "methanol.gro", (60 * 32.042 / 0.602214 / 0.79) ** (1 / 3) / 19)
+        write_gro(
+            here / "m.gro",
+            ["C", "H1", "H2", "H3", "O", "HO"],
+            "MEO",
+            np.array(xyz),
+            np.full(3, 10.0),
+        )
+        self.gmx(
+            "insert-molecules -ci m.gro -nmol 60 -box 1.9 1.9 1.9 -try 1000 -seed 1 -o "
+            "methanol0.gro"
+        )
+        spread_out(
+            here / "methanol0.gro",
+            here / "methanol.gro",
+            (60 * 32.042 / 0.602214 / 0.79) ** (1 / 3) / 19,
+        )
         (here / "methanol.top").write_text(METHANOL + SYSTEM + "MEOH 60\n")
-        found["gromacs methanol"] = self.run("gromacs methanol", "methanol.gro", "methanol.top", cutoff=0.6)
+        found["gromacs methanol"] = self.run(
+            "gromacs methanol", "methanol.gro", "methanol.top", cutoff=0.6
+        )
         return found
 
 
 def cp2k(folder: Path) -> dict[str, list[Frame]]:
-    """Return frames of runs with the potential of the training's trajectory; those that are finished are kept."""
+    """Return frames of runs with the potential of the training's trajectory; those that are
+    finished are kept.
+    """
     start = read_labels(LABELS[0])[-1].frame
     edge = float(start.cell[0, 0])
     molecules = start.positions.reshape(-1, 3, 3)
@@ -314,7 +342,8 @@ def cp2k(folder: Path) -> dict[str, list[Frame]]:
         universe = mda.Universe(here / "run-pos-1.xyz")
         numbers = [8 if name == "O" else 1 for name in universe.atoms.names]
         found[name] = [
-            Frame(numbers, step.positions, np.diag(edges), [True] * 3) for step in universe.trajectory[5::5]
+            Frame(numbers, step.positions, np.diag(edges), [True] * 3)
+            for step in universe.trajectory[5::5]
         ]
     return found
 
@@ -323,7 +352,9 @@ def save(found: dict[str, list[Frame]], path: Path) -> None:
     """Write frames, wrapped and rounded to 1e-3 Å."""
     arrays = {}
     for name, frames in found.items():
-        inside = [frame.positions @ np.linalg.inv(frame.cell) % 1.0 @ frame.cell for frame in frames]
+        inside = [
+            frame.positions @ np.linalg.inv(frame.cell) % 1.0 @ frame.cell for frame in frames
+        ]
         arrays[f"{name}/positions"] = np.rint(1000 * np.array(inside)).astype(np.int32)
         arrays[f"{name}/cell"] = frames[0].cell
         arrays[f"{name}/numbers"] = frames[0].numbers.astype(np.int8)
@@ -336,7 +367,9 @@ def load(path: Path = FRAMES) -> dict[str, list[Frame]]:
         names = [key.removesuffix("/cell") for key in arrays if key.endswith("/cell")]
         return {
             name: [
-                Frame(arrays[f"{name}/numbers"], positions / 1000, arrays[f"{name}/cell"], [True] * 3)
+                Frame(
+                    arrays[f"{name}/numbers"], positions / 1000, arrays[f"{name}/cell"], [True] * 3
+                )
                 for positions in arrays[f"{name}/positions"]
             ]
             for name in names
@@ -350,34 +383,57 @@ def others() -> dict[str, list[Frame]]:
     frames = UniverseFrames(universe, velocities=None)
     tutorials = Path(__file__).parents[1] / "tutorials"
     return {
-        "held-out frames": [item.frame for item in read_labels(LABELS) if item.frame.fingerprint() in held],
-        "bundled trajectory": [frames.frame() for _ in universe.trajectory[:: len(universe.trajectory) // 40]],
-        "a molecule in vacuum": [item.frame for item in read_labels(tutorials / "domain" / "gas.h5")],
-        "hydrogen peroxide": [item.frame for item in read_labels(tutorials / "learning" / "test.h5")][:1],
+        "held-out frames": [
+            item.frame for item in read_labels(LABELS) if item.frame.fingerprint() in held
+        ],
+        "bundled trajectory": [
+            frames.frame() for _ in universe.trajectory[:: len(universe.trajectory) // 40]
+        ],
+        "a molecule in vacuum": [
+            item.frame for item in read_labels(tutorials / "domain" / "gas.h5")
+        ],
+        "hydrogen peroxide": [
+            item.frame for item in read_labels(tutorials / "learning" / "test.h5")
+        ][:1],
     }
 
 
 def table(systems: dict[str, list[Frame]]) -> None:
-    """Print numbers and verdicts of each sample, and of how many of its frames alone something is not fine."""
+    """Print numbers and verdicts of each sample, and of how many of its frames alone something is
+    not fine.
+    """
     model = load_model("water-rpbe-d3")
     statistics = model.info["domain"]["environments"]
     words = {"temperature against training": "temperature", "environments of atoms": "environments"}
-    print("| sample | atoms | density, g/cm³ | not met: H | O | mean: H | O | Σ P / √N, e | refused | look | alone |")
+    print(
+        "| sample | atoms | density, g/cm³ | not met: H | O | mean: H | O | Σ P / √N, e | refused "
+        "| look | alone |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name, frames in systems.items():
         checks = domain.domain_checks(model, frames, RUNS.get(name))
         row = [name, len(frames[0]), checks[1].found.removesuffix(" g/cm^3")]
         if len(checks) > 3:
             each = domain.compare_environments(statistics, frames)
-            row += [f"{100 * share:.1f} %" for _, share, *_ in each] + [f"{shift:.1f}" for _, _, shift, *_ in each]
-            values = [sum_rule_residual(model.predict(frame)) / np.sqrt(len(frame)) for frame in frames]
+            row += [f"{100 * share:.1f} %" for _, share, *_ in each] + [
+                f"{shift:.1f}" for _, _, shift, *_ in each
+            ]
+            values = [
+                sum_rule_residual(model.predict(frame)) / np.sqrt(len(frame)) for frame in frames
+            ]
             row.append(f"{np.sqrt(np.mean(np.square(values))):.4f}")
         else:
             row += [""] * 5
         for verdict in (Verdict.REFUSED, Verdict.LOOK):
-            found = [words.get(check.name, check.name.split(",")[0]) for check in checks if check.verdict is verdict]
+            found = [
+                words.get(check.name, check.name.split(",")[0])
+                for check in checks
+                if check.verdict is verdict
+            ]
             row.append(", ".join(found).replace("acoustic ", ""))
-        alone = sum(bool(Checks(tuple(domain.domain_checks(model, [frame]))).doubtful) for frame in frames)
+        alone = sum(
+            bool(Checks(tuple(domain.domain_checks(model, [frame]))).doubtful) for frame in frames
+        )
         print("| " + " | ".join(map(str, [*row, f"{alone} of {len(frames)}"])) + " |")
 
 
@@ -391,10 +447,17 @@ def measures(systems: dict[str, list[Frame]]) -> None:
     def densities(cutoff: float, n_radial: int, lmax: int) -> Callable[[Frame], np.ndarray]:
         def of(frame: Frame) -> np.ndarray:
             inputs = frame_inputs(
-                frame, (frame.numbers == 8).astype(int), 2, [(cutoff, n_radial, lmax)], torch.float64
+                frame,
+                (frame.numbers == 8).astype(int),
+                2,
+                [(cutoff, n_radial, lmax)],
+                torch.float64,
             )
             values = inputs.density[:, inputs.places].numpy()
-            parts = [values[0], *(np.linalg.norm(values[n**2 : (n + 1) ** 2], axis=0) for n in range(1, lmax + 1))]
+            parts = [
+                values[0],
+                *(np.linalg.norm(values[n**2 : (n + 1) ** 2], axis=0) for n in range(1, lmax + 1)),
+            ]
             return np.concatenate(parts, axis=1)
 
         return of
@@ -402,33 +465,50 @@ def measures(systems: dict[str, list[Frame]]) -> None:
     def first_layer(frame: Frame) -> np.ndarray:
         inputs = network.inputs(frame)
         found = network.layers[0]({}, inputs, 0, network._counts(inputs))
-        parts = [found[0, 1][0], *(values.norm(dim=0) for irrep, values in found.items() if irrep != (0, 1))]
+        parts = [
+            found[0, 1][0],
+            *(values.norm(dim=0) for irrep, values in found.items() if irrep != (0, 1)),
+        ]
         return torch.cat(parts, dim=1)[inputs.places].numpy()
 
     def last_layer(frame: Frame) -> np.ndarray:
         inputs = network.inputs(frame)
         return network.body(inputs)[0, 1][0][inputs.places].numpy()
 
-    candidates = {f"{r:g} Å, {n} functions, l ≤ {lmax}": densities(r, n, lmax) for r, n, lmax in
-                  ((6, 6, 0), (6, 8, 0), (6, 12, 0), (4.5, 6, 0), (7, 8, 0), (6, 4, 2), (6, 8, 2))}  # fmt: skip
-    candidates |= {"scalars and lengths after the first layer": first_layer, "scalars before the last": last_layer}
+    candidates = {
+        f"{r:g} Å, {n} functions, l ≤ {lmax}": densities(r, n, lmax)
+        for r, n, lmax in
+        # fmt: skip
+        ((6, 6, 0), (6, 8, 0), (6, 12, 0), (4.5, 6, 0), (7, 8, 0), (6, 4, 2), (6, 8, 2))
+    }
+    candidates |= {
+        "scalars and lengths after the first layer": first_layer,
+        "scalars before the last": last_layer,
+    }
     systems = {name: frames for name, frames in systems.items() if set(frames[0].numbers) <= {1, 8}}
     kept = domain.environments
     try:
         for title, measure in candidates.items():
             domain.environments = lambda frame, *_, measure=measure: measure(frame)  # type: ignore[assignment]
-            statistics = domain.environment_statistics((frame, np.ones(len(frame), bool)) for frame in trained)
+            statistics = domain.environment_statistics(
+                (frame, np.ones(len(frame), bool)) for frame in trained
+            )
             print(f"\n{title}: {len(statistics['of']['H']['mean'])} numbers")
             for name, frames in systems.items():
                 rows = domain.compare_environments(statistics, frames)
-                print(f"  {name:28}" + "  ".join(f"{row[0]} {100 * row[1]:6.2f} % {row[2]:6.2f}" for row in rows))
+                print(
+                    f"  {name:28}"
+                    + "  ".join(f"{row[0]} {100 * row[1]:6.2f} % {row[2]:6.2f}" for row in rows)
+                )
     finally:
         domain.environments = kept
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--make", type=Path, metavar="FOLDER")
     parser.add_argument("--frames", type=Path, default=FRAMES)
     parser.add_argument("--measures", action="store_true")

@@ -1,13 +1,14 @@
-"""How much of a model's error is an error of the labels: the real-space grid of the program that made them.
+"""How much of a model's error is an error of the labels: the real-space grid of the program that
+made them.
 
     python benchmarks/grid_error.py --model MODEL.h5 --labels FRAMES.xyz [--cell 15.6627]
 
-A density-functional program with a real-space grid is invariant only against translations by grid vectors: the
-energy, and the dipole as an atom moves, ripple with its position in the grid ("egg-box"). No model that is invariant
-can learn the ripple, which is in test labels all the same. It is found by its phase: this script fits
-``P_aa(model) − P_aa(label) = c cos(2πn x_a/L) + s sin(2πn x_a/L)`` for each element and every number n of grid
-points along a cubic cell, and prints the largest, and the error without
-those that are significant.
+A density-functional program with a real-space grid is invariant only against translations by grid
+vectors: the energy, and the dipole as an atom moves, ripple with its position in the grid
+("egg-box"). No model that is invariant can learn the ripple, which is in test labels all the same.
+It is found by its phase: this script fits ``P_aa(model) − P_aa(label) = c cos(2πn x_a/L) + s
+sin(2πn x_a/L)`` for each element and every number n of grid points along a cubic cell, and prints
+the largest, and the error without those that are significant.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mda_aptnn.dataset import read_labels
-from mda_aptnn.models.predict import load_model
+from mda_aptnn.labels.dataset import read_labels
+from mda_aptnn.model.predict import load_model
 from mda_aptnn.training.evaluate import evaluate
 
 #: Numbers of grid points along the cell that are tried.
@@ -29,10 +30,14 @@ SIGNIFICANT = 6.0
 
 def main() -> None:
     """Fit and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--cell", type=float, help="edge of the cubic cell in Å, if the file has none")
+    parser.add_argument(
+        "--cell", type=float, help="edge of the cubic cell in Å, if the file has none"
+    )
     arguments = parser.parse_args()
 
     cell = None if arguments.cell is None else arguments.cell * np.eye(3)
@@ -40,7 +45,9 @@ def main() -> None:
     errors = evaluate(load_model(arguments.model), dataset).errors.copy()
     numbers = np.concatenate([item.frame.numbers for item in dataset])
     # positions in units of the edge, so that frames of different cells go together
-    fractions = np.concatenate([item.frame.positions / item.frame.cell.diagonal() for item in dataset])
+    fractions = np.concatenate(
+        [item.frame.positions / item.frame.cell.diagonal() for item in dataset]
+    )
     print(f"{len(dataset)} frames, RMSE {np.sqrt(np.mean(errors**2)):.5f} e")
     for number in np.unique(numbers):
         atoms = numbers == number

@@ -1,12 +1,13 @@
-"""Random kill -9 of real runs: what a repeated command gives, what is left over, what else has changed.
+"""Random kill -9 of real runs: what a repeated command gives, what is left over, what else has
+changed.
 
     python benchmarks/kill.py [--scale 1.0] [--seed 0] [--output kill.md]
 
-Every trial runs a command of the package in a process of its own, which is forked from this one so that nothing is
-imported again, kills it (or one of its workers) at a random time, and repeats the command. Its results must be
-those of an undisturbed run bit for bit, the folder must hold the same files, and the files of the user's beside
-them must be what they were. The output's name is that of an older result: at any time, it holds this or the new
-one, whole.
+Every trial runs a command of the package in a process of its own, which is forked from this one so
+that nothing is imported again, kills it (or one of its workers) at a random time, and repeats the
+command. Its results must be those of an undisturbed run bit for bit, the folder must hold the same
+files, and the files of the user's beside them must be what they were. The output's name is that of
+an older result: at any time, it holds this or the new one, whole.
 """
 
 from __future__ import annotations
@@ -36,15 +37,16 @@ import MDAnalysis
 import numpy as np
 
 import mda_aptnn.training.fit
-from mda_aptnn.analysis.flux import blocks
 from mda_aptnn.cli import app
-from mda_aptnn.tests import cp2k_stand_in
-from mda_aptnn.tests.labelling_data import DATA
-from mda_aptnn.tests.systems import gas
-from mda_aptnn.tests.tiny import clusters, model_file
+from mda_aptnn.flux import blocks
+from tests import cp2k_stand_in
+from tests.labelling_data import DATA
+from tests.systems import gas
+from tests.tiny import clusters, model_file
 
 FRAMES = 200
-#: Blocks and checkpoints are written this often, in s, instead of every 20 s: runs here take a second.
+#: Blocks and checkpoints are written this often, in s, instead of every 20 s: runs here take a
+#: second.
 OFTEN = 0.02
 
 TRAINING = """
@@ -64,25 +66,49 @@ STAND_IN = shlex.join([sys.executable, "-S", "-E", cp2k_stand_in.__file__])
 COMMANDS: dict[str, tuple[list[str], int, bool]] = {
     "flux": (["flux", *READ, "-o", "x.h5", "-g", "O=element O"], 35, False),
     "flux --workers 2": (["flux", *READ, "-o", "x.h5", "--workers", "2"], 30, False),
-    "flux --workers 2, one worker killed": (["flux", *READ, "-o", "x.h5", "--workers", "2"], 30, True),
+    "flux --workers 2, one worker killed": (
+        ["flux", *READ, "-o", "x.h5", "--workers", "2"],
+        30,
+        True,
+    ),
     "flux --per atom": (["flux", *READ, "-o", "x.h5", "--per", "atom"], 20, False),
     "predict": (["predict", *READ, "-o", "x.h5"], 20, False),
     "spectrum": (
-        ["spectrum", *READ, "-o", "x.h5", "--csv", "x.csv", "--plot", "x.png", "--flux", "x-flux.h5", *SPECTRUM],
+        [
+            "spectrum",
+            *READ,
+            "-o",
+            "x.h5",
+            "--csv",
+            "x.csv",
+            "--plot",
+            "x.png",
+            "--flux",
+            "x-flux.h5",
+            *SPECTRUM,
+        ],
         25,
         False,
     ),
-    "train": (["train", "../../input/labels.h5", "-o", "x.h5", "--config", "../../input/plan.toml"], 20, False),
+    "train": (
+        ["train", "../../input/labels.h5", "-o", "x.h5", "--config", "../../input/plan.toml"],
+        20,
+        False,
+    ),
     "label run": (["label", "run", "campaign", "--command", STAND_IN, "--workers", "2"], 20, False),
 }
 
 
 def main() -> None:
     """Kill, repeat, compare, and print a table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--scale", type=float, default=1.0, help="times so many trials")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--only", nargs="+", metavar="WORD", help="rows whose name begins with one of these")
+    options.add_argument(
+        "--only", nargs="+", metavar="WORD", help="rows whose name begins with one of these"
+    )
     options.add_argument("--output", type=Path, help="file for the table")
     given = options.parse_args()
     begun = time.process_time() + sum(os.times()[2:4])
@@ -128,7 +154,16 @@ def prepare(top: Path) -> None:
     (given / "plan.toml").write_text(TRAINING)
     (given / "template.inp").write_bytes((DATA / "water.inp").read_bytes())
     logging.disable(logging.INFO)
-    words = ["label", "plan", "one.pdb", "one.trr", "--template", "template.inp", "--route", "analytic"]
+    words = [
+        "label",
+        "plan",
+        "one.pdb",
+        "one.trr",
+        "--template",
+        "template.inp",
+        "--route",
+        "analytic",
+    ]
     code = started(given, [*words, "--pbc", "none", "--frames", "10", "-o", "campaign"]).wait()
     assert code == 0, (given / "said").read_text()
     (given / "said").unlink()
@@ -191,7 +226,13 @@ def new_folder(top: Path, name: str, words: Sequence[str]) -> Path:
     folder.mkdir(parents=True)
     if "campaign" in words:
         shutil.copytree(top / "input" / "campaign", folder / "campaign")
-    for mine in ("thesis.tex", ".x.h5.abcdefgh.h5", ".x.h5.mda-aptnn-notes.h5", "x.h5.bak", "block-000000000.h5"):
+    for mine in (
+        "thesis.tex",
+        ".x.h5.abcdefgh.h5",
+        ".x.h5.mda-aptnn-notes.h5",
+        "x.h5.bak",
+        "block-000000000.h5",
+    ):
         (folder / mine).write_text(f"mine: {mine}")
     (folder / "y.unfinished" / "part-1").mkdir(parents=True)
     (folder / "y.unfinished" / "part-1" / "notes").write_text("mine")
@@ -203,7 +244,9 @@ def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder, where links point."""
     return {
         str(path.relative_to(folder)): (
-            str(path.readlink()) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+            str(path.readlink())
+            if path.is_symlink()
+            else hashlib.sha256(path.read_bytes()).hexdigest()
         )
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or path.is_file()
@@ -249,7 +292,10 @@ def without_times(value: Any) -> Any:
 
 def results(folder: Path) -> dict[str, Any]:
     """`result` of every file below a folder; folders as well."""
-    return {str(path.relative_to(folder)): result(path) if path.is_file() else "folder" for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): result(path) if path.is_file() else "folder"
+        for path in folder.rglob("*")
+    }
 
 
 def trials(
@@ -258,7 +304,11 @@ def trials(
     """Return a row of the table, and what went wrong."""
     folder = new_folder(top, "whole", words)
     mine = hashes(folder)
-    mine = {key: value for key, value in mine.items() if key != "x.h5" and not key.startswith("campaign")}
+    mine = {
+        key: value
+        for key, value in mine.items()
+        if key != "x.h5" and not key.startswith("campaign")
+    }
     old = result(folder / "x.h5")
     begun = time.monotonic()
     code = started(folder, words).wait()
@@ -266,7 +316,14 @@ def trials(
     assert code == 0, (folder / "said").read_text()
     expected, given = results(folder), hashes(top / "input")
     shutil.rmtree(top / "trials")
-    row = {"command": name, "trials": 0, "killed": 0, "something done": 0, "left over": 0, "seconds": length}
+    row = {
+        "command": name,
+        "trials": 0,
+        "killed": 0,
+        "something done": 0,
+        "left over": 0,
+        "seconds": length,
+    }
     faults: list[str] = []
     for number in range(count):
         folder = new_folder(top, str(number), words)
@@ -278,7 +335,11 @@ def trials(
             re.fullmatch(r"block-\d+-\w+\.h5|.+\.checkpoint\.h5|.+\.out", entry) for entry in state
         )
         row["left over"] += any(".mda-aptnn-" in entry and "notes" not in entry for entry in state)
-        problems = [] if result(folder / "x.h5") in (old, expected["x.h5"]) else ["the output is neither old nor new"]
+        problems = (
+            []
+            if result(folder / "x.h5") in (old, expected["x.h5"])
+            else ["the output is neither old nor new"]
+        )
         problems += changed(mine, folder)
         if name == "train" and not was_killed:
             # it is done, and would train anew
@@ -287,7 +348,9 @@ def trials(
         if code != 0:
             problems.append(f"repeated: exit code {code}: {(folder / 'said').read_text()[-300:]}")
         found = results(folder)
-        problems += [f"differs: {key}" for key in expected if key in found and found[key] != expected[key]]
+        problems += [
+            f"differs: {key}" for key in expected if key in found and found[key] != expected[key]
+        ]
         problems += [f"left or missing: {key}" for key in expected.keys() ^ found.keys()]
         problems += changed(mine, folder)
         if hashes(top / "input") != given:
@@ -354,7 +417,8 @@ def table(rows: list[dict[str, Any]], seconds: float) -> str:
         cwd=Path(__file__).parent,
     ).stdout.strip()
     lines = [
-        f"`python benchmarks/kill.py`, {datetime.date.today()}, commit {commit}, {seconds:.0f} s of CPU time:",
+        f"`python benchmarks/kill.py`, {datetime.date.today()}, commit {commit}, {seconds:.0f} s "
+        f"of CPU time:",
         "",
         "| command | trials | killed while it ran | frames, runs or a checkpoint were kept "
         "| a half-written file was left | faults after repeating |",

@@ -1,15 +1,19 @@
-"""Test error against the number of training frames, for the density form and for the reference network.
+"""Test error against the number of training frames, for the density form and for the reference
+network.
 
-    python benchmarks/learning_curve.py --data DIR --folder FOLDER [--frames 4 9 18 27] [--networks density ...]
+    python benchmarks/learning_curve.py --data DIR --folder FOLDER [--frames 4 9 18 27] [--networks
+    density ...]
 
-DIR as in `published_apt.py`. The first frames of one permutation (drawn by a seed) train, one more, the same for all,
-chooses the weights, and the error is that on all others: from 24 frames beside 4 down to one beside 27. Every run
-keeps its state in FOLDER, so that a command that was stopped goes on, and a finished point is not computed again; the
-same command then prints the table, fits the exponent and draws FOLDER/learning-curve.png.
+DIR as in `published_apt.py`. The first frames of one permutation (drawn by a seed) train, one more,
+the same for all, chooses the weights, and the error is that on all others: from 24 frames beside 4
+down to one beside 27. Every run keeps its state in FOLDER, so that a command that was stopped goes
+on, and a finished point is not computed again; the same command then prints the table, fits the
+exponent and draws FOLDER/learning-curve.png.
 
-The density form has the default recipe with fewer steps, the reference network that of its paper: Adam(amsgrad) at
-0.01, times 0.1 after ten validations without progress, 1,000 steps a point. Its sums are done in another order than
-e3nn's (`pair_sums.py`), so that a step takes 1.3 CPU seconds and not 2.9.
+The density form has the default recipe with fewer steps, the reference network that of its paper:
+Adam(amsgrad) at 0.01, times 0.1 after ten validations without progress, 1,000 steps a point. Its
+sums are done in another order than e3nn's (`pair_sums.py`), so that a step takes 1.3 CPU seconds
+and not 2.9.
 """
 
 from __future__ import annotations
@@ -25,9 +29,9 @@ import torch
 from pair_sums import sums_first
 from published_apt import CELL, FILES, read, train_and_test
 
-from mda_aptnn.dataset import read_labels
-from mda_aptnn.models.network import NetworkConfig
-from mda_aptnn.models.simple_network import SimpleNetworkConfig
+from mda_aptnn.labels.dataset import read_labels
+from mda_aptnn.model.network import NetworkConfig
+from mda_aptnn.model.simple_network import SimpleNetworkConfig
 from mda_aptnn.training.config import TrainingConfig
 
 #: Settings of the network and of its training, by architecture.
@@ -36,7 +40,12 @@ RECIPES: dict[str, tuple[Any, TrainingConfig]] = {
     "simple-network": (
         SimpleNetworkConfig(),
         TrainingConfig(
-            steps=1000, learning_rate=0.01, weight_decay=0.0, schedule="plateau", amsgrad=True, warmup_steps=0
+            steps=1000,
+            learning_rate=0.01,
+            weight_decay=0.0,
+            schedule="plateau",
+            amsgrad=True,
+            warmup_steps=0,
         ),
     ),
 }
@@ -54,14 +63,18 @@ def point(data: Path, folder: Path, name: str, n_frames: int) -> dict[str, Any]:
         network, recipe = RECIPES[name]
         model = folder / f"{name}-{n_frames}.h5"
         with sums_first():
-            result = train_and_test((training, validation, test), network, recipe, model, verbose=True)
+            result = train_and_test(
+                (training, validation, test), network, recipe, model, verbose=True
+            )
         done.write_text(json.dumps({"frames": n_frames, "test_frames": len(test), **result}))
     found: dict[str, Any] = json.loads(done.read_text())
     return found
 
 
 def exponent(points: list[dict[str, Any]]) -> tuple[float, float]:
-    """Return b of error ∝ frames^b and its standard error, by a straight line through the logarithms."""
+    """Return b of error ∝ frames^b and its standard error, by a straight line through the
+    logarithms.
+    """
     x = np.log([row["frames"] for row in points])
     y = np.log([row["test"]["rmse"] for row in points])
     if len(points) < 3:
@@ -72,7 +85,9 @@ def exponent(points: list[dict[str, Any]]) -> tuple[float, float]:
 
 def main() -> None:
     """Compute what is missing, print the table and draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--frames", type=int, nargs="+", default=[4, 9, 18, 27])
@@ -84,25 +99,40 @@ def main() -> None:
 
     figure, axes = plt.subplots(figsize=(5, 4))
     for name in arguments.networks:
-        points = [point(arguments.data, arguments.folder, name, n_frames) for n_frames in arguments.frames]
-        print(f"{name}, {RECIPES[name][1].steps} steps\n\n| frames | tested on | test RMSE / e | H | O | CPU s |")
+        points = [
+            point(arguments.data, arguments.folder, name, n_frames) for n_frames in arguments.frames
+        ]
+        print(
+            f"{name}, {RECIPES[name][1].steps} steps\n\n| frames | tested on | test RMSE / e | H | "
+            f"O | CPU s |"
+        )
         print("|---|---|---|---|---|---|")
         for row in points:
             test = row["test"]
             species = " | ".join(f"{test['rmse_per_species'][symbol]:.4f}" for symbol in ("H", "O"))
             print(
-                f"| {row['frames']} | {row['test_frames']} | {test['rmse']:.4f} | {species} | {row['cpu_seconds']} |"
+                f"| {row['frames']} | {row['test_frames']} | {test['rmse']:.4f} | {species} | "
+                f"{row['cpu_seconds']} |"
             )
         label = f"{name}, {RECIPES[name][1].steps} steps"
         if len(points) > 1:
             slope, error = exponent(points)
             print(f"\nexponent {slope:.2f} ± {error:.2f}\n")
             label += f": {slope:.2f} ± {error:.2f}"
-        axes.loglog([row["frames"] for row in points], [row["test"]["rmse"] for row in points], "o-", label=label)
+        axes.loglog(
+            [row["frames"] for row in points],
+            [row["test"]["rmse"] for row in points],
+            "o-",
+            label=label,
+        )
     axes.set_xlabel("training frames of 128 molecules")
     axes.set_ylabel("test RMSE per component / e")
     axes.set_xticks(arguments.frames, [str(n_frames) for n_frames in arguments.frames])
-    errors = [e for e in (0.01, 0.0125, 0.015, 0.02, 0.03, 0.04, 0.05) if axes.get_ylim()[0] < e < axes.get_ylim()[1]]
+    errors = [
+        e
+        for e in (0.01, 0.0125, 0.015, 0.02, 0.03, 0.04, 0.05)
+        if axes.get_ylim()[0] < e < axes.get_ylim()[1]
+    ]
     axes.set_yticks(errors, [str(error) for error in errors])
     axes.minorticks_off()
     axes.legend(frameon=False)

@@ -1,14 +1,16 @@
-"""Make the bundled trajectory of liquid water, `mda_aptnn/data/water64.h5md` and `water64.pdb`, from files as CP2K's.
+"""Make the bundled trajectory of liquid water, `mda_aptnn/data/water64.h5md` and `water64.pdb`,
+from files as CP2K's.
 
     python benchmarks/make_water64.py FOLDER/water64-pos-1.xyz --cell "12.421 12.421 12.421"
 
 `benchmarks/water64/md.py` makes them.
 
-What is lost: positions are rounded to 1e-3 Å and velocities to 1 m/s = 1e-2 Å/ps. Positions are kept by HDF5's
-scale-offset filter at 14 or 15 bits each. Velocities are kept as 16-bit integers in m/s whose high and low bytes
-are compressed apart (shuffle): 13 bits each, where scale-offset needs 14, because most velocities are small.
-A chunk of 28 frames has 16128 values, just one block of zlib, so that high and low bytes get codes of their own.
-Molecules are shifted by whole cells so that the mean of each is in the cell, and are not wrapped.
+What is lost: positions are rounded to 1e-3 Å and velocities to 1 m/s = 1e-2 Å/ps. Positions are
+kept by HDF5's scale-offset filter at 14 or 15 bits each. Velocities are kept as 16-bit integers in
+m/s whose high and low bytes are compressed apart (shuffle): 13 bits each, where scale-offset needs
+14, because most velocities are small. A chunk of 28 frames has 16128 values, just one block of
+zlib, so that high and low bytes get codes of their own. Molecules are shifted by whole cells so
+that the mean of each is in the cell, and are not wrapped.
 """
 
 from __future__ import annotations
@@ -21,18 +23,21 @@ import h5py
 import MDAnalysis
 import numpy as np
 
-from mda_aptnn.hdf5 import file_hash, provenance, replacing
-from mda_aptnn.readers.cp2k import CP2KReader
+from mda_aptnn.io import file_hash, provenance, replacing
+from mda_aptnn.trajectory.cp2k import CP2KReader
 
 POSITION_CHUNK = 16
 VELOCITY_CHUNK = 28
-# MDAnalysis opens every data set anew for each frame, so that chunks that hold many frames make it slow
+# MDAnalysis opens every data set anew for each frame, so that chunks that hold many frames make it
+# slow
 TIME_CHUNK = 256
 
 
 def main() -> None:
     """Read, shift, round, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("positions", type=Path)
     parser.add_argument("--cell", required=True)
     parser.add_argument("--stride", type=int, default=1)
@@ -76,10 +81,14 @@ def write_h5md(path, positions, velocities, times, steps, cell, source) -> None:
         creator = header.create_group("creator")
         creator.attrs["name"], creator.attrs["version"] = provenance()["creator"].split()
         file.attrs["description"] = (
-            "64 H2O, cubic cell of 12.421 Å, NVE, 0.5 fs, the first member of the committee neural-network "
-            "potential of bulk water that Debian's cp2k-data ships, thermalised at 320 K; every 2 fs"
+            "64 H2O, cubic cell of 12.421 Å, NVE, 0.5 fs, the first member of the committee "
+            "neural-network "
+            "potential of bulk water that Debian's cp2k-data ships, thermalised at 320 K; every 2 "
+            "fs"
         )
-        file.attrs["sources"] = "; ".join(f"{name} sha256 {digest}" for name, digest in source.items())
+        file.attrs["sources"] = "; ".join(
+            f"{name} sha256 {digest}" for name, digest in source.items()
+        )
         group = file.create_group("particles/trajectory")
         box = group.create_group("box")
         box.attrs["dimension"], box.attrs["boundary"] = 3, ["periodic"] * 3
@@ -108,7 +117,9 @@ def write_h5md(path, positions, velocities, times, steps, cell, source) -> None:
         )
         values.attrs["unit"] = "m s-1"
         edges = np.broadcast_to(cell.diagonal().astype(np.float32), (n_frames, 3))
-        values = group["box/edges"].create_dataset("value", data=edges, chunks=(TIME_CHUNK, 3), **packed)
+        values = group["box/edges"].create_dataset(
+            "value", data=edges, chunks=(TIME_CHUNK, 3), **packed
+        )
         values.attrs["unit"] = "Angstrom"
 
 

@@ -1,15 +1,17 @@
-"""e3nn's convolution with the sum over neighbours done before the Clebsch-Gordan sums, for faster training.
+"""e3nn's convolution with the sum over neighbours done before the Clebsch-Gordan sums, for faster
+training.
 
-The function is that of e3nn's `Convolution` (v2106), the order of its sums is another: for every path the weighted
-features of the neighbours are summed with the spherical harmonics,
+The function is that of e3nn's `Convolution` (v2106), the order of its sums is another: for every
+path the weighted features of the neighbours are summed with the spherical harmonics,
 
     D_i[m2, m1, c] = Σ_j Y_m2(r̂_ij) w_c(r_ij) h_j[m1, c],
 
-as one matrix product per atom, and what depends on the path's Clebsch-Gordan coefficients comes after it, once an
-atom. A few atoms are done at a time, so that nothing that has a value for every pair leaves the processor's cache. A
-training step of `simple-network` for 384 atoms then takes 1.3 instead of 2.9 CPU seconds (2026-11-23, one thread, a
-busy machine; `python benchmarks/pair_sums.py` measures both for 192 atoms and compares the results). The library has
-e3nn's own code: a reference is not to be changed.
+as one matrix product per atom, and what depends on the path's Clebsch-Gordan coefficients comes
+after it, once an atom. A few atoms are done at a time, so that nothing that has a value for every
+pair leaves the processor's cache. A training step of `simple-network` for 384 atoms then takes 1.3
+instead of 2.9 CPU seconds (2026-11-23, one thread, a busy machine; `python benchmarks/pair_sums.py`
+measures both for 192 atoms and compares the results). The library has e3nn's own code: a reference
+is not to be changed.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ import torch
 from e3nn import o3
 from e3nn.nn.models.v2106.points_convolution import Convolution
 
-from mda_aptnn.models.predict import BUNDLED
-from mda_aptnn.models.simple_network import SimpleNetwork, SimpleNetworkConfig
+from mda_aptnn.model.predict import BUNDLED
+from mda_aptnn.model.simple_network import SimpleNetwork, SimpleNetworkConfig
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.memory import keep_freed_memory
-from mda_aptnn.trajectory import UniverseFrames
+from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 #: Atoms that are done at a time.
 ATOMS = 16
@@ -40,26 +42,36 @@ Path = tuple[slice, slice, slice]
 class PairSums(torch.autograd.Function):
     """Sums D of all paths, each [n_atoms, 2 l2 + 1, (2 l1 + 1) · channels].
 
-    Inputs: features [n_atoms, m1 and c], weights [n_atoms, n_slots, paths · channels], spherical harmonics [n_atoms,
-    n_slots, m2] (zero in empty slots), neighbour [n_atoms, n_slots], paths, channels.
+    Inputs: features [n_atoms, m1 and c], weights [n_atoms, n_slots, paths · channels], spherical
+    harmonics [n_atoms, n_slots, m2] (zero in empty slots), neighbour [n_atoms, n_slots], paths,
+    channels.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, features: Any, weights: Any, angular: Any, neighbour: Any, paths: Any, channels: Any
+        ctx: Any,
+        features: Any,
+        weights: Any,
+        angular: Any,
+        neighbour: Any,
+        paths: Any,
+        channels: Any,
     ) -> Any:
         """Return the sums."""
         ctx.save_for_backward(features, weights, angular, neighbour)
         ctx.paths, ctx.channels = paths, channels
         sums = [
-            features.new_empty(len(neighbour), two.stop - two.start, one.stop - one.start) for one, two, _ in paths
+            features.new_empty(len(neighbour), two.stop - two.start, one.stop - one.start)
+            for one, two, _ in paths
         ]
         for start in range(0, len(neighbour), ATOMS):
             part = slice(start, start + ATOMS)
             sent = features[neighbour[part]]
             turned = angular[part].transpose(1, 2)
             for (one, two, path), total in zip(paths, sums, strict=True):
-                weighted = sent[:, :, one].unflatten(2, (-1, channels)) * weights[part][:, :, None, path]
+                weighted = (
+                    sent[:, :, one].unflatten(2, (-1, channels)) * weights[part][:, :, None, path]
+                )
                 torch.bmm(turned[:, two], weighted.flatten(2), out=total[part])
         return tuple(sums)
 
@@ -73,8 +85,12 @@ class PairSums(torch.autograd.Function):
             sent = features[neighbour[part]]
             of_sent = torch.zeros_like(sent)
             for (one, two, path), gradient in zip(ctx.paths, gradients, strict=True):
-                of_weighted = torch.bmm(angular[part][:, :, two], gradient[part]).unflatten(2, (-1, ctx.channels))
-                of_weights[part][:, :, path] = (of_weighted * sent[:, :, one].unflatten(2, (-1, ctx.channels))).sum(2)
+                of_weighted = torch.bmm(angular[part][:, :, two], gradient[part]).unflatten(
+                    2, (-1, ctx.channels)
+                )
+                of_weights[part][:, :, path] = (
+                    of_weighted * sent[:, :, one].unflatten(2, (-1, ctx.channels))
+                ).sum(2)
                 of_sent[:, :, one].unflatten(2, (-1, ctx.channels)).addcmul_(
                     of_weighted, weights[part][:, :, None, path]
                 )
@@ -100,10 +116,17 @@ def convolve(
     n_atoms = len(features)
     sent = self.lin1(features, kinds)
     # e3nn has the channel first
-    sent = [sent[:, part].unflatten(1, (channels, -1)).transpose(1, 2).flatten(1) for part in before.slices()]
+    sent = [
+        sent[:, part].unflatten(1, (channels, -1)).transpose(1, 2).flatten(1)
+        for part in before.slices()
+    ]
     weights = in_slots(centre, self.fc(radial), n_atoms)
     paths = [
-        (before.slices()[path.i_in1], harmonics.slices()[path.i_in2], slice(k * channels, (k + 1) * channels))
+        (
+            before.slices()[path.i_in1],
+            harmonics.slices()[path.i_in2],
+            slice(k * channels, (k + 1) * channels),
+        )
         for k, path in enumerate(self.tp.instructions)
     ]
     sums = PairSums.apply(
@@ -154,7 +177,10 @@ def main() -> None:
         outputs = network(inputs)
         (outputs**2).mean().backward()
         duration = time.process_time() - begun
-        return duration, [outputs.detach(), *(values.grad.clone() for values in network.parameters())]
+        return duration, [
+            outputs.detach(),
+            *(values.grad.clone() for values in network.parameters()),
+        ]
 
     rounds = []
     for _ in range(5):
@@ -162,10 +188,13 @@ def main() -> None:
         with sums_first():
             fast, found = step()
         rounds.append((original, fast))
-    deviation = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected, strict=True))
+    deviation = max(
+        float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected, strict=True)
+    )
     original, fast = (sorted(times)[len(times) // 2] for times in zip(*rounds, strict=True))
     print(
-        f"e3nn {original:.2f} s, sums first {fast:.2f} s (CPU time, median of 5); largest deviation {deviation:.1e}"
+        f"e3nn {original:.2f} s, sums first {fast:.2f} s (CPU time, median of 5); largest "
+        f"deviation {deviation:.1e}"
     )
     if deviation > 1e-4:
         raise SystemExit("the two are not the same function")

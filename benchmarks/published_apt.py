@@ -1,17 +1,21 @@
-"""Train on the published polar tensors of liquid water with the defaults of `mda-aptnn train`, and test.
+"""Train on the published polar tensors of liquid water with the defaults of `mda-aptnn train`, and
+test.
 
-    python benchmarks/published_apt.py --data DIR [--split ten|most|all] [--test FILE] [--steps N] [--taught]
+    python benchmarks/published_apt.py --data DIR [--split ten|most|all] [--test FILE] [--steps N]
+    [--taught]
 
-DIR holds `published-10.xyz` and `published-more-19.xyz`: frames of the set that P. Schienbein published with the
-program AtomicPolarTensor (GPL-3.0) for J. Chem. Theory Comput. 19, 705 (2023): RPBE-D3, 128 molecules. They cannot
-be part of this repository, so their checksums are here. Published with the ten frames: 0.0324 e per component.
+DIR holds `published-10.xyz` and `published-more-19.xyz`: frames of the set that P. Schienbein
+published with the program AtomicPolarTensor (GPL-3.0) for J. Chem. Theory Comput. 19, 705 (2023):
+RPBE-D3, 128 molecules. They cannot be part of this repository, so their checksums are here.
+Published with the ten frames: 0.0324 e per component.
 
     ten    nine frames of published-10 and one for validation, tested on the 19 others
     most   24 frames of the 29 and one for validation, tested on four
     all    all 29, one of them for validation; give --test
 
-With --taught a dipole network learns from the frames first, labels 200 frames of the bundled trajectory, and the
-default network learns from both (`mda-aptnn distil`). Errors of teacher and student are printed.
+With --taught a dipole network learns from the frames first, labels 200 frames of the bundled
+trajectory, and the default network learns from both (`mda-aptnn distil`). Errors of teacher and
+student are printed.
 """
 
 from __future__ import annotations
@@ -28,13 +32,13 @@ import MDAnalysis as mda
 import numpy as np
 import torch
 
-from mda_aptnn.dataset import Dataset, read_labels
-from mda_aptnn.hdf5 import file_hash
-from mda_aptnn.labelling.snapshots import choose_frames
-from mda_aptnn.labelling.source import Source
-from mda_aptnn.models.dipole import DipoleConfig
-from mda_aptnn.models.network import NetworkConfig
-from mda_aptnn.models.predict import BUNDLED
+from mda_aptnn.io import file_hash
+from mda_aptnn.labels.dataset import Dataset, read_labels
+from mda_aptnn.labels.snapshots import choose_frames
+from mda_aptnn.labels.source import Source
+from mda_aptnn.model.dipole import DipoleConfig
+from mda_aptnn.model.network import NetworkConfig
+from mda_aptnn.model.predict import BUNDLED
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.distil import STUDENT, distil
 from mda_aptnn.training.evaluate import evaluate
@@ -48,7 +52,8 @@ FILES = {
 PUBLISHED = 0.0324
 #: The cell, which the files lack, in Å.
 CELL = 15.6627 * np.eye(3)
-#: Of all 29 frames, counted from 0 in the order of FILES: what the split "most" tests on and validates by.
+#: Of all 29 frames, counted from 0 in the order of FILES: what the split "most" tests on and
+#: validates by.
 TEST, VALIDATION = (3, 12, 20, 27), (15,)
 
 Split = tuple[Dataset, Dataset | None, Dataset | None]
@@ -70,7 +75,9 @@ def read(folder: Path, split: str) -> Split:
 
 
 def seconds_to(learning: dict[str, np.ndarray], error: float = PUBLISHED) -> float | None:
-    """Return the wall time after which the validation error was below the published test error, or None."""
+    """Return the wall time after which the validation error was below the published test error, or
+    None.
+    """
     below = np.flatnonzero(learning["validation_rmse"] < error)
     return round(float(learning["seconds"][below[0]]), 1) if len(below) else None
 
@@ -95,17 +102,22 @@ def train_and_test(
 
 def teach_and_test(data: Split, seed: int, folder: Path, path: Path) -> dict[str, object]:
     """Train a teacher, and a student on frames that it labels; return times and errors of both."""
-    # the validation frame is the teacher's; the student is chosen by frames that the teacher labelled
+    # the validation frame is the teacher's; the student is chosen by frames that the teacher
+    # labelled
     teacher = TrainingConfig(steps=5000, learning_rate=0.01, weight_decay=0.05, seed=seed)
     result: dict[str, Any] = {
-        "teacher": train_and_test(data, DipoleConfig(), teacher, folder / "teacher.h5", verbose=True)
+        "teacher": train_and_test(
+            data, DipoleConfig(), teacher, folder / "teacher.h5", verbose=True
+        )
     }
     cpu = time.process_time()
     universe = mda.Universe(str(BUNDLED / "water64.pdb"), str(BUNDLED / "water64.h5md"))
     source = Source([universe], ["water64.h5md"])
     frames = [frame for _, frame in source.frames(choose_frames(len(source), 200, "uniform"))]
     training = dataclasses.replace(STUDENT, seed=seed)
-    student = distil(folder / "teacher.h5", frames, path, labels=data[0], training=training, verbose=True)
+    student = distil(
+        folder / "teacher.h5", frames, path, labels=data[0], training=training, verbose=True
+    )
     result["student"] = {
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "error_from_teacher": student.info["accuracy"]["validation"]["rmse"],
@@ -117,7 +129,9 @@ def teach_and_test(data: Split, seed: int, folder: Path, path: Path) -> dict[str
 
 def main() -> None:
     """Train with the defaults and print what came of it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", choices=("ten", "most", "all"), default="ten")
     parser.add_argument("--test", type=Path, help="labelled frames to test on instead")
@@ -136,9 +150,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.model or Path(folder) / "model.h5"
         if arguments.taught:
-            result = teach_and_test((training, validation, test), arguments.seed, Path(folder), path)
+            result = teach_and_test(
+                (training, validation, test), arguments.seed, Path(folder), path
+            )
         else:
-            result = train_and_test((training, validation, test), NetworkConfig(), config, path, verbose=True)
+            result = train_and_test(
+                (training, validation, test), NetworkConfig(), config, path, verbose=True
+            )
     print(json.dumps(result, indent=2))
 
 

@@ -1,8 +1,10 @@
-"""Time and memory of a spectrum resolved by distance: 100,000 frames of 64 molecules, from a flux file on disk.
+"""Time and memory of a spectrum resolved by distance: 100,000 frames of 64 molecules, from a flux
+file on disk.
 
     python benchmarks/space.py [--frames 100000] [--threads 2] [--folder FOLDER]
 
-The file is synthetic (molecules that wander, noise as their flux): what is timed does not look at the numbers.
+The file is synthetic (molecules that wander, noise as their flux): what is timed does not look at
+the numbers.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ import h5py
 import MDAnalysis
 import numpy as np
 
-from mda_aptnn import hdf5
-from mda_aptnn.analysis.flux.flux_file import write_flux
-from mda_aptnn.analysis.flux.flux_series import FluxSeries
-from mda_aptnn.analysis.flux.molecular_flux import open_molecules
-from mda_aptnn.analysis.space.spatial import distance_spectrum
+from mda_aptnn import io
 from mda_aptnn.data import WATER64_TOPOLOGY
+from mda_aptnn.flux.flux_file import write_flux
+from mda_aptnn.flux.flux_series import FluxSeries
+from mda_aptnn.flux.molecular_flux import open_molecules
+from mda_aptnn.spectra.spatial import distance_spectrum
 
 CELL = 12.421
 SPACING = 1e-3
@@ -36,13 +38,17 @@ def write_file(path: Path, n_frames: int) -> None:
     geometry = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
     centres = rng.uniform(0, CELL, (64, 3))
     total = np.zeros((n_frames, 1, 3))
-    with hdf5.create(path, "flux") as file:
+    with io.create(path, "flux") as file:
         atoms = file.create_group("atoms")
-        hdf5.write_array(atoms, "indices", np.arange(192))
-        hdf5.write_array(atoms, "numbers", np.tile([8, 1, 1], 64))
-        hdf5.write_array(atoms, "cells", np.broadcast_to(CELL * np.eye(3), (n_frames, 3, 3)), "angstrom")
+        io.write_array(atoms, "indices", np.arange(192))
+        io.write_array(atoms, "numbers", np.tile([8, 1, 1], 64))
+        io.write_array(
+            atoms, "cells", np.broadcast_to(CELL * np.eye(3), (n_frames, 3, 3)), "angstrom"
+        )
         for name, unit in (("atom_flux", "e*angstrom/ps"), ("positions", "angstrom")):
-            dataset = atoms.create_dataset(name, (n_frames, 192, 3), np.float32, chunks=(400, 192, 3))
+            dataset = atoms.create_dataset(
+                name, (n_frames, 192, 3), np.float32, chunks=(400, 192, 3)
+            )
             dataset.attrs["units"] = unit
         for start in range(0, n_frames, ROWS):
             n = min(ROWS, n_frames - start)

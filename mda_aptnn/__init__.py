@@ -17,78 +17,78 @@ from typing import TYPE_CHECKING, Any
 
 from mda_aptnn._version import __version__
 from mda_aptnn.citations import cite
-from mda_aptnn.readers import cp2k  # noqa: F401  (registers its reader with MDAnalysis)
+from mda_aptnn.trajectory import cp2k  # noqa: F401  (registers its reader with MDAnalysis)
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.flux.atom_flux import load_groups
-    from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
-    from mda_aptnn.analysis.flux.flux_series import FluxSeries
-    from mda_aptnn.analysis.flux.molecular_flux import MoleculesInMemory, open_molecules
-    from mda_aptnn.analysis.flux.path_integrals import average_beads, centroid_universe
-    from mda_aptnn.analysis.flux.stream import FluxStream
-    from mda_aptnn.analysis.motions.normal_modes import NormalModes
-    from mda_aptnn.analysis.raman.raman import RamanSpectrum
-    from mda_aptnn.analysis.raman.sfg import SumFrequencySpectrum
-    from mda_aptnn.analysis.report import write_report
-    from mda_aptnn.analysis.space.spatial import axis_profile, distance_spectrum
-    from mda_aptnn.analysis.space.spatial_spectra import AxisProfile, DistanceSpectrum
-    from mda_aptnn.analysis.spectra.bands import band_integral, band_share, peaks
-    from mda_aptnn.analysis.spectra.comparison import compare
-    from mda_aptnn.analysis.spectra.convergence import convergence
-    from mda_aptnn.analysis.spectra.dielectric import DielectricSpectrum, dielectric_spectrum
-    from mda_aptnn.analysis.spectra.dipoles import DipoleSeries
-    from mda_aptnn.analysis.spectra.spectrogram import Spectrogram, spectrogram
-    from mda_aptnn.analysis.spectra.spectrum import Spectrum
-    from mda_aptnn.analysis.spectra.vdos import VibrationalDensity
-    from mda_aptnn.analysis.spectra.velocity_spectrum import VelocitySpectrum, stored_density
-    from mda_aptnn.dataset import Dataset, LabelledFrame, read_labels, write_xyz
-    from mda_aptnn.frames import Frame
-    from mda_aptnn.models.fixed_charges import FixedCharges
-    from mda_aptnn.models.predict import load_model
-    from mda_aptnn.trajectory import UniverseFrames
+    from mda_aptnn.flux.atom_flux import load_groups
+    from mda_aptnn.flux.dipole_flux import DipoleFlux
+    from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.flux.molecular_flux import MoleculesInMemory, open_molecules
+    from mda_aptnn.flux.motions.normal_modes import NormalModes
+    from mda_aptnn.flux.path_integrals import average_beads, centroid_universe
+    from mda_aptnn.frame import Frame
+    from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels, write_xyz
+    from mda_aptnn.live import FluxStream
+    from mda_aptnn.model.fixed_charges import FixedCharges
+    from mda_aptnn.model.predict import load_model
+    from mda_aptnn.report import write_report
+    from mda_aptnn.spectra.bands import band_integral, band_share, peaks
+    from mda_aptnn.spectra.comparison import compare
+    from mda_aptnn.spectra.convergence import convergence
+    from mda_aptnn.spectra.dielectric import DielectricSpectrum, dielectric_spectrum
+    from mda_aptnn.spectra.dipoles import DipoleSeries
+    from mda_aptnn.spectra.raman import RamanSpectrum
+    from mda_aptnn.spectra.sfg import SumFrequencySpectrum
+    from mda_aptnn.spectra.spatial import axis_profile, distance_spectrum
+    from mda_aptnn.spectra.spatial_spectra import AxisProfile, DistanceSpectrum
+    from mda_aptnn.spectra.spectrogram import Spectrogram, spectrogram
+    from mda_aptnn.spectra.spectrum import Spectrum
+    from mda_aptnn.spectra.vdos import VibrationalDensity
+    from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum, stored_density
+    from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 cite(__name__)
 
 #: Where each public name lives; torch is imported by the first one that needs it.
 _HOME = {
-    "AxisProfile": "analysis.space.spatial_spectra",
-    "Dataset": "dataset",
-    "DielectricSpectrum": "analysis.spectra.dielectric",
-    "DipoleFlux": "analysis.flux.dipole_flux",
-    "DipoleSeries": "analysis.spectra.dipoles",
-    "DistanceSpectrum": "analysis.space.spatial_spectra",
-    "FixedCharges": "models.fixed_charges",
-    "FluxSeries": "analysis.flux.flux_series",
-    "FluxStream": "analysis.flux.stream",
-    "Frame": "frames",
-    "LabelledFrame": "dataset",
-    "MoleculesInMemory": "analysis.flux.molecular_flux",
-    "NormalModes": "analysis.motions.normal_modes",
-    "RamanSpectrum": "analysis.raman.raman",
-    "Spectrogram": "analysis.spectra.spectrogram",
-    "Spectrum": "analysis.spectra.spectrum",
-    "SumFrequencySpectrum": "analysis.raman.sfg",
-    "UniverseFrames": "trajectory",
-    "VelocitySpectrum": "analysis.spectra.velocity_spectrum",
-    "VibrationalDensity": "analysis.spectra.vdos",
-    "average_beads": "analysis.flux.path_integrals",
-    "axis_profile": "analysis.space.spatial",
-    "band_integral": "analysis.spectra.bands",
-    "band_share": "analysis.spectra.bands",
-    "centroid_universe": "analysis.flux.path_integrals",
-    "compare": "analysis.spectra.comparison",
-    "convergence": "analysis.spectra.convergence",
-    "dielectric_spectrum": "analysis.spectra.dielectric",
-    "distance_spectrum": "analysis.space.spatial",
-    "load_groups": "analysis.flux.atom_flux",
-    "load_model": "models.predict",
-    "open_molecules": "analysis.flux.molecular_flux",
-    "peaks": "analysis.spectra.bands",
-    "read_labels": "dataset",
-    "spectrogram": "analysis.spectra.spectrogram",
-    "stored_density": "analysis.spectra.velocity_spectrum",
-    "write_report": "analysis.report",
-    "write_xyz": "dataset",
+    "AxisProfile": "spectra.spatial_spectra",
+    "Dataset": "labels.dataset",
+    "DielectricSpectrum": "spectra.dielectric",
+    "DipoleFlux": "flux.dipole_flux",
+    "DipoleSeries": "spectra.dipoles",
+    "DistanceSpectrum": "spectra.spatial_spectra",
+    "FixedCharges": "model.fixed_charges",
+    "FluxSeries": "flux.flux_series",
+    "FluxStream": "live",
+    "Frame": "frame",
+    "LabelledFrame": "labels.dataset",
+    "MoleculesInMemory": "flux.molecular_flux",
+    "NormalModes": "flux.motions.normal_modes",
+    "RamanSpectrum": "spectra.raman",
+    "Spectrogram": "spectra.spectrogram",
+    "Spectrum": "spectra.spectrum",
+    "SumFrequencySpectrum": "spectra.sfg",
+    "UniverseFrames": "trajectory.universe_frames",
+    "VelocitySpectrum": "spectra.velocity_spectrum",
+    "VibrationalDensity": "spectra.vdos",
+    "average_beads": "flux.path_integrals",
+    "axis_profile": "spectra.spatial",
+    "band_integral": "spectra.bands",
+    "band_share": "spectra.bands",
+    "centroid_universe": "flux.path_integrals",
+    "compare": "spectra.comparison",
+    "convergence": "spectra.convergence",
+    "dielectric_spectrum": "spectra.dielectric",
+    "distance_spectrum": "spectra.spatial",
+    "load_groups": "flux.atom_flux",
+    "load_model": "model.predict",
+    "open_molecules": "flux.molecular_flux",
+    "peaks": "spectra.bands",
+    "read_labels": "labels.dataset",
+    "spectrogram": "spectra.spectrogram",
+    "stored_density": "spectra.velocity_spectrum",
+    "write_report": "report",
+    "write_xyz": "labels.dataset",
 }
 
 __all__ = [

@@ -1,4 +1,6 @@
-"""The cell of a timestep as three vectors in the orientation of its positions, and which directions repeat."""
+"""The cell of a timestep as three vectors in the orientation of its positions, and which directions
+repeat.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,11 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import TrajectoryError
 
-#: Formats whose cells have a along x and b in the xy plane, as MDAnalysis makes them from lengths and angles.
-LOWER_TRIANGULAR = frozenset({"TRR", "XTC", "GRO", "TNG", "TPR", "TRZ", "LAMMPSDUMP", "DATA", "NCDF", "NC"})
+#: Formats whose cells have a along x and b in the xy plane, as MDAnalysis makes them from lengths
+#: and angles.
+LOWER_TRIANGULAR = frozenset(
+    {"TRR", "XTC", "GRO", "TNG", "TPR", "TRZ", "LAMMPSDUMP", "DATA", "NCDF", "NC"}
+)
 
 
 def active_reader(trajectory: Any) -> Any:
@@ -29,8 +34,9 @@ def format_names(reader: Any) -> set[str]:
 def timestep_cell(trajectory: Any) -> NDArray[np.float64]:
     """Return the cell vectors of the current timestep, with zero rows where there are none.
 
-    Lengths and angles, all that a Timestep has, lose the orientation. The vectors themselves are taken where they
-    are to be had: from ``ts.data["cell"]`` (this package's CP2K reader) and from the file in H5MD.
+    Lengths and angles, all that a Timestep has, lose the orientation. The vectors themselves are
+    taken where they are to be had: from ``ts.data["cell"]`` (this package's CP2K reader) and from
+    the file in H5MD.
 
     Returns
     -------
@@ -55,14 +61,17 @@ def timestep_cell(trajectory: Any) -> NDArray[np.float64]:
     whole = triclinic_vectors([*np.where(there, lengths, 1.0), *angles], dtype=np.float64)
     if not np.isfinite(dimensions).all() or (lengths < 0).any() or not whole.any():
         raise TrajectoryError(
-            f"frame {ts.frame}: the cell {dimensions.tolist()} (lengths in Å, angles in degrees) has no volume; "
+            f"frame {ts.frame}: the cell {dimensions.tolist()} (lengths in Å, angles in degrees) "
+            f"has no volume; "
             "give the right one (cell=, --cell), or pbc='none' and cell= for a molecule in vacuum"
         )
     return np.where(there[:, None], whole, 0.0)
 
 
 def is_oriented(trajectory: Any) -> bool:
-    """Whether the orientation of the current cell is known: by vectors, by the format, or by right angles."""
+    """Whether the orientation of the current cell is known: by vectors, by the format, or by right
+    angles.
+    """
     ts = trajectory.ts
     if ts.dimensions is None or np.allclose(ts.dimensions[3:], 90, atol=1e-4):
         return True
@@ -82,7 +91,9 @@ def _stored_vectors(reader: Any) -> NDArray[np.float64] | None:
     if edges.shape != (3, 3):
         return None
     unit = reader.units.get("length") if reader.convert_units else None
-    vectors: NDArray[np.float64] = edges * (get_conversion_factor("length", unit, "Angstrom") if unit else 1.0)
+    vectors: NDArray[np.float64] = edges * (
+        get_conversion_factor("length", unit, "Angstrom") if unit else 1.0
+    )
     return vectors
 
 
@@ -107,4 +118,6 @@ def periodic_directions(pbc: Any) -> NDArray[np.bool_]:
         values = np.asarray(pbc)
         if values.dtype == bool and values.shape in ((), (3,)):
             return np.broadcast_to(values, (3,)).copy()
-    raise TrajectoryError(f"pbc {pbc!r}: give the periodic directions, like 'xyz', 'xy' or 'none', or three booleans")
+    raise TrajectoryError(
+        f"pbc {pbc!r}: give the periodic directions, like 'xyz', 'xy' or 'none', or three booleans"
+    )

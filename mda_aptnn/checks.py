@@ -74,7 +74,9 @@ class Checks(Sequence[Check]):
     @property
     def doubtful(self) -> Checks:
         """Those that are not fine: to be looked at, or refused."""
-        return Checks(tuple(check for check in self.found if check.verdict in (Verdict.LOOK, Verdict.REFUSED)))
+        return Checks(
+            tuple(check for check in self.found if check.verdict in (Verdict.LOOK, Verdict.REFUSED))
+        )
 
     @property
     def worst(self) -> Verdict:
@@ -83,7 +85,8 @@ class Checks(Sequence[Check]):
         return max((check.verdict for check in self.found), key=order.index, default=Verdict.FINE)
 
     def allowing(self, options: Collection[str]) -> Checks:
-        """Return the same checks, where what one of these options allows is to be looked at and not refused.
+        """Return the same checks, where what one of these options allows is to be looked at and not
+        refused.
 
         Parameters
         ----------
@@ -101,7 +104,9 @@ class Checks(Sequence[Check]):
 
     def to_json(self) -> list[dict[str, str]]:
         """Return values that JSON can hold: one dictionary for each check."""
-        return [{**dataclasses.asdict(check), "verdict": check.verdict.value} for check in self.found]
+        return [
+            {**dataclasses.asdict(check), "verdict": check.verdict.value} for check in self.found
+        ]
 
     @classmethod
     def from_json(cls, items: Iterable[Mapping[str, Any]]) -> Checks:
@@ -135,7 +140,11 @@ class Checks(Sequence[Check]):
         for check in self.found:
             if check.verdict is Verdict.REFUSED:
                 python = check.allow.lstrip("-").replace("-", "_")
-                way_on = f" ({check.allow}, in Python {python}=True, if it is meant)" if check.allow else ""
+                way_on = (
+                    f" ({check.allow}, in Python {python}=True, if it is meant)"
+                    if check.allow
+                    else ""
+                )
                 raise CheckError(f"{check.name}: {check.found}. {check.meaning}{way_on}")
 
     def __str__(self) -> str:

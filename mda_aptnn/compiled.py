@@ -22,16 +22,21 @@ _SOURCES = ("compiled.py", "pair_search.py", "models/cpu_*.py")
 
 
 def _cache_folder() -> str:
-    """Where compiled kernels are kept: by the sources of all of them, as numba looks at that of each alone.
+    """Where compiled kernels are kept: by the sources of all of them, as numba looks at that of
+    each alone.
 
-    Not beside the sources, which is numba's habit: pip would leave them there when it removes the package, and an
-    empty package of the same name with them. Empty if there is no home.
+    Not beside the sources, which is numba's habit: pip would leave them there when it removes the
+    package, and an empty package of the same name with them. Empty if there is no home.
     """
     root = Path(__file__).parent
-    sources = b"".join(path.read_bytes() for pattern in _SOURCES for path in sorted(root.glob(pattern)))
+    sources = b"".join(
+        path.read_bytes() for pattern in _SOURCES for path in sorted(root.glob(pattern))
+    )
     name = f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
     try:
-        return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mda-aptnn" / name)
+        return str(
+            Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mda-aptnn" / name
+        )
     except RuntimeError:
         return ""
 
@@ -39,8 +44,8 @@ def _cache_folder() -> str:
 _CACHE_FOLDER = _cache_folder()
 
 
-#: Without the GIL. Division by zero gives infinity as in numpy: the check for it that Python makes would keep every
-#: loop with a division from running in vectors.
+#: Without the GIL. Division by zero gives infinity as in numpy: the check for it that Python makes
+#: would keep every loop with a division from running in vectors.
 _SETTINGS = {"nogil": True, "error_model": "numpy"}
 
 
@@ -58,7 +63,8 @@ def _kept(function: Callable[..., Any], **settings: Any) -> Any:
     except RuntimeError as error:
         if not _said:
             warnings.warn(
-                f"compiled kernels cannot be kept, and are compiled again in each process ({error}); "
+                f"compiled kernels cannot be kept, and are compiled again in each process "
+                f"({error}); "
                 "set NUMBA_CACHE_DIR to a folder that can be written",
                 stacklevel=3,
             )
@@ -78,7 +84,8 @@ def kept_exactly(function: Callable[..., Any]) -> Any:
     return _kept(function, **_SETTINGS)
 
 
-#: For what only other kernels call, into which it is linked: without what Python would need to call it.
+#: For what only other kernels call, into which it is linked: without what Python would need to call
+#: it.
 compiled = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath=_FAST, **_SETTINGS)
 exactly = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_SETTINGS)
 
@@ -94,7 +101,9 @@ def processor_features() -> set[str]:
 
 @intrinsic
 def stand_apart(context):  # type: ignore[no-untyped-def]
-    """Keep LLVM from inlining the calling function, and from compiling it again with each of its callers."""
+    """Keep LLVM from inlining the calling function, and from compiling it again with each of its
+    callers.
+    """
 
     def codegen(context, builder, signature, args) -> Any:  # type: ignore[no-untyped-def]
         builder.function.attributes.add("noinline")

@@ -1,7 +1,8 @@
 """The one table of the elements, and the elements of a Universe's atoms.
 
-The table is MDAnalysis', whose spelling differs from one table to the next ("Cl", "CL"); nothing else in this package
-looks there. A Universe's elements are as read, from masses, or as the user says, and never from guessed names.
+The table is MDAnalysis', whose spelling differs from one table to the next ("Cl", "CL"); nothing
+else in this package looks there. A Universe's elements are as read, from masses, or as the user
+says, and never from guessed names.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from mda_aptnn.errors import FrameError, TrajectoryError
 SYMBOLS = ("", *(tables.Z2SYMB[number] for number in range(1, len(tables.Z2SYMB) + 1)))
 #: Atomic number of each symbol; D and T are hydrogen.
 NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number} | {"D": 1, "T": 1}
-#: Mass numbers of the isotopes that live longest, of the elements from Ds on, which MDAnalysis' table does not have.
+#: Mass numbers of the isotopes that live longest, of the elements from Ds on, which MDAnalysis'
+#: table does not have.
 _HEAVIEST = dict(
     zip(
         ("Ds", "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og"),
@@ -31,7 +33,11 @@ _HEAVIEST = dict(
     )
 )
 #: Symbols that the table of radii misspells.
-_RADII = tables.vdwradii | {"AS": tables.vdwradii["AA"], "RB": tables.vdwradii["RR"], "HG": tables.vdwradii["HH"]}
+_RADII = tables.vdwradii | {
+    "AS": tables.vdwradii["AA"],
+    "RB": tables.vdwradii["RR"],
+    "HG": tables.vdwradii["HH"],
+}
 
 
 def _mass(symbol: str) -> float:
@@ -39,7 +45,8 @@ def _mass(symbol: str) -> float:
     return float(next((mass for mass in known if mass is not None), None) or _HEAVIEST[symbol])
 
 
-#: Standard atomic weights in u by atomic number, NaN at 0; of elements without one the mass of an isotope.
+#: Standard atomic weights in u by atomic number, NaN at 0; of elements without one the mass of an
+#: isotope.
 _MASSES = np.array([np.nan, *map(_mass, SYMBOLS[1:])])
 #: Standard atomic weights in u by symbol, and those of deuterium and tritium.
 STANDARD = dict(zip(SYMBOLS[1:], _MASSES[1:].tolist(), strict=True)) | {"D": 2.014, "T": 3.016}
@@ -102,15 +109,18 @@ class Atoms:
     notes: list[str]
 
 
-def find_atoms(universe: Any, elements: Mapping[str, str | None] | Sequence[str] | None = None) -> Atoms:
-    """Find the element of each atom: first as the user says, then as read, then from masses that were read.
+def find_atoms(
+    universe: Any, elements: Mapping[str, str | None] | Sequence[str] | None = None
+) -> Atoms:
+    """Find the element of each atom: first as the user says, then as read, then from masses that
+    were read.
 
     Parameters
     ----------
     universe : MDAnalysis.Universe
     elements : mapping or sequence, optional
-        Symbols by atom name or type (``{"1": "O", "2": "H"}``; None or ``""`` for a site that is no atom), or one
-        symbol for each atom of the Universe.
+        Symbols by atom name or type (``{"1": "O", "2": "H"}``; None or ``""`` for a site that is no
+        atom), or one symbol for each atom of the Universe.
 
     Raises
     ------
@@ -129,21 +139,32 @@ def find_atoms(universe: Any, elements: Mapping[str, str | None] | Sequence[str]
         raise TrajectoryError(_unknown_message(universe, unknown))
     kept = np.flatnonzero([symbol != "" for symbol in symbols])
     if len(kept) == 0:
-        raise TrajectoryError("no atoms are left: every particle is massless or was declared to be no atom")
+        raise TrajectoryError(
+            "no atoms are left: every particle is massless or was declared to be no atom"
+        )
     if len(kept) < len(symbols):
-        gone = Counter(_label(universe, int(index)) for index in np.flatnonzero([symbol == "" for symbol in symbols]))
-        notes.append("dropped sites that are no atoms: " + ", ".join(f"{n} {name}" for name, n in gone.items()))
+        gone = Counter(
+            _label(universe, int(index))
+            for index in np.flatnonzero([symbol == "" for symbol in symbols])
+        )
+        notes.append(
+            "dropped sites that are no atoms: "
+            + ", ".join(f"{n} {name}" for name, n in gone.items())
+        )
     names = [str(symbols[index]) for index in kept]
     try:
         numbers = atomic_numbers(names)
     except FrameError as error:
-        raise TrajectoryError(f"{error}; give elements={{name or type: symbol}} (--element NAME=SYMBOL)") from error
+        raise TrajectoryError(
+            f"{error}; give elements={{name or type: symbol}} (--element NAME=SYMBOL)"
+        ) from error
     standard = np.array([STANDARD[name.strip().capitalize()] for name in names])
     read = masses[kept]
     known = np.nan_to_num(read) >= LIGHTEST
     if not np.isnan(read).any() and not known.all():
         notes.append(
-            f"{int((~known).sum())} atoms have no mass in the topology (virtual sites?): those of the elements"
+            f"{int((~known).sum())} atoms have no mass in the topology (virtual sites?): those of "
+            f"the elements"
         )
     return Atoms(kept, numbers, np.where(known, read, standard), notes)
 
@@ -155,14 +176,17 @@ def _read_masses(universe: Any) -> NDArray[np.float64]:
     if not hasattr(atoms, "masses") or "masses" in guessed:
         return np.full(len(atoms), np.nan)
     masses = np.asarray(atoms.masses, dtype=float).copy()
-    # the LAMMPS dump parser sets masses that it does not find to exactly 1, and does not call this a guess
+    # the LAMMPS dump parser sets masses that it does not find to exactly 1, and does not call this
+    # a guess
     placeholder = masses == 1.0
     if placeholder.all() or hasattr(atoms, "elements"):
         masses[placeholder] = np.nan
     return masses
 
 
-def _symbols_given(universe: Any, elements: Mapping[str, str | None] | Sequence[str] | None) -> list[str | None]:
+def _symbols_given(
+    universe: Any, elements: Mapping[str, str | None] | Sequence[str] | None
+) -> list[str | None]:
     atoms = universe.atoms
     symbols: list[str | None] = [None] * len(atoms)
     if elements is None:
@@ -170,12 +194,19 @@ def _symbols_given(universe: Any, elements: Mapping[str, str | None] | Sequence[
     if not isinstance(elements, Mapping):
         if isinstance(elements, str) or len(elements) != len(atoms):
             raise TrajectoryError(
-                f"elements: give one symbol for each of the {len(atoms)} atoms, or a mapping from name or type"
+                f"elements: give one symbol for each of the {len(atoms)} atoms, or a mapping from "
+                f"name or type"
             )
         return [str(symbol) for symbol in elements]
-    labels = [np.asarray(getattr(atoms, kind), dtype=str) for kind in ("names", "types") if hasattr(atoms, kind)]
+    labels = [
+        np.asarray(getattr(atoms, kind), dtype=str)
+        for kind in ("names", "types")
+        if hasattr(atoms, kind)
+    ]
     for key, symbol in elements.items():
-        matches = next((found for values in labels if len(found := np.flatnonzero(values == str(key)))), None)
+        matches = next(
+            (found for values in labels if len(found := np.flatnonzero(values == str(key)))), None
+        )
         if matches is None:
             there = sorted({str(value) for values in labels for value in values})
             raise TrajectoryError(
@@ -190,7 +221,10 @@ def _symbols_read(universe: Any, symbols: list[str | None]) -> tuple[list[str | 
     if not hasattr(universe.atoms, "elements"):
         return symbols, []
     read = [str(value).strip() for value in universe.atoms.elements]
-    filled = [given if given is not None else (value or None) for given, value in zip(symbols, read, strict=True)]
+    filled = [
+        given if given is not None else (value or None)
+        for given, value in zip(symbols, read, strict=True)
+    ]
     guessed = {attribute.attrname for attribute in universe._topology.guessed_attributes}
     notes = ["elements were guessed by MDAnalysis, as asked for"] if "elements" in guessed else []
     return filled, notes
@@ -209,7 +243,9 @@ def _symbols_from_masses(
             used.setdefault(symbol, set()).add(round(float(mass), 4))
     if not used:
         return found, []
-    text = "; ".join(f"{symbol} for {', '.join(map(str, sorted(values)))} u" for symbol, values in used.items())
+    text = "; ".join(
+        f"{symbol} for {', '.join(map(str, sorted(values)))} u" for symbol, values in used.items()
+    )
     return found, [f"elements from masses: {text}"]
 
 
@@ -229,7 +265,9 @@ def _label(universe: Any, index: int) -> str:
 
 def _unknown_message(universe: Any, unknown: NDArray[np.int64]) -> str:
     atoms = universe.atoms
-    kind = "names" if hasattr(atoms, "names") and any(str(name) for name in atoms.names) else "types"
+    kind = (
+        "names" if hasattr(atoms, "names") and any(str(name) for name in atoms.names) else "types"
+    )
     labels = list(dict.fromkeys(str(getattr(atoms[int(i)], kind[:-1], "?")) for i in unknown))
     guesser = DefaultGuesser(None)
     suggestion = {}
@@ -237,15 +275,19 @@ def _unknown_message(universe: Any, unknown: NDArray[np.int64]) -> str:
         guess = guesser.guess_atom_element(label).capitalize()
         suggestion[label] = guess if guess in NUMBERS else "?"
     return (
-        f"the elements of {len(unknown)} atoms are not known ({kind} {', '.join(labels[:20])}): the topology has no "
+        f"the elements of {len(unknown)} atoms are not known ({kind} {', '.join(labels[:20])}): "
+        f"the topology has no "
         "elements, and no masses, only guessed ones, or none near an element; give "
         f"elements={suggestion} with the right symbols"
-        " ('' for a site that is no atom), on the command line --element NAME=SYMBOL, or a topology with "
+        " ('' for a site that is no atom), on the command line --element NAME=SYMBOL, or a "
+        "topology with "
         "elements or masses"
     )
 
 
-def name_elements(universe: Any, indices: NDArray[np.int64], numbers: NDArray[np.int64]) -> list[str]:
+def name_elements(
+    universe: Any, indices: NDArray[np.int64], numbers: NDArray[np.int64]
+) -> list[str]:
     """Let selections such as "element O" work where the topology has no elements.
 
     Parameters

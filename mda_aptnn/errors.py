@@ -18,7 +18,9 @@ class TrajectoryError(AptnnError, ValueError):
 
 
 class FrameError(AptnnError, ValueError):
-    """A configuration that cannot be a sample: NaN, no atoms, a flat cell, atoms on top of each other."""
+    """A configuration that cannot be a sample: NaN, no atoms, a flat cell, atoms on top of each
+    other.
+    """
 
 
 class ModelError(AptnnError, ValueError):
@@ -54,4 +56,6 @@ class WorkerError(AptnnError, RuntimeError):
 
 
 class CheckError(AptnnError, ValueError):
-    """A run that cannot be right: its frames, velocities, cell, temperature or model contradict each other."""
+    """A run that cannot be right: its frames, velocities, cell, temperature or model contradict
+    each other.
+    """

@@ -1,4 +1,6 @@
-"""Figures of matplotlib: drawn without a display when they go to a file, written under a temporary name."""
+"""Figures of matplotlib: drawn without a display when they go to a file, written under a temporary
+name.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from mda_aptnn import hdf5
+from mda_aptnn import io
 from mda_aptnn.checks import Verdict
 
 
@@ -23,13 +25,15 @@ def new_figure(path: str | os.PathLike[str] | None, size: tuple[float, float] = 
 
 
 def plain(name: str) -> str:
-    """Return a name that matplotlib draws letter by letter: no formula between dollars, none missing in legends."""
+    """Return a name that matplotlib draws letter by letter: no formula between dollars, none
+    missing in legends.
+    """
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     """Write a figure under a temporary name, then rename it."""
-    with hdf5.replacing(path) as temporary:
+    with io.replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
 
@@ -46,5 +50,9 @@ def draw_doubts(ax: Any, notes: Sequence[str]) -> None:
     doubts = [note.removeprefix(start).split(". ")[0] for note in notes if note.startswith(start)]
     if doubts:
         text = "\n".join(textwrap.wrap(start + "; ".join(doubts), 110))
-        place = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+        place = {
+            "xycoords": "axes fraction",
+            "textcoords": "offset points",
+            "annotation_clip": False,
+        }
         ax.annotate(text, (0, 0), (0, -36), va="top", fontsize=6.5, color="tab:red", **place)

@@ -1,4 +1,6 @@
-"""Folders that this package fills and empties: by one process at a time, and nothing else in them is deleted."""
+"""Folders that this package fills and empties: by one process at a time, and nothing else in them
+is deleted.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mda_aptnn import hdf5
+from mda_aptnn import io
 from mda_aptnn.errors import BusyError
 
 #: Name of the lock in a folder.
 LOCK = ".lock"
 
-#: Locks of this process. One that was forked off it has none of them, so that it cannot outlive them.
+#: Locks of this process. One that was forked off it has none of them, so that it cannot outlive
+#: them.
 _held: set[int] = set()
 
 
@@ -36,7 +39,7 @@ def locked(file: Path) -> Iterator[bool]:
     """
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        free = hdf5.lock(handle) is not False
+        free = io.lock(handle) is not False
         if not free or _is_named(handle, file):
             break
         # its process ended between the two steps and has removed it
@@ -71,7 +74,9 @@ def reserved(file: Path, what: str) -> Iterator[None]:
     """
     with locked(file) as free:
         if not free:
-            raise BusyError(f"another process is at work on {what}: wait until it ends, or name another one")
+            raise BusyError(
+                f"another process is at work on {what}: wait until it ends, or name another one"
+            )
         yield
 
 

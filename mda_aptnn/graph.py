@@ -1,4 +1,6 @@
-"""Periodic neighbours of a frame: all images within a cutoff, in canonical order, kept along a trajectory."""
+"""Periodic neighbours of a frame: all images within a cutoff, in canonical order, kept along a
+trajectory.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn.errors import FrameError
-from mda_aptnn.frames import Frame, filled_cell
+from mda_aptnn.frame import Frame, filled_cell
 
 #: Atoms closer than this, in Å, are a mistake in the input and not chemistry.
 CLOSEST = 0.3
 
-#: Å beyond the cutoff in which `NeighbourList` looks for pairs: enough for ten steps of 2 fs of liquid water, since
-#: a search costs more than an atom's prediction, and a pair too many next to nothing.
+#: Å beyond the cutoff in which `NeighbourList` looks for pairs: enough for ten steps of 2 fs of
+#: liquid water, since a search costs more than an atom's prediction, and a pair too many next to
+#: nothing.
 SKIN = 1.5
 
-#: Positions are rounded to 2⁻⁴⁰ Å, 9e-13: then sums of positions and cell vectors up to 2¹³ Å are exact.
+#: Positions are rounded to 2⁻⁴⁰ Å, 9e-13: then sums of positions and cell vectors up to 2¹³ Å are
+#: exact.
 _GRID = 2.0**40
 
 
@@ -71,13 +75,16 @@ def neighbours(frame: Frame, cutoff: float) -> Neighbours:
         points=np.ascontiguousarray(frame.positions), box=box, periodic=frame.pbc, quantities="ijSD"
     )
     order = np.argsort(_keys(len(frame), i, j, shift))
-    found = Neighbours(i[order].astype(np.int64), j[order].astype(np.int64), shift[order], vectors[order])
+    found = Neighbours(
+        i[order].astype(np.int64), j[order].astype(np.int64), shift[order], vectors[order]
+    )
     check_distances(found)
     return found
 
 
 class Pairs(NamedTuple):
-    """Pairs of a frame that include all within some cutoffs, sorted by centre, then neighbour, then image.
+    """Pairs of a frame that include all within some cutoffs, sorted by centre, then neighbour, then
+    image.
 
     The vector of a pair is ``positions[neighbour] - positions[centre] + translations[image]``.
 
@@ -104,13 +111,14 @@ class Pairs(NamedTuple):
 class NeighbourList:
     """Pairs of the frames of a trajectory, looked for again only when they may have changed.
 
-    Pairs are kept out to cutoff + skin. While no atom has moved by more than half the skin, no pair comes within
-    the cutoff that is not among them. A cell that changes is taken apart into a strain, by which all distances
-    shrink at most to the smallest stretch, and what atoms move besides. An atom that crosses a boundary, or is
-    wrapped in one frame and not in the next, is followed.
+    Pairs are kept out to cutoff + skin. While no atom has moved by more than half the skin, no pair
+    comes within the cutoff that is not among them. A cell that changes is taken apart into a
+    strain, by which all distances shrink at most to the smallest stretch, and what atoms move
+    besides. An atom that crosses a boundary, or is wrapped in one frame and not in the next, is
+    followed.
 
-    The vectors are the same to the last bit, in the same order, whether pairs were looked for or kept: positions
-    and cells are rounded so that their sums are exact. Needs numba.
+    The vectors are the same to the last bit, in the same order, whether pairs were looked for or
+    kept: positions and cells are rounded so that their sums are exact. Needs numba.
 
     Parameters
     ----------
@@ -136,39 +144,63 @@ class NeighbourList:
         self._pairs: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]] | None = None
 
     def pairs(self, frame: Frame, order: NDArray[np.int64]) -> Pairs:
-        """Return the pairs of a frame, of this trajectory or another, whose atoms are taken in some order.
+        """Return the pairs of a frame, of this trajectory or another, whose atoms are taken in some
+        order.
 
         The arrays belong to the list and are not to be changed.
         """
         from mda_aptnn.pair_search import follow
 
-        positions, cell = _rounded(frame.positions[order]), _rounded(filled_cell(frame.cell, frame.pbc))
-        inverse = self._inverse if (cell == self._cell).all() else np.asarray(np.linalg.inv(cell), dtype=np.float64)
-        if self._pairs is not None and len(self._fractions) == len(frame) and (self._pbc == frame.pbc).all():
+        positions, cell = (
+            _rounded(frame.positions[order]),
+            _rounded(filled_cell(frame.cell, frame.pbc)),
+        )
+        inverse = (
+            self._inverse
+            if (cell == self._cell).all()
+            else np.asarray(np.linalg.inv(cell), dtype=np.float64)
+        )
+        if (
+            self._pairs is not None
+            and len(self._fractions) == len(frame)
+            and (self._pbc == frame.pbc).all()
+        ):
             followed = np.empty_like(positions)
             way = math.sqrt(follow(positions, cell, inverse, frame.pbc, self._fractions, followed))
             if self._keeps(way, cell):
                 return Pairs(followed, *self._pairs, self._shifts @ cell)
-        found, self._shifts = search_pairs([(positions, cell, frame.pbc)], np.add(self.cutoffs, self.skin))
+        found, self._shifts = search_pairs(
+            [(positions, cell, frame.pbc)], np.add(self.cutoffs, self.skin)
+        )
         self._pairs = found.first, found.neighbour, found.image
-        self._pbc, self._cell, self._inverse, self._fractions = frame.pbc, cell, inverse, found.positions @ inverse
+        self._pbc, self._cell, self._inverse, self._fractions = (
+            frame.pbc,
+            cell,
+            inverse,
+            found.positions @ inverse,
+        )
         self.n_searches += 1
         return found
 
     def _keeps(self, way: float, cell: NDArray[np.float64]) -> bool:
-        """Whether no pair beyond cutoff + skin can have come within the cutoff, after atoms moved so far."""
+        """Whether no pair beyond cutoff + skin can have come within the cutoff, after atoms moved
+        so far.
+        """
         if (cell == self._cell).all():
             return 2 * way + 1e-6 < self.skin
         stretch = np.linalg.svd(np.linalg.inv(self._cell) @ cell, compute_uv=False).min()
         # of all cutoffs the largest suffers most from a strain, or all the same if there is none
-        return all(2 * way + 1e-6 < stretch * (cutoff + self.skin) - cutoff for cutoff in self.cutoffs)
+        return all(
+            2 * way + 1e-6 < stretch * (cutoff + self.skin) - cutoff for cutoff in self.cutoffs
+        )
 
 
 Atoms = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
 
 
 def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, NDArray[np.int64]]:
-    """Find the pairs of frames as if they were one, of parts that do not see each other. Needs numba.
+    """Find the pairs of frames as if they were one, of parts that do not see each other. Needs
+    numba.
 
     Parameters
     ----------
@@ -208,8 +240,12 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.rint(values * _GRID) / _GRID
 
 
-def _keys(n_atoms: int, i: NDArray[Any], j: NDArray[Any], shift: NDArray[np.int32]) -> NDArray[np.int64]:
-    """One whole number for each pair, which sorts by centre, neighbour and shift, faster than rows of five do."""
+def _keys(
+    n_atoms: int, i: NDArray[Any], j: NDArray[Any], shift: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """One whole number for each pair, which sorts by centre, neighbour and shift, faster than rows
+    of five do.
+    """
     if not len(shift):
         return np.zeros(0, np.int64)
     code = np.zeros(len(shift), np.int64)

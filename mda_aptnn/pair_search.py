@@ -1,8 +1,10 @@
-"""Compiled search for all pairs within cutoffs, in canonical order: cells of atoms, any periodicity.
+"""Compiled search for all pairs within cutoffs, in canonical order: cells of atoms, any
+periodicity.
 
-Atoms are sorted into bins that are cut parallel to the cell's faces. Each centre looks through the bins within the
-cutoff, also several times round a cell that is smaller. Centres come in ascending order, and each puts itself into
-the lists of those it finds: so every list is sorted without being sorted.
+Atoms are sorted into bins that are cut parallel to the cell's faces. Each centre looks through the
+bins within the cutoff, also several times round a cell that is smaller. Centres come in ascending
+order, and each puts itself into the lists of those it finds: so every list is sorted without being
+sorted.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn.compiled import exactly, kept_exactly, stand_apart
 
-#: Bins along the cutoff. More and smaller ones fit the sphere better, fewer ones cost less to go through.
+#: Bins along the cutoff. More and smaller ones fit the sphere better, fewer ones cost less to go
+#: through.
 _BINS = 2
 
 
@@ -97,7 +100,9 @@ def _bins(positions, inverse, pbc, cutoff):  # type: ignore[no-untyped-def]
             for atom in range(n_atoms):
                 low, high = min(low, fractions[axis, atom]), max(high, fractions[axis, atom])
         # between the planes at both ends, in Å
-        height = (high - low) / math.sqrt(inverse[0, axis] ** 2 + inverse[1, axis] ** 2 + inverse[2, axis] ** 2)
+        height = (high - low) / math.sqrt(
+            inverse[0, axis] ** 2 + inverse[1, axis] ** 2 + inverse[2, axis] ** 2
+        )
         count[axis] = max(1, int(min(most, _BINS * height / cutoff)))
         if pbc[axis] or count[axis] > 1:
             reach[axis] = math.ceil(cutoff * count[axis] / height + 1e-9)
@@ -107,7 +112,9 @@ def _bins(positions, inverse, pbc, cutoff):  # type: ignore[no-untyped-def]
             turns[axis] = -(-reach[axis] // count[axis])
         scale = count[axis] / (high - low) if high > low else 0.0
         for atom in range(n_atoms):
-            place[atom, axis] = max(0, min(count[axis] - 1, int((fractions[axis, atom] - low) * scale)))
+            place[atom, axis] = max(
+                0, min(count[axis] - 1, int((fractions[axis, atom] - low) * scale))
+            )
     first = np.zeros(count[0] * count[1] * count[2] + 1, np.int64)
     flat = np.empty(n_atoms, np.int64)
     for atom in range(n_atoms):
@@ -134,8 +141,8 @@ def _bins(positions, inverse, pbc, cutoff):  # type: ignore[no-untyped-def]
 def _near(centre, position, bins, cell, pbc, limit, atoms, codes, squares):  # type: ignore[no-untyped-def]
     """Find what is within √limit of a centre, and itself; return how many.
 
-    Of each: the atom, the code of the shift by which it sees the centre, the squared distance, which is the same to
-    the last bit as from there to here.
+    Of each: the atom, the code of the shift by which it sees the centre, the squared distance,
+    which is the same to the last bit as from there to here.
     """
     stand_apart()
     count, reach, turns, place = bins.counts, bins.reach, bins.turns, bins.place
@@ -204,8 +211,8 @@ def search(positions, atoms, cells, inverses, pbc, cutoffs):  # type: ignore[no-
     Parameters
     ----------
     positions : ndarray, shape [n_atoms, 3]
-        Of all frames, one after the other, in Å; along periodic directions within the cell. On a grid on which
-        their sums with cell vectors are exact.
+        Of all frames, one after the other, in Å; along periodic directions within the cell. On a
+        grid on which their sums with cell vectors are exact.
     atoms : ndarray of int, shape [n_frames + 1]
         First atom of each frame.
     cells, inverses : ndarray, shape [n_frames, 3, 3]
@@ -230,7 +237,9 @@ def search(positions, atoms, cells, inverses, pbc, cutoffs):  # type: ignore[no-
             atom0, n_atoms = atoms[frame], atoms[frame + 1] - atoms[frame]
             own = positions[atom0 : atom0 + n_atoms]
             bins = _bins(own, inverses[frame], pbc[frame], cutoffs[0])
-            here = (bins.turns[0] * (2 * bins.turns[1] + 1) + bins.turns[1]) * (2 * bins.turns[2] + 1) + bins.turns[2]
+            here = (bins.turns[0] * (2 * bins.turns[1] + 1) + bins.turns[1]) * (
+                2 * bins.turns[2] + 1
+            ) + bins.turns[2]
             near = np.empty(bins.most, np.int64), np.empty(bins.most, np.int64), np.empty(bins.most)
             if turn == 0:
                 images[frame + 1] = images[frame] + 2 * here + 1
@@ -248,7 +257,14 @@ def search(positions, atoms, cells, inverses, pbc, cutoffs):  # type: ignore[no-
                             ends[shell, atom0 + other] += 1
                             if turn == 1:
                                 start = first[shell, atom0 + other]
-                                _enter(atom0 + centre, images[frame] + code, start, end, neighbour, image)
+                                _enter(
+                                    atom0 + centre,
+                                    images[frame] + code,
+                                    start,
+                                    end,
+                                    neighbour,
+                                    image,
+                                )
         if turn == 0:
             n_pairs = 0
             for shell in range(n_shells):
@@ -258,13 +274,17 @@ def search(positions, atoms, cells, inverses, pbc, cutoffs):  # type: ignore[no-
                     ends[shell, atom] = first[shell, atom]
                 first[shell, len(positions)] = n_pairs
             neighbour, image = np.empty(n_pairs, np.int32), np.empty(n_pairs, np.int32)
-            shifts, frames = np.empty((images[n_frames], 3), np.int64), np.empty(images[n_frames], np.int64)
+            shifts, frames = (
+                np.empty((images[n_frames], 3), np.int64),
+                np.empty(images[n_frames], np.int64),
+            )
     return Found(first, neighbour, image, shifts, frames)
 
 
 @kept_exactly
 def follow(positions, cell, inverse, pbc, fractions, followed):  # type: ignore[no-untyped-def]
-    """Bring each atom to the image that is nearest to where it was; return the square of the longest way in Å².
+    """Bring each atom to the image that is nearest to where it was; return the square of the
+    longest way in Å².
 
     Parameters
     ----------
@@ -288,8 +308,15 @@ def follow(positions, cell, inverse, pbc, fractions, followed):  # type: ignore[
                 images[axis] = math.floor(moved[axis] + 0.5)
         square = 0.0
         for axis in range(3):
-            crossed = images[0] * cell[0, axis] + images[1] * cell[1, axis] + images[2] * cell[2, axis]
-            way[axis] = moved[0] * cell[0, axis] + moved[1] * cell[1, axis] + moved[2] * cell[2, axis] - crossed
+            crossed = (
+                images[0] * cell[0, axis] + images[1] * cell[1, axis] + images[2] * cell[2, axis]
+            )
+            way[axis] = (
+                moved[0] * cell[0, axis]
+                + moved[1] * cell[1, axis]
+                + moved[2] * cell[2, axis]
+                - crossed
+            )
             followed[atom, axis] = positions[atom, axis] - crossed
             square += way[axis] * way[axis]
         farthest = max(farthest, square)

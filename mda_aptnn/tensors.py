@@ -1,4 +1,5 @@
-"""What is predicted: atomic tensors, their symmetry, and the way to and from irreducible components.
+"""What is predicted: atomic tensors, their symmetry, and the way to and from irreducible
+components.
 
 The index order of the atomic polar tensor is fixed here, for the whole package:
 ``P[i, a, b] = ∂M_a / ∂r_ib``: row = component of the dipole, column = component of the position.
@@ -26,7 +27,8 @@ class Target:
     name : str
         Key in data sets and files.
     formula : str
-        Index symmetry, as e3nn writes it: ``"ij"`` has none, ``"ijk=jik"`` is symmetric in the first two.
+        Index symmetry, as e3nn writes it: ``"ij"`` has none, ``"ijk=jik"`` is symmetric in the
+        first two.
     unit : str
         As pint parses it.
     """
@@ -62,11 +64,15 @@ class Target:
 
     @property
     def blocks(self) -> list[tuple[str, slice]]:
-        """Name ("0e", "1e", ...; with a running number where one repeats) and components of each irrep."""
+        """Name ("0e", "1e", ...; with a running number where one repeats) and components of each
+        irrep.
+        """
         blocks, start = [], 0
         for count, degree, parity in self.irreps:
             for copy in range(count):
-                name = f"{degree}{'e' if parity == 1 else 'o'}" + (f".{copy + 1}" if count > 1 else "")
+                name = f"{degree}{'e' if parity == 1 else 'o'}" + (
+                    f".{copy + 1}" if count > 1 else ""
+                )
                 blocks.append((name, slice(start, start + 2 * degree + 1)))
                 start += 2 * degree + 1
         return blocks
@@ -79,7 +85,9 @@ class Target:
     def to_cartesian(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
         """[n_atoms, n_components] to [n_atoms, 3, 3, ...]."""
         basis = self.basis
-        return (np.asarray(components) @ basis.reshape(len(basis), -1)).reshape(len(components), *self.shape)
+        return (np.asarray(components) @ basis.reshape(len(basis), -1)).reshape(
+            len(components), *self.shape
+        )
 
 
 #: Atomic polar tensor, ``P[i, a, b] = ∂M_a / ∂r_ib``.
@@ -92,7 +100,8 @@ TARGETS = {target.name: target for target in (APT, PGT)}
 
 @dataclasses.dataclass(frozen=True)
 class JointTarget:
-    """Several tensors of the same atoms, predicted by one network: a head for each on a common body.
+    """Several tensors of the same atoms, predicted by one network: a head for each on a common
+    body.
 
     Attributes
     ----------
@@ -148,7 +157,9 @@ def component_slices(target: AnyTarget) -> dict[Target, slice]:
 
 
 def flat_basis(target: AnyTarget) -> NDArray[np.float64]:
-    """Return the change of basis [n_components, n_cartesian] to the Cartesian components of all parts, flat."""
+    """Return the change of basis [n_components, n_cartesian] to the Cartesian components of all
+    parts, flat.
+    """
     blocks = [part.basis.reshape(part.n_components, -1) for part in target.parts]
     basis = np.zeros((target.n_components, sum(block.shape[1] for block in blocks)))
     row = column = 0
@@ -158,13 +169,19 @@ def flat_basis(target: AnyTarget) -> NDArray[np.float64]:
     return basis
 
 
-def flat_tensors(target: AnyTarget, tensors: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+def flat_tensors(
+    target: AnyTarget, tensors: Mapping[str, NDArray[np.float64]]
+) -> NDArray[np.float64]:
     """Return the Cartesian components of all parts, [n_atoms, n_cartesian], from tensors by name."""
-    return np.concatenate([np.reshape(tensors[part.name], (len(tensors[part.name]), -1)) for part in target.parts], 1)
+    return np.concatenate(
+        [np.reshape(tensors[part.name], (len(tensors[part.name]), -1)) for part in target.parts], 1
+    )
 
 
 def card_key(name: str, target: AnyTarget, part: Target) -> str:
-    """Return the name under which a model card has something of a part: the first one's has no addition."""
+    """Return the name under which a model card has something of a part: the first one's has no
+    addition.
+    """
     return name if part == target.parts[0] else f"{name} {part.name}"
 
 
@@ -218,7 +235,8 @@ def apply_sum_rule(
     apt : ndarray, shape [n_atoms, 3, 3]
         In e.
     rule : {"none", "mass", "uniform"}
-        Weights of the subtraction: none; m_i/Σm, which changes the total flux by −(ΣP − Q·1) v_com only; 1/N.
+        Weights of the subtraction: none; m_i/Σm, which changes the total flux by −(ΣP − Q·1) v_com
+        only; 1/N.
     masses : ndarray, shape [n_atoms]
         In u.
     charge : float
@@ -237,7 +255,8 @@ def apply_sum_rule(
 
 
 def sum_rule_weights(rule: str, masses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what part of a sum rule's residual is subtracted from each atom [n_atoms]; nothing for "none".
+    """Return what part of a sum rule's residual is subtracted from each atom [n_atoms]; nothing for
+    "none".
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Pint at the border: the only module that knows a conversion factor.
 
-Inside the package every array is a plain float array in the units of MDAnalysis: Å, ps, Å/ps, K, e, u;
-the flux is in e·Å/ps and frequencies are wavenumbers in cm⁻¹. Numbers enter through :func:`magnitude` and
-physical results leave through :func:`quantity`.
+Inside the package every array is a plain float array in the units of MDAnalysis: Å, ps, Å/ps, K, e,
+u; the flux is in e·Å/ps and frequencies are wavenumbers in cm⁻¹. Numbers enter through
+:func:`magnitude` and physical results leave through :func:`quantity`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ WAVENUMBER = "1/cm"
 ABSORPTION = "1/cm"
 #: Polarizabilities are volumes, α/4πε₀.
 POLARIZABILITY_FLUX = "angstrom^3/ps"
-#: Squares of ∂α/∂Q per wavenumber, with α/4πε₀ in Å³ and Q in Å·√u: a band's integral is its Raman activity in Å⁴/u.
+#: Squares of ∂α/∂Q per wavenumber, with α/4πε₀ in Å³ and Q in Å·√u: a band's integral is its Raman
+#: activity in Å⁴/u.
 RAMAN_ACTIVITY = "angstrom^4/u*cm"
-#: Molar absorption per wavenumber: its integral over a band, in cm⁻¹, is the band's intensity in km/mol.
+#: Molar absorption per wavenumber: its integral over a band, in cm⁻¹, is the band's intensity in
+#: km/mol.
 MOLAR_ABSORPTION = "km/mol*cm"
 
 
@@ -54,9 +56,9 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
     Parameters
     ----------
     value : float, str, pint.Quantity or array_like
-        A bare number is taken to be in `unit` already; a string such as ``"300 K"`` is parsed by pint.
-        Where a wavenumber is wanted, a frequency or an energy will do (``"1 THz"`` is 33.36 cm⁻¹); a wavelength
-        will not, as a width in it means nothing.
+        A bare number is taken to be in `unit` already; a string such as ``"300 K"`` is parsed by
+        pint. Where a wavenumber is wanted, a frequency or an energy will do (``"1 THz"`` is 33.36
+        cm⁻¹); a wavelength will not, as a width in it means nothing.
     unit : str
         The unit of the result.
     name : str
@@ -65,18 +67,22 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
     Raises
     ------
     UnitError
-        If the string is not a quantity, or the dimension is another one, or the number is not finite.
+        If the string is not a quantity, or the dimension is another one, or the number is not
+        finite.
     """
     if isinstance(value, str):
         value = _parse(value, unit, name)
     if isinstance(value, pint.Quantity):
         try:
             source = ureg.Quantity(value.magnitude, str(value.units))
-            spectroscopic = ureg.Quantity(1.0, unit).check("1/[length]") and not source.check("[length]")
+            spectroscopic = ureg.Quantity(1.0, unit).check("1/[length]") and not source.check(
+                "[length]"
+            )
             value = source.to(unit, *["spectroscopy"] * spectroscopic).magnitude
         except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
             raise UnitError(
-                f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like '1 {unit}'"
+                f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like '1 "
+                f"{unit}'"
             ) from error
     try:
         result = np.asarray(value, dtype=float)
@@ -96,17 +102,21 @@ def _parse(text: str, unit: str, name: str) -> Any:
         _check_powers(match[2])
         return ureg.Quantity(float(match[1]), match[2] or unit)
     except Exception as error:
-        message = f"{name}: {_short(text)} is not a quantity; write a number and a unit, like '1 {unit}'"
+        message = (
+            f"{name}: {_short(text)} is not a quantity; write a number and a unit, like '1 {unit}'"
+        )
         raise UnitError(message) from error
 
 
 def _check_powers(text: str) -> None:
-    """Refuse a unit before pint computes its powers with whole numbers of any size: ``angstrom**9**9**9``.
+    """Refuse a unit before pint computes its powers with whole numbers of any size:
+    ``angstrom**9**9**9``.
 
     Raises
     ------
     ValueError
-        If it is longer than any unit, an exponent is no plain number, or all of them together are too large.
+        If it is longer than any unit, an exponent is no plain number, or all of them together are
+        too large.
     """
     if len(text) > _LONGEST_UNIT:
         raise ValueError("too long for a unit")
@@ -132,7 +142,8 @@ def quantity(value: Any, unit: str) -> Any:
 
 
 def wavenumber_of_light(value: Any, name: str) -> float:
-    """Return the wavenumber of light in cm⁻¹, from one, a frequency, an energy or its wavelength ("532 nm").
+    """Return the wavenumber of light in cm⁻¹, from one, a frequency, an energy or its wavelength
+    ("532 nm").
 
     Raises
     ------
@@ -159,12 +170,16 @@ def factor(source: str, target: str) -> float:
     """
     try:
         _check_powers(source)
-        one, two = (float(ureg.Quantity(value, source).to(target).magnitude) for value in (1.0, 2.0))
+        one, two = (
+            float(ureg.Quantity(value, source).to(target).magnitude) for value in (1.0, 2.0)
+        )
     except Exception as error:
         # units come from files as well, and pint's parser fails in many ways
         raise UnitError(f"cannot convert {_short(source)} to {target!r}: {error}") from error
     if not math.isclose(two, 2 * one, rel_tol=1e-9):
-        raise UnitError(f"cannot convert {source!r} to {target!r} by a factor: they have different zeros")
+        raise UnitError(
+            f"cannot convert {source!r} to {target!r} by a factor: they have different zeros"
+        )
     return one
 
 
@@ -176,9 +191,12 @@ SPEED_OF_LIGHT = float(ureg.Quantity(1.0, "speed_of_light").to("cm/ps").magnitud
 SECOND_RADIATION_CONSTANT = float(
     ureg.Quantity(1.0, "planck_constant*speed_of_light/boltzmann_constant").to("cm*K").magnitude
 )
-#: h/(8π²c) in u Å² cm⁻¹: the mean square of a normal coordinate in its ground state is this over ν̃.
+#: h/(8π²c) in u Å² cm⁻¹: the mean square of a normal coordinate in its ground state is this over
+#: ν̃.
 GROUND_STATE_SQUARE = float(
-    ureg.Quantity(1 / (8 * math.pi**2), "planck_constant/speed_of_light").to("u*angstrom^2/cm").magnitude
+    ureg.Quantity(1 / (8 * math.pi**2), "planck_constant/speed_of_light")
+    .to("u*angstrom^2/cm")
+    .magnitude
 )
 #: 4π e ps²/u in Å²/V: second-order susceptibilities of α/4πε₀ in Å³ and dipoles in e·Å.
 SECOND_ORDER_FACTOR = float(ureg.Quantity(4 * math.pi, "e*ps^2/u").to("angstrom^2/V").magnitude)
@@ -199,15 +217,21 @@ def absorption_prefactor(temperature: float) -> float:
 
     Notes
     -----
-    Eq. 2 of P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023), where the harmonic quantum correction
-    is already applied.
+    Eq. 2 of P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023), where the harmonic quantum
+    correction is already applied.
     """
     beta = 1 / (ureg.Quantity(1.0, "boltzmann_constant") * ureg.Quantity(temperature, "K"))
-    prefactor = beta / (6 * ureg.Quantity(1.0, "vacuum_permittivity") * ureg.Quantity(1.0, "speed_of_light"))
-    return float((prefactor * ureg.Quantity(1.0, "e^2*angstrom^2/ps")).to("angstrom^3/cm").magnitude)
+    prefactor = beta / (
+        6 * ureg.Quantity(1.0, "vacuum_permittivity") * ureg.Quantity(1.0, "speed_of_light")
+    )
+    return float(
+        (prefactor * ureg.Quantity(1.0, "e^2*angstrom^2/ps")).to("angstrom^3/cm").magnitude
+    )
 
 
 #: Å³ cm⁻¹ per sample (n·α·V) to km/mol per cm⁻¹, per mole of samples.
 MOLAR_FACTOR = float(
-    (ureg.Quantity(1.0, "angstrom^3/cm") * ureg.Quantity(1.0, "avogadro_constant")).to(MOLAR_ABSORPTION).magnitude
+    (ureg.Quantity(1.0, "angstrom^3/cm") * ureg.Quantity(1.0, "avogadro_constant"))
+    .to(MOLAR_ABSORPTION)
+    .magnitude
 )

@@ -1,9 +1,9 @@
 """Every test that docs/checks.md names is there."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 NAMED = re.compile(r"((?:tests/)?test_\w+\.py)((?:::\w+)*)")
 
 

@@ -4,14 +4,15 @@ import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 pytestmark = pytest.mark.slow
 
-#: Run in another folder: bundled files are found, the tests are there, and the registry's command finds them.
+#: Run in another folder: bundled files are found, the tests are there, and the registry's command
+#: finds them.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -26,7 +27,17 @@ assert mda_aptnn.load_model("water-rpbe-d3").symbols == ["H", "O"]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "-w",
+        str(folder),
+        str(ROOT),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode and "setuptools" in done.stderr:
         pytest.skip("no index to get setuptools from")
@@ -46,12 +57,29 @@ def test_it_is_small_and_whole(wheel):
 
 def test_it_works_without_the_repository(wheel, tmp_path):
     site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
     subprocess.run(install, check=True, capture_output=True, timeout=120)
-    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(site)}, "capture_output": True, "text": True}
+    options = {
+        "cwd": tmp_path,
+        "env": {**os.environ, "PYTHONPATH": str(site)},
+        "capture_output": True,
+        "text": True,
+    }
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(site)], timeout=300, **options)
     assert done.returncode == 0, done.stderr[-2000:]
     some = ["-q", "-k", "test_units or test_hdf5 or test_registry", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", "--pyargs", "mda_aptnn.tests", "-n", "0", *some]
+    command = [sys.executable, "-m", "pytest", "--pyargs", "tests", "-n", "0", *some]
     done = subprocess.run(command, timeout=300, **options)
-    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.returncode == 0 and " passed" in done.stdout, (
+        done.stdout[-2000:] + done.stderr[-2000:]
+    )

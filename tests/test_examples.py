@@ -1,4 +1,6 @@
-"""Every block of code of the README, the documentation and the tutorials runs, or is listed in docs/examples.md."""
+"""Every block of code of the README, the documentation and the tutorials runs, or is listed in
+docs/examples.md.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,10 @@ import mda_aptnn
 from mda_aptnn import DipoleFlux, FixedCharges
 from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY
-from mda_aptnn.dataset import write_xyz
-from mda_aptnn.tests import examples, tiny, trajectory_files
-from mda_aptnn.tests.labelling_data import DATA, unpack
+from mda_aptnn.labels.dataset import write_xyz
+from tests import ROOT, examples, tiny, trajectory_files
+from tests.labelling_data import DATA, unpack
 
-ROOT = Path(__file__).parents[1]
 LISTED = "docs/examples.md"
 PAGES = sorted(
     str(path.relative_to(ROOT))
@@ -44,7 +45,10 @@ def is_listed(block: examples.Block) -> bool:
 def test_the_list_names_blocks_that_are_there():
     found = [block for page in PAGES for block in examples.blocks(ROOT, page)]
     for page, begin in listed():
-        assert any(block.page == page and block.code.startswith(begin) for block in found), (page, begin)
+        assert any(block.page == page and block.code.startswith(begin) for block in found), (
+            page,
+            begin,
+        )
     assert sum(not is_listed(block) for block in found) > 30
 
 
@@ -72,8 +76,12 @@ def test_a_new_block_is_found(tmp_path):
 
 
 def shortened(command: str) -> str:
-    """Training takes two steps, a committee has two members, a teacher four frames; docs/examples.md says so."""
-    if "--model committee.h5" in command and command.startswith(("mda-aptnn spectrum", "mda-aptnn flux")):
+    """Training takes two steps, a committee has two members, a teacher four frames;
+    docs/examples.md says so.
+    """
+    if "--model committee.h5" in command and command.startswith(
+        ("mda-aptnn spectrum", "mda-aptnn flux")
+    ):
         # trained for two steps it is as wrong as no model, which is refused
         return f"{command} --allow-outside-domain"
     if command.startswith("mda-aptnn distil"):
@@ -90,7 +98,9 @@ def write_tpr(folder: Path) -> None:
         f"{i // 3 + 1:5d}{'SOL':<5}{('OW', 'HW1', 'HW2')[i % 3]:>5}{i + 1:5d}{x:8.3f}{y:8.3f}{z:8.3f}"
         for i, (x, y, z) in enumerate(positions)
     ]
-    (folder / "start.gro").write_text("\n".join(["water", str(len(rows)), *rows, "1.24210 1.24210 1.24210", ""]))
+    (folder / "start.gro").write_text(
+        "\n".join(["water", str(len(rows)), *rows, "1.24210 1.24210 1.24210", ""])
+    )
     (folder / "topol.top").write_text(
         '#define FLEXIBLE\n#include "oplsaa.ff/forcefield.itp"\n#include "oplsaa.ff/spc.itp"\n'
         "[ system ]\nwater\n[ molecules ]\nSOL 64\n"
@@ -103,18 +113,31 @@ def write_tpr(folder: Path) -> None:
 def write_data(folder: Path) -> None:
     """Write water.data, as LAMMPS reads it, of the same molecules."""
     lines = ["water", "", "192 atoms", "128 bonds", "2 atom types", "1 bond types", ""]
-    lines += [f"0 12.421 {axis}lo {axis}hi" for axis in "xyz"] + ["", "Masses", "", "1 15.9994", "2 1.008", ""]
+    lines += [f"0 12.421 {axis}lo {axis}hi" for axis in "xyz"] + [
+        "",
+        "Masses",
+        "",
+        "1 15.9994",
+        "2 1.008",
+        "",
+    ]
     lines += ["Atoms # full", ""]
     for i, position in enumerate(MDAnalysis.Universe(WATER64_TOPOLOGY).atoms.positions):
         kind, charge = (2, 0.41) if i % 3 else (1, -0.82)
-        lines.append(f"{i + 1} {i // 3 + 1} {kind} {charge} {' '.join(f'{x:.6f}' for x in position)}")
-    lines += ["", "Bonds", ""] + [f"{2 * k + h} 1 {3 * k + 1} {3 * k + 1 + h}" for k in range(64) for h in (1, 2)]
+        lines.append(
+            f"{i + 1} {i // 3 + 1} {kind} {charge} {' '.join(f'{x:.6f}' for x in position)}"
+        )
+    lines += ["", "Bonds", ""] + [
+        f"{2 * k + h} 1 {3 * k + 1} {3 * k + 1 + h}" for k in range(64) for h in (1, 2)
+    ]
     (folder / "water.data").write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """What the pages take for granted: 4 ps of real water every 4 fs in each format, labels, a template."""
+    """What the pages take for granted: 4 ps of real water every 4 fs in each format, labels, a
+    template.
+    """
     folder = tmp_path_factory.mktemp("files")
     whole = trajectory_files.water(2091)
 
@@ -122,7 +145,10 @@ def files(tmp_path_factory):
         return dataclasses.replace(
             whole,
             times=whole.times[:2051:2],
-            **{name: getattr(whole, name)[first : first + 2051 : 2] for name in ("positions", "velocities", "cells")},
+            **{
+                name: getattr(whole, name)[first : first + 2051 : 2]
+                for name in ("positions", "velocities", "cells")
+            },
         )
 
     sample = every_second(0)
@@ -165,7 +191,10 @@ class Polarizable:
 
     def predict_tensors(self, frame):
         strength = np.where(frame.numbers == 8, -0.6, 0.3)
-        gradient = np.einsum("ab,c->abc", np.eye(3), [1.0, 1.0, 1.0]) + np.eye(3)[:, :, None] * np.eye(3)[:, None, :]
+        gradient = (
+            np.einsum("ab,c->abc", np.eye(3), [1.0, 1.0, 1.0])
+            + np.eye(3)[:, :, None] * np.eye(3)[:, None, :]
+        )
         return {"apt": self.predict(frame), "pgt": strength[:, None, None, None] * gradient}
 
 

@@ -1,20 +1,23 @@
-"""The campaign for liquids: its split never changes, its boxes can be labelled, its labels are sound.
+"""The campaign for liquids: its split never changes, its boxes can be labelled, its labels are
+sound.
 
-No CP2K and no RDKit here: what is stored is checked, and the held-out compounds are worked out again.
+No CP2K and no RDKit here: what is stored is checked, and the held-out compounds are worked out
+again.
 """
 
 import csv
 import hashlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mda_aptnn.dataset import read_xyz
+import tests
+from mda_aptnn.labels.dataset import read_xyz
 
-FOLDER = Path(__file__).parents[1] / "benchmarks" / "liquids"
-#: SHA-256 of the names of the held-out compounds, sorted, one a line. It was set before the first label was made.
+FOLDER = tests.ROOT / "benchmarks" / "liquids"
+#: SHA-256 of the names of the held-out compounds, sorted, one a line. It was set before the first
+#: label was made.
 SPLIT = "65afcf9db6315342ed810d8f325860f54f90bdfaa7590d5f896b42ce7c848309"
 LABELS = sorted((FOLDER / "labels").glob("*.xyz"))
 #: Largest component of Σ P for each atom, in e.
@@ -48,7 +51,11 @@ def test_the_table_is_what_the_scripts_say(monkeypatch):
     assert list(found) == list(COMPOUNDS)
     for name, one in found.items():
         row = COMPOUNDS[name]
-        assert (one.kind, one.smiles, one.charge) == (row["class"], row["smiles"], int(row["charge"]))
+        assert (one.kind, one.smiles, one.charge) == (
+            row["class"],
+            row["smiles"],
+            int(row["charge"]),
+        )
         assert one.held_out == bool(int(row["held_out"]))
     sys.modules.pop("compounds")
 

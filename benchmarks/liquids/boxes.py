@@ -199,8 +199,14 @@ def items(text: str) -> list[str]:
 def all_boxes() -> list[Box]:
     """Return all boxes, family by family."""
     pure = [make_box(c.name, "pure", {c.name: 1}) for c in COMPOUNDS.values() if c.density]
-    salts = [make_box(f"{salt}, water", "salt", neutral_unit(*split_salt(salt)), "water") for salt in items(SALTS)]
-    ionic = [make_box(salt, "ionic liquid", neutral_unit(*split_salt(salt))) for salt in items(IONIC_LIQUIDS)]
+    salts = [
+        make_box(f"{salt}, water", "salt", neutral_unit(*split_salt(salt)), "water")
+        for salt in items(SALTS)
+    ]
+    ionic = [
+        make_box(salt, "ionic liquid", neutral_unit(*split_salt(salt)))
+        for salt in items(IONIC_LIQUIDS)
+    ]
     electrolytes = []
     for text in items(ELECTROLYTES):
         salt, solvent = text.split(" in ")

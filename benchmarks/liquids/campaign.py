@@ -30,9 +30,9 @@ from boxes import Box, read_boxes, symbols
 from equilibrate import EquilibrationError, equilibrate
 from pack import PackingError, pack
 
-from mda_aptnn.dataset import Dataset
 from mda_aptnn.errors import AptnnError
-from mda_aptnn.labelling.cp2k_output import parse_forces
+from mda_aptnn.labels.cp2k.output import parse_forces
+from mda_aptnn.labels.dataset import Dataset
 
 HERE = Path(__file__).parent
 LABELS = HERE / "labels"
@@ -122,7 +122,9 @@ def label(box: Box, folder: Path, linear: bool) -> Path:
     aptnn("collect", campaign, "-o", folder / "labels.h5", "--max-residual", RESIDUAL)
     spent = folder / "label.json"
     cutoff = re.search(r"^ *CUTOFF (\d+)", (folder / "template.inp").read_text(), re.M)[1]
-    spent.write_text(json.dumps({"cutoff": int(cutoff), "cpu_labels": round(cpu_seconds() - start, 1)}))
+    spent.write_text(
+        json.dumps({"cutoff": int(cutoff), "cpu_labels": round(cpu_seconds() - start, 1)})
+    )
     return folder / "labels.h5"
 
 
@@ -134,8 +136,14 @@ def publish(box: Box, folder: Path) -> None:
     atoms = ase.Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=True)
     atoms.new_array("apt", apt.reshape(-1, 9))
     atoms.new_array("forces", parse_forces(zero.read_text(errors="replace")))
-    kept = {key: info[key] for key in ("energy", "sum_rule_residual", "linearity", "field") if key in info}
-    story = read_atoms(folder / "equilibrated.xyz")[2] | json.loads((folder / "label.json").read_text())
+    kept = {
+        key: info[key]
+        for key in ("energy", "sum_rule_residual", "linearity", "field")
+        if key in info
+    }
+    story = read_atoms(folder / "equilibrated.xyz")[2] | json.loads(
+        (folder / "label.json").read_text()
+    )
     molecules = "; ".join(f"{count} {name}" for name, count in box.counts.items())
     who = {
         "box": box.name,
@@ -144,7 +152,9 @@ def publish(box: Box, folder: Path) -> None:
         "held_out": int(box.held_out),
     }
     theory = f"RPBE-D3, GTH-PBE pseudopotentials, TZV2P-GTH; {data.level_of_theory}"
-    atoms.info.update(who | kept | {k: v for k, v in story.items() if v != ""} | {"level_of_theory": theory})
+    atoms.info.update(
+        who | kept | {k: v for k, v in story.items() if v != ""} | {"level_of_theory": theory}
+    )
     LABELS.mkdir(exist_ok=True)
     part = LABELS / f".{box.key}.part"
     ase.io.write(part, atoms, format="extxyz", write_results=False)
@@ -212,7 +222,7 @@ def main() -> None:
         print(f"{len(done)} boxes are labelled: {', '.join(done)}")
         print(LEFT_OUT.read_text() if LEFT_OUT.is_file() else "none left out")
         return
-    lock = open(given.state / "lock", "w")  # noqa: SIM115
+    lock = open(given.state / "lock", "w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

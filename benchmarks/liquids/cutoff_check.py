@@ -16,8 +16,8 @@ import numpy as np
 from ase import Atoms
 from ase.build import molecule
 
-from mda_aptnn.dataset import Dataset
-from mda_aptnn.labelling.cp2k_output import parse_forces
+from mda_aptnn.labels.cp2k.output import parse_forces
+from mda_aptnn.labels.dataset import Dataset
 
 CH3F = [(0, 0, 0), (0, 0, 1.39), (1.03, 0, -0.35)]
 CH3F += [(-0.51, 0.89, -0.35), (-0.51, -0.89, -0.35)]
@@ -49,7 +49,9 @@ def ripple(atoms: Atoms, charge: int, cutoff: int, folder: Path) -> tuple[float,
         campaign.write_atoms(folder / "species.xyz", atoms.get_chemical_symbols(), positions, {})
         campaign.write_template(cutoff, folder / "template.inp", charge)
         given = ["--template", folder / "template.inp", "--cell", f"{EDGE} {EDGE} {EDGE} 90 90 90"]
-        campaign.aptnn("plan", folder / "species.xyz", *given, "--frames", 1, "-o", folder / "campaign")
+        campaign.aptnn(
+            "plan", folder / "species.xyz", *given, "--frames", 1, "-o", folder / "campaign"
+        )
         campaign.aptnn("run", folder / "campaign", "--retry")
         collected = [folder / "campaign", "-o", folder / "labels.h5", "--max-residual", 1]
         campaign.aptnn("collect", *collected)

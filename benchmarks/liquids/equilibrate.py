@@ -49,7 +49,9 @@ def equilibrate(box: Box, symbols: list[str], positions: np.ndarray) -> tuple[np
     atoms.calc = TBLite(method="GFN1-xTB", accuracy=ACCURACY, verbosity=0)
     wanted, rng = temperature_of(box), np.random.default_rng(box.seed)
     atoms.set_momenta(np.sqrt(MASS * units.kB * wanted) * rng.normal(size=(len(atoms), 3)))
-    motion = LangevinBAOAB(atoms, STEP * units.fs, temperature_K=wanted, T_tau=FRICTION_TIME * units.fs, rng=rng)
+    motion = LangevinBAOAB(
+        atoms, STEP * units.fs, temperature_K=wanted, T_tau=FRICTION_TIME * units.fs, rng=rng
+    )
     temperatures = []
     motion.attach(lambda: temperatures.append(atoms.get_temperature()), interval=1)
     motion.run(STEPS)

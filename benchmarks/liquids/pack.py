@@ -127,7 +127,9 @@ class Packing:
             mine = self.molecules == k
             centre = positions[mine].mean(axis=0)
             turn = Rotation.from_rotvec(self.rng.normal(0, TURN / np.sqrt(3), 3))
-            new[mine] = turn.apply(positions[mine] - centre) + centre + self.rng.normal(0, SHIFT / 2, 3)
+            new[mine] = (
+                turn.apply(positions[mine] - centre) + centre + self.rng.normal(0, SHIFT / 2, 3)
+            )
         return new
 
     def energy(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -164,7 +166,9 @@ class Packing:
         # Coulomb, brought to zero with its slope at half the edge, flat inside 1.5 Å
         limit, near = self.edge / 2, np.maximum(r, 1.5)
         on = other & (r < limit)
-        energy += np.where(on, self.products * (1 / near - 1 / limit + (near - limit) / limit**2), 0)
+        energy += np.where(
+            on, self.products * (1 / near - 1 / limit + (near - limit) / limit**2), 0
+        )
         slope += np.where(on & (r > 1.5), self.products * (1 / limit**2 - 1 / near**2), 0)
         return energy, slope
 
@@ -187,11 +191,15 @@ def pack(box: Box) -> tuple[list[str], np.ndarray, np.ndarray]:
     best = None
     for _ in range(SHAKES):
         start = positions if best is None else packing.shaken(best[1])
-        found = minimize(packing.energy, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 400})
+        found = minimize(
+            packing.energy, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 400}
+        )
         if best is None or found.fun < best[0]:
             best = (found.fun, found.x.reshape(-1, 3))
     if packing.closest(best[1]) < CLOSEST:
-        raise PackingError(f"{box.name}: atoms of two molecules {packing.closest(best[1]):.2f} Å apart")
+        raise PackingError(
+            f"{box.name}: atoms of two molecules {packing.closest(best[1]):.2f} Å apart"
+        )
     i, j = packing.inside
     bent = np.abs(np.linalg.norm(best[1][i] - best[1][j], axis=1) - packing.lengths)
     if bent.size and bent.max() > 0.6:

@@ -1,4 +1,6 @@
-"""Water of any size for the benchmarks, from the bundled trajectory; and how time and memory are taken."""
+"""Water of any size for the benchmarks, from the bundled trajectory; and how time and memory are
+taken.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ from pathlib import Path
 import MDAnalysis
 import numpy as np
 
-from mda_aptnn.frames import Frame
-from mda_aptnn.models.predict import BUNDLED
-from mda_aptnn.trajectory import UniverseFrames
+from mda_aptnn.frame import Frame
+from mda_aptnn.model.predict import BUNDLED
+from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 TOPOLOGY, TRAJECTORY = BUNDLED / "water64.pdb", BUNDLED / "water64.h5md"
 
@@ -35,7 +37,14 @@ def frames_of(n_atoms: int, count: int, step: int = 1) -> list[Frame]:
     for _ in universe.trajectory[: count * step : step]:
         frame = source.frame()
         positions = (frame.positions + (images @ frame.cell)[:, None]).reshape(-1, 3)
-        result.append(Frame(np.tile(frame.numbers, len(images)), positions, repeats[:, None] * frame.cell, frame.pbc))
+        result.append(
+            Frame(
+                np.tile(frame.numbers, len(images)),
+                positions,
+                repeats[:, None] * frame.cell,
+                frame.pbc,
+            )
+        )
     return result
 
 
@@ -47,9 +56,14 @@ def molecule(frame: Frame) -> Frame:
 
 
 def write_trajectory(path: Path, n_frames: int) -> None:
-    """Write the bundled trajectory to and fro, so that it stays continuous, as a TRR file of `n_frames` frames."""
+    """Write the bundled trajectory to and fro, so that it stays continuous, as a TRR file of
+    `n_frames` frames.
+    """
     universe = MDAnalysis.Universe(TOPOLOGY, TRAJECTORY)
-    spacing, last = universe.trajectory[1].time - universe.trajectory[0].time, len(universe.trajectory) - 1
+    spacing, last = (
+        universe.trajectory[1].time - universe.trajectory[0].time,
+        len(universe.trajectory) - 1,
+    )
     with MDAnalysis.Writer(str(path), n_atoms=len(universe.atoms)) as writer:
         for number in range(n_frames):
             turn, place = divmod(number, last)
@@ -75,14 +89,20 @@ def total_cpu() -> float:
 
 
 def peak_megabytes() -> float:
-    """Largest memory of this process so far; `getrusage` would count what the process was started from."""
+    """Largest memory of this process so far; `getrusage` would count what the process was started
+    from.
+    """
     status = Path("/proc/self/status").read_text()
     return round(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024)
 
 
 def in_a_process(code: str, *arguments: object) -> dict[str, float]:
     """Run Python that prints a JSON object, with one thread, and return that."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
     command: Sequence[str] = [sys.executable, "-c", code, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return dict(json.loads(result.stdout.splitlines()[-1]))

@@ -28,12 +28,15 @@ def write(report: dict[str, Any], folder: Path) -> None:
     for name, make in MAKERS.items():
         if name not in report:
             continue
-        block = (
-            f"<!-- {name} -->\n{make(report[name])}\n\n{_machine(report[name]['machine'])}\n<!-- end of {name} -->"
+        block = f"<!-- {name} -->\n{make(report[name])}\n\n{_machine(report[name]['machine'])}\n<!-- end of {name} -->"
+        text, count = re.subn(
+            f"<!-- {name} -->.*?<!-- end of {name} -->", lambda _: block, text, flags=re.DOTALL
         )
-        text, count = re.subn(f"<!-- {name} -->.*?<!-- end of {name} -->", lambda _: block, text, flags=re.DOTALL)  # noqa: B023
         if count != 1:
-            raise SystemExit(f"{page} has {count} blocks <!-- {name} --> ... <!-- end of {name} -->, it needs one")
+            raise SystemExit(
+                f"{page} has {count} blocks <!-- {name} --> ... <!-- end of {name} -->, it needs "
+                f"one"
+            )
     page.write_text(text)
     if "speed" in report:
         _draw(report["speed"]["us_per_atom"], folder / "speed.png")
@@ -63,10 +66,14 @@ def _speed(part: dict[str, Any]) -> str:
     names = [name for name in ENGINES if any(name in row for row in rows.values())]
     speeds = table(
         ["atoms", *(ENGINES[name] for name in names), "peak MB"],
-        [[int(n), *(row.get(name) for name in names), int(row["peak_memory_MB"])] for n, row in rows.items()],
+        [
+            [int(n), *(row.get(name) for name in names), int(row["peak_memory_MB"])]
+            for n, row in rows.items()
+        ],
     )
     ratios = [
-        f"{int(n):,} atoms: {row['ratio_float64']:.0f} times e3nn in float64, {row['ratio_float32']:.0f} in float32"
+        f"{int(n):,} atoms: {row['ratio_float64']:.0f} times e3nn in float64, "
+        f"{row['ratio_float32']:.0f} in float32"
         for n, row in rows.items()
         if "ratio_float64" in row
     ]
@@ -85,13 +92,17 @@ def _speed(part: dict[str, Any]) -> str:
         f"{off['kernels_float32']:.1e} e in float32, {off['kernels_float64']:.1e} e in float64."
     )
     picture = "![µs of CPU time per atom over the number of atoms](speed.png)"
-    return "\n\n".join([speeds, picture, f"Kernels in float32: {'; '.join(ratios)}. {flat}", deviation, alone])
+    return "\n\n".join(
+        [speeds, picture, f"Kernels in float32: {'; '.join(ratios)}. {flat}", deviation, alone]
+    )
 
 
 def _stages(part: dict[str, Any]) -> str:
     stages = part["us_per_atom"]
     total = sum(stages.values())
-    rows = [[name, f"{value:.2f}", f"{100 * value / total:.0f} %"] for name, value in stages.items()]
+    rows = [
+        [name, f"{value:.2f}", f"{100 * value / total:.0f} %"] for name, value in stages.items()
+    ]
     return table(["stage", "µs per atom", "share"], [*rows, ["together", f"{total:.1f}", ""]])
 
 
@@ -106,11 +117,15 @@ def _scaling(part: dict[str, Any]) -> str:
     )
     workers = table(
         ["workers", "wall s", "CPU s"],
-        [[number, part["workers"][number]["wall_s"], part["workers"][number]["cpu_s"]] for number in ("1", "2")],
+        [
+            [number, part["workers"][number]["wall_s"], part["workers"][number]["cpu_s"]]
+            for number in ("1", "2")
+        ],
     )
     return (
         f"{frames}\n\nFour frames of 24,576 atoms:\n\n{threads}\n\n"
-        f"A flux of {part['workers']['frames']:,} frames of 192 atoms from disk, all included:\n\n{workers}\n\n"
+        f"A flux of {part['workers']['frames']:,} frames of 192 atoms from disk, all "
+        f"included:\n\n{workers}\n\n"
         f"Two workers cost {part['workers']['cpu_ratio']:.2f} times the CPU time of one."
     )
 
@@ -128,19 +143,28 @@ def _training(part: dict[str, Any]) -> str:
 def _spectra(part: dict[str, Any]) -> str:
     command, correlation = part["command"], part["correlation"]
     shares = ", ".join(
-        f"{100 * command[f'share_{name}']:.0f} % {name}" for name in ("read", "neighbours", "network", "rest")
+        f"{100 * command[f'share_{name}']:.0f} % {name}"
+        for name in ("read", "neighbours", "network", "rest")
     )
     return (
-        f"`mda-aptnn spectrum` on {command['frames']:,} frames of 192 atoms from disk (TRR, {command['file_MB']} "
+        f"`mda-aptnn spectrum` on {command['frames']:,} frames of 192 atoms from disk (TRR, "
+        f"{command['file_MB']} "
         f"MB): {command['wall_s']:.0f} s of waiting, {command['cpu_s']:.0f} s of CPU time, "
         f"{command['peak_memory_MB']:,} MB. "
         f"Of the pass over the trajectory: {shares}.\n\n"
         f"All auto- and cross-correlations of 320,000 frames of 10 groups up to 5,000 lags: "
-        f"{correlation['wall_s']:.1f} s, {correlation['peak_memory_MB'] - correlation['memory_before_MB']:,.0f} MB."
+        f"{correlation['wall_s']:.1f} s, "
+        f"{correlation['peak_memory_MB'] - correlation['memory_before_MB']:,.0f} MB."
     )
 
 
-MAKERS = {"speed": _speed, "stages": _stages, "scaling": _scaling, "training": _training, "spectra": _spectra}
+MAKERS = {
+    "speed": _speed,
+    "stages": _stages,
+    "scaling": _scaling,
+    "training": _training,
+    "spectra": _spectra,
+}
 
 
 def _draw(rows: dict[str, dict[str, float]], path: Path) -> None:

@@ -17,7 +17,7 @@ from suite.boxes import TOPOLOGY, in_a_process, write_trajectory
 _CORRELATION = """
 import json, sys, time
 import numpy as np
-from mda_aptnn.analysis.spectra.correlation import cross_correlation
+from mda_aptnn.spectra.correlation import cross_correlation
 from suite.boxes import peak_megabytes
 n_frames, n_groups = int(sys.argv[1]), int(sys.argv[2])
 flux = np.random.default_rng(1).normal(size=(n_frames, n_groups, 3))
@@ -29,8 +29,13 @@ print(json.dumps({"wall_s": round(seconds, 2), "peak_memory_MB": peak_megabytes(
 
 
 def measure(model: str, n_frames: int) -> dict[str, Any]:
-    """Return figures of a spectrum of `n_frames` frames of 192 atoms, and of 320,000 frames of 10 groups."""
-    return {"command": _command(model, n_frames), "correlation": in_a_process(_CORRELATION, 320_000, 10)}
+    """Return figures of a spectrum of `n_frames` frames of 192 atoms, and of 320,000 frames of 10
+    groups.
+    """
+    return {
+        "command": _command(model, n_frames),
+        "correlation": in_a_process(_CORRELATION, 320_000, 10),
+    }
 
 
 def _command(model: str, n_frames: int) -> dict[str, Any]:
@@ -38,7 +43,15 @@ def _command(model: str, n_frames: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "water.trr"
         write_trajectory(path, n_frames)
-        arguments = [str(TOPOLOGY), str(path), "--model", model, "--output", f"{folder}/spectrum.h5", "--json"]
+        arguments = [
+            str(TOPOLOGY),
+            str(path),
+            "--model",
+            model,
+            "--output",
+            f"{folder}/spectrum.h5",
+            "--json",
+        ]
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         result = subprocess.run(
             [sys.executable, "-m", "mda_aptnn.cli", "spectrum", *arguments],
@@ -48,7 +61,9 @@ def _command(model: str, n_frames: int) -> dict[str, Any]:
         )
         wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
         json.loads(result.stdout)
-        parts = {name: int(share) / 100 for name, share in re.findall(r"(\w+) (\d+) %", result.stderr)}
+        parts = {
+            name: int(share) / 100 for name, share in re.findall(r"(\w+) (\d+) %", result.stderr)
+        }
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return {
             "frames": n_frames,

@@ -1,4 +1,6 @@
-"""Where the kernels' time goes: each layer carried out up to one stage after the other, and the differences."""
+"""Where the kernels' time goes: each layer carried out up to one stage after the other, and the
+differences.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ from typing import Any
 
 from numba import njit
 
-from mda_aptnn.models import cpu_kernels as kernels
-from mda_aptnn.models.cpu_engine import CpuEngine
-from mda_aptnn.models.model_file import ModelFile
-from mda_aptnn.models.predict import model_path
+from mda_aptnn.model import cpu_kernels as kernels
+from mda_aptnn.model.cpu_engine import CpuEngine
+from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.predict import model_path
 from suite.boxes import frames_of
 
 #: In the order in which a block passes through them.
@@ -63,7 +65,9 @@ class Spy(CpuEngine):
 
 
 def measure(model: str) -> dict[str, Any]:
-    """Return µs per atom of each stage, both layers together, for a frame of 384 atoms in float32 on one thread."""
+    """Return µs per atom of each stage, both layers together, for a frame of 384 atoms in float32
+    on one thread.
+    """
     frame = frames_of(384, 1)[0]
     engine = Spy(ModelFile.load(model_path(model)), "float32", 1)
     engine.components([frame])
@@ -75,10 +79,21 @@ def measure(model: str) -> dict[str, Any]:
             seconds = 0.0
             for program, geometry, exchange in engine.handed:
                 start = time.thread_time()
-                _up_to(tuple(program), tuple(geometry), scratch, tuple(exchange), len(geometry.atoms), stage)
+                _up_to(
+                    tuple(program),
+                    tuple(geometry),
+                    scratch,
+                    tuple(exchange),
+                    len(geometry.atoms),
+                    stage,
+                )
                 seconds += time.thread_time() - start
             # the first pass compiles
             if number:
                 times[name].append(seconds - before)
             before = seconds
-    return {"us_per_atom": {name: round(1e6 * statistics.median(own) / len(frame), 2) for name, own in times.items()}}
+    return {
+        "us_per_atom": {
+            name: round(1e6 * statistics.median(own) / len(frame), 2) for name, own in times.items()
+        }
+    }

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mda_aptnn.dataset import Dataset, LabelledFrame
-from mda_aptnn.models.network import DensityNetwork, NetworkConfig
-from mda_aptnn.models.simple_network import SimpleNetwork, SimpleNetworkConfig
+from mda_aptnn.labels.dataset import Dataset, LabelledFrame
+from mda_aptnn.model.network import DensityNetwork, NetworkConfig
+from mda_aptnn.model.simple_network import SimpleNetwork, SimpleNetworkConfig
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.loop import Run
@@ -19,7 +19,9 @@ from suite.boxes import cpu_seconds, frames_of
 
 
 def measure(steps: int) -> dict[str, Any]:
-    """Return seconds of a step with one frame of 384 atoms of water, medians over steps taken in turn."""
+    """Return seconds of a step with one frame of 384 atoms of water, medians over steps taken in
+    turn.
+    """
     torch.set_num_threads(1)
     frame = frames_of(384, 1)[0]
     labels = np.random.default_rng(1).normal(size=(len(frame), 3, 3))
@@ -38,7 +40,9 @@ def measure(steps: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for step in range(steps + 1):
         for name, run in runs.items():
-            seconds = cpu_seconds(lambda: run._optimise(run._batch(), 1e-3))  # noqa: B023
+            seconds = cpu_seconds(lambda: run._optimise(run._batch(), 1e-3))
             if step:  # the first allocates
                 times[name].append(seconds)
-    return {name: round(statistics.median(values), 4) for name, values in times.items()} | {"steps": steps}
+    return {name: round(statistics.median(values), 4) for name, values in times.items()} | {
+        "steps": steps
+    }

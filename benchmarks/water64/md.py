@@ -1,19 +1,26 @@
-"""Molecular dynamics behind the bundled trajectory of liquid water: thermalise, balance the motions, run freely.
+"""Molecular dynamics behind the bundled trajectory of liquid water: thermalise, balance the
+motions, run freely.
 
-    python benchmarks/water64/md.py FOLDER
-    python benchmarks/make_water64.py FOLDER/water64-pos-1.xyz --cell "12.421 12.421 12.421" --stride 1
+    python benchmarks/water64/md.py FOLDER python benchmarks/make_water64.py
+    FOLDER/water64-pos-1.xyz --cell "12.421 12.421 12.421" --stride 1
 
-Forces are those of CP2K's ``&NNP`` with the first member of the committee potential of bulk water that Debian's
-cp2k-data ships, computed by `nnp.c`, some ten times faster. `nve.inp` is the same run in CP2K.
+Forces are those of CP2K's ``&NNP`` with the first member of the committee potential of bulk water
+that Debian's cp2k-data ships, computed by `nnp.c`, some ten times faster. `nve.inp` is the same run
+in CP2K.
 
-1. From `start.xyz`, the last frame of the bundled trajectory of version 0.1.0, 1.75 ps with a massive thermostat at
-   320 K: every component of every velocity has its own Langevin force, with a time constant of 50 fs.
-2. With the centre of mass at rest, a trial of 5 ps at constant energy. Its motions differ in temperature by some
+1. From `start.xyz`, the last frame of the bundled trajectory of version 0.1.0, 1.75 ps with a
+massive thermostat at
+   320 K: every component of every velocity has its own Langevin force, with a time constant of 50
+   fs.
+2. With the centre of mass at rest, a trial of 5 ps at constant energy. Its motions differ in
+temperature by some
    10 %, because each holds for picoseconds what it had by chance.
-3. In a frame from the middle of the trial, the velocities of translation, rotation, stretching and bending are
-   scaled, each by one factor, so that its kinetic energy changes by twice what its mean misses at 318 K (half of
-   the change goes to the potential energy). This is a choice of initial condition.
-4. From there 5 ps at constant energy forwards in time and, with velocities turned, 5 ps backwards, two processes;
+3. In a frame from the middle of the trial, the velocities of translation, rotation, stretching and
+bending are
+   scaled, each by one factor, so that its kinetic energy changes by twice what its mean misses at
+   318 K (half of the change goes to the potential energy). This is a choice of initial condition.
+4. From there 5 ps at constant energy forwards in time and, with velocities turned, 5 ps backwards,
+two processes;
    joined, these are 10 ps of one trajectory. 0.5 fs a step, written every 2 fs in the form of CP2K.
 """
 
@@ -29,11 +36,11 @@ from pathlib import Path
 import MDAnalysis
 import numpy as np
 
-from mda_aptnn.analysis.motions.internal_coordinates import InternalCoordinates
-from mda_aptnn.analysis.motions.rigid_motions import RigidMotions
 from mda_aptnn.data import WATER64_TOPOLOGY
-from mda_aptnn.frames import Frame
-from mda_aptnn.molecules import find_molecules
+from mda_aptnn.flux.motions.internal_coordinates import InternalCoordinates
+from mda_aptnn.flux.motions.rigid_motions import RigidMotions
+from mda_aptnn.frame import Frame
+from mda_aptnn.trajectory.molecules import find_molecules
 
 HERE = Path(__file__).parent
 POTENTIAL = Path("/usr/share/cp2k/NNP/bulkH2O-jcp2020-cnnp/nnp-1")
@@ -61,8 +68,8 @@ class Function(ctypes.Structure):
 class Potential:
     """Energy and forces, in atomic units, of atoms whose elements are `symbols`.
 
-    The order of symmetry functions, by which scaling and weights refer to them, is by kind, η, ζ or shift, λ and
-    elements. Scaled functions are (G − mean)/(max − min).
+    The order of symmetry functions, by which scaling and weights refer to them, is by kind, η, ζ or
+    shift, λ and elements. Scaled functions are (G − mean)/(max − min).
     """
 
     LIMIT = 64
@@ -82,7 +89,14 @@ class Potential:
             for k, (kind, eta, third, sign, e1, e2) in enumerate(sorted(rows)):
                 radial = kind == 2
                 self._functions[element * self.LIMIT + k] = Function(
-                    kind, e1, e2, eta, third if radial else 0, sign, 0 if radial else third, 2 ** (1 - third)
+                    kind,
+                    e1,
+                    e2,
+                    eta,
+                    third if radial else 0,
+                    sign,
+                    0 if radial else third,
+                    2 ** (1 - third),
                 )
         self._mean, self._scale = np.zeros((2, 2, self.LIMIT))
         for element, index, low, high, mean in _table(POTENTIAL / "scaling.data", range(5)):
@@ -109,11 +123,15 @@ class Potential:
                 found[element].append((kind, eta, shift, 0.0, ELEMENTS[words[3]], 0))
             else:
                 eta, sign, zeta = map(float, words[5:8])
-                found[element].append((kind, eta, zeta, sign, *sorted(ELEMENTS[word] for word in words[3:5])))
+                found[element].append(
+                    (kind, eta, zeta, sign, *sorted(ELEMENTS[word] for word in words[3:5]))
+                )
         return found
 
     def __call__(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the energy, less that of free atoms, in hartree, and forces, [n_atoms, 3] in hartree/bohr."""
+        """Return the energy, less that of free atoms, in hartree, and forces, [n_atoms, 3] in
+        hartree/bohr.
+        """
         positions = np.ascontiguousarray(positions)
         forces = np.empty_like(positions)
         cell, cutoff = ctypes.c_double(CELL / BOHR), ctypes.c_double(CUTOFF)
@@ -126,7 +144,11 @@ class Potential:
 
 
 def _table(path: Path, columns) -> np.ndarray:
-    rows = [line.split() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    rows = [
+        line.split()
+        for line in path.read_text().splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
     return np.array([[float(row[k]) for k in columns] for row in rows if len(row) > 2])
 
 
@@ -142,19 +164,28 @@ class Water:
         self.symbols = [str(symbol) for symbol in universe.atoms.elements]
         self.masses = np.array([MASSES[symbol] for symbol in self.symbols])[:, None] * DALTON
         self.potential = Potential(self.symbols, build)
-        molecules = find_molecules(universe, universe.atoms.indices, self.frame(universe.atoms.positions / BOHR))
+        molecules = find_molecules(
+            universe, universe.atoms.indices, self.frame(universe.atoms.positions / BOHR)
+        )
         oxygens = np.arange(0, len(self.symbols), 3)
         self.motions = InternalCoordinates(
             RigidMotions(molecules, self.masses[:, 0]),
             {
-                "stretching": np.concatenate([np.stack([oxygens, oxygens + k], axis=1) for k in (1, 2)]),
+                "stretching": np.concatenate(
+                    [np.stack([oxygens, oxygens + k], axis=1) for k in (1, 2)]
+                ),
                 "bending": np.stack([oxygens + 1, oxygens, oxygens + 2], axis=1),
             },
         )
 
     def frame(self, positions: np.ndarray) -> Frame:
         """Return positions in bohr as a frame in Å."""
-        return Frame([{"H": 1, "O": 8}[s] for s in self.symbols], positions * BOHR, np.eye(3) * CELL, [True] * 3)
+        return Frame(
+            [{"H": 1, "O": 8}[s] for s in self.symbols],
+            positions * BOHR,
+            np.eye(3) * CELL,
+            [True] * 3,
+        )
 
     def resting(self, velocities: np.ndarray) -> np.ndarray:
         """Return velocities with the centre of mass at rest."""
@@ -176,7 +207,9 @@ class Water:
         every: int,
         kick: Callable[[np.ndarray], np.ndarray] = lambda velocities: velocities,
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
-        """Velocity Verlet with `kick` in the middle of each step; yield step, positions, velocities, energy."""
+        """Velocity Verlet with `kick` in the middle of each step; yield step, positions,
+        velocities, energy.
+        """
         half = 0.5 * STEP * FEMTOSECOND
         energy, forces = self.potential(positions)
         for step in range(steps + 1):
@@ -191,7 +224,9 @@ class Water:
 
 
 def thermalised(water: Water, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions and velocities after 1.75 ps at `TEMPERATURE`, with the centre of mass at rest."""
+    """Return positions and velocities after 1.75 ps at `TEMPERATURE`, with the centre of mass at
+    rest.
+    """
     rng = np.random.default_rng(14)
     spread = np.sqrt(KELVIN * TEMPERATURE / water.masses)
     kept = np.exp(-STEP / TIME_CONSTANT)
@@ -204,8 +239,12 @@ def thermalised(water: Water, positions: np.ndarray) -> tuple[np.ndarray, np.nda
     return x, water.resting(v)
 
 
-def balanced(water: Water, positions: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a frame of a trial, velocities scaled so that motions have one mean temperature from then on."""
+def balanced(
+    water: Water, positions: np.ndarray, velocities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a frame of a trial, velocities scaled so that motions have one mean temperature from
+    then on.
+    """
     found = []
     for step, x, v, _ in water.run(positions, velocities, HALF, 40):
         found.append(water.parts(x, v)[1])
@@ -214,24 +253,31 @@ def balanced(water: Water, positions: np.ndarray, velocities: np.ndarray) -> tup
     mean = np.mean(found, axis=0)
     parts, now = water.parts(*middle)
     factors = np.sqrt(1 + 2 * (AIM - mean) / now)
-    print(f"trial: translation, rotation, stretching, bending: {mean.round(1)} K, scaled by {factors.round(4)}")
+    print(
+        f"trial: translation, rotation, stretching, bending: {mean.round(1)} K, scaled by "
+        f"{factors.round(4)}"
+    )
     return middle[0], (factors[:, None, None] * parts).sum(axis=0)
 
 
 def half(folder: Path, name: str, positions: np.ndarray, velocities: np.ndarray) -> None:
-    """Run `HALF` steps at constant energy into FOLDER/NAME.npy, [n_frames, positions and velocities, n_atoms, 3],
-    and potential energies into FOLDER/NAME-energy.npy.
+    """Run `HALF` steps at constant energy into FOLDER/NAME.npy, [n_frames, positions and
+    velocities, n_atoms, 3], and potential energies into FOLDER/NAME-energy.npy.
     """
     water = Water(folder)
     n_frames = HALF // EVERY + 1
-    frames = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", shape=(n_frames, 2, len(positions), 3))
+    frames = np.lib.format.open_memmap(
+        folder / f"{name}.npy", "w+", shape=(n_frames, 2, len(positions), 3)
+    )
     energies = np.lib.format.open_memmap(folder / f"{name}-energy.npy", "w+", shape=(n_frames,))
     for row, (_, x, v, energy) in enumerate(water.run(positions, velocities, HALF, EVERY)):
         frames[row], energies[row] = (x, v), energy
 
 
 def write(folder: Path, water: Water) -> None:
-    """Join the halves to one trajectory as CP2K writes it: water64-pos-1.xyz, water64-vel-1.xyz, water64-1.ener."""
+    """Join the halves to one trajectory as CP2K writes it: water64-pos-1.xyz, water64-vel-1.xyz,
+    water64-1.ener.
+    """
     before, after = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("before", "after"))
     energies = [np.load(folder / f"{name}-energy.npy") for name in ("before", "after")]
     # what was run backwards in time has its velocities turned
@@ -247,13 +293,18 @@ def write(folder: Path, water: Water) -> None:
         open(folder / "water64-vel-1.xyz", "w") as speeds,
         open(folder / "water64-1.ener", "w") as table,
     ):
-        table.write("# step, time (fs), kinetic, potential, total energy (hartree), temperature (K)\n")
+        table.write(
+            "# step, time (fs), kinetic, potential, total energy (hartree), temperature (K)\n"
+        )
         for row, ((x, v), potential) in enumerate(zip(frames, potentials, strict=True)):
             step = row * EVERY
             kinetic = 0.5 * float((water.masses * v**2).sum())
             temperature = 2 * kinetic / (3 * len(v) - 3) / KELVIN
             for file, values in ((places, x * BOHR), (speeds, v)):
-                file.write(f"{len(v)}\n i = {step:8d}, time = {step * STEP:12.3f}, E = {potential:20.10f}\n")
+                file.write(
+                    f"{len(v)}\n i = {step:8d}, time = {step * STEP:12.3f}, E = "
+                    f"{potential:20.10f}\n"
+                )
                 for symbol, (a, b, c) in zip(water.symbols, values, strict=True):
                     file.write(f"{symbol:>3s}{a:20.10f}{b:20.10f}{c:20.10f}\n")
             numbers = f"{kinetic:.9f} {potential:.9f} {kinetic + potential:.9f} {temperature:.4f}"
@@ -262,15 +313,25 @@ def write(folder: Path, water: Water) -> None:
 
 def main() -> None:
     """Run, and write trajectory, energies and where the free run starts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     water = Water(folder)
-    start = np.array([line.split()[1:] for line in (HERE / "start.xyz").read_text().splitlines()[2:]], float) / BOHR
+    start = (
+        np.array(
+            [line.split()[1:] for line in (HERE / "start.xyz").read_text().splitlines()[2:]], float
+        )
+        / BOHR
+    )
 
     positions, velocities = balanced(water, *thermalised(water, start))
-    halves = [(folder, name, positions, sign * velocities) for name, sign in (("before", -1), ("after", 1))]
+    halves = [
+        (folder, name, positions, sign * velocities)
+        for name, sign in (("before", -1), ("after", 1))
+    ]
     with ProcessPoolExecutor(2) as pool:
         list(pool.map(half, *zip(*halves, strict=True)))
     write(folder, water)

@@ -68,12 +68,16 @@ _EXPECTED = (
 
 
 #: Commands that keep what is finished (`run`: of a campaign).
-_RESUMED = frozenset({"flux", "spectrum", "raman", "sfg", "demo", "train", "distil", "learn", "run"})
+_RESUMED = frozenset(
+    {"flux", "spectrum", "raman", "sfg", "demo", "train", "distil", "learn", "run"}
+)
 
 
 @contextlib.contextmanager
 def _as_interrupt(received: list[int]) -> Iterator[None]:
-    """Meet the end of a job's time and a closed terminal as Ctrl-C, so that what is computed is written."""
+    """Meet the end of a job's time and a closed terminal as Ctrl-C, so that what is computed is
+    written.
+    """
 
     def interrupt(number: int, _: Any) -> None:
         # a second one does not disturb the writing
@@ -96,7 +100,9 @@ def _as_interrupt(received: list[int]) -> Iterator[None]:
 
 
 def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn an expected error into one line and exit code 1; MDA_APTNN_DEBUG=1 shows where it came from."""
+    """Turn an expected error into one line and exit code 1; MDA_APTNN_DEBUG=1 shows where it came
+    from.
+    """
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
@@ -109,13 +115,16 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
         except _EXPECTED as error:
             if os.environ.get("MDA_APTNN_DEBUG"):
                 raise
-            message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            message = (
+                str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            )
             typer.echo(f"error: {' '.join(message.split()) or type(error).__name__}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             kept = "what is finished is kept; the same command goes on from there"
             typer.echo(
-                f"interrupted: {kept if command.__name__ in _RESUMED else 'the same command begins anew'}", err=True
+                f"interrupted: {kept if command.__name__ in _RESUMED else 'the same command begins anew'}",
+                err=True,
             )
             raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
 
@@ -162,7 +171,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _setup(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     warnings.simplefilter("ignore", DeprecationWarning)

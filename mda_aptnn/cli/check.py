@@ -15,7 +15,12 @@ def check(
     trajectory: opt.Trajectory = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Also hold the frames against what this model knows.", show_default=False),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Also hold the frames against what this model knows.",
+            show_default=False,
+        ),
     ] = None,
     start: opt.Start = None,
     stop: opt.Stop = None,
@@ -34,15 +39,17 @@ def check(
     topology_format: opt.TopologyFormat = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Check a trajectory by a few of its frames, as every command does before it predicts. Exit code 1 if refused."""
-    from mda_aptnn.analysis.flux.frame_choice import chosen_timeline
+    """Check a trajectory by a few of its frames, as every command does before it predicts. Exit
+    code 1 if refused.
+    """
     from mda_aptnn.checks import Check, Checks, Verdict
-    from mda_aptnn.guard import check_replicas, check_run
-    from mda_aptnn.trajectory import UniverseFrames
+    from mda_aptnn.flux.frame_choice import chosen_timeline
+    from mda_aptnn.flux.guard import check_replicas, check_run
+    from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
     known: Any = None
     if model is not None:
-        from mda_aptnn.models.predict import load_model
+        from mda_aptnn.model.predict import load_model
 
         known = load_model(model)
     readers: list[UniverseFrames] = []
@@ -68,7 +75,8 @@ def check(
         found += check_run(frames, wanted, timeline, model=known, **allowed).checks
         readers.append(frames)
         reports.append(
-            f"{len(wanted)} frames of {len(frames.numbers)} atoms, {1000 * timeline.spacing:g} fs apart, in "
+            f"{len(wanted)} frames of {len(frames.numbers)} atoms, {1000 * timeline.spacing:g} fs "
+            f"apart, in "
             f"{len(timeline.starts)} series"
         )
         reports += [f"note: {note}" for note in frames.notes]

@@ -13,20 +13,30 @@ from mda_aptnn.cli import options as opt
 
 def compare(
     first: Annotated[Path, typer.Argument(help="HDF5 file of a spectrum.", show_default=False)],
-    second: Annotated[Path, typer.Argument(help="HDF5 file of another spectrum.", show_default=False)],
-    band: Annotated[
-        list[str], typer.Option("--band", "-b", help='LOW-HIGH in cm⁻¹, repeatable: "2800-4000".', show_default=False)
+    second: Annotated[
+        Path, typer.Argument(help="HDF5 file of another spectrum.", show_default=False)
     ],
-    plot: Annotated[Path | None, typer.Option(help="Draw both (png, pdf, svg).", show_default=False)] = None,
+    band: Annotated[
+        list[str],
+        typer.Option(
+            "--band", "-b", help='LOW-HIGH in cm⁻¹, repeatable: "2800-4000".', show_default=False
+        ),
+    ],
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw both (png, pdf, svg).", show_default=False)
+    ] = None,
     same_trajectory: Annotated[
-        bool, typer.Option("--same-trajectory", help="Both are of the same frames: what is common is in no error.")
+        bool,
+        typer.Option(
+            "--same-trajectory", help="Both are of the same frames: what is common is in no error."
+        ),
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Intensity, shift and shape of the second spectrum beside the first, with errors."""
-    from mda_aptnn.analysis.spectra.comparison import compare as compare_spectra
-    from mda_aptnn.analysis.spectra.plotting import plot_together
-    from mda_aptnn.analysis.spectra.spectrum import Spectrum
+    from mda_aptnn.spectra.comparison import compare as compare_spectra
+    from mda_aptnn.spectra.plotting import plot_together
+    from mda_aptnn.spectra.spectrum import Spectrum
 
     one, other = Spectrum.load(first), Spectrum.load(second)
     found = []
@@ -50,5 +60,7 @@ def band_limits(text: str) -> tuple[float, float]:
     """Read LOW-HIGH in cm⁻¹."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
     if match is None or float(match[1]) >= float(match[2]):
-        raise opt.OptionError(f"--band {text!r}: write the lower and the upper limit in cm⁻¹, such as 2800-4000")
+        raise opt.OptionError(
+            f"--band {text!r}: write the lower and the upper limit in cm⁻¹, such as 2800-4000"
+        )
     return float(match[1]), float(match[2])

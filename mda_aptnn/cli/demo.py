@@ -15,17 +15,20 @@ from mda_aptnn.cli.spectrum import described
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files, made if needed.")] = Path(
-        "mda-aptnn-demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the files, made if needed.")
+    ] = Path("mda-aptnn-demo"),
     workers: Annotated[
-        int | None, typer.Option(help="Processes; one for each core by default.", show_default=False)
+        int | None,
+        typer.Option(help="Processes; one for each core by default.", show_default=False),
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Infrared spectrum of liquid water: a bundled trajectory (64 molecules, 10 ps) and the bundled model.
+    """Infrared spectrum of liquid water: a bundled trajectory (64 molecules, 10 ps) and the bundled
+    model.
 
-    The trajectory follows a neural-network potential (C. Schran et al., J. Chem. Phys. 153, 104105 (2020)) at 319 K.
+    The trajectory follows a neural-network potential (C. Schran et al., J. Chem. Phys. 153, 104105
+    (2020)) at 319 K.
     """
     import MDAnalysis
 
@@ -40,9 +43,13 @@ def demo(
     }
     check_outputs(files)
     if not _of_a_demo(files["spectrum"]):
-        raise opt.OptionError(f"{files['spectrum']} is there and was not made by demo: give another folder (-o)")
+        raise opt.OptionError(
+            f"{files['spectrum']} is there and was not made by demo: give another folder (-o)"
+        )
     universe = MDAnalysis.Universe(str(WATER64_TOPOLOGY), str(WATER64_TRAJECTORY))
-    reading = opt.Reading(group=["O=element O", "H=element H"], workers=workers or os.cpu_count() or 1)
+    reading = opt.Reading(
+        group=["O=element O", "H=element H"], workers=workers or os.cpu_count() or 1
+    )
     series, _ = run_flux([universe], reading, files["spectrum"])
     series.save(files["flux"])
     forget(reading, files["spectrum"])

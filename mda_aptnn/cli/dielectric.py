@@ -1,4 +1,6 @@
-"""``mda-aptnn dielectric``: dielectric function, refractive index and conductivity from a stored spectrum."""
+"""``mda-aptnn dielectric``: dielectric function, refractive index and conductivity from a stored
+spectrum.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +14,42 @@ from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 
 
 def dielectric(
-    spectrum: Annotated[Path, typer.Argument(help="HDF5 file of `mda-aptnn spectrum`.", show_default=False)],
+    spectrum: Annotated[
+        Path, typer.Argument(help="HDF5 file of `mda-aptnn spectrum`.", show_default=False)
+    ],
     epsilon_infinity: Annotated[
         float,
-        typer.Option("--epsilon-infinity", help="Electronic permittivity, n² of visible light.", show_default=False),
+        typer.Option(
+            "--epsilon-infinity",
+            help="Electronic permittivity, n² of visible light.",
+            show_default=False,
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("dielectric.h5"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path(
+        "dielectric.h5"
+    ),
     csv: opt.Csv = None,
     plot: opt.Plot = None,
     subtract_conduction: Annotated[
-        bool, typer.Option("--subtract-conduction", help="Leave the pole of direct current out of the permittivity.")
+        bool,
+        typer.Option(
+            "--subtract-conduction",
+            help="Leave the pole of direct current out of the permittivity.",
+        ),
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Dielectric function, refractive index, absorption coefficient and conductivity of a sample with a volume."""
-    from mda_aptnn.analysis.spectra.dielectric import dielectric_spectrum
-    from mda_aptnn.analysis.spectra.spectrum import Spectrum
+    """Dielectric function, refractive index, absorption coefficient and conductivity of a sample
+    with a volume.
+    """
+    from mda_aptnn.spectra.dielectric import dielectric_spectrum
+    from mda_aptnn.spectra.spectrum import Spectrum
 
     files = {"dielectric": output, "csv": csv, "plot": plot}
     check_outputs(files)
-    found = dielectric_spectrum(Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction)
+    found = dielectric_spectrum(
+        Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction
+    )
     save(found, output, csv, plot)
     static = found.static_conductivity
     report = {

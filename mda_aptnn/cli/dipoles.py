@@ -13,21 +13,27 @@ from mda_aptnn.cli.spectrum import number_of_segments
 from mda_aptnn.errors import FileFormatError
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.spectra.dipoles import DipoleSeries
+    from mda_aptnn.spectra.dipoles import DipoleSeries
 
 
 def dipoles(
     moments: Annotated[
         Path,
-        typer.Argument(help="File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.", show_default=False),
+        typer.Argument(
+            help="File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.",
+            show_default=False,
+        ),
     ],
-    temperature: Annotated[str, typer.Option("--temperature", "-T", help='Such as "300 K".', show_default=False)],
+    temperature: Annotated[
+        str, typer.Option("--temperature", "-T", help='Such as "300 K".', show_default=False)
+    ],
     time_step: Annotated[
-        str | None, typer.Option(help='Between dipoles, such as "0.5 fs"; not for HDF5.', show_default=False)
+        str | None,
+        typer.Option(help='Between dipoles, such as "0.5 fs"; not for HDF5.', show_default=False),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path(
-        "dipole-spectrum.h5"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")
+    ] = Path("dipole-spectrum.h5"),
     csv: opt.Csv = None,
     plot: opt.Plot = None,
     cell: opt.Cell = None,
@@ -35,41 +41,52 @@ def dipoles(
     resolution: opt.Resolution = "10 cm^-1",
     window: opt.Window = "gaussian",
     segments: Annotated[
-        str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto" or "none".')
+        str,
+        typer.Option(help='Parts of the trajectory for error bars: a number, "auto" or "none".'),
     ] = "auto",
     volume: opt.Volume = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar tensors."""
-    from mda_aptnn.analysis.spectra.bands import peaks
+    """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar
+    tensors.
+    """
+    from mda_aptnn.spectra.bands import peaks
 
     files = {"spectrum": output, "csv": csv, "plot": plot}
     check_outputs(files)
     series = _read(moments, time_step, cell)[start:]
-    found = series.spectrum(temperature, resolution, window, segments=number_of_segments(segments), volume=volume)
+    found = series.spectrum(
+        temperature, resolution, window, segments=number_of_segments(segments), volume=volume
+    )
     save(found, output, csv, plot)
     maxima = peaks(found)
     report = {
         "n_frames": len(series),
-        "maxima": [{"wavenumber": peak.position.value, "height": peak.height.value} for peak in maxima],
+        "maxima": [
+            {"wavenumber": peak.position.value, "height": peak.height.value} for peak in maxima
+        ],
         "unit": found.default_values()[1],
     }
     lines = [f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"]
-    lines.append(f"band maxima [cm^-1]: {', '.join(f'{peak.position.value:.0f}' for peak in maxima)}")
+    lines.append(
+        f"band maxima [cm^-1]: {', '.join(f'{peak.position.value:.0f}' for peak in maxima)}"
+    )
     emit_with_files(files, report, lines, as_json)
 
 
 def _read(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
     import numpy as np
 
-    from mda_aptnn import hdf5
-    from mda_aptnn.analysis.spectra.dipoles import DipoleSeries
+    from mda_aptnn import io
+    from mda_aptnn.spectra.dipoles import DipoleSeries
 
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    if hdf5.kind_of(path) == "dipoles":
+    if io.kind_of(path) == "dipoles":
         if time_step is not None or cell is not None:
-            raise opt.OptionError(f"{path} has its time step and cells: leave --time-step and --cell out")
+            raise opt.OptionError(
+                f"{path} has its time step and cells: leave --time-step and --cell out"
+            )
         return DipoleSeries.load(path)
     if time_step is None:
         raise opt.OptionError('give --time-step, the time between dipoles, such as "0.5 fs"')

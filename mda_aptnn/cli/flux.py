@@ -13,7 +13,7 @@ from mda_aptnn.cli.outputs import emit_with_files, hold
 from mda_aptnn.cli.stored import is_stored, stored_series
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    from mda_aptnn.flux.flux_series import FluxSeries
 
 #: More groups than this are not listed one by one.
 _MANY = 20
@@ -23,23 +23,27 @@ _MANY = 20
 def flux(
     topology: opt.Topology,
     trajectory: opt.Trajectory = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the flux.")] = Path("flux.h5"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the flux.")] = Path(
+        "flux.h5"
+    ),
     as_json: opt.Json = False,
     *,
     reading: opt.Reading,
 ) -> None:
     """Predict polar tensors along a trajectory and store the dipole flux of groups of atoms.
 
-    With --per atom every atom's flux is kept: such a file can stand in the place of the trajectory in this command
-    and in `spectrum`, for other groups without a new prediction.
+    With --per atom every atom's flux is kept: such a file can stand in the place of the trajectory
+    in this command and in `spectrum`, for other groups without a new prediction.
     """
-    from mda_aptnn import hdf5
+    from mda_aptnn import io
 
-    hdf5.check_writable(output)
+    io.check_writable(output)
     if trajectory and is_stored(trajectory):
         stored = stored_series(topology, trajectory, reading)
         stored.save(output)
-        emit_with_files({"flux": output}, summary(stored), [text_summary(stored)], as_json, stored.check())
+        emit_with_files(
+            {"flux": output}, summary(stored), [text_summary(stored)], as_json, stored.check()
+        )
         return
     universes = open_universes(topology, trajectory, reading)
     if reading.per == "atom" and len(universes) > 1:
@@ -50,21 +54,29 @@ def flux(
     else:
         series.save(output)
     forget(reading, output)
-    emit_with_files({"flux": output}, summary(series), [text_summary(series)], as_json, series.check())
+    emit_with_files(
+        {"flux": output}, summary(series), [text_summary(series)], as_json, series.check()
+    )
 
 
-def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> list[Any]:
+def open_universes(
+    topology: Path, trajectory: list[Path] | None, reading: opt.Reading
+) -> list[Any]:
     """Return one Universe for each trajectory; one of all beads for the centroid of a ring polymer."""
-    found = opt.open_universes(topology, trajectory, reading.file_format, reading.topology_format, reading.cell)
+    found = opt.open_universes(
+        topology, trajectory, reading.file_format, reading.topology_format, reading.cell
+    )
     if reading.path_integral is None:
         return found
     if reading.path_integral not in ("beads", "centroid"):
-        raise opt.OptionError(f"--path-integral {reading.path_integral!r}: choose beads or centroid")
+        raise opt.OptionError(
+            f"--path-integral {reading.path_integral!r}: choose beads or centroid"
+        )
     if len(found) < 2:
         raise opt.OptionError("--path-integral: give the trajectories of all beads, two or more")
     if reading.path_integral == "beads":
         return found
-    from mda_aptnn.analysis.flux.path_integrals import centroid_universe
+    from mda_aptnn.flux.path_integrals import centroid_universe
 
     return [centroid_universe(found)]
 
@@ -72,17 +84,18 @@ def open_universes(topology: Path, trajectory: list[Path] | None, reading: opt.R
 def run_flux(
     universes: list[Any], reading: opt.Reading, output: Path, *, temperature_needed: bool = False
 ) -> tuple[FluxSeries, list[Any]]:
-    """Return the merged flux of all trajectories, or the mean over beads, and the analyses that made its parts.
+    """Return the merged flux of all trajectories, or the mean over beads, and the analyses that
+    made its parts.
 
-    Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so that the same command
-    goes on after an interruption or an error in a late frame.
+    Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so that
+    the same command goes on after an interruption or an error in a late frame.
     """
-    from mda_aptnn.analysis.flux import blocks
-    from mda_aptnn.analysis.flux.dipole_flux import DipoleFlux
-    from mda_aptnn.analysis.flux.flux_series import FluxSeries
-    from mda_aptnn.analysis.flux.groups import select
-    from mda_aptnn.analysis.flux.path_integrals import average_beads
-    from mda_aptnn.guard import check_replicas
+    from mda_aptnn.flux import blocks
+    from mda_aptnn.flux.dipole_flux import DipoleFlux
+    from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.flux.groups import select
+    from mda_aptnn.flux.guard import check_replicas
+    from mda_aptnn.flux.path_integrals import average_beads
 
     folder = _finished_frames(reading, output)
     blocks.check_folder(folder)
@@ -105,7 +118,8 @@ def run_flux(
             analyses.append(DipoleFlux(atoms, reading.model, groups, checkpoint=part, **options))
         if temperature_needed and not all(analysis.knows_temperature for analysis in analyses):
             raise opt.OptionError(
-                "the kinetic temperature is not known, as bonds are constrained or velocities finite differences; "
+                "the kinetic temperature is not known, as bonds are constrained or velocities "
+                "finite differences; "
                 'give that of the simulation (-T "300 K"), or --degrees-of-freedom of constrained molecules'
             )
         check_replicas([analysis.universe_frames for analysis in analyses]).raise_refused()
@@ -124,8 +138,10 @@ def _finished_frames(reading: opt.Reading, output: Path) -> Path:
 
 
 def forget(reading: opt.Reading, output: Path) -> None:
-    """Remove the finished frames that `run_flux` kept beside `output`, now that the flux is written."""
-    from mda_aptnn.analysis.flux import blocks
+    """Remove the finished frames that `run_flux` kept beside `output`, now that the flux is
+    written.
+    """
+    from mda_aptnn.flux import blocks
 
     if reading.checkpoint is None:
         blocks.remove(_finished_frames(reading, output))
@@ -163,7 +179,8 @@ def text_summary(series: FluxSeries, notes: Sequence[str] = ()) -> str:
     """The same for people, with the notes of what was made of the flux."""
     values = summary(series)
     lines = [
-        f"{values['n_frames']} frames, {series.spacing * 1000:g} fs apart, in {values['n_series']} series; "
+        f"{values['n_frames']} frames, {series.spacing * 1000:g} fs apart, in {values['n_series']} "
+        f"series; "
         f"{_listed(series.groups)}"
     ]
     if values["temperature"] is not None:
@@ -171,6 +188,8 @@ def text_summary(series: FluxSeries, notes: Sequence[str] = ()) -> str:
     if values["equipartition_ratio"] is not None:
         ratio, error = values["equipartition_ratio"], values["equipartition_error"] or 0.0
         lines.append(f"<M'^2> over equipartition: {ratio:.3f} +- {error:.3f}")
-    lines.append(f"largest component of the sum rule's residual: {values['sum_rule_residual_max']:.3f} e")
+    lines.append(
+        f"largest component of the sum rule's residual: {values['sum_rule_residual_max']:.3f} e"
+    )
     more = [note for note in notes if note not in values["notes"]]
     return "\n".join(lines + [f"note: {note}" for note in [*values["notes"], *more]])

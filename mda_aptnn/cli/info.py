@@ -13,20 +13,23 @@ from mda_aptnn.cli import options as opt
 
 def info(
     name: Annotated[
-        str, typer.Argument(help="Name of a bundled model, or any file of mda-aptnn.", show_default=False)
+        str,
+        typer.Argument(
+            help="Name of a bundled model, or any file of mda-aptnn.", show_default=False
+        ),
     ],
     as_json: opt.Json = False,
 ) -> None:
     """Show the card of a model (level of theory, data, accuracy, domain), or what a file holds."""
-    from mda_aptnn import hdf5
+    from mda_aptnn import io
 
-    of_file = hdf5.kind_of(name) not in (None, "model")
+    of_file = io.kind_of(name) not in (None, "model")
     report = _describe_file(Path(name)) if of_file else _describe_model(name)
     opt.emit(report, as_json, "\n".join(_lines(report)))
 
 
 def _describe_model(name: str) -> dict[str, Any]:
-    from mda_aptnn.models.predict import load_model
+    from mda_aptnn.model.predict import load_model
 
     model = load_model(name)
     return {"model": name, **model.info}
@@ -40,13 +43,17 @@ def _describe_file(path: Path) -> dict[str, Any]:
         for key, value in file.attrs.items():
             text = value.item() if hasattr(value, "item") else value
             try:
-                report[key] = json.loads(text) if isinstance(text, str) and text[:1] in "[{" else text
+                report[key] = (
+                    json.loads(text) if isinstance(text, str) and text[:1] in "[{" else text
+                )
             except json.JSONDecodeError:
                 report[key] = text
 
         def visit(name: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset):
-                report.setdefault("data sets", {})[name] = f"{list(item.shape)} {item.attrs.get('units', '')}".strip()
+                report.setdefault("data sets", {})[name] = (
+                    f"{list(item.shape)} {item.attrs.get('units', '')}".strip()
+                )
 
         file.visititems(visit)
     return report

@@ -16,10 +16,12 @@ Folder = Annotated[Path, typer.Argument(help="Folder of the campaign.", show_def
 def plan(
     topology: opt.Topology,
     trajectory: opt.Trajectory = None,
-    template: Annotated[Path, typer.Option("--template", help="Your working CP2K input.", show_default=False)] = Path(
-        "template.inp"
+    template: Annotated[
+        Path, typer.Option("--template", help="Your working CP2K input.", show_default=False)
+    ] = Path("template.inp"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the campaign.")] = Path(
+        "campaign"
     ),
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the campaign.")] = Path("campaign"),
     route: Annotated[
         str,
         typer.Option(
@@ -27,11 +29,17 @@ def plan(
             '(12) and "displacement-raman" (6 an atom) label polarizability gradients as well.'
         ),
     ] = "field",
-    frames: Annotated[int | None, typer.Option(help="How many snapshots.", show_default=False)] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="How many snapshots.", show_default=False)
+    ] = None,
     select: Annotated[str, typer.Option(help='"random", "uniform" or "indices".')] = "random",
-    indices: Annotated[str | None, typer.Option(help='Frames counted from 0: "0 10 20".', show_default=False)] = None,
+    indices: Annotated[
+        str | None, typer.Option(help='Frames counted from 0: "0 10 20".', show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random choice.")] = 0,
-    apart: Annotated[str, typer.Option(help="Warn when two snapshots are closer in time.")] = "0.1 ps",
+    apart: Annotated[
+        str, typer.Option(help="Warn when two snapshots are closer in time.")
+    ] = "0.1 ps",
     field: Annotated[
         str | None,
         typer.Option(
@@ -40,12 +48,18 @@ def plan(
         ),
     ] = None,
     second_field: Annotated[
-        str | None, typer.Option(help="Another strength, to check linearity (as many more runs).", show_default=False)
+        str | None,
+        typer.Option(
+            help="Another strength, to check linearity (as many more runs).", show_default=False
+        ),
     ] = None,
     displacement: Annotated[str, typer.Option(help="Displacement of each atom, in Å.")] = "0.01",
     atoms: Annotated[
         str | None,
-        typer.Option(help="Atoms to displace, as an MDAnalysis selection; all by default.", show_default=False),
+        typer.Option(
+            help="Atoms to displace, as an MDAnalysis selection; all by default.",
+            show_default=False,
+        ),
     ] = None,
     time_step: opt.TimeStep = None,
     element: opt.Element = None,
@@ -60,11 +74,11 @@ def plan(
     import warnings
 
     from mda_aptnn import units
-    from mda_aptnn.labelling.campaign import plan as write
-    from mda_aptnn.labelling.routes import make_route
-    from mda_aptnn.labelling.snapshots import choose_frames, take_snapshots
-    from mda_aptnn.labelling.template import Template
-    from mda_aptnn.trajectory import UniverseFrames
+    from mda_aptnn.labels.campaign import plan as write
+    from mda_aptnn.labels.cp2k.routes import make_route
+    from mda_aptnn.labels.cp2k.template import Template
+    from mda_aptnn.labels.snapshots import choose_frames, take_snapshots
+    from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
     parameters: dict[str, Any] = {}
     if route.startswith("field"):
@@ -77,7 +91,9 @@ def plan(
     elif route.startswith("displacement"):
         parameters = {"displacement": units.magnitude(displacement, "angstrom", "displacement")}
     if atoms is not None and not route.startswith("displacement"):
-        raise opt.OptionError("--atoms goes with --route displacement: the other routes label all atoms at once")
+        raise opt.OptionError(
+            "--atoms goes with --route displacement: the other routes label all atoms at once"
+        )
     way = make_route(route, parameters)
     checked = Template.read(template)
     universes = opt.open_universes(topology, trajectory, file_format, topology_format)
@@ -86,12 +102,18 @@ def plan(
     chosen = choose_frames(begin[-1], frames, select, indices=numbers, seed=seed)
     parts, elements = [], opt.pairs(element, "element")
     for number, universe in enumerate(universes):
-        reader = UniverseFrames(universe, velocities=None, time_step=time_step, elements=elements, cell=cell, pbc=pbc)
+        reader = UniverseFrames(
+            universe, velocities=None, time_step=time_step, elements=elements, cell=cell, pbc=pbc
+        )
         for note in reader.notes:
             warnings.warn(note, stacklevel=1)
         own = [k - begin[number] for k in chosen if begin[number] <= k < begin[number + 1]]
         source = (trajectory[number] if trajectory else topology).name
-        parts.append(take_snapshots(reader, own, source, atoms=atoms, apart=units.magnitude(apart, "ps", "apart")))
+        parts.append(
+            take_snapshots(
+                reader, own, source, atoms=atoms, apart=units.magnitude(apart, "ps", "apart")
+            )
+        )
     campaign = write(output, itertools.chain(*parts), checked, way)
     tasks = list(campaign.tasks())
     report = {
@@ -103,7 +125,8 @@ def plan(
         "frames": chosen,
     }
     text = (
-        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs of CP2K in {output} "
+        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs of CP2K "
+        f"in {output} "
         f"({checked.level_of_theory})\nnext: mda-aptnn label run {output} --command cp2k.psmp"
     )
     opt.emit(report, as_json, text)
@@ -115,18 +138,26 @@ def run(
         str, typer.Option("--command", "-c", help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')
     ] = "cp2k.psmp",
     workers: opt.Workers = 1,
-    retry: Annotated[bool, typer.Option("--retry", help="Run again the tasks that failed.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Run again the tasks that failed.")
+    ] = False,
     task: Annotated[
-        int | None, typer.Option(help="Only this task, counted from 0 (for job arrays).", show_default=False)
+        int | None,
+        typer.Option(help="Only this task, counted from 0 (for job arrays).", show_default=False),
     ] = None,
     dask: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler, or its scheduler file.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Address of a Dask scheduler, or its scheduler file.", show_default=False
+        ),
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Run what is missing; interrupted anywhere, the same command goes on. Exit code 1 if a task failed."""
-    from mda_aptnn.labelling.campaign import Campaign
-    from mda_aptnn.labelling.execution import run_campaign
+    """Run what is missing; interrupted anywhere, the same command goes on. Exit code 1 if a task
+    failed.
+    """
+    from mda_aptnn.labels.campaign import Campaign
+    from mda_aptnn.labels.execution import run_campaign
 
     campaign = Campaign(folder)
     outcomes = run_campaign(
@@ -137,7 +168,10 @@ def run(
         typer.echo(f"task {outcome.task} failed: {outcome.message}", err=True)
         for line in outcome.last_lines.splitlines():
             typer.echo(f"    {line}", err=True)
-    states = {state: sum(outcome.state == state for outcome in outcomes) for state in ("complete", "failed", "busy")}
+    states = {
+        state: sum(outcome.state == state for outcome in outcomes)
+        for state in ("complete", "failed", "busy")
+    }
     text = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     if failed:
         text += "\nrun the failed ones again with --retry"
@@ -149,44 +183,55 @@ def run(
 def script(
     folder: Folder,
     command: Annotated[
-        str, typer.Option("--command", "-c", help='What starts CP2K within the job: "srun cp2k.psmp".')
+        str,
+        typer.Option("--command", "-c", help='What starts CP2K within the job: "srun cp2k.psmp".'),
     ] = "srun cp2k.psmp",
-    slurm: Annotated[bool, typer.Option("--slurm", help="A SLURM job array (the only kind there is).")] = True,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="A SLURM job array (the only kind there is).")
+    ] = True,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to a file instead of the screen.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write to a file instead of the screen.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Write a job script: one element of a job array for each task."""
-    from mda_aptnn import hdf5
-    from mda_aptnn.labelling.campaign import Campaign
-    from mda_aptnn.labelling.execution import slurm_script
+    from mda_aptnn import io
+    from mda_aptnn.labels.campaign import Campaign
+    from mda_aptnn.labels.execution import slurm_script
 
     text = slurm_script(Campaign(folder), command)
     if output is None:
         typer.echo(text, nl=False)
         return
-    with hdf5.replacing(output) as temporary:
+    with io.replacing(output) as temporary:
         temporary.write_text(text)
 
 
 def collect(
     folder: Folder,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the labels.")] = Path("labels.h5"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the labels.")] = Path(
+        "labels.h5"
+    ),
     max_residual: Annotated[
         float, typer.Option(help="Largest accepted component of Σ P − Q·1 for each atom, in e.")
     ] = 2e-3,
     max_pgt_residual: Annotated[
-        float, typer.Option(help="Largest accepted component of Σ G (polarizability gradients) for each atom, in Å².")
+        float,
+        typer.Option(
+            help="Largest accepted component of Σ G (polarizability gradients) for each atom, in Å²."
+        ),
     ] = 2e-2,
     as_json: opt.Json = False,
 ) -> None:
     """Check every run and write the labels; snapshots that fail a check are left out and listed."""
-    from mda_aptnn import hdf5
+    from mda_aptnn import io
     from mda_aptnn.errors import LabelError
-    from mda_aptnn.labelling.campaign import Campaign
-    from mda_aptnn.labelling.collect import collect as gather
+    from mda_aptnn.labels.campaign import Campaign
+    from mda_aptnn.labels.collect import collect as gather
 
-    hdf5.check_writable(output)
+    io.check_writable(output)
     dataset, left_out = gather(Campaign(folder), max_residual, max_pgt_residual)
     for item in left_out:
         typer.echo(f"left out: {item.frame}: {item.reason}", err=True)
@@ -201,7 +246,8 @@ def collect(
         "level_of_theory": dataset.level_of_theory,
     }
     text = (
-        f"{len(dataset)} frames in {output}, {len(left_out)} left out ({dataset.level_of_theory}); sum rule within "
+        f"{len(dataset)} frames in {output}, {len(left_out)} left out ({dataset.level_of_theory}); "
+        f"sum rule within "
         f"{max_residual:g} e an atom"
     )
     opt.emit(report, as_json, text)
@@ -210,15 +256,19 @@ def collect(
 def check(
     labels: label_files.Labels,
     cell: label_files.Cell = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw it (png, pdf, svg).", show_default=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw it (png, pdf, svg).", show_default=False)
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers, linearity."""
-    from mda_aptnn import hdf5
-    from mda_aptnn.labelling.quality import check_labels, plot_quality
+    """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers,
+    linearity.
+    """
+    from mda_aptnn import io
+    from mda_aptnn.labels.quality import check_labels, plot_quality
 
     if plot:
-        hdf5.check_writable(plot)
+        io.check_writable(plot)
     quality = check_labels(label_files.read(labels, cell))
     if plot:
         plot_quality(quality, plot)
@@ -231,10 +281,14 @@ def _quality_text(report: dict[str, Any]) -> str:
     if residuals:
         worst = max(residuals)
         lines.append(
-            f"sum rule: largest component per atom {worst:.1e} e (frame {report['sum_rule_per_atom'].index(worst)}), "
+            f"sum rule: largest component per atom {worst:.1e} e (frame "
+            f"{report['sum_rule_per_atom'].index(worst)}), "
             f"median {sorted(residuals)[len(residuals) // 2]:.1e} e"
         )
-    lines.append(f"{'':4}{'atoms':>7}{'trace/3':>10}{'deviation':>11}{'symmetric':>11}{'antisymmetric':>15}   (e)")
+    lines.append(
+        f"{'':4}{'atoms':>7}{'trace/3':>10}{'deviation':>11}{'symmetric':>11}{'antisymmetric':>15} "
+        f"  (e)"
+    )
     for symbol, row in report["species"].items():
         lines.append(
             f"{symbol:4}{row['atoms']:7d}{row['trace_mean']:10.4f}{row['trace_deviation']:11.4f}"
@@ -242,11 +296,16 @@ def _quality_text(report: dict[str, Any]) -> str:
         )
     pairs = [f"{first} and {second}" for first, second in report["duplicates"]]
     lines.append(f"duplicates: {'; '.join(pairs) or 'none'}")
-    found = [f"{item['element']} {item['atom']} of frame {item['frame']}" for item in report["outliers"]]
+    found = [
+        f"{item['element']} {item['atom']} of frame {item['frame']}" for item in report["outliers"]
+    ]
     shown = "; ".join(found[:10]) + (f"; and {len(found) - 10} more" if len(found) > 10 else "")
     lines.append(f"outliers: {shown or 'none'}")
     if report["linearity"]:
-        lines.append(f"linearity: largest change with field strength {max(report['linearity'].values()):.1e} e")
+        lines.append(
+            f"linearity: largest change with field strength "
+            f"{max(report['linearity'].values()):.1e} e"
+        )
     if "polarizability_gradients" in report:
         lines += _gradient_lines(report["polarizability_gradients"])
     return "\n".join(lines)
@@ -259,9 +318,14 @@ def _gradient_lines(report: dict[str, Any]) -> list[str]:
         lines.append(f"sum rule: largest component per atom {max(residuals):.1e} Å²")
     lines.append(f"{'':4}{'atoms':>7}{'isotropic':>11}{'anisotropic':>13}   (Å², rms of the norm)")
     for symbol, row in report["species"].items():
-        lines.append(f"{symbol:4}{row['atoms']:7d}{row['isotropic_rms']:11.4f}{row['anisotropic_rms']:13.4f}")
+        lines.append(
+            f"{symbol:4}{row['atoms']:7d}{row['isotropic_rms']:11.4f}{row['anisotropic_rms']:13.4f}"
+        )
     if report["linearity"]:
-        lines.append(f"linearity: largest change with field strength {max(report['linearity'].values()):.1e} Å²")
+        lines.append(
+            f"linearity: largest change with field strength "
+            f"{max(report['linearity'].values()):.1e} Å²"
+        )
     return lines
 
 

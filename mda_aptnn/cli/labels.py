@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mda_aptnn.dataset import Dataset
+    from mda_aptnn.labels.dataset import Dataset
 
 Labels = Annotated[
     list[Path],
     typer.Argument(
-        help="Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both.", show_default=False
+        help="Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both.",
+        show_default=False,
     ),
 ]
 Cell = Annotated[
@@ -41,9 +42,11 @@ def read(labels: list[Path], cell: str | None) -> Dataset:
     """
     import numpy as np
 
-    from mda_aptnn.dataset import read_labels
-    from mda_aptnn.frames import cell_matrix
+    from mda_aptnn.frame import cell_matrix
+    from mda_aptnn.labels.dataset import read_labels
 
     if cell is None:
         return read_labels(labels)
-    return read_labels(labels, np.zeros((3, 3)) if cell.strip().lower() == "none" else cell_matrix(cell))
+    return read_labels(
+        labels, np.zeros((3, 3)) if cell.strip().lower() == "none" else cell_matrix(cell)
+    )

@@ -1,4 +1,6 @@
-"""``mda-aptnn learn``: label, train, predict, compare spectra, until the spectrum no longer changes."""
+"""``mda-aptnn learn``: label, train, predict, compare spectra, until the spectrum no longer
+changes.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +14,46 @@ from mda_aptnn.cli.outputs import emit_with_files
 
 
 def learn(
-    folder: Annotated[Path, typer.Argument(help="Folder of the loop, new or begun.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the loop, new or begun.", show_default=False)
+    ],
     topology: opt.Topology,
     trajectory: opt.Trajectory = None,
-    template: Annotated[Path, typer.Option("--template", help="Your working CP2K input.")] = Path("template.inp"),
+    template: Annotated[Path, typer.Option("--template", help="Your working CP2K input.")] = Path(
+        "template.inp"
+    ),
     route: Annotated[str, typer.Option(help="As for label plan.")] = "field",
     command: Annotated[
         str, typer.Option("--command", "-c", help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')
     ] = "cp2k.psmp",
     initial: Annotated[int, typer.Option(help="Frames of the first round.")] = 4,
-    test: Annotated[int, typer.Option(help="Frames for calibration and test, never trained on.")] = 2,
-    count: Annotated[int, typer.Option("--count", "-n", help="Frames that each further round adds.")] = 4,
+    test: Annotated[
+        int, typer.Option(help="Frames for calibration and test, never trained on.")
+    ] = 2,
+    count: Annotated[
+        int, typer.Option("--count", "-n", help="Frames that each further round adds.")
+    ] = 4,
     candidates: Annotated[
         int, typer.Option(help="Frames, evenly over the trajectory, that each round chooses from.")
     ] = 500,
     members: Annotated[int, typer.Option(help="Members of the committee.")] = 4,
     config: Annotated[
-        Path | None, typer.Option(help="TOML plan of the training of each member.", show_default=False)
+        Path | None,
+        typer.Option(help="TOML plan of the training of each member.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the first frames and the test frames.")] = 0,
     resolution: Annotated[str, typer.Option(help="Of the spectrum.")] = "10 cm^-1",
     temperature: Annotated[
-        str | None, typer.Option("--temperature", "-T", help="From the velocities if not given.", show_default=False)
+        str | None,
+        typer.Option(
+            "--temperature", "-T", help="From the velocities if not given.", show_default=False
+        ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="Stop when the spectrum changes by less than this part of its error bar.")
+        float,
+        typer.Option(
+            help="Stop when the spectrum changes by less than this part of its error bar."
+        ),
     ] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds in all, at most.")] = 10,
     one: Annotated[bool, typer.Option("--one", help="Only the next round.")] = False,
@@ -62,11 +79,11 @@ def learn(
 ) -> None:
     """Learn a trajectory's polar tensors with as few labels as its spectrum needs.
 
-    Every round labels the frames that the committee disagrees about, trains a new one, and makes the spectrum. Killed
-    at any moment, the same command goes on.
+    Every round labels the frames that the committee disagrees about, trains a new one, and makes
+    the spectrum. Killed at any moment, the same command goes on.
     """
     from mda_aptnn import units
-    from mda_aptnn.active_learning import Learning, LearningPlan
+    from mda_aptnn.learning import Learning, LearningPlan
     from mda_aptnn.training.config import TrainingConfig, read_plan
 
     network, training = read_plan(config) if config else (None, TrainingConfig())
@@ -80,7 +97,9 @@ def learn(
         members=members,
         seed=seed,
         resolution=units.magnitude(resolution, units.WAVENUMBER, "--resolution"),
-        temperature=None if temperature is None else units.magnitude(temperature, units.TEMPERATURE, "--temperature"),
+        temperature=None
+        if temperature is None
+        else units.magnitude(temperature, units.TEMPERATURE, "--temperature"),
         tolerance=tolerance,
         network=network,
         training=training,
@@ -108,7 +127,10 @@ def learn(
 
 
 def _table(reports: list[dict[str, Any]], tolerance: float) -> list[str]:
-    lines = [f"{'round':>5}{'frames':>8}{'test RMSE/e':>13}{'change':>9}{'model error':>13}   (of the error bar)"]
+    lines = [
+        f"{'round':>5}{'frames':>8}{'test RMSE/e':>13}{'change':>9}{'model error':>13}   (of the "
+        f"error bar)"
+    ]
     for row in reports:
         change = "" if row["change"] is None else f"{row['change']:.2f}"
         lines.append(

@@ -13,10 +13,16 @@ from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 
 def live(
     topology: opt.Topology,
-    address: Annotated[str, typer.Argument(help='Where the simulation listens: "imd://localhost:8889".')],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("spectrum.h5"),
+    address: Annotated[
+        str, typer.Argument(help='Where the simulation listens: "imd://localhost:8889".')
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")
+    ] = Path("spectrum.h5"),
     plot: opt.Plot = None,
-    every: Annotated[int, typer.Option(min=1, help="Frames between two writings of the files.")] = 10_000,
+    every: Annotated[
+        int, typer.Option(min=1, help="Frames between two writings of the files.")
+    ] = 10_000,
     stop: Annotated[
         int | None, typer.Option(help="Frames to stop after; else at the end.", show_default=False)
     ] = None,
@@ -31,11 +37,13 @@ def live(
     window: Annotated[str, typer.Option(help="gaussian, parzen, bartlett or hann.")] = "gaussian",
     as_json: opt.Json = False,
 ) -> None:
-    """Spectrum of a running simulation: files are written again and again until it ends or you press Ctrl-C."""
+    """Spectrum of a running simulation: files are written again and again until it ends or you
+    press Ctrl-C.
+    """
     import MDAnalysis
 
-    from mda_aptnn.analysis.flux.stream import FluxStream
     from mda_aptnn.errors import SpectrumError
+    from mda_aptnn.live import FluxStream
 
     files = {"spectrum": output, "plot": plot}
     check_outputs(files)

@@ -15,17 +15,24 @@ import typer
 
 from mda_aptnn.errors import AptnnError, TrajectoryError
 
-Topology = Annotated[Path, typer.Argument(help="Topology or structure that MDAnalysis reads.", show_default=False)]
+Topology = Annotated[
+    Path, typer.Argument(help="Topology or structure that MDAnalysis reads.", show_default=False)
+]
 Trajectory = Annotated[
     list[Path] | None,
     typer.Argument(
-        help="Trajectories. Times that continue make one series, others are replicas.", show_default=False
+        help="Trajectories. Times that continue make one series, others are replicas.",
+        show_default=False,
     ),
 ]
-Model = Annotated[str, typer.Option("--model", "-m", help="Name of a bundled model, or a model file.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Name of a bundled model, or a model file.")
+]
 Group = Annotated[
     list[str] | None,
-    typer.Option("--group", "-g", help='NAME=SELECTION, repeatable: "O=element O".', show_default=False),
+    typer.Option(
+        "--group", "-g", help='NAME=SELECTION, repeatable: "O=element O".', show_default=False
+    ),
 ]
 Per = Annotated[
     str,
@@ -33,7 +40,9 @@ Per = Annotated[
         help='A group for every "element", "resname", "residue", "molecule"; "atom" (flux) keeps every atom on disk.'
     ),
 ]
-Updating = Annotated[bool, typer.Option("--updating", help="Select the groups again in each frame, as for a shell.")]
+Updating = Annotated[
+    bool, typer.Option("--updating", help="Select the groups again in each frame, as for a shell.")
+]
 MotionsOption = Annotated[
     str | None,
     typer.Option(
@@ -71,43 +80,62 @@ Start = Annotated[int | None, typer.Option(help="First frame, counted from 0.", 
 Stop = Annotated[int | None, typer.Option(help="Frame to stop before.", show_default=False)]
 Step = Annotated[int | None, typer.Option(help="Use every n-th frame.", show_default=False)]
 VelocityUnit = Annotated[
-    str, typer.Option(help='Unit of the recorded velocities: "auto", "angstrom/fs", "bohr/atomic_unit_of_time", ...')
+    str,
+    typer.Option(
+        help='Unit of the recorded velocities: "auto", "angstrom/fs", "bohr/atomic_unit_of_time", ...'
+    ),
 ]
 Velocities = Annotated[str, typer.Option(help='"trajectory", or "finite-difference" of positions.')]
 TimeStep = Annotated[
-    str | None, typer.Option(help='Time between recorded frames, such as "2 fs".', show_default=False)
+    str | None,
+    typer.Option(help='Time between recorded frames, such as "2 fs".', show_default=False),
 ]
 Element = Annotated[
     list[str] | None,
     typer.Option(
-        "--element", help="TYPE=SYMBOL, repeatable, where the topology has no elements.", show_default=False
+        "--element",
+        help="TYPE=SYMBOL, repeatable, where the topology has no elements.",
+        show_default=False,
     ),
 ]
-Cell = Annotated[str | None, typer.Option(help='"a b c alpha beta gamma" in Å and degrees.', show_default=False)]
-Pbc = Annotated[str | None, typer.Option(help='Periodic directions: "xyz", "xy", "none".', show_default=False)]
+Cell = Annotated[
+    str | None, typer.Option(help='"a b c alpha beta gamma" in Å and degrees.', show_default=False)
+]
+Pbc = Annotated[
+    str | None, typer.Option(help='Periodic directions: "xyz", "xy", "none".', show_default=False)
+]
 Charge = Annotated[float, typer.Option(help="Total charge of the sample in e.")]
 SumRule = Annotated[str, typer.Option(help='How Σ P = Q·1 is enforced: "none", "mass", "uniform".')]
 Degrees = Annotated[
     int | None,
     typer.Option(
-        "--degrees-of-freedom", help="For the kinetic temperature of constrained molecules.", show_default=False
+        "--degrees-of-freedom",
+        help="For the kinetic temperature of constrained molecules.",
+        show_default=False,
     ),
 ]
 Select = Annotated[str, typer.Option(help="Atoms whose flux is wanted; the model always sees all.")]
 Format = Annotated[
-    str | None, typer.Option("--format", help="MDAnalysis' name of the trajectory format.", show_default=False)
+    str | None,
+    typer.Option("--format", help="MDAnalysis' name of the trajectory format.", show_default=False),
 ]
 TopologyFormat = Annotated[
     str | None, typer.Option(help="MDAnalysis' name of the topology format.", show_default=False)
 ]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option(help="Folder for finished frames; the same command again goes on from there.", show_default=False),
+    typer.Option(
+        help="Folder for finished frames; the same command again goes on from there.",
+        show_default=False,
+    ),
 ]
 Workers = Annotated[int, typer.Option(help="Processes that share the frames.")]
 CheckTemperature = Annotated[
     bool,
-    typer.Option("--check-temperature/--no-check-temperature", help="Refuse velocities of an absurd temperature."),
+    typer.Option(
+        "--check-temperature/--no-check-temperature",
+        help="Refuse velocities of an absurd temperature.",
+    ),
 ]
 AllowAliasing = Annotated[
     bool,
@@ -117,34 +145,58 @@ AllowAliasing = Annotated[
     ),
 ]
 OverrideCell = Annotated[
-    bool, typer.Option("--override-cell", help="Go on where --cell has another volume than the recorded cell.")
+    bool,
+    typer.Option(
+        "--override-cell", help="Go on where --cell has another volume than the recorded cell."
+    ),
 ]
 AllowOutsideDomain = Annotated[
     bool,
-    typer.Option("--allow-outside-domain", help="Go on with a model that was not made for such atoms."),
+    typer.Option(
+        "--allow-outside-domain", help="Go on with a model that was not made for such atoms."
+    ),
 ]
 TopologyOrFlux = Annotated[
-    Path, typer.Argument(help="Topology that MDAnalysis reads, or a flux file alone.", show_default=False)
+    Path,
+    typer.Argument(
+        help="Topology that MDAnalysis reads, or a flux file alone.", show_default=False
+    ),
 ]
-Csv = Annotated[Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)]
-Plot = Annotated[Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)]
+Csv = Annotated[
+    Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)
+]
+Plot = Annotated[
+    Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
+]
 FluxOutput = Annotated[
     Path | None,
-    typer.Option("--flux", help="Also keep the flux, to make other spectra of it.", show_default=False),
+    typer.Option(
+        "--flux", help="Also keep the flux, to make other spectra of it.", show_default=False
+    ),
 ]
 Temperature = Annotated[
     str | None,
     typer.Option(
-        "--temperature", "-T", help='Such as "300 K"; from the velocities if not given.', show_default=False
+        "--temperature",
+        "-T",
+        help='Such as "300 K"; from the velocities if not given.',
+        show_default=False,
     ),
 ]
 Resolution = Annotated[str, typer.Option(help="Full width at half maximum of a line.")]
 Window = Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")]
-Unbiased = Annotated[bool, typer.Option("--unbiased", help="Unbiased correlation; intensities may be negative.")]
-Segments = Annotated[
-    str, typer.Option(help='Parts of the trajectory for error bars: a number, "auto", "replicas" or "none".')
+Unbiased = Annotated[
+    bool, typer.Option("--unbiased", help="Unbiased correlation; intensities may be negative.")
 ]
-Volume = Annotated[str | None, typer.Option(help='Where there is no cell: "1000 angstrom^3".', show_default=False)]
+Segments = Annotated[
+    str,
+    typer.Option(
+        help='Parts of the trajectory for error bars: a number, "auto", "replicas" or "none".'
+    ),
+]
+Volume = Annotated[
+    str | None, typer.Option(help='Where there is no cell: "1000 angstrom^3".', show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -184,14 +236,37 @@ class Reading:
 
     def flux_options(self) -> dict[str, Any]:
         """Keyword arguments of `DipoleFlux`, apart from the model, the groups and the checkpoint."""
-        elsewhere = {"model", "group", "select", "start", "stop", "step", "element", "checkpoint", "workers"}
-        elsewhere |= {"file_format", "topology_format", "motions", "coordinate", "normal_modes", "path_integral"}
-        named = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in elsewhere}
+        elsewhere = {
+            "model",
+            "group",
+            "select",
+            "start",
+            "stop",
+            "step",
+            "element",
+            "checkpoint",
+            "workers",
+        }
+        elsewhere |= {
+            "file_format",
+            "topology_format",
+            "motions",
+            "coordinate",
+            "normal_modes",
+            "path_integral",
+        }
+        named = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in elsewhere
+        }
         motions = chosen_motions(self.motions, self.coordinate, self.normal_modes)
         return {"elements": pairs(self.element, "element"), "motions": motions, **named}
 
 
-def chosen_motions(motions: str | None, coordinate: list[str] | None, normal_modes: Path | None) -> Any:
+def chosen_motions(
+    motions: str | None, coordinate: list[str] | None, normal_modes: Path | None
+) -> Any:
     """What velocities are taken apart into: "rigid", internal coordinates, normal modes, nothing.
 
     Raises
@@ -204,13 +279,15 @@ def chosen_motions(motions: str | None, coordinate: list[str] | None, normal_mod
     if len(names) > 1:
         raise OptionError(f"{' and '.join(names)} are two ways to say it; leave one out")
     if normal_modes is not None:
-        from mda_aptnn.analysis.motions.normal_modes import NormalModes
+        from mda_aptnn.flux.motions.normal_modes import NormalModes
 
         return NormalModes.from_molden(normal_modes)
     coordinates = pairs(coordinate, "coordinate")
     if coordinates is None:
         return motions
-    return {name: tuple(part.strip() for part in text.split(";")) for name, text in coordinates.items()}
+    return {
+        name: tuple(part.strip() for part in text.split(";")) for name, text in coordinates.items()
+    }
 
 
 def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -223,9 +300,15 @@ def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
         reading = Reading(**{name: values.pop(name) for name in shared})
         command(**values, reading=reading)
 
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "reading"]
+    own = [
+        p
+        for p in inspect.signature(command, eval_str=True).parameters.values()
+        if p.name != "reading"
+    ]
     added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
+        )
         for name, default in shared.items()
     ]
     run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
@@ -243,8 +326,14 @@ def pairs(items: list[str] | None, what: str) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for item in items or []:
         name, separator, value = item.partition("=")
-        if not separator or not name.strip() or (what in ("group", "coordinate") and not value.strip()):
-            raise OptionError(f'--{what} {item!r}: write NAME=VALUE, such as --{what} "O=element O"')
+        if (
+            not separator
+            or not name.strip()
+            or (what in ("group", "coordinate") and not value.strip())
+        ):
+            raise OptionError(
+                f'--{what} {item!r}: write NAME=VALUE, such as --{what} "O=element O"'
+            )
         if name.strip() in found:
             raise OptionError(f"--{what}: the name {name.strip()!r} comes twice")
         found[name.strip()] = value.strip()
@@ -262,7 +351,8 @@ def open_universes(
     topology_format: str | None,
     cell: str | None = None,
 ) -> list[Any]:
-    """Return one Universe for each trajectory, so that no series runs across a join of files unseen.
+    """Return one Universe for each trajectory, so that no series runs across a join of files
+    unseen.
 
     Raises
     ------
@@ -273,7 +363,7 @@ def open_universes(
     """
     import MDAnalysis
 
-    from mda_aptnn.readers.xyz_frames import check_packed
+    from mda_aptnn.trajectory.xyz_frames import check_packed
 
     for path in [topology, *(trajectories or [])]:
         if not path.exists():
@@ -281,7 +371,10 @@ def open_universes(
         check_packed(path)
     universes = []
     for names in [[topology, path] for path in trajectories or []] or [[topology]]:
-        kinds = {"format": file_format or known_format(names[-1]), "topology_format": topology_format}
+        kinds = {
+            "format": file_format or known_format(names[-1]),
+            "topology_format": topology_format,
+        }
         options: dict[str, Any] = {name: value for name, value in kinds.items() if value}
         if known_format(topology):
             options.setdefault("topology_format", known_format(topology))
@@ -291,10 +384,12 @@ def open_universes(
         try:
             universes.append(MDAnalysis.Universe(*map(str, names), **options))
         except Exception as error:
-            # parsers of many authors meet a file of unknown content: what they raise can be anything
+            # parsers of many authors meet a file of unknown content: what they raise can be
+            # anything
             said = " ".join(str(error).split()).split(". ")[0][:200] or type(error).__name__
             raise TrajectoryError(
-                f"MDAnalysis cannot read {' with '.join(map(str, names))}: {said}; {_advice(names[-1])}"
+                f"MDAnalysis cannot read {' with '.join(map(str, names))}: {said}; "
+                f"{_advice(names[-1])}"
             ) from error
     return universes
 

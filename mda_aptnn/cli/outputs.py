@@ -38,7 +38,8 @@ def hold(folder: Path) -> None:
 
 @contextlib.contextmanager
 def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
-    """Keep the files that a command reads from being written, as long as it runs; every command passes here.
+    """Keep the files that a command reads from being written, as long as it runs; every command
+    passes here.
 
     Locks that it takes by `hold` are freed at its end.
 
@@ -52,7 +53,7 @@ def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
     FileExistsError
         If an output is also an input.
     """
-    from mda_aptnn import hdf5
+    from mda_aptnn import io
 
     read: list[Any] = []
     written: list[Any] = []
@@ -60,31 +61,35 @@ def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Path) or (name in _NAMES and isinstance(item, str)):
                 (written if name in _WRITTEN else read).append(item)
-    with hdf5.protecting(read), _locks:
+    with io.protecting(read), _locks:
         names = {os.path.realpath(path) for path in read}
         for path in written:
-            hdf5.refuse_input(path)
+            io.refuse_input(path)
             if os.path.realpath(path) in names:
-                raise opt.OptionError(f"{path} is written, and named as something else too; give another name")
+                raise opt.OptionError(
+                    f"{path} is written, and named as something else too; give another name"
+                )
         yield
 
 
 def check_outputs(files: Mapping[str, Path | None]) -> None:
     """Refuse names that cannot be written, or one name for two things, before the long run."""
-    from mda_aptnn import hdf5
+    from mda_aptnn import io
 
     given = [path for path in files.values() if path is not None]
     if len({path.resolve() for path in given}) < len(given):
         raise opt.OptionError("two outputs have the same name: " + ", ".join(map(str, given)))
     for path in given:
-        hdf5.check_writable(path)
+        io.check_writable(path)
     plot = files.get("plot")
     if plot is not None:
         from matplotlib.backend_bases import FigureCanvasBase
 
         known = FigureCanvasBase.get_supported_filetypes()
         if plot.suffix[1:].lower() not in known:
-            raise opt.OptionError(f"--plot {plot}: the ending must be one of {', '.join(sorted(known))}")
+            raise opt.OptionError(
+                f"--plot {plot}: the ending must be one of {', '.join(sorted(known))}"
+            )
 
 
 def save(result: Any, output: Path, csv: Path | None = None, plot: Path | None = None) -> None:
@@ -103,19 +108,25 @@ def emit_with_files(
     as_json: bool,
     checks: Checks | None = None,
 ) -> None:
-    """Print a report, its checks, and which of `files` are written: one JSON object, or a line for each."""
+    """Print a report, its checks, and which of `files` are written: one JSON object, or a line for
+    each.
+    """
     written = {name: str(path) for name, path in files.items() if path is not None}
     found = {} if checks is None else {"checks": checks.to_json(), "verdict": checks.worst.value}
     # notes that are checks as well are said once
     said = [] if checks is None else [f"note: {check}" for check in checks]
     kept = ["\n".join(line for line in text.split("\n") if line not in said) for text in lines]
     of_checks = [] if checks is None else check_lines(checks)
-    text = "\n".join([*filter(None, kept), *of_checks, *(f"{name}: {path}" for name, path in written.items())])
+    text = "\n".join(
+        [*filter(None, kept), *of_checks, *(f"{name}: {path}" for name, path in written.items())]
+    )
     opt.emit({"files": written, **report, **found}, as_json, text)
 
 
 def check_lines(checks: Checks, every: bool = False) -> list[str]:
-    """Return the checks for people: how many there are of each verdict, and those that are not fine, or every one."""
+    """Return the checks for people: how many there are of each verdict, and those that are not
+    fine, or every one.
+    """
     counts = Counter(check.verdict for check in checks)
     words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     return [f"checks: {words}", *map(str, checks if every else checks.doubtful)]

@@ -15,9 +15,9 @@ from mda_aptnn.cli.outputs import emit_with_files
 def predict(
     topology: opt.Topology,
     trajectory: opt.Trajectory = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 labels file, or extended XYZ (.xyz).")] = Path(
-        "apt.h5"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 labels file, or extended XYZ (.xyz).")
+    ] = Path("apt.h5"),
     model: opt.Model = "water-rpbe-d3",
     start: opt.Start = None,
     stop: opt.Stop = None,
@@ -36,19 +36,24 @@ def predict(
     """
     from tqdm.auto import tqdm
 
-    from mda_aptnn import hdf5
+    from mda_aptnn import io
     from mda_aptnn.checks import Checks
-    from mda_aptnn.dataset import LabelledFrame
-    from mda_aptnn.guard import refuse_or_warn
-    from mda_aptnn.label_writer import write_labels
-    from mda_aptnn.models.domain import OPTION, domain_checks
-    from mda_aptnn.models.predict import load_model
+    from mda_aptnn.flux.guard import refuse_or_warn
+    from mda_aptnn.labels.dataset import LabelledFrame
+    from mda_aptnn.labels.label_writer import write_labels
+    from mda_aptnn.model.domain import OPTION, domain_checks
+    from mda_aptnn.model.predict import load_model
     from mda_aptnn.tensors import sum_rule_residual
-    from mda_aptnn.trajectory import UniverseFrames
+    from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
-    hdf5.check_writable(output)
+    io.check_writable(output)
     predictor = load_model(model)
-    settings: dict[str, Any] = {"elements": opt.pairs(element, "element"), "cell": cell, "pbc": pbc, "charge": charge}
+    settings: dict[str, Any] = {
+        "elements": opt.pairs(element, "element"),
+        "cell": cell,
+        "pbc": pbc,
+        "charge": charge,
+    }
     universes = opt.open_universes(topology, trajectory, file_format, topology_format, cell)
     sources = [UniverseFrames(universe, velocities=None, **settings) for universe in universes]
     if not any(len(universe.trajectory[start:stop:step]) for universe in universes):
@@ -72,7 +77,11 @@ def predict(
                 tensors = predictor.predict_tensors(frame)
                 residual = float(abs(sum_rule_residual(tensors["apt"], charge)).max())
                 largest = max(largest, residual)
-                info = {"frame": int(now.frame), "time_ps": float(now.time), "sum_rule_residual": residual}
+                info = {
+                    "frame": int(now.frame),
+                    "time_ps": float(now.time),
+                    "sum_rule_residual": residual,
+                }
                 if "pgt" in tensors:
                     info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
                 yield LabelledFrame(frame, tensors, info)

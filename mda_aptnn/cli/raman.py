@@ -1,4 +1,6 @@
-"""``mda-aptnn raman`` and ``sfg``: from a trajectory, or from a stored flux, to Raman and sum-frequency spectra."""
+"""``mda-aptnn raman`` and ``sfg``: from a trajectory, or from a stored flux, to Raman and
+sum-frequency spectra.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from mda_aptnn.cli.spectrum import check_settings, keeping, number_of_segments, 
 def raman(
     topology: opt.TopologyOrFlux,
     trajectory: opt.Trajectory = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("raman.h5"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")
+    ] = Path("raman.h5"),
     csv: opt.Csv = None,
     plot: opt.Plot = None,
     flux_output: opt.FluxOutput = None,
@@ -47,11 +51,12 @@ def raman(
     *,
     reading: opt.Reading,
 ) -> None:
-    """Raman spectrum of a trajectory (VV, VH, depolarization), decomposed by groups of atoms and motions.
+    """Raman spectrum of a trajectory (VV, VH, depolarization), decomposed by groups of atoms and
+    motions.
 
-    The model must predict polarizability gradients: `train` makes one of labels that have them (`label plan
-    --route field-raman`). Without --laser and --bose, heights are activities: their integrals do not depend on
-    temperature.
+    The model must predict polarizability gradients: `train` makes one of labels that have them
+    (`label plan --route field-raman`). Without --laser and --bose, heights are activities: their
+    integrals do not depend on temperature.
     """
     files = {"raman": output, "csv": csv, "plot": plot, "flux": flux_output}
     check_outputs(files)
@@ -65,7 +70,9 @@ def raman(
     check_settings(settings)
     factors = None if laser is None and bose is None else _factors(laser, detection, bose)
     _check_model(topology, trajectory, reading)
-    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output, temperature)
+    series, settings["groups"], kept = obtain_flux(
+        topology, trajectory, reading, output, temperature
+    )
     if flux_output is not None:
         series.save(flux_output)
     with keeping(series, kept or flux_output, reading, output, "raman"):
@@ -76,7 +83,11 @@ def raman(
     report = {**_figures(found), **summary(series), "notes": found.notes}
     bands = ", ".join(
         f"{band['shift']:.0f} ({band['depolarization']:.2f}"
-        + (")" if band["depolarization_error"] is None else f" +- {band['depolarization_error']:.2f})")
+        + (
+            ")"
+            if band["depolarization_error"] is None
+            else f" +- {band['depolarization_error']:.2f})"
+        )
         for band in report["maxima"]
     )
     lines = [
@@ -91,7 +102,9 @@ def raman(
 def sfg(
     topology: opt.TopologyOrFlux,
     trajectory: opt.Trajectory = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("sfg.h5"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")
+    ] = Path("sfg.h5"),
     csv: opt.Csv = None,
     plot: opt.Plot = None,
     flux_output: opt.FluxOutput = None,
@@ -103,24 +116,30 @@ def sfg(
     area: Annotated[
         str | None,
         typer.Option(
-            help='Of the surface, "600 angstrom^2"; without, the susceptibility times it.', show_default=False
+            help='Of the surface, "600 angstrom^2"; without, the susceptibility times it.',
+            show_default=False,
         ),
     ] = None,
     component: Annotated[
         list[str] | None,
-        typer.Option(help="Component of the susceptibility, such as xxz; may be repeated.", show_default=False),
+        typer.Option(
+            help="Component of the susceptibility, such as xxz; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     as_json: opt.Json = False,
     *,
     reading: opt.Reading,
 ) -> None:
-    """Sum-frequency spectrum of a surface whose normal is z: Re, Im and the square of the susceptibility.
+    """Sum-frequency spectrum of a surface whose normal is z: Re, Im and the square of the
+    susceptibility.
 
-    The model must predict polarizability gradients. The two surfaces of a slab cancel: name their atoms by --group
-    "upper=prop z > 40" --group "lower=prop z < 20", and the spectrum is that of one surface.
+    The model must predict polarizability gradients. The two surfaces of a slab cancel: name their
+    atoms by --group "upper=prop z > 40" --group "lower=prop z < 20", and the spectrum is that of
+    one surface.
     """
     from mda_aptnn import units
-    from mda_aptnn.analysis.raman.sfg import COMPONENTS, axes_of
+    from mda_aptnn.spectra.sfg import COMPONENTS, axes_of
 
     files = {"sfg": output, "csv": csv, "plot": plot, "flux": flux_output}
     check_outputs(files)
@@ -138,7 +157,9 @@ def sfg(
     if area is not None and units.magnitude(area, "angstrom^2", "--area") <= 0:
         raise opt.OptionError(f"--area {area!r} must be positive")
     _check_model(topology, trajectory, reading)
-    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output, temperature)
+    series, settings["groups"], kept = obtain_flux(
+        topology, trajectory, reading, output, temperature
+    )
     if flux_output is not None:
         series.save(flux_output)
     with keeping(series, kept or flux_output, reading, output, "sfg"):
@@ -161,7 +182,7 @@ def sfg(
 
 def _figures(spectrum: Any) -> dict[str, Any]:
     """What a Raman spectrum says in numbers."""
-    from mda_aptnn.analysis.raman.raman_plot import maxima
+    from mda_aptnn.spectra.raman_plot import maxima
 
     return {
         "maxima": maxima(spectrum),
@@ -175,7 +196,7 @@ def _figures(spectrum: Any) -> dict[str, Any]:
 def _factors(laser: str | None, detection: str, bose: str | None) -> dict[str, Any]:
     """Check the factors before the long run; see `RamanSpectrum.scattered`."""
     from mda_aptnn import units
-    from mda_aptnn.analysis.raman.raman import BOSE_FACTORS, DETECTIONS
+    from mda_aptnn.spectra.raman import BOSE_FACTORS, DETECTIONS
 
     if laser is not None:
         units.wavenumber_of_light(laser, "--laser")
@@ -188,15 +209,16 @@ def _factors(laser: str | None, detection: str, bose: str | None) -> dict[str, A
 
 def _check_model(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> None:
     """Refuse a model without polarizability gradients before the long run."""
-    from mda_aptnn import hdf5
-    from mda_aptnn.models.model_file import stored_target
-    from mda_aptnn.models.predict import model_path
+    from mda_aptnn import io
+    from mda_aptnn.model.model_file import stored_target
+    from mda_aptnn.model.predict import model_path
     from mda_aptnn.tensors import APT, PGT
 
-    if "flux" in (hdf5.kind_of(path) for path in (topology, *(trajectory or []))):
+    if "flux" in (io.kind_of(path) for path in (topology, *(trajectory or []))):
         return
     if not {APT, PGT} <= set(stored_target(model_path(reading.model)).parts):
         raise opt.OptionError(
-            f"the model {reading.model!r} predicts no polarizability gradients; train one with labels that have them "
+            f"the model {reading.model!r} predicts no polarizability gradients; train one with "
+            f"labels that have them "
             "(mda-aptnn label plan --route field-raman) and name it by --model"
         )

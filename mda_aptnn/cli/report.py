@@ -15,19 +15,27 @@ def report(
     flux: Annotated[Path, typer.Argument(help="Flux file.", show_default=False)],
     topology: Annotated[
         Path | None,
-        typer.Argument(help="Topology, for a flux of atoms: adds the spectrum by distance.", show_default=False),
+        typer.Argument(
+            help="Topology, for a flux of atoms: adds the spectrum by distance.", show_default=False
+        ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path("report.html"),
-    title: Annotated[str | None, typer.Option(help="Name of the flux file if not given.", show_default=False)] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path(
+        "report.html"
+    ),
+    title: Annotated[
+        str | None, typer.Option(help="Name of the flux file if not given.", show_default=False)
+    ] = None,
     temperature: opt.Temperature = None,
     resolution: opt.Resolution = "10 cm^-1",
     window: opt.Window = "gaussian",
     volume: opt.Volume = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Report of a run in one HTML file that needs no network: spectrum, decomposition, checks, provenance."""
-    from mda_aptnn.analysis.flux.flux_series import FluxSeries
-    from mda_aptnn.analysis.report import write_report
+    """Report of a run in one HTML file that needs no network: spectrum, decomposition, checks,
+    provenance.
+    """
+    from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.report import write_report
 
     check_outputs({"report": output})
     settings: dict[str, Any] = {
@@ -40,14 +48,19 @@ def report(
     if topology is not None:
         import MDAnalysis
 
-        from mda_aptnn.analysis.flux.molecular_flux import open_molecules
-        from mda_aptnn.analysis.space.spatial import distance_spectrum
+        from mda_aptnn.flux.molecular_flux import open_molecules
+        from mda_aptnn.spectra.spatial import distance_spectrum
 
         if not topology.exists():
             raise FileNotFoundError(f"there is no file {topology}")
         with open_molecules(flux, MDAnalysis.Universe(str(topology))) as (series, molecules):
             distances = distance_spectrum(molecules, series, **settings)
     checks = write_report(
-        FluxSeries.load(flux), output, title=title or flux.stem, source=flux, distances=distances, **settings
+        FluxSeries.load(flux),
+        output,
+        title=title or flux.stem,
+        source=flux,
+        distances=distances,
+        **settings,
     )
     emit_with_files({"report": output}, {}, [], as_json, checks)

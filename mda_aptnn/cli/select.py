@@ -17,15 +17,18 @@ def select(
         str, typer.Option("--model", "-m", help="Model file of a committee.", show_default=False)
     ] = "committee.h5",
     count: Annotated[int, typer.Option("--count", "-n", help="How many frames to choose.")] = 10,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Text file of the chosen frames' numbers.")] = Path(
-        "selected.txt"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Text file of the chosen frames' numbers.")
+    ] = Path("selected.txt"),
     campaign: Annotated[
         Path | None,
-        typer.Option(help="Also plan their labels into this folder, new or begun.", show_default=False),
+        typer.Option(
+            help="Also plan their labels into this folder, new or begun.", show_default=False
+        ),
     ] = None,
     template: Annotated[
-        Path | None, typer.Option(help="Your working CP2K input, for --campaign.", show_default=False)
+        Path | None,
+        typer.Option(help="Your working CP2K input, for --campaign.", show_default=False),
     ] = None,
     route: Annotated[str, typer.Option(help="As for label plan, for --campaign.")] = "field",
     start: opt.Start = None,
@@ -40,18 +43,19 @@ def select(
 ) -> None:
     """Choose the frames where a committee disagrees most and that differ from each other.
 
-    The numbers count through all trajectories, as in: label plan --select indices --indices "$(cat selected.txt)"
+    The numbers count through all trajectories, as in: label plan --select indices --indices "$(cat
+    selected.txt)"
     """
-    from mda_aptnn import hdf5
-    from mda_aptnn.labelling.routes import make_route
-    from mda_aptnn.labelling.source import Source, plan_labels
-    from mda_aptnn.labelling.template import Template
-    from mda_aptnn.models.predict import load_model
-    from mda_aptnn.models.selection import select as choose
+    from mda_aptnn import io
+    from mda_aptnn.labels.cp2k.routes import make_route
+    from mda_aptnn.labels.cp2k.template import Template
+    from mda_aptnn.labels.source import Source, plan_labels
+    from mda_aptnn.model.predict import load_model
+    from mda_aptnn.model.selection import select as choose
 
     if (campaign is None) != (template is None):
         raise opt.OptionError("--campaign and --template go together")
-    hdf5.check_writable(output)
+    io.check_writable(output)
     recipe = None if template is None else (Template.read(template), make_route(route, {}))
     universes = opt.open_universes(topology, trajectory, file_format, topology_format, cell)
     source = Source(
@@ -62,8 +66,10 @@ def select(
         pbc=pbc,
     )
     numbers = source.numbers(start, stop, step)
-    found = choose(load_model(model), source.frames(numbers), count, total=len(numbers), verbose=True)
-    with hdf5.replacing(output) as temporary:
+    found = choose(
+        load_model(model), source.frames(numbers), count, total=len(numbers), verbose=True
+    )
+    with io.replacing(output) as temporary:
         temporary.write_text(" ".join(map(str, found.indices)) + "\n")
     scores = found.of_chosen()
     report = {
@@ -73,14 +79,20 @@ def select(
         "mean_disagreement": float(found.disagreement.mean()),
         "n_candidates": len(found.candidates),
     }
-    lines = [f"{len(found.indices)} of {len(found.candidates)} frames: {' '.join(map(str, found.indices))}"]
+    lines = [
+        f"{len(found.indices)} of {len(found.candidates)} frames: "
+        f"{' '.join(map(str, found.indices))}"
+    ]
     lines.append(
-        f"relative error of the flux that the spread makes likely: {scores.min():.4f} to {scores.max():.4f} there, "
+        f"relative error of the flux that the spread makes likely: {scores.min():.4f} to "
+        f"{scores.max():.4f} there, "
         f"{found.disagreement.mean():.4f} on average"
     )
     if recipe is not None and campaign is not None:
         planned = plan_labels(campaign, source, found.indices, *recipe)
         report["files"]["campaign"] = str(campaign)
-        lines.append(f"planned: {len(planned.task_names)} tasks; next: mda-aptnn label run {campaign}")
+        lines.append(
+            f"planned: {len(planned.task_names)} tasks; next: mda-aptnn label run {campaign}"
+        )
     lines.append(f"frames: {output}")
     opt.emit(report, as_json, "\n".join(lines))

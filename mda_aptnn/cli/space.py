@@ -1,4 +1,6 @@
-"""``mda-aptnn distances`` and ``mda-aptnn profile``: spectra resolved in space, from the flux of every atom."""
+"""``mda-aptnn distances`` and ``mda-aptnn profile``: spectra resolved in space, from the flux of
+every atom.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,27 @@ from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.space.resolved import ResolvedSpectrum
+    from mda_aptnn.spectra.resolved import ResolvedSpectrum
 
-Flux = Annotated[Path, typer.Argument(help="Flux file with every atom's flux (--per atom).", show_default=False)]
-Topology = Annotated[Path, typer.Argument(help="Topology of the same run, for its molecules.", show_default=False)]
+Flux = Annotated[
+    Path, typer.Argument(help="Flux file with every atom's flux (--per atom).", show_default=False)
+]
+Topology = Annotated[
+    Path, typer.Argument(help="Topology of the same run, for its molecules.", show_default=False)
+]
 
 
 def distances(
     flux: Flux,
     topology: Topology,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("distances.h5"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path(
+        "distances.h5"
+    ),
     plot: opt.Plot = None,
     bin_width: Annotated[str, typer.Option(help="Width of the shells.")] = "0.5 angstrom",
     edges: Annotated[
-        str | None, typer.Option(help='Limits of the shells in Å instead: "2.5,3.5,6".', show_default=False)
+        str | None,
+        typer.Option(help='Limits of the shells in Å instead: "2.5,3.5,6".', show_default=False),
     ] = None,
     temperature: opt.Temperature = None,
     resolution: opt.Resolution = "10 cm^-1",
@@ -33,21 +42,31 @@ def distances(
     threads: Annotated[int, typer.Option(min=1, help="Threads that share the molecules.")] = 1,
     as_json: opt.Json = False,
 ) -> None:
-    """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum to the total."""
-    from mda_aptnn.analysis.space.spatial import distance_spectrum
+    """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum
+    to the total.
+    """
+    from mda_aptnn.spectra.spatial import distance_spectrum
 
     def make(molecules: Any, series: Any, **settings: Any) -> ResolvedSpectrum:
         limits = None if edges is None else _numbers(edges)
-        return distance_spectrum(molecules, series, edges=limits, bin_width=bin_width, n_threads=threads, **settings)
+        return distance_spectrum(
+            molecules, series, edges=limits, bin_width=bin_width, n_threads=threads, **settings
+        )
 
-    settings = {"temperature": temperature, "resolution": resolution, "window": window, "volume": volume}
+    settings = {
+        "temperature": temperature,
+        "resolution": resolution,
+        "window": window,
+        "volume": volume,
+    }
     found = _resolve(flux, topology, output, plot, make, settings)
     neighbours = [round(float(n), 4) for n in found.neighbours]  # type: ignore[attr-defined]
     limits = [float(edge) for edge in found.edges.magnitude[:-1]]  # type: ignore[attr-defined]
     report = _report(found) | {"edges_angstrom": limits, "neighbours": neighbours}
     ends = [*(f"to {edge:g} Å" for edge in limits[1:]), "Å and beyond"]
     text = [
-        f"{low:g} {end}: {n:.3f} molecules around one" for low, end, n in zip(limits, ends, neighbours, strict=True)
+        f"{low:g} {end}: {n:.3f} molecules around one"
+        for low, end, n in zip(limits, ends, neighbours, strict=True)
     ]
     emit_with_files({"output": output, "plot": plot}, report, [*text, *_notes(found)], as_json)
 
@@ -58,9 +77,14 @@ def profile(
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("profile.h5"),
     plot: opt.Plot = None,
     axis: Annotated[str, typer.Option(help="x, y or z, normal to the slabs.")] = "z",
-    slabs: Annotated[int, typer.Option(min=1, help="Number of slabs that fill a periodic cell.")] = 20,
+    slabs: Annotated[
+        int, typer.Option(min=1, help="Number of slabs that fill a periodic cell.")
+    ] = 20,
     edges: Annotated[
-        str | None, typer.Option(help='Limits of the slabs in Å, without a cell: "-5,0,5".', show_default=False)
+        str | None,
+        typer.Option(
+            help='Limits of the slabs in Å, without a cell: "-5,0,5".', show_default=False
+        ),
     ] = None,
     relative_to: Annotated[str, typer.Option(help='"cell", or "centre" of the sample.')] = "cell",
     temperature: opt.Temperature = None,
@@ -70,13 +94,26 @@ def profile(
     as_json: opt.Json = False,
 ) -> None:
     """Spectrum along an axis, in the plane and out of it, as at an interface."""
-    from mda_aptnn.analysis.space.spatial import axis_profile
+    from mda_aptnn.spectra.spatial import axis_profile
 
     def make(molecules: Any, series: Any, **settings: Any) -> ResolvedSpectrum:
         limits = None if edges is None else _numbers(edges)
-        return axis_profile(molecules, series, axis, n_slabs=slabs, edges=limits, relative_to=relative_to, **settings)
+        return axis_profile(
+            molecules,
+            series,
+            axis,
+            n_slabs=slabs,
+            edges=limits,
+            relative_to=relative_to,
+            **settings,
+        )
 
-    settings = {"temperature": temperature, "resolution": resolution, "window": window, "volume": volume}
+    settings = {
+        "temperature": temperature,
+        "resolution": resolution,
+        "window": window,
+        "volume": volume,
+    }
     found = _resolve(flux, topology, output, plot, make, settings)
     report = _report(found) | {
         "edges_angstrom": [float(edge) for edge in found.edges.magnitude],  # type: ignore[attr-defined]
@@ -91,7 +128,7 @@ def _resolve(
     """Check names, open the flux with its molecules, and write what `make` makes of them."""
     import MDAnalysis
 
-    from mda_aptnn.analysis.flux.molecular_flux import open_molecules
+    from mda_aptnn.flux.molecular_flux import open_molecules
 
     check_outputs({"output": output, "plot": plot})
     for path in (flux, topology):

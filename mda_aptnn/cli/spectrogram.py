@@ -13,12 +13,19 @@ from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 
 def spectrogram(
     flux: Annotated[Path, typer.Argument(help="Flux file.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path("spectrogram.h5"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file.")] = Path(
+        "spectrogram.h5"
+    ),
     plot: opt.Plot = None,
-    resolution: Annotated[str, typer.Option(help="Of lines; 14.7 ps cm^-1 over it is that in time.")] = "50 cm^-1",
-    step: Annotated[str | None, typer.Option(help='From window to window: "0.1 ps".', show_default=False)] = None,
+    resolution: Annotated[
+        str, typer.Option(help="Of lines; 14.7 ps cm^-1 over it is that in time.")
+    ] = "50 cm^-1",
+    step: Annotated[
+        str | None, typer.Option(help='From window to window: "0.1 ps".', show_default=False)
+    ] = None,
     group: Annotated[
-        str | None, typer.Option(help="Auto term of one group instead of the total.", show_default=False)
+        str | None,
+        typer.Option(help="Auto term of one group instead of the total.", show_default=False),
     ] = None,
     highest: Annotated[str, typer.Option(help="Where the spectrum ends.")] = "4500 cm^-1",
     temperature: opt.Temperature = None,
@@ -26,8 +33,8 @@ def spectrogram(
     as_json: opt.Json = False,
 ) -> None:
     """Spectrum through a window that moves along the trajectory."""
-    from mda_aptnn.analysis.flux.flux_series import FluxSeries
-    from mda_aptnn.analysis.spectra.spectrogram import spectrogram as follow
+    from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.spectra.spectrogram import spectrogram as follow
 
     files = {"output": output, "plot": plot}
     check_outputs(files)
@@ -43,5 +50,8 @@ def spectrogram(
     save(found, output, plot=plot)
     width = float(found.time_resolution.magnitude)
     report = {"n_windows": len(found.weights), "time_resolution_ps": width, "notes": found.notes}
-    lines = [f"{len(found.weights)} windows, {width:.3g} ps wide", *(f"note: {note}" for note in found.notes)]
+    lines = [
+        f"{len(found.weights)} windows, {width:.3g} ps wide",
+        *(f"note: {note}" for note in found.notes),
+    ]
     emit_with_files(files, report, lines, as_json)

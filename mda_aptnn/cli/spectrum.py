@@ -1,4 +1,6 @@
-"""``mda-aptnn spectrum``: from a trajectory, or from a stored flux, to an absolute infrared spectrum."""
+"""``mda-aptnn spectrum``: from a trajectory, or from a stored flux, to an absolute infrared
+spectrum.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,18 @@ from mda_aptnn.cli.stored import is_stored, refuse_unused, stored_series
 from mda_aptnn.errors import AptnnError, SpectrumError
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.flux.flux_series import FluxSeries
-    from mda_aptnn.analysis.spectra.spectrum import Spectrum
-    from mda_aptnn.analysis.spectra.statistics import Measured
+    from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.spectra.spectrum import Spectrum
+    from mda_aptnn.spectra.statistics import Measured
 
 
 @opt.with_reading_options
 def spectrum(
     topology: opt.TopologyOrFlux,
     trajectory: opt.Trajectory = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")] = Path("spectrum.h5"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 file of the spectrum.")
+    ] = Path("spectrum.h5"),
     csv: opt.Csv = None,
     plot: opt.Plot = None,
     flux_output: opt.FluxOutput = None,
@@ -43,10 +47,11 @@ def spectrum(
     *,
     reading: opt.Reading,
 ) -> None:
-    """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms and motions of molecules.
+    """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms and motions of
+    molecules.
 
-    Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the trajectory. With --per
-    molecule (or residue) the spectrum has a self and a distinct part.
+    Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the
+    trajectory. With --per molecule (or residue) the spectrum has a self and a distinct part.
     """
     files = {"spectrum": output, "csv": csv, "plot": plot, "flux": flux_output}
     check_outputs(files)
@@ -60,7 +65,9 @@ def spectrum(
         "quantum_correction": quantum_correction,
     }
     check_settings(settings)
-    series, settings["groups"], kept = obtain_flux(topology, trajectory, reading, output, temperature)
+    series, settings["groups"], kept = obtain_flux(
+        topology, trajectory, reading, output, temperature
+    )
     if flux_output is not None:
         series.save(flux_output)
     with keeping(series, kept or flux_output, reading, output, "spectrum"):
@@ -70,16 +77,22 @@ def spectrum(
 
 
 def obtain_flux(
-    topology: Path, trajectory: list[Path] | None, reading: opt.Reading, output: Path, temperature: str | None
+    topology: Path,
+    trajectory: list[Path] | None,
+    reading: opt.Reading,
+    output: Path,
+    temperature: str | None,
 ) -> tuple[FluxSeries, dict[str, list[str]] | None, Path | None]:
-    """Return the flux that the arguments name or ask for, the sums of its groups that are wanted, and its file.
+    """Return the flux that the arguments name or ask for, the sums of its groups that are wanted,
+    and its file.
 
-    That file is None after a prediction, which is not begun where a spectrum would lack the temperature.
+    That file is None after a prediction, which is not begun where a spectrum would lack the
+    temperature.
     """
-    from mda_aptnn import hdf5
+    from mda_aptnn import io
 
-    if not trajectory and hdf5.kind_of(topology) == "flux":
-        from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    if not trajectory and io.kind_of(topology) == "flux":
+        from mda_aptnn.flux.flux_series import FluxSeries
 
         refuse_unused(topology, reading, {"group"})
         groups = opt.pairs(reading.group, "group")
@@ -90,14 +103,20 @@ def obtain_flux(
     if reading.per == "atom":
         raise opt.OptionError("--per atom is for the command flux; its file then serves here")
     universes = open_universes(topology, trajectory, reading)
-    return run_flux(universes, reading, output, temperature_needed=temperature is None)[0], None, None
+    return (
+        run_flux(universes, reading, output, temperature_needed=temperature is None)[0],
+        None,
+        None,
+    )
 
 
 @contextlib.contextmanager
 def keeping(
     series: FluxSeries, kept: Path | None, reading: opt.Reading, output: Path, command: str
 ) -> Iterator[None]:
-    """Keep a flux that is in no file, if what is made of it fails: options that do not fit the data cost no time."""
+    """Keep a flux that is in no file, if what is made of it fails: options that do not fit the data
+    cost no time.
+    """
     try:
         yield
     except AptnnError as error:
@@ -106,31 +125,46 @@ def keeping(
         kept = _unused_name(output)
         series.save(kept)
         forget(reading, output)
-        raise SpectrumError(f"{error}; the flux is kept, for: mda-aptnn {command} {kept}") from error
+        raise SpectrumError(
+            f"{error}; the flux is kept, for: mda-aptnn {command} {kept}"
+        ) from error
     forget(reading, output)
 
 
 def _unused_name(output: Path) -> Path:
     """A name beside `output` for a flux that nobody asked to keep."""
-    names = (output.with_name(f"{output.stem}-flux{number or ''}.h5") for number in itertools.count())
+    names = (
+        output.with_name(f"{output.stem}-flux{number or ''}.h5") for number in itertools.count()
+    )
     return next(name for name in names if not name.exists())
 
 
 def check_settings(settings: dict[str, Any]) -> None:
     """Refuse values that the spectrum would refuse, before the long run."""
     from mda_aptnn import units
-    from mda_aptnn.analysis.spectra.quantum import CORRECTIONS
-    from mda_aptnn.analysis.spectra.windows import WINDOWS
+    from mda_aptnn.spectra.quantum import CORRECTIONS
+    from mda_aptnn.spectra.windows import WINDOWS
 
-    dimensions = {"temperature": units.TEMPERATURE, "resolution": units.WAVENUMBER, "volume": units.VOLUME}
+    dimensions = {
+        "temperature": units.TEMPERATURE,
+        "resolution": units.WAVENUMBER,
+        "volume": units.VOLUME,
+    }
     for name, unit in dimensions.items():
-        if settings.get(name) is not None and units.magnitude(settings[name], unit, f"--{name}") <= 0:
+        if (
+            settings.get(name) is not None
+            and units.magnitude(settings[name], unit, f"--{name}") <= 0
+        ):
             raise opt.OptionError(f"--{name} {settings[name]!r} must be positive")
     if settings["window"] not in WINDOWS:
-        raise opt.OptionError(f"--window {settings['window']!r}: choose one of {', '.join(WINDOWS)}")
+        raise opt.OptionError(
+            f"--window {settings['window']!r}: choose one of {', '.join(WINDOWS)}"
+        )
     name = settings.get("quantum_correction", "harmonic")
     if name not in CORRECTIONS:
-        raise opt.OptionError(f"--quantum-correction {name!r}: choose one of {', '.join(CORRECTIONS)}")
+        raise opt.OptionError(
+            f"--quantum-correction {name!r}: choose one of {', '.join(CORRECTIONS)}"
+        )
 
 
 def number_of_segments(text: str) -> int | str | None:
@@ -141,13 +175,15 @@ def number_of_segments(text: str) -> int | str | None:
         return None
     if text.isdecimal() and int(text) > 1:
         return int(text)
-    raise opt.OptionError(f"--segments {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'")
+    raise opt.OptionError(
+        f"--segments {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'"
+    )
 
 
 def described(result: Spectrum, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
     """Return what a spectrum and its flux say, as numbers and as lines for people."""
-    from mda_aptnn.analysis.spectra.bands import peaks
-    from mda_aptnn.analysis.spectra.windows import WIDER
+    from mda_aptnn.spectra.bands import peaks
+    from mda_aptnn.spectra.windows import WIDER
 
     maxima = peaks(result)
     report = {
@@ -169,10 +205,15 @@ def described(result: Spectrum, series: FluxSeries) -> tuple[dict[str, Any], lis
         "notes": result.notes,
     }
     asked, effective = report["resolution"], report["effective_resolution"]
-    positions = ", ".join(_shown(peak.position) for peak in maxima) or "none stands out of the noise"
+    positions = (
+        ", ".join(_shown(peak.position) for peak in maxima) or "none stands out of the noise"
+    )
     lines = [text_summary(series, result.notes), f"band maxima [cm^-1]: {positions}"]
     if abs(effective - asked) > WIDER * asked:
-        lines.append(f"resolution: lines are {effective:.3g} cm^-1 wide in a trajectory this short, not {asked:g}")
+        lines.append(
+            f"resolution: lines are {effective:.3g} cm^-1 wide in a trajectory this short, not "
+            f"{asked:g}"
+        )
     if result.segments is None:
         lines.append(_no_error_bars(series, report["resolution"]))
     else:
@@ -182,12 +223,14 @@ def described(result: Spectrum, series: FluxSeries) -> tuple[dict[str, Any], lis
 
 def _shown(position: Measured) -> str:
     """A wavenumber, and its error if it is known."""
-    return f"{position.value:.0f}" + (f" +- {max(position.error, 1):.0f}" if position.error == position.error else "")
+    return f"{position.value:.0f}" + (
+        f" +- {max(position.error, 1):.0f}" if position.error == position.error else ""
+    )
 
 
 def _no_error_bars(series: FluxSeries, resolution: float) -> str:
     """Why there are none, and what to type."""
-    from mda_aptnn.analysis.spectra.statistics import FEWEST, SEGMENT_LENGTH
+    from mda_aptnn.spectra.statistics import FEWEST, SEGMENT_LENGTH
     from mda_aptnn.units import SPEED_OF_LIGHT
 
     length = len(series) * series.spacing
@@ -195,7 +238,8 @@ def _no_error_bars(series: FluxSeries, resolution: float) -> str:
     if resolution <= 0 or resolution > 1.02 * least:
         return "no error bars: none wanted"
     return (
-        f"no error bars: {length:.3g} ps are fewer than {FEWEST} segments at this resolution; ask for --resolution "
+        f"no error bars: {length:.3g} ps are fewer than {FEWEST} segments at this resolution; ask "
+        f"for --resolution "
         f'"{1.03 * least:.0f} cm^-1" or more, or run {1.03 * length * least / resolution:.2g} ps'
     )
 

@@ -1,4 +1,6 @@
-"""Flux files in the place of trajectories: what is read from them, and which options they cannot take."""
+"""Flux files in the place of trajectories: what is read from them, and which options they cannot
+take.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 from mda_aptnn.cli import options as opt
 
 if TYPE_CHECKING:
-    from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    from mda_aptnn.flux.flux_series import FluxSeries
 
 
 def is_stored(trajectory: list[Path] | None) -> bool:
@@ -20,9 +22,9 @@ def is_stored(trajectory: list[Path] | None) -> bool:
     OptionError
         If some are and others are not.
     """
-    from mda_aptnn import hdf5
+    from mda_aptnn import io
 
-    kinds = [hdf5.kind_of(path) == "flux" for path in trajectory or []]
+    kinds = [io.kind_of(path) == "flux" for path in trajectory or []]
     if any(kinds) and not all(kinds):
         raise opt.OptionError(
             "flux files and trajectories cannot be read together; make the flux of the others first"
@@ -38,13 +40,16 @@ def stored_series(topology: Path, trajectory: list[Path], reading: opt.Reading) 
     OptionError
         If an option has been given that only a prediction can follow.
     """
-    from mda_aptnn.analysis.flux.atom_flux import load_groups
-    from mda_aptnn.analysis.flux.flux_series import FluxSeries
+    from mda_aptnn.flux.atom_flux import load_groups
+    from mda_aptnn.flux.flux_series import FluxSeries
 
-    refuse_unused(trajectory[0], reading, {"group", "per", "updating", "motions", "topology_format"})
+    refuse_unused(
+        trajectory[0], reading, {"group", "per", "updating", "motions", "topology_format"}
+    )
     if reading.motions not in (None, "stored"):
         raise opt.OptionError(
-            f"--motions {reading.motions}: a flux of atoms has its own motions; say --motions stored"
+            f"--motions {reading.motions}: a flux of atoms has its own motions; say --motions "
+            f"stored"
         )
     [universe] = opt.open_universes(topology, None, None, reading.topology_format)
     groups = opt.pairs(reading.group, "group")

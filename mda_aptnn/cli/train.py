@@ -14,26 +14,37 @@ from mda_aptnn.cli.outputs import emit_with_files
 
 def train(
     labels: label_files.Labels,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")] = Path("model.h5"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")] = Path(
+        "model.h5"
+    ),
     cell: label_files.Cell = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML plan with the tables [training] and [network].", show_default=False),
+        typer.Option(
+            help="TOML plan with the tables [training] and [network].", show_default=False
+        ),
     ] = None,
     validation_frames: Annotated[
         float | None,
         typer.Option(
-            help="Frames to choose the best weights by: a number, or a fraction below 1.", show_default=False
+            help="Frames to choose the best weights by: a number, or a fraction below 1.",
+            show_default=False,
         ),
     ] = None,
     held_out_frames: Annotated[
         float | None,
-        typer.Option(help="Frames kept aside for the model card alone: number or fraction.", show_default=False),
+        typer.Option(
+            help="Frames kept aside for the model card alone: number or fraction.",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the split, the first weights and the order.", show_default=False)
+        int | None,
+        typer.Option(help="Of the split, the first weights and the order.", show_default=False),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimisation steps.", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimisation steps.", show_default=False)
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,11 +54,17 @@ def train(
         ),
     ] = None,
     members: Annotated[
-        int, typer.Option(help="Members of a committee, whose spread tells the error; 1: a single model.")
+        int,
+        typer.Option(
+            help="Members of a committee, whose spread tells the error; 1: a single model."
+        ),
     ] = 1,
     shared_body: Annotated[
         bool,
-        typer.Option("--shared-body", help="The members are last layers on one body: cheap, and a coarser spread."),
+        typer.Option(
+            "--shared-body",
+            help="The members are last layers on one body: cheap, and a coarser spread.",
+        ),
     ] = False,
     keep_ripples: Annotated[
         bool,
@@ -58,17 +75,19 @@ def train(
         ),
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Also draw the learning curve (png, pdf, svg).", show_default=False)
+        Path | None,
+        typer.Option(help="Also draw the learning curve (png, pdf, svg).", show_default=False),
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Train a network on labelled frames.
 
-    Options given here go before the plan. A run that was killed goes on where it stood: repeat the command.
+    Options given here go before the plan. A run that was killed goes on where it stood: repeat the
+    command.
     """
     import dataclasses
 
-    from mda_aptnn import hdf5
+    from mda_aptnn import io
     from mda_aptnn.tensors import as_target, joint
     from mda_aptnn.training.committee import fit_committee
     from mda_aptnn.training.config import TrainingConfig, read_plan
@@ -77,7 +96,7 @@ def train(
     if members < 1 or (shared_body and members < 2):
         raise opt.OptionError(f"--members {members}: a committee has two or more, a single model 1")
     for path in filter(None, (output, plot)):
-        hdf5.check_writable(path)
+        io.check_writable(path)
     network, training = read_plan(config) if config else (None, TrainingConfig())
     given: dict[str, Any] = {
         "validation": validation_frames,
@@ -86,20 +105,31 @@ def train(
         "steps": steps,
         "keep_ripples": keep_ripples or None,
     }
-    training = dataclasses.replace(training, **{key: value for key, value in given.items() if value is not None})
+    training = dataclasses.replace(
+        training, **{key: value for key, value in given.items() if value is not None}
+    )
     wanted = joint(map(as_target, target)) if target else None
     dataset = label_files.read(labels, cell)
     if members == 1:
         model = fit(dataset, network, training, output, target=wanted, verbose=True)
     else:
         model = fit_committee(
-            dataset, members, network, training, output, shared_body=shared_body, target=wanted, verbose=True
+            dataset,
+            members,
+            network,
+            training,
+            output,
+            shared_body=shared_body,
+            target=wanted,
+            verbose=True,
         )
     if plot:
         from mda_aptnn.training.plotting import plot_learning
 
         plot_learning(
-            [member.learning for member in model.contents.members if member.learning], model.target.unit, plot
+            [member.learning for member in model.contents.members if member.learning],
+            model.target.unit,
+            plot,
         )
     accuracy = model.info["accuracy"]
     ripples = _ripples(model.info)
@@ -108,7 +138,10 @@ def train(
         "accuracy": accuracy,
     }  # fmt: skip
     lines = _committee_lines(model.info) if members > 1 else []
-    lines += [f"taken out of the labels that were trained on (keep it: --keep-ripples): {text}" for text in ripples]
+    lines += [
+        f"taken out of the labels that were trained on (keep it: --keep-ripples): {text}"
+        for text in ripples
+    ]
     lines += [
         f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} "
         f"({', '.join(f'{symbol} {value:.4f}' for symbol, value in errors['rmse_per_species'].items())}; "
@@ -120,11 +153,18 @@ def train(
 
 
 def _ripples(info: dict[str, Any]) -> list[str]:
-    """What the real-space grid added to labels of the training frames; of a committee, of each member's."""
+    """What the real-space grid added to labels of the training frames; of a committee, of each
+    member's.
+    """
     trained = info.get("committee", {}).get("trained")
-    cards = {"": info} if trained is None else {f"member {number}: ": card for number, card in enumerate(trained)}
+    cards = (
+        {"": info}
+        if trained is None
+        else {f"member {number}: ": card for number, card in enumerate(trained)}
+    )
     return [
-        f"{name}a ripple of {ripple['amplitude']:.2g} ± {ripple['standard_error']:.1g} e in the tensors of "
+        f"{name}a ripple of {ripple['amplitude']:.2g} ± {ripple['standard_error']:.1g} e in the "
+        f"tensors of "
         f"{ripple['element']}, with {ripple['points']} grid points along an edge"
         for name, card in cards.items()
         for ripple in card["grid_ripples_removed"]
@@ -134,8 +174,14 @@ def _ripples(info: dict[str, Any]) -> list[str]:
 def _committee_lines(info: dict[str, Any]) -> list[str]:
     trained = info["committee"]["trained"]
     errors = ", ".join(f"{member['validation_rmse']:.4f}" for member in trained)
-    lines = [f"{info['members']} members ({info['committee']['kind']}); validation, each on its own frames: {errors}"]
+    lines = [
+        f"{info['members']} members ({info['committee']['kind']}); validation, each on its own "
+        f"frames: {errors}"
+    ]
     factors = info.get("spread", {}).get("factors", {})
     if factors:
-        lines.append("spread times " + ", ".join(f"{symbol} {value:.2f}" for symbol, value in factors.items()))
+        lines.append(
+            "spread times "
+            + ", ".join(f"{symbol} {value:.2f}" for symbol, value in factors.items())
+        )
     return lines

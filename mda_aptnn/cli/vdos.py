@@ -16,7 +16,9 @@ from mda_aptnn.cli.spectrum import number_of_segments
 def vdos(
     topology: opt.Topology,
     trajectory: opt.Trajectory = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file of the density.")] = Path("vdos.h5"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HDF5 file of the density.")
+    ] = Path("vdos.h5"),
     csv: opt.Csv = None,
     plot: opt.Plot = None,
     group: opt.Group = None,
@@ -28,14 +30,18 @@ def vdos(
     temperature: Annotated[
         str | None,
         typer.Option(
-            "--temperature", "-T", help="Counts the degrees of freedom that move; else 3N.", show_default=False
+            "--temperature",
+            "-T",
+            help="Counts the degrees of freedom that move; else 3N.",
+            show_default=False,
         ),
     ] = None,
     resolution: opt.Resolution = "10 cm^-1",
     window: opt.Window = "gaussian",
     segments: opt.Segments = "auto",
     mass_weighted: Annotated[
-        bool, typer.Option("--mass-weighted/--not-mass-weighted", help="Count atoms by m v², or by v².")
+        bool,
+        typer.Option("--mass-weighted/--not-mass-weighted", help="Count atoms by m v², or by v²."),
     ] = True,
     start: opt.Start = None,
     stop: opt.Stop = None,
@@ -53,9 +59,11 @@ def vdos(
     topology_format: opt.TopologyFormat = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Vibrational density of states by groups of atoms and motions of molecules; no model is needed."""
-    from mda_aptnn.analysis.flux.groups import select as selected
-    from mda_aptnn.analysis.spectra.velocity_spectrum import VelocitySpectrum
+    """Vibrational density of states by groups of atoms and motions of molecules; no model is
+    needed.
+    """
+    from mda_aptnn.flux.groups import select as selected
+    from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
 
     files = {"vdos": output, "csv": csv, "plot": plot}
     check_outputs(files)
@@ -82,7 +90,9 @@ def vdos(
         override_cell=override_cell,
         verbose=True,
     ).run(start, stop, step)
-    density = found.density(temperature, resolution, window, mass_weighted=mass_weighted, segments=parts)
+    density = found.density(
+        temperature, resolution, window, mass_weighted=mass_weighted, segments=parts
+    )
     save(density, output, csv, plot)
     counts = {name: density.integral(name=name) for name in density.names}
     report = {

@@ -1,12 +1,13 @@
-"""Errors of what many atoms do together: intensities of bands, motion by motion, of a model against labels.
+"""Errors of what many atoms do together: intensities of bands, motion by motion, of a model against
+labels.
 
-For thermal velocities, which do not depend on positions, the intensity of a band is an average over configurations
-alone: with P Π v the flux of the motion that Π projects on,
+For thermal velocities, which do not depend on positions, the intensity of a band is an average over
+configurations alone: with P Π v the flux of the motion that Π projects on,
 
     ⟨|Ṁ|²⟩ / k_BT = Σ_molecules tr(P Π M⁻¹ Πᵀ Pᵀ)
 
-so that a few labelled frames give it without a trajectory. Errors that atoms have in common stay in it, and errors
-that are independent cancel: what is calibrated on single tensors says little of it.
+so that a few labelled frames give it without a trajectory. Errors that atoms have in common stay in
+it, and errors that are independent cancel: what is calibrated on single tensors says little of it.
 """
 
 from __future__ import annotations
@@ -19,28 +20,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
-from mda_aptnn.analysis.motions.internal_coordinates import InternalCoordinates
-from mda_aptnn.analysis.motions.rigid_motions import RigidMotions
-from mda_aptnn.analysis.spectra.statistics import student_factor
-from mda_aptnn.dataset import Dataset
 from mda_aptnn.elements import masses_of
-from mda_aptnn.frames import Frame
-from mda_aptnn.molecules import find_molecules
+from mda_aptnn.flux.motions.internal_coordinates import InternalCoordinates
+from mda_aptnn.flux.motions.rigid_motions import RigidMotions
+from mda_aptnn.frame import Frame
+from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.spectra.statistics import student_factor
 from mda_aptnn.tensors import APT
+from mda_aptnn.trajectory.molecules import find_molecules
 
 Array = NDArray[np.float64]
 
 #: The band of a system without finite molecules.
 ALL = "all motions"
-#: The band of bond lengths; what changes none of them is left as other vibration: bending and torsion.
+#: The band of bond lengths; what changes none of them is left as other vibration: bending and
+#: torsion.
 STRETCH = "stretch"
-#: Motions with less than this part of the whole intensity have no band: what labels with a sum rule broken by 0.01 e
-#: leave to the translation of a neutral molecule in vacuum (in liquid water it has 6e-3).
+#: Motions with less than this part of the whole intensity have no band: what labels with a sum rule
+#: broken by 0.01 e leave to the translation of a neutral molecule in vacuum (in liquid water it has
+#: 6e-3).
 _NO_BAND = 1e-4
 
 
 def band_errors(model: Any, dataset: Dataset) -> dict[str, dict[str, Any]]:
-    """Return the errors of band intensities, by motion: translation, rotation, stretch and other vibration.
+    """Return the errors of band intensities, by motion: translation, rotation, stretch and other
+    vibration.
 
     Molecules are found by distances in each frame; those with an atom without a label are left out.
 
@@ -54,11 +58,12 @@ def band_errors(model: Any, dataset: Dataset) -> dict[str, dict[str, Any]]:
     Returns
     -------
     dict of str to dict
-        Empty if there are no polar tensors or the model predicts none. For each motion: intensity, of the labels, in
-        km/mol per molecule; error, model over labels less 1; standard_error, of that, from the scatter over
-        molecules (None of one); flux_error, the relative error of the flux in the root mean square. Of a committee
-        also: linear and quadratic, the parts of the members' scatter of the relative intensity that are linear and
-        quadratic in their deviations, in the root mean square; flux_spread, the relative spread of the flux.
+        Empty if there are no polar tensors or the model predicts none. For each motion: intensity,
+        of the labels, in km/mol per molecule; error, model over labels less 1; standard_error, of
+        that, from the scatter over molecules (None of one); flux_error, the relative error of the
+        flux in the root mean square. Of a committee also: linear and quadratic, the parts of the
+        members' scatter of the relative intensity that are linear and quadratic in their
+        deviations, in the root mean square; flux_spread, the relative spread of the flux.
 
     Raises
     ------
@@ -72,8 +77,12 @@ def band_errors(model: Any, dataset: Dataset) -> dict[str, dict[str, Any]]:
         if APT.name not in item.tensors:
             return {}
         is_committee = getattr(model, "n_members", 1) > 1
-        members = model.predict_members(item.frame) if is_committee else model.predict(item.frame)[None]
-        for name, rates in _thermal_rates(item.frame, np.concatenate([item.apt[None], members])).items():
+        members = (
+            model.predict_members(item.frame) if is_committee else model.predict(item.frame)[None]
+        )
+        for name, rates in _thermal_rates(
+            item.frame, np.concatenate([item.apt[None], members])
+        ).items():
             label, mean = rates[:, 0], rates[:, 1:].mean(axis=1)
             deviations = rates[:, 1:] - mean[:, None]
             rows = [
@@ -87,7 +96,11 @@ def band_errors(model: Any, dataset: Dataset) -> dict[str, dict[str, Any]]:
             found.setdefault(name, []).append(values[:, np.isfinite(values[0])])
     columns = {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
     whole = sum(values[0].sum() for values in columns.values())
-    return {name: _errors(values) for name, values in columns.items() if values[0].sum() > _NO_BAND * whole}
+    return {
+        name: _errors(values)
+        for name, values in columns.items()
+        if values[0].sum() > _NO_BAND * whole
+    }
 
 
 def _errors(values: Array) -> dict[str, Any]:
@@ -99,7 +112,9 @@ def _errors(values: Array) -> dict[str, Any]:
     row = {
         "intensity": label / n_molecules * _PER_SQUARE,
         "error": ratio - 1,
-        "standard_error": float(left.std(ddof=1) * np.sqrt(n_molecules) / label) if n_molecules > 1 else None,
+        "standard_error": float(left.std(ddof=1) * np.sqrt(n_molecules) / label)
+        if n_molecules > 1
+        else None,
         "flux_error": np.sqrt(error / label),
     }
     if n_members > 1:
@@ -124,17 +139,21 @@ def band_calibration(errors: Mapping[str, Mapping[str, Any]], how: str) -> dict[
     Returns
     -------
     dict
-        Empty if the members differ in no band. factor, what the members' deviations are multiplied with, after the
-        factors of the elements, in what is linear in them; degrees_of_freedom, the number of bands; ratio, the root
-        mean square of error over linear spread; how; bands, the errors.
+        Empty if the members differ in no band. factor, what the members' deviations are multiplied
+        with, after the factors of the elements, in what is linear in them; degrees_of_freedom, the
+        number of bands; ratio, the root mean square of error over linear spread; how; bands, the
+        errors.
 
     Notes
     -----
-    The factor is the ratio times Student's factor for so few bands: limits of one standard error then hold 68 % of
-    new bands, if errors over spreads of all bands are drawn from one normal distribution. The scatter over the
-    molecules of the frames is in the errors and is not subtracted, so that the factor is rather too large.
+    The factor is the ratio times Student's factor for so few bands: limits of one standard error
+    then hold 68 % of new bands, if errors over spreads of all bands are drawn from one normal
+    distribution. The scatter over the molecules of the frames is in the errors and is not
+    subtracted, so that the factor is rather too large.
     """
-    ratios = np.array([row["error"] / row["linear"] for row in errors.values() if row["linear"] > 0])
+    ratios = np.array(
+        [row["error"] / row["linear"] for row in errors.values() if row["linear"] > 0]
+    )
     if len(ratios) == 0:
         return {}
     ratio = float(np.sqrt(np.mean(ratios**2)))
@@ -143,7 +162,8 @@ def band_calibration(errors: Mapping[str, Mapping[str, Any]], how: str) -> dict[
         "ratio": ratio,
         "degrees_of_freedom": len(ratios),
         "how": f"root mean square over {len(ratios)} bands of error over spread of the intensity, times Student's "
-        f"factor, on {how}; a root mean square of so few is uncertain by {100 / np.sqrt(2 * len(ratios)):.0f} %",
+        f"factor, on {how}; a root mean square of so few is uncertain by "
+        f"{100 / np.sqrt(2 * len(ratios)):.0f} %",
         "bands": {name: dict(row) for name, row in errors.items()},
     }
 
@@ -162,7 +182,9 @@ def predicted_error(row: Mapping[str, Any], factor: float) -> float:
 
 
 def error_over_stated(errors: Mapping[str, Mapping[str, Any]], factor: float) -> float | None:
-    """Return the root mean square over bands of the error over what the committee states of it; None if that is 0."""
+    """Return the root mean square over bands of the error over what the committee states of it;
+    None if that is 0.
+    """
     pairs = [(row["error"], predicted_error(row, factor)) for row in errors.values()]
     if not all(stated for _, stated in pairs):
         return None
@@ -172,8 +194,8 @@ def error_over_stated(errors: Mapping[str, Mapping[str, Any]], factor: float) ->
 def _thermal_rates(frame: Frame, tensors: Array) -> dict[str, Array]:
     """The flux of each motion for one thermal velocity after the other, in √(k_BT).
 
-    By motion [n_velocities, n_sets of tensors, n_molecules, 3]. The velocity number n is that of the atom n // 3 of
-    every molecule along one axis, so that squares sum to ⟨|Ṁ|²⟩/k_BT.
+    By motion [n_velocities, n_sets of tensors, n_molecules, 3]. The velocity number n is that of
+    the atom n // 3 of every molecule along one axis, so that squares sum to ⟨|Ṁ|²⟩/k_BT.
     """
     masses = masses_of(frame.numbers)
     # the file knows no bonds, so distances decide
@@ -182,7 +204,9 @@ def _thermal_rates(frame: Frame, tensors: Array) -> dict[str, Array]:
         # every atom for itself: [3, n_sets, n_atoms, 3]
         return {ALL: np.einsum("siab,i->bsia", tensors, 1 / np.sqrt(masses))}
     rigid = RigidMotions(molecules, masses)
-    motions: Any = InternalCoordinates(rigid, {STRETCH: molecules.bonds}) if len(molecules.bonds) else rigid
+    motions: Any = (
+        InternalCoordinates(rigid, {STRETCH: molecules.bonds}) if len(molecules.bonds) else rigid
+    )
     place = np.empty(len(frame), dtype=np.int64)
     place[molecules.order] = np.concatenate([np.arange(size) for size in molecules.sizes])
     rates = []

@@ -1,4 +1,6 @@
-"""A committee's spread against its error: the factor between them, and how well the one tells the other."""
+"""A committee's spread against its error: the factor between them, and how well the one tells the
+other.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ N_BINS = 8
 def calibrated(evaluation: Evaluation, before: Mapping[str, float], how: str) -> dict[str, Any]:
     """Return what the card says of a spread that has been calibrated on these labels.
 
-    The factor of an element is √(Σ error² / Σ spread²) over all components of its atoms: the ratio of the variances,
-    and not the mean of their ratios, which a few members with little scatter by chance would dominate.
+    The factor of an element is √(Σ error² / Σ spread²) over all components of its atoms: the ratio
+    of the variances, and not the mean of their ratios, which a few members with little scatter by
+    chance would dominate.
 
     Parameters
     ----------
@@ -37,7 +40,8 @@ def calibrated(evaluation: Evaluation, before: Mapping[str, float], how: str) ->
     Returns
     -------
     dict
-        factors per element, those from before where there are no labels; how, n_frames and n_atoms they come from.
+        factors per element, those from before where there are no labels; how, n_frames and n_atoms
+        they come from.
 
     Raises
     ------
@@ -49,7 +53,9 @@ def calibrated(evaluation: Evaluation, before: Mapping[str, float], how: str) ->
     for symbol, part in parts.items():
         spread = rms(spreads_of(part))
         if not spread:
-            raise LabelError(f"the members do not differ for {symbol}: there is no spread to calibrate")
+            raise LabelError(
+                f"the members do not differ for {symbol}: there is no spread to calibrate"
+            )
         factors[symbol] = before.get(symbol, 1.0) * part.rmse / spread
     return {
         "factors": factors,
@@ -65,10 +71,11 @@ def spread_summary(evaluation: Evaluation) -> dict[str, Any]:
     Returns
     -------
     dict of str to dict
-        rms_error, rms_spread (per component, in the target's unit) and their ratio, 1 if the spread is calibrated;
-        rank_correlation of the two over atoms (Spearman); within_one and within_two: shares of components whose error
-        is within one and two spreads (0.683 and 0.954 for normal errors of known width); bins of atoms by rising
-        spread, each with the rms spread and the rms error of its atoms.
+        rms_error, rms_spread (per component, in the target's unit) and their ratio, 1 if the spread
+        is calibrated; rank_correlation of the two over atoms (Spearman); within_one and within_two:
+        shares of components whose error is within one and two spreads (0.683 and 0.954 for normal
+        errors of known width); bins of atoms by rising spread, each with the rms spread and the rms
+        error of its atoms.
     """
     summary = {}
     for symbol, part in evaluation.by_species().items():
@@ -107,7 +114,8 @@ def spreads_of(evaluation: Evaluation) -> NDArray[np.float64]:
     """
     if evaluation.spreads is None:
         raise LabelError(
-            "the model is no committee: a single model has no spread that could be compared or calibrated"
+            "the model is no committee: a single model has no spread that could be compared or "
+            "calibrated"
         )
     return evaluation.spreads
 

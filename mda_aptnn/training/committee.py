@@ -1,4 +1,6 @@
-"""Committees: several members trained on the same labels, and how far their spread is from their error."""
+"""Committees: several members trained on the same labels, and how far their spread is from their
+error.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from mda_aptnn import hdf5
-from mda_aptnn.dataset import Dataset
+from mda_aptnn import io
 from mda_aptnn.errors import LabelError, TrainingError
-from mda_aptnn.models.model_file import ModelFile
-from mda_aptnn.models.network import network_for
-from mda_aptnn.models.predict import Model, load_model
+from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.network import network_for
+from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget, card_key
 from mda_aptnn.training import checkpoint
 from mda_aptnn.training.band_errors import band_calibration, band_errors
@@ -28,7 +30,12 @@ from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.readouts import bootstrap_readouts
-from mda_aptnn.training.samples import check_labels, labelled_target, repeated_frames, with_all_parts
+from mda_aptnn.training.samples import (
+    check_labels,
+    labelled_target,
+    repeated_frames,
+    with_all_parts,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +57,14 @@ def fit_committee(
 ) -> Model:
     """Train a committee and write its model file, its spread calibrated on the held-out frames.
 
-    Independent members have the same held-out frames; each has first weights and an order of frames of its own (its
-    seed is that of the plan plus its number), and validation frames of its own, so that all frames but the held-out
-    ones train most of the members. With a shared body, one network is trained, and then only its last, linear layer
-    is fitted again for each member, to frames drawn with replacement: hardly dearer than a single model in training
-    and prediction.
+    Independent members have the same held-out frames; each has first weights and an order of frames
+    of its own (its seed is that of the plan plus its number), and validation frames of its own, so
+    that all frames but the held-out ones train most of the members. With a shared body, one network
+    is trained, and then only its last, linear layer is fitted again for each member, to frames
+    drawn with replacement: hardly dearer than a single model in training and prediction.
 
-    A run that was killed leaves its finished members, and the checkpoint of the unfinished one, in the folder
-    MODEL.members beside `path`; the same call goes on from there.
+    A run that was killed leaves its finished members, and the checkpoint of the unfinished one, in
+    the folder MODEL.members beside `path`; the same call goes on from there.
 
     Parameters
     ----------
@@ -92,9 +99,10 @@ def fit_committee(
     network, training = network_for(network, target), training or TrainingConfig()
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
-    path = hdf5.check_writable(path)
+    path = io.check_writable(path)
     learned, chosen, aside = split(len(dataset), training)
-    # in the order of the seed, so that validation frames of the first members are spread over the data
+    # in the order of the seed, so that validation frames of the first members are spread over the
+    # data
     frames = np.random.default_rng(training.seed).permutation(sorted([*learned, *chosen])).tolist()
     parts = {
         "training": dataset.subset(sorted(frames)),
@@ -122,7 +130,9 @@ def fit_committee(
         body_frames = dataset.subset(sorted(set(frames) - set(frames[: len(chosen)])))
         contents = bootstrap_readouts(singles[0], body_frames, n_members, training.seed)
     else:
-        contents = dataclasses.replace(singles[0], members=[single.members[0] for single in singles])
+        contents = dataclasses.replace(
+            singles[0], members=[single.members[0] for single in singles]
+        )
     card = _card(parts, singles, LAST_LAYERS if shared_body else INDEPENDENT, target)
     contents = dataclasses.replace(contents, training=dataclasses.asdict(training), card=card)
     if "held_out" in parts:
@@ -140,7 +150,7 @@ def fit_committee(
         )
     contents.save(path)
     for file in files:
-        hdf5.remove(file, "model")
+        io.remove(file, "model")
     with contextlib.suppress(OSError):  # something else in it is not ours
         folder.rmdir()
     model: Model = load_model(path)
@@ -149,10 +159,15 @@ def fit_committee(
 
 def _check(parts: dict[str, Dataset], target: AnyTarget) -> None:
     """Refuse, before hours of training, what would be refused at its end."""
-    check_labels(parts["training"], {name: part for name, part in parts.items() if name != "training"}, target)
+    check_labels(
+        parts["training"],
+        {name: part for name, part in parts.items() if name != "training"},
+        target,
+    )
     for name, index, before, first in repeated_frames(parts):
         raise LabelError(
-            f"{name} frame {index} is {before} frame {first} once more, and each member is validated by others: "
+            f"{name} frame {index} is {before} frame {first} once more, and each member is "
+            f"validated by others: "
             "leave one out"
         )
 
@@ -179,14 +194,24 @@ def _fit_member(
         # a diverged run writes a file too, and that is no finished member
         unfinished = path.with_name(f"unfinished-{path.name}")
         try:
-            fit(training, network, config, unfinished, validation=validation, target=target, verbose=verbose)
+            fit(
+                training,
+                network,
+                config,
+                unfinished,
+                validation=validation,
+                target=target,
+                verbose=verbose,
+            )
         except TrainingError as error:
             raise TrainingError(f"member {number}: {error}") from error
-        hdf5.move(unfinished, path)
+        io.move(unfinished, path)
     return path
 
 
-def _card(parts: dict[str, Dataset], singles: Sequence[ModelFile], kind: str, target: AnyTarget) -> dict[str, Any]:
+def _card(
+    parts: dict[str, Dataset], singles: Sequence[ModelFile], kind: str, target: AnyTarget
+) -> dict[str, Any]:
     members = [
         {
             "seed": single.training["seed"],

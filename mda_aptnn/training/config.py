@@ -5,8 +5,9 @@ A plan has two tables, and every key is optional::
     [training]                          # fields of `TrainingConfig`
     steps = 4000
 
-    [network]                           # fields of `mda_aptnn.models.network.NetworkConfig`, or, after
-    architecture = "density"            # "simple-network", of `models.simple_network.SimpleNetworkConfig`;
+    [network]                           # fields of `mda_aptnn.model.network.NetworkConfig`, or,
+    after architecture = "density"            # "simple-network", of
+    `models.simple_network.SimpleNetworkConfig`;
                                         # "dipole", of `models.dipole.DipoleConfig`
     [[network.layers]]                  # one such table for each layer, fields of `LayerConfig`
     features = "16x0e+16x1o+16x2e"
@@ -28,7 +29,7 @@ import numpy as np
 from mda_aptnn import units
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FileFormatError, LabelError, TrainingError
-from mda_aptnn.models.model_file import ARCHITECTURES
+from mda_aptnn.model.model_file import ARCHITECTURES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +43,19 @@ class TrainingConfig:
     """
 
     seed: int = 0
-    """Of the split, the first weights and the order of the frames: the same seed gives the same model."""
+    """Of the split, the first weights and the order of the frames: the same seed gives the same
+    model.
+    """
     validation: float = 0.1
-    """Frames kept aside to choose the best weights by: their number, or (below 1) their fraction, at least one."""
+    """Frames kept aside to choose the best weights by: their number, or (below 1) their fraction,
+    at least one.
+    """
     held_out: float = 0.0
     """Frames kept aside for the model card alone: their number or fraction, at least one if not 0."""
     steps: int = 6000
-    """Optimisation steps in all. The schedule is drawn over them, so that it is no limit to cut short by."""
+    """Optimisation steps in all. The schedule is drawn over them, so that it is no limit to cut
+    short by.
+    """
     batch_frames: int = 1
     """Frames in one step."""
     directions: int = 1
@@ -56,11 +63,11 @@ class TrainingConfig:
     learning_rate: float = 1.5e-2
     """Of Adam, at its peak."""
     weight_decay: float = 0.025
-    """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in AdamW).
-    It keeps a few frames from being learned by heart."""
+    """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in
+    AdamW). It keeps a few frames from being learned by heart."""
     schedule: str = "cosine"
-    """"cosine" falls to zero over the steps; "plateau" is multiplied by `plateau_factor` whenever the validation
-    error has not fallen for `plateau_patience` validations."""
+    """"cosine" falls to zero over the steps; "plateau" is multiplied by `plateau_factor` whenever
+    the validation error has not fallen for `plateau_patience` validations."""
     plateau_factor: float = 0.1
     """For the schedule "plateau"."""
     plateau_patience: int = 10
@@ -68,10 +75,12 @@ class TrainingConfig:
     warmup_steps: int = 50
     """Steps over which the learning rate rises linearly from zero."""
     clip_norm: float = 10.0
-    """Largest norm of the gradient, of the loss in units of the labels' mean square; longer ones are shortened."""
+    """Largest norm of the gradient, of the loss in units of the labels' mean square; longer ones
+    are shortened.
+    """
     amsgrad: bool = False
-    """Adam by the largest squared gradients so far. Off: those are of the first steps, and beside them weight
-    decay wins."""
+    """Adam by the largest squared gradients so far. Off: those are of the first steps, and beside
+    them weight decay wins."""
     average_decay: float = 0.995
     """Decay per step of the moving average of the weights, which is what is validated and saved."""
     validate_every: int = 50
@@ -79,11 +88,14 @@ class TrainingConfig:
     patience: int = 0
     """Stop when the validation error has not fallen for so many steps; 0: never."""
     element_weights: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Weight of an element's squared errors in the loss, 1 where not given, such as ``{"H" = 4.0}``."""
+    """Weight of an element's squared errors in the loss, 1 where not given, such as ``{"H" =
+    4.0}``.
+    """
 
     keep_ripples: bool = False
-    """Train on the labels as they are, with the ripples of the real-space grid that made them; by default those that
-    are significant are taken out of the training frames, and the card says which (`mda_aptnn.training.ripples`)."""
+    """Train on the labels as they are, with the ripples of the real-space grid that made them; by
+    default those that are significant are taken out of the training frames, and the card says which
+    (`mda_aptnn.training.ripples`)."""
 
     def __post_init__(self) -> None:
         weights = self.element_weights.values()
@@ -104,16 +116,22 @@ class TrainingConfig:
             "average_decay": 0 <= self.average_decay < 1,
             "validate_every": self.validate_every >= 1,
             "patience": self.patience >= 0,
-            "element_weights": all(isinstance(weight, int | float) and 0 <= weight < math.inf for weight in weights),
+            "element_weights": all(
+                isinstance(weight, int | float) and 0 <= weight < math.inf for weight in weights
+            ),
         }
         for name, good in allowed.items():
             if not good:
-                raise TrainingError(f"training setting {name} = {getattr(self, name)!r} is out of its range")
+                raise TrainingError(
+                    f"training setting {name} = {getattr(self, name)!r} is out of its range"
+                )
         for symbol in self.element_weights:
             atomic_numbers([symbol])
 
     def learning_rate_at(self, step: int, validation: Sequence[float]) -> float:
-        """Return the learning rate of a step (counted from 0), given the validation errors before it."""
+        """Return the learning rate of a step (counted from 0), given the validation errors before
+        it.
+        """
         rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
         if self.schedule == "cosine":
             return rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
@@ -126,7 +144,9 @@ class TrainingConfig:
         return rate
 
 
-def split(n_frames: int, config: TrainingConfig, given: bool = False) -> tuple[list[int], list[int], list[int]]:
+def split(
+    n_frames: int, config: TrainingConfig, given: bool = False
+) -> tuple[list[int], list[int], list[int]]:
     """Return the frames of training, of validation, and those held out, drawn by the seed.
 
     Parameters
@@ -146,7 +166,8 @@ def split(n_frames: int, config: TrainingConfig, given: bool = False) -> tuple[l
     n_training = n_frames - n_validation - n_held_out
     if n_training < 1:
         raise LabelError(
-            f"{n_frames} labelled frame{'s' * (n_frames != 1)} cannot be split into training, {n_validation} for "
+            f"{n_frames} labelled frame{'s' * (n_frames != 1)} cannot be split into training, "
+            f"{n_validation} for "
             f"validation and {n_held_out} held out: label more frames or keep fewer aside"
         )
     order = np.random.default_rng(config.seed).permutation(n_frames).tolist()
@@ -183,7 +204,9 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[Any, TrainingConfig]:
     table, where = plan.get("network", {}), f"{path} [network]"
     architecture = table.pop("architecture", "density") if isinstance(table, dict) else "density"
     if architecture not in ARCHITECTURES:
-        raise FileFormatError(f"{where} architecture = {architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+        raise FileFormatError(
+            f"{where} architecture = {architecture!r}: choose one of {', '.join(ARCHITECTURES)}"
+        )
     shape = ARCHITECTURES[architecture][0]
     network = _settings(table, shape(), where)
     training = _settings(plan.get("training", {}), TrainingConfig(), f"{path} [training]")
@@ -207,7 +230,9 @@ def _like(value: Any, default: Any, where: str) -> Any:
         return float(value)
     if isinstance(default, tuple) and isinstance(value, list):
         # further layers have the keys of the first
-        return tuple(_settings(item, default[0], f"{where}[{index}]") for index, item in enumerate(value))
+        return tuple(
+            _settings(item, default[0], f"{where}[{index}]") for index, item in enumerate(value)
+        )
     if type(value) is not type(default):
         raise FileFormatError(f"{where} = {value!r}: expected a value like {default!r}")
     return value
@@ -217,4 +242,6 @@ def _check_keys(where: Any, found: dict[str, Any], known: list[str], what: str) 
     for key in found:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1) or known
-            raise FileFormatError(f"{where}: there is no {what} {key!r}; there is {', '.join(near)}")
+            raise FileFormatError(
+                f"{where}: there is no {what} {key!r}; there is {', '.join(near)}"
+            )

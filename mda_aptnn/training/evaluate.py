@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn.dataset import Dataset
 from mda_aptnn.elements import SYMBOLS, masses_of, symbols_of
 from mda_aptnn.errors import LabelError
+from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.tensors import APT, Target, sum_rule_residual
 from mda_aptnn.training.rigid import rigid_tensors
 from mda_aptnn.training.samples import complete_atoms, complete_labels
@@ -30,15 +30,17 @@ class Evaluation:
     numbers : ndarray of int, shape [n_atoms]
     labels, predictions : ndarray, shape [n_atoms, 3, 3]
     baselines : dict of str to ndarray, shape [n_atoms, 3, 3]
-        What needs no network, by what it is: the isotropic mean of each element (of the training frames where the
-        model card says it, else of these), and the mean of these frames' other molecules turned to each of them.
+        What needs no network, by what it is: the isotropic mean of each element (of the training
+        frames where the model card says it, else of these), and the mean of these frames' other
+        molecules turned to each of them.
     spreads : ndarray, shape [n_atoms, 3, 3], or None
         What a committee says of its error; None for a single model.
     calibrated : bool
         Whether the spreads were stretched by factors from labels that were held out.
     sum_rule : float or None
-        Root mean square over frames and components of the predicted (Σ P − Q·1)/√N, in e, N being the number of
-        atoms of a frame, those without labels included; None for other tensors than polar ones.
+        Root mean square over frames and components of the predicted (Σ P − Q·1)/√N, in e, N being
+        the number of atoms of a frame, those without labels included; None for other tensors than
+        polar ones.
     """
 
     target: Target
@@ -68,7 +70,9 @@ class Evaluation:
 
     @property
     def r2(self) -> float | None:
-        """1 − Σ(error²)/Σ(label − mean of that component over all atoms)²; None if the labels do not vary."""
+        """1 − Σ(error²)/Σ(label − mean of that component over all atoms)²; None if the labels do
+        not vary.
+        """
         return _or_none(_r2(self.errors, self.labels, None))
 
     @property
@@ -106,7 +110,9 @@ class Evaluation:
 
     def r2_per_irrep(self) -> dict[str, float | None]:
         """Return R² of each irrep; None where the labels do not vary."""
-        return {name: _or_none(_r2(errors, labels, None)) for name, errors, labels in self._irreps()}
+        return {
+            name: _or_none(_r2(errors, labels, None)) for name, errors, labels in self._irreps()
+        }
 
     def _irreps(self) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
         """Name, errors and labels of each irrep, [n_atoms, 2l+1]."""
@@ -114,7 +120,9 @@ class Evaluation:
         return [(name, errors[:, block], labels[:, block]) for name, block in self.target.blocks]
 
     def offsets(self) -> dict[str, NDArray[np.float64]]:
-        """Return the invariant part of the mean error of each element, [3, 3]: what levels of theory differ by."""
+        """Return the invariant part of the mean error of each element, [3, 3]: what levels of
+        theory differ by.
+        """
         return {
             symbol: invariant_part(part.errors.mean(axis=0), self.target)
             for symbol, part in self.by_species().items()
@@ -123,23 +131,33 @@ class Evaluation:
     def scatter(self) -> float:
         """Return the root mean square error that is left without the offset of each element."""
         offsets = self.offsets()
-        return _rms(self.errors - np.array([offsets[symbol] for symbol in symbols_of(self.numbers)]))
+        return _rms(
+            self.errors - np.array([offsets[symbol] for symbol in symbols_of(self.numbers)])
+        )
 
     def spectrum_error(self) -> float:
-        """Return sqrt(Σ‖δP_i‖²/m_i / Σ‖P_i‖²/m_i), the expected relative error of Ṁ for thermal velocities.
+        """Return sqrt(Σ‖δP_i‖²/m_i / Σ‖P_i‖²/m_i), the expected relative error of Ṁ for thermal
+        velocities.
 
-        Velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ = k_B T Σ ‖δP_i‖²/m_i.
+        Velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ = k_B T Σ
+        ‖δP_i‖²/m_i.
         """
         weights = 1 / masses_of(self.numbers)
         axes = tuple(range(1, self.labels.ndim))
         return float(
-            np.sqrt(weights @ np.sum(self.errors**2, axis=axes) / (weights @ np.sum(self.labels**2, axis=axes)))
+            np.sqrt(
+                weights
+                @ np.sum(self.errors**2, axis=axes)
+                / (weights @ np.sum(self.labels**2, axis=axes))
+            )
         )
 
     def baseline_rmse(self) -> dict[str, float]:
         """Return the root mean square error of each baseline that says something of every atom."""
         return {
-            name: _rms(values - self.labels) for name, values in self.baselines.items() if np.isfinite(values).all()
+            name: _rms(values - self.labels)
+            for name, values in self.baselines.items()
+            if np.isfinite(values).all()
         }
 
     def summary(self) -> dict[str, Any]:
@@ -162,7 +180,9 @@ class Evaluation:
             "rmse_per_species_and_irrep": {
                 symbol: part.rmse_per_irrep() for symbol, part in self.by_species().items()
             },
-            "offset_per_species": {symbol: values.tolist() for symbol, values in self.offsets().items()},
+            "offset_per_species": {
+                symbol: values.tolist() for symbol, values in self.offsets().items()
+            },
             "rmse_without_offset": self.scatter(),
             "rmse_per_component": self.component_rmse.tolist(),
             "mae_per_component": self.component_mae.tolist(),
@@ -183,25 +203,32 @@ class Evaluation:
 
 
 def evaluate(
-    model: Any, dataset: Dataset, target: Target | None = None, *, allow_training_frames: bool = False
+    model: Any,
+    dataset: Dataset,
+    target: Target | None = None,
+    *,
+    allow_training_frames: bool = False,
 ) -> Evaluation:
     """Predict labelled frames and compare.
 
     Parameters
     ----------
     model
-        With ``predict(frame)``, as from `load_model`. Its `target` and `info` are used where it has them.
+        With ``predict(frame)``, as from `load_model`. Its `target` and `info` are used where it has
+        them.
     dataset : Dataset
         Atoms without a complete label are left out.
     target : Target, optional
-        Which of the model's tensors, where it has several heads; that of ``predict(frame)`` by default.
+        Which of the model's tensors, where it has several heads; that of ``predict(frame)`` by
+        default.
     allow_training_frames : bool
         Do not refuse frames that the model was trained or chosen by.
 
     Raises
     ------
     LabelError
-        If a frame is one of the model's training frames (recognised by content), or no atom has a label.
+        If a frame is one of the model's training frames (recognised by content), or no atom has a
+        label.
     ModelError
         If a frame has elements that the model does not know.
     """
@@ -230,13 +257,27 @@ def evaluate(
             which = {} if target == own else {"target": target}
             predicted, spread = model.predict_with_spread(item.frame, **which)
         else:
-            tensors = model.predict(item.frame) if target == own else model.predict_tensors(item.frame)[target.name]
+            tensors = (
+                model.predict(item.frame)
+                if target == own
+                else model.predict_tensors(item.frame)[target.name]
+            )
             predicted = spread = tensors
         if target == APT:
-            squares.append(float(np.mean(sum_rule_residual(predicted, item.frame.charge) ** 2)) / len(item.frame))
+            squares.append(
+                float(np.mean(sum_rule_residual(predicted, item.frame.charge) ** 2))
+                / len(item.frame)
+            )
         numbers = item.frame.numbers[complete]
         isotropic = np.array([means[symbol] for symbol in symbols_of(numbers)])
-        row = (numbers, values[complete], predicted[complete], isotropic, rigid[complete], spread[complete])
+        row = (
+            numbers,
+            values[complete],
+            predicted[complete],
+            isotropic,
+            rigid[complete],
+            spread[complete],
+        )
         for column, part in zip(columns, row, strict=True):
             column.append(part)
     if not columns[0]:
@@ -244,7 +285,9 @@ def evaluate(
     n_frames = len(columns[0])
     numbers, labels, predictions, isotropic, rigid, spreads = map(np.concatenate, columns)
     baselines = {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid}
-    factors = getattr(model, "factors_of", lambda target: getattr(model, "spread_factors", {}))(target)
+    factors = getattr(model, "factors_of", lambda target: getattr(model, "spread_factors", {}))(
+        target
+    )
     return Evaluation(
         target, n_frames, numbers, labels, predictions, baselines,
         spreads if is_committee else None, is_committee and bool(factors),
@@ -268,7 +311,9 @@ def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:
 
 
 def invariant_part(tensor: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
-    """Return what no rotation changes of a tensor: of a polar tensor, its trace/3 on the diagonal, [3, 3]."""
+    """Return what no rotation changes of a tensor: of a polar tensor, its trace/3 on the diagonal,
+    [3, 3].
+    """
     invariant = np.zeros(len(target.basis))
     for name, block in target.blocks:
         invariant[block] = name.split(".")[0] == "0e"
@@ -282,16 +327,22 @@ def _refuse_seen(dataset: Dataset, fingerprints: dict[str, list[str]]) -> None:
         seen = [index for index, item in enumerate(dataset) if item.frame.fingerprint() in known]
         if seen:
             raise LabelError(
-                f"{len(seen)} of {len(dataset)} frames (the first is number {seen[0]}, counted from 0) are {name} "
-                "frames of this model: its error on them says nothing; leave them out, or allow training frames"
+                f"{len(seen)} of {len(dataset)} frames (the first is number {seen[0]}, counted "
+                f"from 0) are {name} "
+                "frames of this model: its error on them says nothing; leave them out, or allow "
+                "training frames"
             )
 
 
-def _r2(errors: NDArray[np.float64], labels: NDArray[np.float64], axis: int | None) -> NDArray[np.float64]:
+def _r2(
+    errors: NDArray[np.float64], labels: NDArray[np.float64], axis: int | None
+) -> NDArray[np.float64]:
     spread = np.sum((labels - labels.mean(axis=0)) ** 2, axis=axis)
     # what varies by rounding alone does not vary
     varies = spread > 1e-24 * np.sum(labels**2, axis=axis)
-    result: NDArray[np.float64] = 1 - np.sum(errors**2, axis=axis) / np.where(varies, spread, np.nan)
+    result: NDArray[np.float64] = 1 - np.sum(errors**2, axis=axis) / np.where(
+        varies, spread, np.nan
+    )
     return result
 
 

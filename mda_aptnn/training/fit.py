@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from mda_aptnn import folders, hdf5
-from mda_aptnn.dataset import Dataset
+from mda_aptnn import folders, io
 from mda_aptnn.errors import LabelError, TrainingError
-from mda_aptnn.models.model_file import ARCHITECTURES, Member, ModelFile, architecture_of, state_arrays
-from mda_aptnn.models.network import network_for
-from mda_aptnn.models.predict import Model, load_model
+from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.model.model_file import (
+    ARCHITECTURES,
+    Member,
+    ModelFile,
+    architecture_of,
+    state_arrays,
+)
+from mda_aptnn.model.network import network_for
+from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget
 from mda_aptnn.training import checkpoint
 from mda_aptnn.training.card import accuracies, model_card
@@ -48,17 +54,19 @@ def fit(
 ) -> Model:
     """Train a network and write its model file.
 
-    A run that was killed leaves MODEL.checkpoint.h5 beside `path`; the same call goes on from there to the same
-    weights (on the same machine and number of threads), and removes it at the end.
+    A run that was killed leaves MODEL.checkpoint.h5 beside `path`; the same call goes on from there
+    to the same weights (on the same machine and number of threads), and removes it at the end.
 
     Parameters
     ----------
     dataset : Dataset
-        Split by frames into training, validation and held-out ones. Labels of NaN are left out. Ripples of the
-        real-space grid that made the labels (see `ripples`) are taken out of those that are trained on, unless
-        ``training.keep_ripples``; the card's `grid_ripples_removed` has them.
+        Split by frames into training, validation and held-out ones. Labels of NaN are left out.
+        Ripples of the real-space grid that made the labels (see `ripples`) are taken out of those
+        that are trained on, unless ``training.keep_ripples``; the card's `grid_ripples_removed` has
+        them.
     network : NetworkConfig, DipoleConfig or SimpleNetworkConfig, optional
-        Shape of the network, and by its class the architecture; by default `default_network` of the target.
+        Shape of the network, and by its class the architecture; by default `default_network` of the
+        target.
     training : TrainingConfig, optional
         Settings of the loop.
     path : path
@@ -66,8 +74,9 @@ def fit(
     validation : Dataset, optional
         Frames to choose the best weights by, instead of a part of `dataset`.
     target : Target or JointTarget, optional
-        What is trained; by default what there are labels of: where frames have polar tensors and polarizability
-        gradients, a network with a head for each. A frame may have labels of one alone.
+        What is trained; by default what there are labels of: where frames have polar tensors and
+        polarizability gradients, a network with a head for each. A frame may have labels of one
+        alone.
     verbose : bool
         Show a progress bar with validation error and time left.
 
@@ -79,19 +88,23 @@ def fit(
     Raises
     ------
     LabelError
-        If the labels cannot be trained on: one frame, all NaN, elements in validation that training has not, the
-        same frame in training and validation.
+        If the labels cannot be trained on: one frame, all NaN, elements in validation that training
+        has not, the same frame in training and validation.
     OSError
         If the file cannot be written.
     TrainingError
-        If training diverges (the best weights until then are in the file), or a checkpoint of another run is found.
+        If training diverges (the best weights until then are in the file), or a checkpoint of
+        another run is found.
     BusyError
         If another process trains the same file.
     """
     target = target or labelled_target(dataset)
     network, training = network_for(network, target), training or TrainingConfig()
-    path = hdf5.check_writable(path)
-    parts = {name: with_all_parts(part, target) for name, part in _split(dataset, validation, training).items()}
+    path = io.check_writable(path)
+    parts = {
+        name: with_all_parts(part, target)
+        for name, part in _split(dataset, validation, training).items()
+    }
     others = {name: part for name, part in parts.items() if name != "training"}
     numbers = check_labels(parts["training"], others, target)
     labels, ripples = without_ripples(parts["training"], target, keep=training.keep_ripples)
@@ -114,7 +127,9 @@ def fit(
         kept = "there were no good weights before it, nothing is written"
         if run.best:
             kept = f"{path} has the best weights before it: step {run.best_step}, validation {run.best_error:.4f}"
-        raise TrainingError(f"training diverged in step {run.step}: {divergence}; {kept}; lower the learning_rate")
+        raise TrainingError(
+            f"training diverged in step {run.step}: {divergence}; {kept}; lower the learning_rate"
+        )
     model: Model = load_model(path)
     return model
 
@@ -139,7 +154,11 @@ def _model_file(
         card=model_card(parts, target),
     )
     contents.card["grid_ripples_removed"] = [ripple.summary() for ripple in ripples]
-    contents.card["run"] = {"steps": run.step, "best_step": run.best_step, "seconds": round(run.seconds, 1)}
+    contents.card["run"] = {
+        "steps": run.step,
+        "best_step": run.best_step,
+        "seconds": round(run.seconds, 1),
+    }
     model = Model(contents)
     contents.card["accuracy"] = {}
     for name, part in parts.items():
@@ -148,7 +167,9 @@ def _model_file(
     return contents
 
 
-def _split(dataset: Dataset, validation: Dataset | None, config: TrainingConfig) -> dict[str, Dataset]:
+def _split(
+    dataset: Dataset, validation: Dataset | None, config: TrainingConfig
+) -> dict[str, Dataset]:
     """Training, validation and (if any) held-out frames.
 
     Raises
@@ -164,17 +185,23 @@ def _split(dataset: Dataset, validation: Dataset | None, config: TrainingConfig)
     }
     for name, index, before, _ in repeated_frames(parts):
         if before != name:
-            raise LabelError(f"{name} frame {index} is among the {before} frames too: leave out the duplicate")
+            raise LabelError(
+                f"{name} frame {index} is among the {before} frames too: leave out the duplicate"
+            )
     return {name: part for name, part in parts.items() if len(part) or name != "held_out"}
 
 
-def _initial_network(config: Any, training: Dataset, numbers: list[int], target: AnyTarget, seed: int) -> Any:
+def _initial_network(
+    config: Any, training: Dataset, numbers: list[int], target: AnyTarget, seed: int
+) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ARCHITECTURES[architecture_of(config)][1](config, numbers, target)
     scale, shift = output_scales(training, target, numbers)
     if hasattr(network, "start_from"):
-        counts = np.array([[int((item.frame.numbers == z).sum()) for z in numbers] for item in training])
+        counts = np.array(
+            [[int((item.frame.numbers == z).sum()) for z in numbers] for item in training]
+        )
         network.start_from(scale, shift, counts, np.array([item.frame.charge for item in training]))
     else:
         network.scale.copy_(torch.as_tensor(scale))

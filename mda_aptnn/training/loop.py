@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mda_aptnn.errors import TrainingError
-from mda_aptnn.models.model_file import Arrays, state_arrays
+from mda_aptnn.model.model_file import Arrays, state_arrays
 from mda_aptnn.tensors import AnyTarget, flat_basis
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.memory import keep_freed_memory
 from mda_aptnn.training.samples import Sample, join
 
-#: A validation error so many times the labels' own root mean square is no longer a bad fit but a divergence.
+#: A validation error so many times the labels' own root mean square is no longer a bad fit but a
+#: divergence.
 DIVERGED = 10.0
 
-#: Columns of the learning curve; the training error is of the weights before each step, not of their average.
+#: Columns of the learning curve; the training error is of the weights before each step, not of
+#: their average.
 LEARNING = ("step", "seconds", "learning_rate", "training_rmse", "validation_rmse")
 
 
@@ -34,8 +36,9 @@ class DivergenceError(ArithmeticError):
 class Run:
     """A training run, between two steps.
 
-    Everything that decides about the rest of the run is in these attributes, and all of it is in a checkpoint. The
-    order of frames is a function of seed and epoch, so that there is no state of a random generator to keep.
+    Everything that decides about the rest of the run is in these attributes, and all of it is in a
+    checkpoint. The order of frames is a function of seed and epoch, so that there is no state of a
+    random generator to keep.
 
     Attributes
     ----------
@@ -48,8 +51,8 @@ class Run:
     best : dict of str to ndarray
         State of `average` at its lowest validation error; empty before the first validation.
     best_error, best_step
-        That error (root mean square per component, target's unit; of a joint target the root mean square of the
-        parts' relative errors), and when it was.
+        That error (root mean square per component, target's unit; of a joint target the root mean
+        square of the parts' relative errors), and when it was.
     learning : dict of str to list
         The learning curve.
     """
@@ -62,10 +65,18 @@ class Run:
         target: AnyTarget,
         config: TrainingConfig,
     ) -> None:
-        self.network, self.training, self.validation, self.config = network, training, validation, config
+        self.network, self.training, self.validation, self.config = (
+            network,
+            training,
+            validation,
+            config,
+        )
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, amsgrad=config.amsgrad
+            network.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            amsgrad=config.amsgrad,
         )
         self.step, self.seconds = 0, 0.0
         self.best: Arrays = {}
@@ -79,7 +90,9 @@ class Run:
         self._rms = math.sqrt(squares / n_labels)
         weight = sum(float(sample.weights.sum()) for sample in training) / len(training)
         if not weight:
-            raise TrainingError("every labelled atom has the weight 0: give one of the elements another")
+            raise TrainingError(
+                "every labelled atom has the weight 0: give one of the elements another"
+            )
         # one constant for the whole run: the loss is 1 for a network that predicts zero everywhere
         self._loss_unit = self._rms**2 * weight
 
@@ -87,7 +100,9 @@ class Run:
     def finished(self) -> bool:
         """Whether all steps are done, or the validation error has not fallen for too long."""
         patience = self.config.patience
-        return self.step >= self.config.steps or bool(patience and self.step - self.best_step >= patience)
+        return self.step >= self.config.steps or bool(
+            patience and self.step - self.best_step >= patience
+        )
 
     def run(self, verbose: bool, at_validation: Callable[[], None]) -> None:
         """Do the remaining steps.
@@ -106,7 +121,11 @@ class Run:
         """
         keep_freed_memory()
         with tqdm(
-            total=self.config.steps, initial=self.step, unit="step", mininterval=0.5, disable=not verbose
+            total=self.config.steps,
+            initial=self.step,
+            unit="step",
+            mininterval=0.5,
+            disable=not verbose,
         ) as bar:
             begun, squares, count = time.monotonic() - self.seconds, 0.0, 0.0
             while not self.finished:
@@ -119,7 +138,13 @@ class Run:
                 if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
                     error = self._validate()
                     self.seconds = time.monotonic() - begun
-                    row = (self.step, self.seconds, rate, math.sqrt(squares / max(count, 1.0)), error)
+                    row = (
+                        self.step,
+                        self.seconds,
+                        rate,
+                        math.sqrt(squares / max(count, 1.0)),
+                        error,
+                    )
                     for name, value in zip(LEARNING, row, strict=True):
                         self.learning[name].append(value)
                     squares = count = 0.0
@@ -130,18 +155,23 @@ class Run:
         size = min(self.config.batch_frames, len(self.training))
         per_epoch = len(self.training) // size
         epoch, place = divmod(self.step, per_epoch)
-        order: NDArray[np.int64] = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.training))
+        order: NDArray[np.int64] = np.random.default_rng([self.config.seed, epoch]).permutation(
+            len(self.training)
+        )
         return join([self.training[int(k)] for k in order[place * size : (place + 1) * size]])
 
     def _errors(self, network: Any, sample: Sample) -> torch.Tensor:
-        errors: torch.Tensor = (network(sample.inputs) @ self._basis - sample.labels) * self._per_unit
+        errors: torch.Tensor = (
+            network(sample.inputs) @ self._basis - sample.labels
+        ) * self._per_unit
         return errors
 
     def _training_errors(self, batch: Sample) -> tuple[torch.Tensor, torch.Tensor]:
         """Errors of the batch in which the weights can be differentiated, and their weights.
 
-        A network of derivatives is asked for u·P along a few random u instead of all of P, which takes a backward
-        pass for each: of random rotations of the axes, so that ⟨(u·δP)²⟩ is a third of Σ_a δP_ab².
+        A network of derivatives is asked for u·P along a few random u instead of all of P, which
+        takes a backward pass for each: of random rotations of the axes, so that ⟨(u·δP)²⟩ is a
+        third of Σ_a δP_ab².
         """
         if not hasattr(self.network, "along"):
             return self._errors(self.network, batch), batch.weights
@@ -166,18 +196,23 @@ class Run:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         if not (torch.isfinite(norm) and torch.isfinite(loss)):
             raise DivergenceError(
-                f"the loss is {float(loss.detach()):.3g} and its gradient {float(norm.detach()):.3g}"
+                f"the loss is {float(loss.detach()):.3g} and its gradient "
+                f"{float(norm.detach()):.3g}"
             )
         self.optimizer.step()
         # short memory at first, so that the average is not held back by where the weights began
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            for mean, value in zip(
+                self.average.parameters(), self.network.parameters(), strict=True
+            ):
                 mean.lerp_(value, 1 - decay)
         return float((errors.detach() ** 2 * (weights > 0)).sum()), int((weights > 0).sum())
 
     def _validate(self) -> float:
-        """Root mean square error of the averaged weights on the validation frames; keeps the best weights."""
+        """Root mean square error of the averaged weights on the validation frames; keeps the best
+        weights.
+        """
         squares = count = 0.0
         with torch.no_grad():
             for sample in self.validation:
@@ -188,16 +223,21 @@ class Run:
         if not error < DIVERGED * self._rms:
             raise DivergenceError(f"the validation error is {error:.3g}")
         if error < self.best_error:
-            self.best_error, self.best_step, self.best = error, self.step, state_arrays(self.average)
+            self.best_error, self.best_step, self.best = (
+                error,
+                self.step,
+                state_arrays(self.average),
+            )
         return error
 
 
 def error_units(samples: Sequence[Sample], target: AnyTarget) -> NDArray[np.float64]:
-    """Return what errors of the Cartesian components are divided by, [n_cartesian]: 1 for a single target.
+    """Return what errors of the Cartesian components are divided by, [n_cartesian]: 1 for a single
+    target.
 
-    Heads of different units count alike in the loss: each by the mean square of its tensors' error over that of its
-    labels, whatever the numbers of components. With all labels there, the root mean square over the components of all
-    heads is then that of the heads' relative errors.
+    Heads of different units count alike in the loss: each by the mean square of its tensors' error
+    over that of its labels, whatever the numbers of components. With all labels there, the root
+    mean square over the components of all heads is then that of the heads' relative errors.
     """
     sizes = [int(np.prod(part.shape)) for part in target.parts]
     if len(sizes) == 1:

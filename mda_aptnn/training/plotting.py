@@ -14,7 +14,8 @@ from mda_aptnn.training.evaluate import Evaluation
 
 
 def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
-    """Draw predicted against label components of each element, diagonal and off-diagonal ones apart.
+    """Draw predicted against label components of each element, diagonal and off-diagonal ones
+    apart.
 
     Parameters
     ----------
@@ -29,7 +30,10 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     diagonal = np.zeros(evaluation.target.shape, bool)
     diagonal[tuple(np.arange(3) for _ in evaluation.target.shape)] = True
     for ax, (symbol, part) in zip(axes, parts.items(), strict=True):
-        for name, chosen, colour in (("off-diagonal", ~diagonal, "tab:orange"), ("diagonal", diagonal, "tab:blue")):
+        for name, chosen, colour in (
+            ("off-diagonal", ~diagonal, "tab:orange"),
+            ("diagonal", diagonal, "tab:blue"),
+        ):
             ax.plot(
                 part.labels[:, chosen].ravel(),
                 part.predictions[:, chosen].ravel(),
@@ -44,7 +48,10 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         low, high = min(limits), max(limits)
         ax.plot([low, high], [low, high], "k-", linewidth=0.6)
         best = min(part.baseline_rmse().values())
-        ax.set_title(f"{symbol}: RMSE {part.rmse:.4f} {unit} (without a network {best:.3f})", fontsize="medium")
+        ax.set_title(
+            f"{symbol}: RMSE {part.rmse:.4f} {unit} (without a network {best:.3f})",
+            fontsize="medium",
+        )
         ax.set_xlabel(f"label / {unit}")
         ax.set_ylabel(f"prediction / {unit}")
         ax.set_aspect("equal")
@@ -53,7 +60,8 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
 
 
 def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
-    """Draw the error of a committee against its spread, both as root mean square over the components of an atom.
+    """Draw the error of a committee against its spread, both as root mean square over the
+    components of an atom.
 
     Parameters
     ----------
@@ -73,7 +81,16 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     unit = evaluation.target.unit
     for ax, (symbol, part) in zip(axes, evaluation.by_species().items(), strict=True):
         errors, spreads = rms_of_atoms(part.errors), rms_of_atoms(spreads_of(part))
-        ax.plot(spreads, errors, ".", markersize=3, alpha=0.4, color="tab:blue", label="atoms", rasterized=True)
+        ax.plot(
+            spreads,
+            errors,
+            ".",
+            markersize=3,
+            alpha=0.4,
+            color="tab:blue",
+            label="atoms",
+            rasterized=True,
+        )
         bins = summary[symbol]["bins"]
         x, y = ([row[name] for row in bins] for name in ("rms_spread", "rms_error"))
         ax.plot(x, y, "o-", color="black", markersize=5, label="rms of as many atoms each")
@@ -82,7 +99,8 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
         found = summary[symbol]["rank_correlation"]
         rank = "" if found is None else f"\nrank correlation {found:.2f}"
         ax.set_title(
-            f"{symbol}: error {part.rmse:.4f} {unit}, spread {rms(spreads):.4f} {unit}{rank}", fontsize="medium"
+            f"{symbol}: error {part.rmse:.4f} {unit}, spread {rms(spreads):.4f} {unit}{rank}",
+            fontsize="medium",
         )
         how = "calibrated" if evaluation.calibrated else "not calibrated"
         ax.set_xlabel(f"spread of the committee, {how} / {unit}")
@@ -93,7 +111,9 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     save_figure(figure, path)
 
 
-def plot_learning(learning: Sequence[Mapping[str, Any]], unit: str, path: str | os.PathLike[str]) -> None:
+def plot_learning(
+    learning: Sequence[Mapping[str, Any]], unit: str, path: str | os.PathLike[str]
+) -> None:
     """Draw the errors in training and validation against the step.
 
     Parameters
@@ -108,8 +128,13 @@ def plot_learning(learning: Sequence[Mapping[str, Any]], unit: str, path: str | 
     figure = new_figure(path, (5.5, 3.8))
     ax = figure.subplots()
     for number, curve in enumerate(learning):
-        names = ["training, current weights", "validation, averaged weights"] if number == 0 else [None, None]
-        # the training error is of the moving weights, validation of their average: it may well be lower
+        names = (
+            ["training, current weights", "validation, averaged weights"]
+            if number == 0
+            else [None, None]
+        )
+        # the training error is of the moving weights, validation of their average: it may well be
+        # lower
         ax.semilogy(curve["step"], curve["training_rmse"], color="tab:blue", label=names[0])
         ax.semilogy(curve["step"], curve["validation_rmse"], color="tab:orange", label=names[1])
     ax.set_xlabel("step")

@@ -1,4 +1,6 @@
-"""The rigid molecular tensor: what a model must beat that knows nothing of an atom but its place in a molecule."""
+"""The rigid molecular tensor: what a model must beat that knows nothing of an atom but its place in
+a molecule.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,20 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from mda_aptnn.bonds import near_pairs
-from mda_aptnn.dataset import Dataset
-from mda_aptnn.frames import Frame
+from mda_aptnn.frame import Frame
+from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.tensors import Target
+from mda_aptnn.trajectory.bonds import near_pairs
 
 
 def rigid_tensors(dataset: Dataset, target: Target) -> list[NDArray[np.float64]]:
-    """Return, for each frame, the mean tensors of the data set's other molecules, turned to where each molecule is.
+    """Return, for each frame, the mean tensors of the data set's other molecules, turned to where
+    each molecule is.
 
-    Molecules of the same atoms, in the order of the file, are laid onto the first of them (orthogonal Procrustes),
-    their labels averaged there for each atom, and the means turned back. The molecule itself is left out of its mean:
-    a molecule that is the only one of its kind would be told its own labels.
+    Molecules of the same atoms, in the order of the file, are laid onto the first of them
+    (orthogonal Procrustes), their labels averaged there for each atom, and the means turned back.
+    The molecule itself is left out of its mean: a molecule that is the only one of its kind would
+    be told its own labels.
 
     Returns
     -------
@@ -49,9 +53,14 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[NDArray[np.float64]]
 
 
 def molecules(frame: Frame) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Return atoms and shape of every molecule: positions about their mean, made whole across the cell, in Å."""
+    """Return atoms and shape of every molecule: positions about their mean, made whole across the
+    cell, in Å.
+    """
     centre, neighbour, vectors = near_pairs(frame)
-    vector_of = {(i, j): vector for i, j, vector in zip(centre.tolist(), neighbour.tolist(), vectors, strict=True)}
+    vector_of = {
+        (i, j): vector
+        for i, j, vector in zip(centre.tolist(), neighbour.tolist(), vectors, strict=True)
+    }
     graph = csr_array((np.ones(len(centre)), (centre, neighbour)), shape=(len(frame), len(frame)))
     count, member = connected_components(graph, directed=False)
     found = []
@@ -75,7 +84,9 @@ def _turned(tensors: NDArray[np.float64], turn: NDArray[np.float64]) -> NDArray[
 
 
 def _means_of_others(labels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over all others, for each molecule [n_molecules, n_atoms, 3, 3], of the tensors that are complete."""
+    """Mean over all others, for each molecule [n_molecules, n_atoms, 3, 3], of the tensors that are
+    complete.
+    """
     complete = np.isfinite(labels).reshape(*labels.shape[:2], -1).all(axis=2)
     kept = np.where(complete.reshape(*complete.shape, *[1] * (labels.ndim - 2)), labels, 0.0)
     count = (complete.sum(axis=0) - complete).reshape(*complete.shape, *[1] * (labels.ndim - 2))

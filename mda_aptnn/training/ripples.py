@@ -1,9 +1,11 @@
-"""Ripples in labels that come from the real-space grid of the program that made them, found and taken out.
+"""Ripples in labels that come from the real-space grid of the program that made them, found and
+taken out.
 
-A density-functional program with a real-space grid is invariant only against translations by whole grid vectors.
-As an atom moves through the grid along x, the dipole along x ripples, and so does its derivative, ``P_xx``
-("egg-box" error). A network that is invariant against translation cannot predict that, but it can learn it by
-heart, one atom at a time. A ripple gives itself away by its phase, which is the same for all atoms of an element:
+A density-functional program with a real-space grid is invariant only against translations by whole
+grid vectors. As an atom moves through the grid along x, the dipole along x ripples, and so does its
+derivative, ``P_xx`` ("egg-box" error). A network that is invariant against translation cannot
+predict that, but it can learn it by heart, one atom at a time. A ripple gives itself away by its
+phase, which is the same for all atoms of an element:
 
     P_aa(label) = P_aa + c cos(2πn x_a/L_a) + s sin(2πn x_a/L_a)
 
@@ -20,19 +22,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mda_aptnn.dataset import Dataset, LabelledFrame
 from mda_aptnn.elements import SYMBOLS
-from mda_aptnn.models.inputs import frame_inputs
+from mda_aptnn.labels.dataset import Dataset, LabelledFrame
+from mda_aptnn.model.inputs import frame_inputs
 from mda_aptnn.tensors import APT, AnyTarget
 
 logger = logging.getLogger(__name__)
 
-#: Numbers of grid points along an edge that are tried: coarser grids are none, finer ones have no ripples.
+#: Numbers of grid points along an edge that are tried: coarser grids are none, finer ones have no
+#: ripples.
 POINTS = np.arange(20, 400)
-#: Least amplitude, in standard errors. The largest of as many numbers of points, if all is noise, is at 3.4.
+#: Least amplitude, in standard errors. The largest of as many numbers of points, if all is noise,
+#: is at 3.4.
 SIGNIFICANT = 6.0
-#: Cutoff (Å), radial functions and degree of the densities that explain most of the labels before a ripple is
-#: looked for in the rest.
+#: Cutoff (Å), radial functions and degree of the densities that explain most of the labels before a
+#: ripple is looked for in the rest.
 DENSITY = (6.0, 8, 2)
 
 
@@ -59,7 +63,9 @@ class Ripple:
     standard_error: float
 
     def summary(self) -> dict[str, Any]:
-        """Return what a model card says of it: element, points and the amplitude with its standard error in e."""
+        """Return what a model card says of it: element, points and the amplitude with its standard
+        error in e.
+        """
         return {
             "element": SYMBOLS[self.number],
             **dataclasses.asdict(self),
@@ -73,17 +79,25 @@ class Ripple:
         return ripple
 
 
-def without_ripples(dataset: Dataset, target: AnyTarget = APT, *, keep: bool = False) -> tuple[Dataset, list[Ripple]]:
+def without_ripples(
+    dataset: Dataset, target: AnyTarget = APT, *, keep: bool = False
+) -> tuple[Dataset, list[Ripple]]:
     """Return the labels without their ripples, and these; with `keep` the labels as they are.
 
-    Only looked for in polar tensors of cubic cells, whose edges all have the same number of grid points.
+    Only looked for in polar tensors of cubic cells, whose edges all have the same number of grid
+    points.
     """
     ripples = find_ripples(dataset) if not keep and APT in target.parts and _cubic(dataset) else []
     if not ripples:
         return dataset, []
     for ripple in ripples:
-        logger.info("labels ripple with the grid that made them, and are trained on without that: %s", ripple)
-    return dataclasses.replace(dataset, frames=[_subtract(item, ripples) for item in dataset]), ripples
+        logger.info(
+            "labels ripple with the grid that made them, and are trained on without that: %s",
+            ripple,
+        )
+    return dataclasses.replace(
+        dataset, frames=[_subtract(item, ripples) for item in dataset]
+    ), ripples
 
 
 def find_ripples(dataset: Dataset) -> list[Ripple]:
@@ -106,19 +120,28 @@ def find_ripples(dataset: Dataset) -> list[Ripple]:
         if len(diagonal) < 2 * len(POINTS):
             continue
         x = fractions[atoms].ravel()
-        waves = np.array([np.exp(2j * np.pi * points * x) @ diagonal for points in POINTS]) * 2 / len(x)
+        waves = (
+            np.array([np.exp(2j * np.pi * points * x) @ diagonal for points in POINTS]) * 2 / len(x)
+        )
         best = int(np.argmax(np.abs(waves)))
         error = float(np.sqrt(2 / len(x)) * diagonal.std())
         if np.abs(waves[best]) > SIGNIFICANT * error:
             ripples.append(
-                Ripple(int(number), int(POINTS[best]), float(waves[best].real), float(waves[best].imag), error)
+                Ripple(
+                    int(number),
+                    int(POINTS[best]),
+                    float(waves[best].real),
+                    float(waves[best].imag),
+                    error,
+                )
             )
     return ripples
 
 
 def _cubic(dataset: Dataset) -> bool:
     return all(
-        item.frame.pbc.all() and np.allclose(item.frame.cell, item.frame.cell[0, 0] * np.eye(3), atol=1e-6)
+        item.frame.pbc.all()
+        and np.allclose(item.frame.cell, item.frame.cell[0, 0] * np.eye(3), atol=1e-6)
         for item in dataset
     )
 
@@ -144,7 +167,9 @@ def _densities(dataset: Dataset) -> NDArray[np.float64]:
     return np.concatenate(densities, axis=1)
 
 
-def _unexplained(components: NDArray[np.float64], densities: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unexplained(
+    components: NDArray[np.float64], densities: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """What is left of 0e and 2e after the best linear function of the densities of the same degree."""
     rest = np.zeros_like(components)
     for name, block in APT.blocks:

@@ -1,4 +1,6 @@
-"""Labelled frames as the training loop needs them: network inputs, labels with weights, output scales."""
+"""Labelled frames as the training loop needs them: network inputs, labels with weights, output
+scales.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mda_aptnn.dataset import Dataset
 from mda_aptnn.elements import SYMBOLS, atomic_numbers, symbols_of
 from mda_aptnn.errors import LabelError
+from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.tensors import APT, TARGETS, AnyTarget, Target, flat_tensors, joint
 
 
@@ -36,15 +38,23 @@ class Sample:
 
 
 def make_samples(
-    network: Any, dataset: Dataset, target: AnyTarget, element_weights: Mapping[str, float] | None = None
+    network: Any,
+    dataset: Dataset,
+    target: AnyTarget,
+    element_weights: Mapping[str, float] | None = None,
 ) -> list[Sample]:
     """Return a sample for each frame; what does not depend on the weights is computed here, once."""
-    by_number = {int(atomic_numbers([symbol])[0]): weight for symbol, weight in (element_weights or {}).items()}
+    by_number = {
+        int(atomic_numbers([symbol])[0]): weight
+        for symbol, weight in (element_weights or {}).items()
+    }
     dtype = next(network.parameters()).dtype
     samples = []
     for item in dataset:
         labels = flat_tensors(target, item.tensors)
-        weights = np.array([by_number.get(int(z), 1.0) for z in item.frame.numbers])[:, None] * np.isfinite(labels)
+        weights = np.array([by_number.get(int(z), 1.0) for z in item.frame.numbers])[
+            :, None
+        ] * np.isfinite(labels)
         samples.append(
             Sample(
                 network.inputs(item.frame),
@@ -71,7 +81,11 @@ def labelled_target(dataset: Dataset) -> AnyTarget:
     found = [
         target
         for target in TARGETS.values()
-        if any(np.isfinite(item.tensors[target.name]).any() for item in dataset if target.name in item.tensors)
+        if any(
+            np.isfinite(item.tensors[target.name]).any()
+            for item in dataset
+            if target.name in item.tensors
+        )
     ]
     return joint(found or [APT])
 
@@ -101,8 +115,8 @@ def check_labels(training: Dataset, others: Mapping[str, Dataset], target: AnyTa
     Raises
     ------
     LabelError
-        If frames lack the target, an element has no complete label in the training frames or occurs only in the
-        others, or these have no label at all.
+        If frames lack the target, an element has no complete label in the training frames or occurs
+        only in the others, or these have no label at all.
     """
     numbers = sorted({int(z) for item in training for z in item.frame.numbers})
     for part in target.parts:
@@ -110,7 +124,9 @@ def check_labels(training: Dataset, others: Mapping[str, Dataset], target: AnyTa
     for name, dataset in others.items():
         unseen = sorted({int(z) for item in dataset for z in item.frame.numbers} - set(numbers))
         if unseen:
-            raise LabelError(f"{', '.join(symbols_of(unseen))} occurs in {name} frames but not in training")
+            raise LabelError(
+                f"{', '.join(symbols_of(unseen))} occurs in {name} frames but not in training"
+            )
     return numbers
 
 
@@ -122,7 +138,8 @@ def _check_part(parts: Mapping[str, Dataset], target: Target, numbers: Sequence[
                 raise LabelError(f"{name} frame {index} has no labels {target.name!r}")
         if not any(complete_atoms(item.tensors[target.name]).any() for item in dataset):
             raise LabelError(
-                f"no atom of the {name} frames has a complete label: every {target.name!r} has a NaN; keep other or "
+                f"no atom of the {name} frames has a complete label: every {target.name!r} has a "
+                f"NaN; keep other or "
                 "more frames aside (seed, validation), or train the other target alone"
                 if name != "training"
                 else f"no atom of the {name} frames has a complete label: every {target.name!r} has a NaN"
@@ -130,14 +147,17 @@ def _check_part(parts: Mapping[str, Dataset], target: Target, numbers: Sequence[
     for number in numbers:
         if not len(complete_labels(parts["training"], target, number)):
             raise LabelError(
-                f"no {SYMBOLS[number]} atom of the training frames has a complete label {target.name!r}: "
+                f"no {SYMBOLS[number]} atom of the training frames has a complete label "
+                f"{target.name!r}: "
                 "label some, or leave the element out"
             )
 
 
 def complete_labels(dataset: Dataset, target: Target, number: int) -> NDArray[np.float64]:
     """Return the tensors of all atoms of an element that have every component, [n, 3, 3]."""
-    values = np.concatenate([item.tensors[target.name][item.frame.numbers == number] for item in dataset])
+    values = np.concatenate(
+        [item.tensors[target.name][item.frame.numbers == number] for item in dataset]
+    )
     complete: NDArray[np.float64] = values[complete_atoms(values)]
     return complete
 
@@ -159,7 +179,8 @@ def held_out_frames(card: Mapping[str, Any], dataset: Dataset) -> Dataset:
     found = [index for index, item in enumerate(dataset) if item.frame.fingerprint() in prints]
     if not found:
         raise LabelError(
-            f"none of {len(dataset)} frames is one of the {len(prints)} that the model's card says were held out"
+            f"none of {len(dataset)} frames is one of the {len(prints)} that the model's card says "
+            f"were held out"
         )
     return dataset.subset(found)
 
@@ -177,15 +198,17 @@ def repeated_frames(parts: Mapping[str, Dataset]) -> Iterator[tuple[str, int, st
 def output_scales(
     dataset: Dataset, target: AnyTarget, numbers: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what the network's outputs are multiplied by and shifted by, per element and irrep of each part.
+    """Return what the network's outputs are multiplied by and shifted by, per element and irrep of
+    each part.
 
-    The scale is one number for all components of an irrep, and only the invariant part is shifted: anything else
-    would break rotation or reflection.
+    The scale is one number for all components of an irrep, and only the invariant part is shifted:
+    anything else would break rotation or reflection.
 
     Returns
     -------
     scale, shift : ndarray, shape [n_species, n_components]
-        In the target's unit: root mean square over the labelled atoms (about the shift), and mean of the invariants.
+        In the target's unit: root mean square over the labelled atoms (about the shift), and mean
+        of the invariants.
     """
     parts = [_part_scales(dataset, part, numbers) for part in target.parts]
     scales, shifts = zip(*parts, strict=True)

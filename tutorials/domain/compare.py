@@ -1,7 +1,8 @@
-"""What a committee says of configurations, and how wrong it is where CP2K knows: domain.png and a table.
+"""What a committee says of configurations, and how wrong it is where CP2K knows: domain.png and a
+table.
 
-A model answers for any frame of known elements. What refuses is the check before a run; its share of atoms in
-environments that were not met in training is in the table.
+A model answers for any frame of known elements. What refuses is the check before a run; its share
+of atoms in environments that were not met in training is in the table.
 """
 
 import MDAnalysis as mda
@@ -9,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mda_aptnn import UniverseFrames, load_model, read_labels
-from mda_aptnn.models.domain import compare_environments
+from mda_aptnn.model.domain import compare_environments
 from mda_aptnn.tensors import sum_rule_residual
 
 
@@ -35,7 +36,9 @@ def main() -> None:
 
 
 def judge(model, frames) -> tuple[float, float, float | None]:
-    """Return the RMS spread, the largest component of Σ P for each oxygen, and the RMSE where there are labels."""
+    """Return the RMS spread, the largest component of Σ P for each oxygen, and the RMSE where there
+    are labels.
+    """
     spreads, residuals, errors = [], [], []
     for frame, apt in frames:
         mean, spread = model.predict_with_spread(frame)
@@ -61,9 +64,20 @@ def draw(rows) -> None:
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(rows))
-    left.barh(places - 0.2, [row[0] for row in rows.values()], 0.38, label="spread of the committee")
-    known = [(place, row[2]) for place, row in zip(places, rows.values(), strict=True) if row[2] is not None]
-    left.barh([place + 0.2 for place, _ in known], [error for _, error in known], 0.38, label="error (CP2K)")
+    left.barh(
+        places - 0.2, [row[0] for row in rows.values()], 0.38, label="spread of the committee"
+    )
+    known = [
+        (place, row[2])
+        for place, row in zip(places, rows.values(), strict=True)
+        if row[2] is not None
+    ]
+    left.barh(
+        [place + 0.2 for place, _ in known],
+        [error for _, error in known],
+        0.38,
+        label="error (CP2K)",
+    )
     right.barh(places, [row[1] for row in rows.values()], 0.5, color="C2")
     left.set_yticks(places, rows)
     left.invert_yaxis()

@@ -1,7 +1,8 @@
-"""How wrong committees are in every frame, whether their spread knows it, and what it does to the spectrum.
+"""How wrong committees are in every frame, whether their spread knows it, and what it does to the
+spectrum.
 
-CP2K printed the dipole at every step, so that the true flux is known without labels. Prints a table and draws
-learning.png.
+CP2K printed the dipole at every step, so that the true flux is known without labels. Prints a table
+and draws learning.png.
 
 python compare.py COMMITTEE COMMITTEE ...
 """
@@ -19,7 +20,7 @@ from MDAnalysis.lib.distances import calc_dihedrals
 from scipy.stats import spearmanr
 
 from mda_aptnn import DipoleFlux, FluxSeries, Spectrum, UniverseFrames, load_model, read_labels
-from mda_aptnn.models.selection import disagreement
+from mda_aptnn.model.selection import disagreement
 
 RESOLUTION = "180 cm^-1"
 #: Groups of as many frames each, of rising spread.
@@ -36,8 +37,8 @@ class Verdict:
     Attributes
     ----------
     error, spread : ndarray, shape [n_frames]
-        Length of the difference from the true flux, and what the members' scatter says it is, both relative to the
-        root mean square of the true flux.
+        Length of the difference from the true flux, and what the members' scatter says it is, both
+        relative to the root mean square of the true flux.
     spectrum : Spectrum
     """
 
@@ -46,8 +47,9 @@ class Verdict:
     spectrum: Spectrum
 
     def row(self, truth: Spectrum) -> list[float]:
-        """Return, of the flux and relative to its RMS, error, spread, and the error that one frame in 100 exceeds;
-        the rank correlation of error and spread over frames; error and band of the spectrum, relative to the truth.
+        """Return, of the flux and relative to its RMS, error, spread, and the error that one frame
+        in 100 exceeds; the rank correlation of error and spread over frames; error and band of the
+        spectrum, relative to the truth.
         """
         section = truth.cross_section.magnitude
         norm = np.sqrt((section**2).sum())
@@ -81,7 +83,9 @@ def judge(path: str, universe: mda.Universe, explicit: FluxSeries) -> Verdict:
 
 def torsions(universe: mda.Universe) -> np.ndarray:
     """Return the angle H-O-O-H of every frame in degrees, from 0 (cis) to 180 (trans)."""
-    found = [calc_dihedrals(*(ts.positions[[k]] for k in (2, 0, 1, 3)))[0] for ts in universe.trajectory]
+    found = [
+        calc_dihedrals(*(ts.positions[[k]] for k in (2, 0, 1, 3)))[0] for ts in universe.trajectory
+    ]
     return np.abs(np.degrees(found))
 
 
@@ -89,10 +93,14 @@ def draw_spread(axis: Axes, verdicts: dict[str, Verdict]) -> None:
     """Draw error against spread, of frames of about the same spread."""
     for (name, verdict), color in zip(verdicts.items(), COLORS, strict=False):
         bins = np.array_split(np.argsort(verdict.spread), N_BINS)
-        spread, error = ([rms(values[k]) for k in bins] for values in (verdict.spread, verdict.error))
+        spread, error = (
+            [rms(values[k]) for k in bins] for values in (verdict.spread, verdict.error)
+        )
         axis.plot(spread, error, "o-", color=color, label=name)
     axis.axline((0.05, 0.05), (0.1, 0.1), color="gray", linewidth=0.8)
-    axis.set(xscale="log", yscale="log", xlabel="spread of the flux", ylabel="error of the flux (CP2K)")
+    axis.set(
+        xscale="log", yscale="log", xlabel="spread of the flux", ylabel="error of the flux (CP2K)"
+    )
     axis.legend(frameon=False, fontsize="small")
 
 
@@ -105,18 +113,29 @@ def draw_selection(axis: Axes, universe: mda.Universe, committee: str) -> None:
     for name, marker in MARKERS.items():
         numbers = [item.info["index"] for item in read_labels(f"{name}.h5")]
         axis.plot(angles[numbers], scores[numbers], marker, markersize=5, label=name)
-    axis.set(xlabel="torsion H-O-O-H / degrees", ylabel=f"disagreement of {Path(committee).stem}", yscale="log")
+    axis.set(
+        xlabel="torsion H-O-O-H / degrees",
+        ylabel=f"disagreement of {Path(committee).stem}",
+        yscale="log",
+    )
     axis.legend(frameon=False, fontsize="small")
 
 
 def draw_spectra(axis: Axes, verdicts: dict[str, Verdict], truth: Spectrum) -> None:
-    """Draw what the spectra differ by from that of the dipoles, with the bands of the committees, over its shape."""
+    """Draw what the spectra differ by from that of the dipoles, with the bands of the committees,
+    over its shape.
+    """
     grid = truth.wavenumber.magnitude
     true = truth.default_values()[0]
     unit = 100 / true.max()
-    axis.fill_between(grid, 10 * true / true.max(), color="gainsboro", label="spectrum of CP2K's dipoles, a tenth")
+    axis.fill_between(
+        grid, 10 * true / true.max(), color="gainsboro", label="spectrum of CP2K's dipoles, a tenth"
+    )
     for (name, verdict), color in zip(verdicts.items(), COLORS, strict=False):
-        off, band = verdict.spectrum.default_values()[0] - true, verdict.spectrum.default_model_error()
+        off, band = (
+            verdict.spectrum.default_values()[0] - true,
+            verdict.spectrum.default_model_error(),
+        )
         axis.plot(grid, unit * off, color=color, label=f"{name}: difference and band")
         axis.fill_between(grid, unit * (off - band), unit * (off + band), color=color, alpha=0.2)
     axis.axhline(0, color="gray", linewidth=0.8)
@@ -133,7 +152,9 @@ def main() -> None:
     print(f"{'':12} flux: error  spread  99 %   rank   spectrum: error   band")
     for name, verdict in verdicts.items():
         error, spread, worst, rank, off, band = verdict.row(truth)
-        print(f"{name:16} {error:9.3f} {spread:7.3f} {worst:6.3f} {rank:6.2f} {off:17.3f} {band:6.3f}")
+        print(
+            f"{name:16} {error:9.3f} {spread:7.3f} {worst:6.3f} {rank:6.2f} {off:17.3f} {band:6.3f}"
+        )
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplot_mosaic([["spread", "selection"], ["spectra", "spectra"]])
     draw_spread(axes["spread"], verdicts)

@@ -1,4 +1,5 @@
-"""Every fourth frame of CP2K's dynamics with velocities as md.trr; the flux of the printed dipoles as dipoles.h5.
+"""Every fourth frame of CP2K's dynamics with velocities as md.trr; the flux of the printed dipoles
+as dipoles.h5.
 
 python shorten.py FIRST LAST
 """
@@ -33,10 +34,11 @@ def main() -> None:
     kept = np.arange(first, last, STEP)
     positions = whole.trajectory.timeseries(order="fac").astype(float)
     dipoles = printed_dipoles(Path("md-dipole.dat"))
-    # Central differences of both: what they take from fast motion is the same. CP2K's own velocities were rescaled by
-    # the thermostat in between, by 1.6 % in either direction.
+    # Central differences of both: what they take from fast motion is the same. CP2K's own
+    # velocities were rescaled by the thermostat in between, by 1.6 % in either direction.
     velocities, flux = (
-        (values[kept + 1] - values[kept - 1]) / (2 * whole.trajectory.dt) for values in (positions, dipoles)
+        (values[kept + 1] - values[kept - 1]) / (2 * whole.trajectory.dt)
+        for values in (positions, dipoles)
     )
     with mda.Writer("md.trr", whole.atoms.n_atoms) as writer:
         for number, velocity in zip(kept, velocities, strict=True):
@@ -46,7 +48,9 @@ def main() -> None:
     universe = mda.Universe("peroxide.xyz", "md.trr")
     series = DipoleFlux(universe, FixedCharges({"O": -0.4, "H": 0.4}), pbc="none").run().series
     series = series.regroup({"all": series.groups})
-    dataclasses.replace(series, flux=flux[:, None, :], info={"flux": "CP2K's printed dipoles"}).save("dipoles.h5")
+    dataclasses.replace(
+        series, flux=flux[:, None, :], info={"flux": "CP2K's printed dipoles"}
+    ).save("dipoles.h5")
 
 
 if __name__ == "__main__":

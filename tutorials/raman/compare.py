@@ -1,4 +1,5 @@
-"""Bands of the infrared and Raman spectra beside the intensities that CP2K printed for its normal modes.
+"""Bands of the infrared and Raman spectra beside the intensities that CP2K printed for its normal
+modes.
 
 python compare.py vibrations.out flux.h5 spectra.png
 """
@@ -11,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mda_aptnn import FluxSeries
-from mda_aptnn.analysis.raman.raman import RamanSpectrum
-from mda_aptnn.analysis.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.raman import RamanSpectrum
+from mda_aptnn.spectra.spectrum import Spectrum
 
 LINES = {
     "wavenumber": r"VIB\|Frequency \(cm\^-1\)",
@@ -25,12 +26,18 @@ REACH = 60.0
 
 
 def static(path: Path) -> np.ndarray:
-    """Return wavenumber (cm⁻¹), infrared intensity (km/mol), Raman activity (Å⁴/u), depolarization, [n_modes, 4]."""
+    """Return wavenumber (cm⁻¹), infrared intensity (km/mol), Raman activity (Å⁴/u), depolarization,
+    [n_modes, 4].
+    """
     text = path.read_text()
     columns = []
     for pattern in LINES.values():
         columns.append(
-            [float(word) for line in re.findall(rf"{pattern}(.*)", text) for word in line.replace("]", "").split()]
+            [
+                float(word)
+                for line in re.findall(rf"{pattern}(.*)", text)
+                for word in line.replace("]", "").split()
+            ]
         )
     return np.array(columns).T
 
@@ -38,12 +45,19 @@ def static(path: Path) -> np.ndarray:
 def spectra(path: Path) -> tuple[Spectrum, RamanSpectrum]:
     """Return both spectra of a flux at 300 K. 1/(N − n): no leak from strong bands into weak ones."""
     series = FluxSeries.load(path)
-    settings = {"temperature": "300 K", "resolution": "20 cm^-1", "unbiased": True, "segments": "replicas"}
+    settings = {
+        "temperature": "300 K",
+        "resolution": "20 cm^-1",
+        "unbiased": True,
+        "segments": "replicas",
+    }
     return series.spectrum(**settings), series.raman(**settings)
 
 
 def from_bands(infrared: Spectrum, raman: RamanSpectrum, wavenumbers: np.ndarray) -> np.ndarray:
-    """Return the same columns as `static`, of the bands at these wavenumbers; bands that overlap count together."""
+    """Return the same columns as `static`, of the bands at these wavenumbers; bands that overlap
+    count together.
+    """
     rows = []
     for wavenumber in wavenumbers:
         limits = wavenumber - REACH, wavenumber + REACH
@@ -59,7 +73,9 @@ def from_bands(infrared: Spectrum, raman: RamanSpectrum, wavenumbers: np.ndarray
 
 
 def draw(infrared: Spectrum, raman: RamanSpectrum, modes: np.ndarray, path: Path) -> None:
-    """Draw the spectra, with CP2K's intensities as sticks of the heights that lines of this shape would have."""
+    """Draw the spectra, with CP2K's intensities as sticks of the heights that lines of this shape
+    would have.
+    """
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 2])
     width = float(raman.resolution.magnitude) * np.sqrt(np.pi / (4 * np.log(2)))
@@ -68,7 +84,15 @@ def draw(infrared: Spectrum, raman: RamanSpectrum, modes: np.ndarray, path: Path
     axes[0].vlines(modes[:, 0], 0, modes[:, 1] / width, color="tab:red", linewidth=3, alpha=0.5)
     axes[0].set_ylabel("infrared / km mol$^{-1}$ cm")
     axes[1].plot(grid, raman.activity.magnitude, color="black", label="spectra")
-    axes[1].vlines(modes[:, 0], 0, modes[:, 2] / width, color="tab:red", linewidth=3, alpha=0.5, label="CP2K's modes")
+    axes[1].vlines(
+        modes[:, 0],
+        0,
+        modes[:, 2] / width,
+        color="tab:red",
+        linewidth=3,
+        alpha=0.5,
+        label="CP2K's modes",
+    )
     axes[1].set_ylabel("Raman activity / Å$^4$ u$^{-1}$ cm")
     axes[1].legend(frameon=False)
     bands = raman.activity.magnitude > 1e-3 * raman.activity.magnitude.max()
@@ -82,10 +106,16 @@ def main() -> None:
     """Print the table and draw the picture."""
     modes, (infrared, raman) = static(Path(sys.argv[1])), spectra(Path(sys.argv[2]))
     found = from_bands(infrared, raman, modes[:, 0])
-    print("| cm⁻¹ | infrared, CP2K | spectrum (km/mol) | Raman, CP2K | spectrum (Å⁴/u) | VH/VV, CP2K | spectrum |")
+    print(
+        "| cm⁻¹ | infrared, CP2K | spectrum (km/mol) | Raman, CP2K | spectrum (Å⁴/u) | VH/VV, CP2K "
+        "| spectrum |"
+    )
     print("|---|---|---|---|---|---|---|")
     for a, b in zip(modes, found, strict=True):
-        print(f"| {a[0]:.0f} | {a[1]:.2f} | {b[1]:.2f} | {a[2]:.1f} | {b[2]:.1f} | {a[3]:.3f} | {b[3]:.3f} |")
+        print(
+            f"| {a[0]:.0f} | {a[1]:.2f} | {b[1]:.2f} | {a[2]:.1f} | {b[2]:.1f} | {a[3]:.3f} | "
+            f"{b[3]:.3f} |"
+        )
     draw(infrared, raman, modes, Path(sys.argv[3]))
 
 

@@ -1,4 +1,5 @@
-"""Classical harmonic trajectories from the modes that CP2K found: every mode with k_BT, turned at random.
+"""Classical harmonic trajectories from the modes that CP2K found: every mode with k_BT, turned at
+random.
 
     python harmonic.py modes.molden 300 8
 
@@ -12,7 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mda_aptnn.elements import atomic_numbers, masses_of
-from mda_aptnn.readers.molden import read_modes
+from mda_aptnn.trajectory.molden import read_modes
 from mda_aptnn.units import BOLTZMANN, SPEED_OF_LIGHT
 
 SPACING, N_FRAMES = 0.5e-3, 8000  # ps
@@ -36,7 +37,10 @@ def write_replica(name, universe, modes, temperature, rng):
         for frame in range(N_FRAMES):
             ts = universe.trajectory.ts
             ts.frame, ts.time = frame, frame * SPACING
-            universe.atoms.positions, universe.atoms.velocities = moved[frame] @ turn.T, rates[frame] @ turn.T
+            universe.atoms.positions, universe.atoms.velocities = (
+                moved[frame] @ turn.T,
+                rates[frame] @ turn.T,
+            )
             writer.write(universe.atoms)
 
 

@@ -1,4 +1,5 @@
-"""The spectrum of predicted polar tensors (Eq. 2) laid over that of the dipoles which CP2K printed (Eq. 1).
+"""The spectrum of predicted polar tensors (Eq. 2) laid over that of the dipoles which CP2K printed
+(Eq. 1).
 
 python compare.py FIRST_FRAME
 """
@@ -18,8 +19,8 @@ TIME_STEP, RESOLUTION = "0.5 fs", "120 cm^-1"
 
 
 def both_series(folder: Path, model: str, start: int) -> tuple[FluxSeries, DipoleSeries]:
-    """Return the flux of the network from frame `start` to the last but one, and the dipoles of one frame more on
-    either side.
+    """Return the flux of the network from frame `start` to the last but one, and the dipoles of one
+    frame more on either side.
     """
     universe = mda.Universe(str(folder / "md-pos-1.xyz"), format="CP2K", topology_format="CP2K")
     stop = universe.trajectory.n_frames - 1
@@ -31,18 +32,23 @@ def both_series(folder: Path, model: str, start: int) -> tuple[FluxSeries, Dipol
 def relative_error(predicted: FluxSeries, dipoles: DipoleSeries) -> float:
     """Return the root mean square of the difference, relative to that of the explicit flux.
 
-    Verlet's velocities are central differences of its positions, and so is the flux of the dipoles here.
+    Verlet's velocities are central differences of its positions, and so is the flux of the dipoles
+    here.
     """
     explicit = (dipoles.dipoles[2:] - dipoles.dipoles[:-2]) / (2 * dipoles.spacing)
     return float(np.sqrt(((predicted.total - explicit) ** 2).sum() / (explicit**2).sum()))
 
 
 def both_spectra(predicted: FluxSeries, dipoles: DipoleSeries) -> dict[str, Spectrum]:
-    """Return the spectrum of the dipoles, and that of the flux as recorded and corrected for Verlet's differences."""
+    """Return the spectrum of the dipoles, and that of the flux as recorded and corrected for
+    Verlet's differences.
+    """
     corrected = dataclasses.replace(predicted, finite_difference=predicted.spacing)
     return {
         "dipoles, Eq. 1": dipoles.spectrum("300 K", RESOLUTION, segments=N_SEGMENTS),
-        "polar tensors, Eq. 2, velocities as they are": predicted.spectrum("300 K", RESOLUTION, segments=N_SEGMENTS),
+        "polar tensors, Eq. 2, velocities as they are": predicted.spectrum(
+            "300 K", RESOLUTION, segments=N_SEGMENTS
+        ),
         "polar tensors, Eq. 2": corrected.spectrum("300 K", RESOLUTION, segments=N_SEGMENTS),
     }
 
@@ -56,7 +62,10 @@ def main() -> None:
     explicit, *others = spectra
     for low, high in ((1200, 1900), (3000, 4300)):
         for name, spectrum in spectra.items():
-            print(f"{low}-{high} cm-1, {name}: {band_integral(spectrum, low, high, n_molecules=N_MOLECULES)}")
+            print(
+                f"{low}-{high} cm-1, {name}: "
+                f"{band_integral(spectrum, low, high, n_molecules=N_MOLECULES)}"
+            )
         for name in others:
             print(compare(spectra[explicit], spectra[name], low, high, same_trajectory=True))
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -1,1 +1,0 @@
-"""Spectra of the polarizability: Raman scattering and sum-frequency generation."""

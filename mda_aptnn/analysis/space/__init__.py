@@ -1,1 +1,0 @@
-"""Spectra resolved in space: by distance between molecules, by position along an axis."""

@@ -1,0 +1,229 @@
+"""MDAnalysis' parallel backends with a progress bar that advances as parts finish."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from MDAnalysis.analysis.backends import BackendBase, BackendDask, BackendMultiprocessing
+from tqdm.auto import tqdm
+
+from mda_aptnn.errors import WorkerError
+from mda_aptnn.model.predict import load_model, model_path
+
+#: Parts per worker: enough for a bar that moves, few enough that starting them costs nothing.
+PARTS_PER_WORKER = 8
+
+#: How long a worker may take to write what it has computed, in s.
+_PATIENCE = 60.0
+#: That end a worker.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_KILLED = "a worker process was killed, as systems do when memory runs out: run again, with fewer workers if so"
+
+
+def model_of_worker(source: str | os.PathLike[str], n_threads: int) -> Any:
+    """Return the model of a name or file; parts that a worker takes one after the other share it.
+
+    Loading it takes as long as predicting dozens of frames.
+    """
+    path = model_path(source)
+    return _loaded(path, path.stat().st_mtime_ns, n_threads)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: Any, changed: int, n_threads: int) -> Any:
+    return load_model(path, n_threads=n_threads)
+
+
+class ProgressMultiprocessing(BackendMultiprocessing):
+    """Processes of Python's multiprocessing, each with a pipe of its own.
+
+    The pools of Python have queues and locks in common: a process that is killed while it has one
+    leaves the others, and the run, waiting for ever. Here nobody but a worker has the end of its
+    pipe, which closes when it dies.
+
+    All that a worker computes with goes through its pipe, anew for every part. What a fork leaves
+    it shares its open files with all others: one moves another's place in a trajectory, and both
+    read what is not there.
+    """
+
+    def __init__(self, n_workers: int, verbose: bool) -> None:
+        self.verbose = verbose
+        super().__init__(n_workers)
+
+    def apply(self, func: Callable[[Any], Any], computations: list[Any]) -> list[Any]:
+        """Apply `func` to each part; results in the order of the parts.
+
+        Raises
+        ------
+        WorkerError
+            If a worker is killed. The others write what they have computed.
+        """
+        waiting = collections.deque(enumerate(computations))
+        results: list[Any] = [None] * len(computations)
+        workers: dict[Any, Any] = {}
+        busy: dict[Any, int] = {}
+
+        def hand_over(pipe: Any) -> None:
+            if waiting:
+                busy[pipe], part = waiting.popleft()
+                pipe.send_bytes(pickle.dumps((func, part)))
+            else:
+                pipe.send_bytes(b"")
+
+        with tqdm(total=len(computations), unit="part", disable=not self.verbose) as bar:
+            try:
+                for _ in range(min(self.n_workers, len(computations))):
+                    pipe, end = multiprocessing.Pipe()
+                    process = multiprocessing.Process(target=_work, args=(end,), daemon=True)
+                    # what the parent does on a signal is not for the worker, which soon has its own
+                    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+                    try:
+                        process.start()
+                    finally:
+                        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                    end.close()
+                    workers[pipe] = process
+                    hand_over(pipe)
+                while busy:
+                    ready: list[Any] = multiprocessing.connection.wait(list(busy))
+                    for pipe in ready:
+                        failed, result = pipe.recv()
+                        if failed:
+                            raise result
+                        results[busy.pop(pipe)] = result
+                        bar.update()
+                        hand_over(pipe)
+            except (EOFError, ConnectionError) as error:
+                raise WorkerError(_KILLED) from error
+            finally:
+                _end(workers, bool(busy))
+        return results
+
+
+def _end(workers: dict[Any, Any], early: bool) -> None:
+    """Wait for all workers; `early`: ask them to end, so that they write what they have computed."""
+    for process in workers.values() if early else ():
+        process.terminate()
+    for pipe, process in workers.items():
+        process.join(_PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        pipe.close()
+
+
+class ProgressDask(BackendDask):
+    """Processes of dask's local scheduler."""
+
+    def __init__(self, n_workers: int, verbose: bool) -> None:
+        self.verbose = verbose
+        super().__init__(n_workers)
+
+    def apply(self, func: Callable[[Any], Any], computations: list[Any]) -> list[Any]:
+        """Apply `func` to each part; results in the order of the parts."""
+        from dask.callbacks import Callback
+
+        with (
+            tqdm(total=len(computations), unit="part", disable=not self.verbose) as bar,
+            Callback(posttask=lambda *_: bar.update()),
+        ):
+            try:
+                return list(super().apply(functools.partial(_part, func), computations))
+            except BrokenProcessPool as error:
+                raise WorkerError(_KILLED) from error
+
+
+class _Worker:
+    """What a process knows of its own end: asked to, it writes what it has computed, and it
+    outlives no parent.
+    """
+
+    begun = computing = stopping = False
+
+
+def _begin_worker() -> None:
+    if not _Worker.begun:
+        _Worker.begun = True
+        for number in _SIGNALS:
+            signal.signal(number, _stop_worker)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _stop_worker(*_: Any) -> None:
+    if not _Worker.computing:
+        os._exit(1)
+    if not _Worker.stopping:
+        _Worker.stopping = True
+        raise KeyboardInterrupt
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _work(pipe: Any) -> None:
+    """Do parts until there are no more."""
+    _begin_worker()
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
+        while task := pipe.recv_bytes():
+            try:
+                answer = False, _part(*pickle.loads(task))
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                answer = True, error
+            pipe.send(answer)
+
+
+def _part(func: Callable[[Any], Any], computation: Any) -> Any:
+    """Do a part in a worker; one that was interrupted takes no other part."""
+    _begin_worker()
+    try:
+        try:
+            _Worker.computing = True
+            return func(computation)
+        finally:
+            _Worker.computing = False
+            if _Worker.stopping:
+                os._exit(1)
+    except KeyboardInterrupt:
+        os._exit(1)
+
+
+def configure(backend: Any, n_workers: int | None, verbose: bool) -> BackendBase | str:
+    """Return the backend to give to `AnalysisBase.run`.
+
+    Raises
+    ------
+    ValueError
+        If workers are asked of the serial backend: MDAnalysis 2.11 then returns wrong frames.
+    """
+    if backend is None or backend == "serial":
+        if n_workers not in (None, 1):
+            raise ValueError(
+                f'n_workers={n_workers} with the serial backend; add backend="multiprocessing" (or "dask")'
+            )
+        return "serial"
+    workers = multiprocessing.cpu_count() if n_workers is None else n_workers
+    if backend == "multiprocessing":
+        return ProgressMultiprocessing(workers, verbose)
+    if backend == "dask":
+        return ProgressDask(workers, verbose)
+    if isinstance(backend, BackendBase):
+        return backend
+    raise ValueError(f"backend {backend!r}: choose serial, multiprocessing or dask")

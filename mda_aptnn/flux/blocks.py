@@ -1,0 +1,262 @@
+"""Frames that are done: a folder of block files that an interrupted or parallel run can go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import folders, io
+from mda_aptnn.errors import FileFormatError, TrajectoryError
+
+#: A block of finished frames is written when it is this old, in s, or this large.
+_BLOCK_SECONDS = 20.0
+_BLOCK_BYTES = 32_000_000
+
+#: What a folder of finished frames is known by: its plan, which says so.
+_PLAN, _KIND = "plan.json", "finished frames of mda-aptnn"
+_BLOCK = re.compile(r"block-\d{9,}-[0-9a-f]{16}\.h5")
+#: A run over several trajectories has a folder for each in one.
+_PART = re.compile(r"part-\d+")
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder for finished frames that holds something else, before anything is written
+    into it.
+
+    Raises
+    ------
+    FileFormatError
+        If it is not empty, and neither it nor one of its parts has a plan of this package.
+    NotADirectoryError
+        If it is a file.
+    """
+    folder = Path(folder)
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"{folder} is a file, and finished frames need a folder: give another --checkpoint"
+        )
+    if any(_is_ours(part) for part in (folder, *_parts(folder))):
+        return
+    for part in (folder, *_parts(folder)):
+        io.sweep(part)
+    inside = [item for item in folder.iterdir() if not _PART.fullmatch(item.name)]
+    inside += [item for part in _parts(folder) for item in part.iterdir()]
+    inside = [item for item in inside if item.name != folders.LOCK]
+    if inside:
+        raise FileFormatError(
+            f"{folder} is not empty and holds no finished frames of this version of mda-aptnn "
+            f"(there is "
+            f"{inside[0].name}): move it away, or give another folder by --checkpoint"
+        )
+
+
+def remove(folder: str | os.PathLike[str]) -> None:
+    """Delete the finished frames in a folder; the folder too, if nothing else is in it.
+
+    Only plans that say that they are of this package, and the blocks beside them; no link is
+    followed into another folder. For whom has the folder's lock.
+    """
+    folder = Path(folder)
+    for part in (*_parts(folder), folder):
+        io.sweep(part)
+        if _is_ours(part):
+            for path in part.glob("block-*.h5"):
+                if _BLOCK.fullmatch(path.name):
+                    io.remove(path, "block")
+            if not list(part.glob("block-*.h5")):
+                (part / _PLAN).unlink()
+        if {item.name for item in part.glob("*")} == {folders.LOCK}:
+            (part / folders.LOCK).unlink()
+        with contextlib.suppress(OSError):  # something else is in it, or it is no folder
+            part.rmdir()
+
+
+def _parts(folder: Path) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(
+        item
+        for item in found
+        if _PART.fullmatch(item.name) and item.is_dir() and not item.is_symlink()
+    )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder has a plan that says that this package wrote it."""
+    with contextlib.suppress(OSError, ValueError):
+        plan = json.loads((folder / _PLAN).read_text())
+        return isinstance(plan, dict) and plan.get("kind") == _KIND
+    return False
+
+
+class BlockStore:
+    """Rows of arrays, one row per frame of the trajectory, in files that are written once and
+    whole.
+
+    Several processes may write into one folder, each block under the name of its first frame. Every
+    row has the fingerprint of its frame: a trajectory may have been run again under its name, in
+    whole or from some frame on, or have become longer. Rows are used again for the frames that are
+    still the same.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    plan : dict
+        What the rows depend on (model, atoms, options). A folder of another plan is refused.
+    files : list
+        Sizes and times of the trajectory's files. Of blocks that were written when they were the
+        same, only the first and the last frame are compared with the trajectory, of others all; of
+        arrays in memory always all.
+
+    Raises
+    ------
+    TrajectoryError
+        If the folder belongs to another plan; names what differs.
+    FileFormatError
+        If its plan cannot be read, or the folder holds something else.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], plan: dict[str, Any], files: list[Any]
+    ) -> None:
+        self.folder = Path(folder)
+        self._trajectory = json.dumps(files) if files else ""
+        # which rows of a block are of other frames than the trajectory has now
+        self._stale: dict[str, NDArray[np.bool_]] = {}
+        self._pending: list[tuple[int, dict[str, Any]]] = []
+        self._since = 0.0
+        plan = {"kind": _KIND, **json.loads(json.dumps(plan))}
+        file = self.folder / _PLAN
+        if not file.exists():
+            check_folder(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+        io.check_writable(file)
+        io.sweep(self.folder)
+        if file.exists():
+            try:
+                found = dict(json.loads(file.read_text()))
+            except (TypeError, ValueError) as error:
+                raise FileFormatError(
+                    f"{file} is damaged; remove the folder or give another one"
+                ) from error
+            differ = [key for key in plan if found.get(key) != plan[key]]
+            if differ:
+                raise TrajectoryError(
+                    f"checkpoint {self.folder} belongs to another run (differs in "
+                    f"{', '.join(differ)}); "
+                    "remove the folder or give another one"
+                )
+        else:
+            with io.replacing(file, _KIND) as temporary:
+                temporary.write_text(json.dumps(plan, indent=1))
+        io.protect([file], _KIND)
+
+    def add(self, frame: int, row: dict[str, Any]) -> None:
+        """Keep the arrays of one frame, with its "fingerprint"; they are written when enough has
+        come together.
+        """
+        if not self._pending:
+            self._since = time.monotonic()
+        self._pending.append((frame, row))
+        size = len(self._pending) * sum(np.asarray(value).nbytes for value in row.values())
+        if time.monotonic() - self._since > _BLOCK_SECONDS or size > _BLOCK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the frames that were added since the last block."""
+        if not self._pending:
+            return
+        frames = np.array([frame for frame, _ in self._pending], dtype=np.int64)
+        name = f"block-{frames[0]:09d}-{int(self._pending[0][1]['fingerprint']):016x}.h5"
+        with io.create(self.folder / name, "block") as file:
+            file.attrs["trajectory"] = self._trajectory
+            io.write_array(file, "frames", frames)
+            for name in self._pending[0][1]:
+                io.write_array(file, name, np.array([row[name] for _, row in self._pending]))
+        self._pending = []
+
+    def reusable(
+        self, wanted: NDArray[np.int64], fingerprint: Callable[[int], np.uint64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Compare what is there with the trajectory as it is now.
+
+        Parameters
+        ----------
+        wanted : ndarray of int, shape [n_frames]
+        fingerprint : callable
+            Of a frame of the trajectory, by its number.
+
+        Returns
+        -------
+        same : ndarray of int
+            Wanted frames with a row, sorted.
+        changed : ndarray of int
+            Those whose rows are all of other frames than the trajectory has now.
+        """
+        now = functools.cache(fingerprint)
+        found: set[int] = set()
+        others: set[int] = set()
+        for path, frames, prints, unchanged in self._files():
+            stale = np.zeros(len(frames), dtype=bool)
+            at = np.flatnonzero(np.isin(frames, wanted))
+            if not len(at):
+                continue
+            ends = at[[0, -1]]
+            if not unchanged or any(now(int(frames[k])) != prints[k] for k in ends):
+                stale[at] = [now(int(frames[k])) != prints[k] for k in at]
+            self._stale[path.name] = stale
+            found.update(frames[at[~stale[at]]].tolist())
+            others.update(frames[at[stale[at]]].tolist())
+        return np.array(sorted(found), dtype=np.int64), np.array(
+            sorted(others - found), dtype=np.int64
+        )
+
+    def rows(
+        self, frames: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
+        """Give, block by block, the places in `frames` that a block fills and its rows for them."""
+        missing = np.ones(len(frames), dtype=bool)
+        order = np.argsort(frames, kind="stable")
+        for path, stored, *_ in self._files():
+            at = np.searchsorted(frames[order], stored).clip(0, len(frames) - 1)
+            places = order[at]
+            wanted = (frames[places] == stored) & missing[places]
+            if path.name in self._stale:
+                wanted &= ~self._stale[path.name]
+            if not wanted.any():
+                continue
+            missing[places[wanted]] = False
+            with io.open_checked(path, "block") as file:
+                rows = {
+                    name: io.read_array(file, name)[wanted] for name in file if name != "frames"
+                }
+            yield places[wanted], rows
+        if missing.any():
+            raise FileFormatError(
+                f"{self.folder} lacks frame {frames[missing][0]}; run again with this checkpoint"
+            )
+
+    def _files(self) -> Iterator[tuple[Path, NDArray[np.int64], NDArray[np.uint64], bool]]:
+        """Give each block, its frames, their fingerprints, and whether the trajectory's files are
+        still the same.
+        """
+        for path in sorted(
+            path for path in self.folder.glob("block-*.h5") if _BLOCK.fullmatch(path.name)
+        ):
+            with io.open_checked(path, "block") as file:
+                frames = io.read_array(file, "frames", shape=(None,), kinds="i")
+                prints = io.read_array(file, "fingerprint", shape=(len(frames),), kinds="u")
+                unchanged = bool(self._trajectory) and file.attrs["trajectory"] == self._trajectory
+            yield path, frames, prints, unchanged

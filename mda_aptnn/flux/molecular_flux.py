@@ -1,0 +1,324 @@
+"""Flux and centre of every molecule along a trajectory, block by block, so that no more than a
+block is in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import io
+from mda_aptnn.compiled import kept_exactly
+from mda_aptnn.elements import masses_of
+from mda_aptnn.errors import FileFormatError, TrajectoryError
+from mda_aptnn.flux.atom_flux import identify_atoms
+from mda_aptnn.flux.flux_file import read_flux
+from mda_aptnn.flux.flux_series import FluxSeries
+from mda_aptnn.frame import Frame
+from mda_aptnn.trajectory.molecules import Molecules, broken_note, find_molecules
+
+#: Bytes of atoms that are read from a file at a time.
+_CHUNK_BYTES = 16_000_000
+#: The bonds of nothing: parents and children.
+_NOTHING = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+
+@dataclasses.dataclass(frozen=True)
+class MoleculeBlock:
+    """Consecutive frames of all molecules, time last, so that loops and transforms over time run
+    through memory.
+
+    Attributes
+    ----------
+    flux : ndarray, shape [n_molecules, 3, n_frames]
+        In e·Å/ps.
+    centres : ndarray, shape [n_molecules, 3, n_frames]
+        Centres of mass in Å, in any periodic image.
+    cells : ndarray, shape [n_frames, 3, 3]
+        Rows in Å, zero in directions that do not repeat.
+    """
+
+    flux: NDArray[np.float64]
+    centres: NDArray[np.float64]
+    cells: NDArray[np.float64]
+
+
+class MolecularFlux(Protocol):
+    """Where blocks come from: arrays in memory, or a file with every atom's flux."""
+
+    n_molecules: int
+    n_frames: int
+    #: First frame of each uninterrupted series.
+    starts: list[int]
+
+    def read(self, start: int, stop: int) -> MoleculeBlock:
+        """Return the frames from `start` to before `stop`."""
+        ...
+
+
+class MoleculesInMemory:
+    """Molecules whose flux is in arrays.
+
+    Parameters
+    ----------
+    flux, centres : ndarray, shape [n_frames, n_molecules, 3]
+        In e·Å/ps and Å.
+    cells : ndarray, shape [3, 3] or [n_frames, 3, 3]
+        Rows in Å, zero in directions that do not repeat.
+    starts : list of int
+        First frame of each uninterrupted series.
+
+    Raises
+    ------
+    TrajectoryError
+        If shapes disagree or a number is not finite.
+    """
+
+    def __init__(
+        self,
+        flux: NDArray[np.floating[Any]],
+        centres: NDArray[np.floating[Any]],
+        cells: NDArray[np.float64],
+        starts: list[int] | None = None,
+    ) -> None:
+        if flux.ndim != 3 or flux.shape[2] != 3 or centres.shape != flux.shape:
+            raise TrajectoryError(
+                f"flux {flux.shape} and centres {centres.shape} of molecules must both be "
+                f"[n_frames, n_molecules, 3]"
+            )
+        if not (np.isfinite(flux).all() and np.isfinite(centres).all()):
+            raise TrajectoryError("a flux or a centre of a molecule is not finite")
+        self.n_frames, self.n_molecules = flux.shape[:2]
+        self.starts = starts or [0]
+        self._flux, self._centres = flux, centres
+        self._cells = np.broadcast_to(np.asarray(cells, dtype=float), (self.n_frames, 3, 3))
+
+    def read(self, start: int, stop: int) -> MoleculeBlock:
+        """Return the frames from `start` to before `stop`.
+
+        Parameters
+        ----------
+        start, stop : int
+            Frames.
+
+        Returns
+        -------
+        MoleculeBlock
+        """
+        flux, centres = (_time_last(values[start:stop]) for values in (self._flux, self._centres))
+        return MoleculeBlock(flux, centres, self._cells[start:stop])
+
+
+class MoleculesOfFile:
+    """Molecules whose atoms' flux is in a file; open it with `open_molecules`.
+
+    Parameters
+    ----------
+    atoms : h5py.Group
+        With atom_flux, positions and cells.
+    molecules : mda_aptnn.trajectory.molecules.Molecules
+        Of the atoms of the file.
+    masses : ndarray, shape [n_atoms]
+        In u.
+    starts : list of int
+        First frame of each uninterrupted series.
+
+    Attributes
+    ----------
+    broken : ndarray of int, shape [n_frames]
+        Number of the first bond that is broken in a frame, −1 for none, and for frames that were
+        not read.
+    """
+
+    def __init__(
+        self,
+        atoms: h5py.Group,
+        molecules: Molecules,
+        masses: NDArray[np.float64],
+        starts: list[int],
+    ) -> None:
+        self._atoms, self._molecules = atoms, molecules
+        self.n_frames, self.n_molecules, self.starts = (
+            len(atoms["atom_flux"]),
+            len(molecules),
+            starts,
+        )
+        self.broken = np.full(self.n_frames, -1, dtype=np.int64)
+        parents, children = (
+            np.concatenate(side) for side in zip(_NOTHING, *molecules.tree, strict=True)
+        )
+        pairs = np.sort(molecules.bonds, axis=1)
+        place = {(int(i), int(j)): k for k, (i, j) in enumerate(pairs)}
+        edges = np.sort(np.stack([parents, children], axis=1), axis=1)
+        bonds = np.array([place[int(i), int(j)] for i, j in edges], dtype=np.int64)
+        self._tree = parents, children, bonds, molecules.limits[bonds] ** 2
+        self._weights = masses / molecules.sum(masses)[molecules.membership]
+
+    def read(self, start: int, stop: int) -> MoleculeBlock:
+        """Return the frames from `start` to before `stop`; molecules are made whole about their
+        first atom.
+        """
+        shape = (self.n_molecules, 3, stop - start)
+        block = MoleculeBlock(np.zeros(shape), np.zeros(shape), self._atoms["cells"][start:stop])
+        inverse = np.linalg.inv(filled_cells(block.cells)) * repeats(block.cells)[:, None, :]
+        step = max(1, _CHUNK_BYTES // (24 * len(self._weights)))
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            part = slice(first - start, last - start)
+            _add_atoms(
+                self._atoms["atom_flux"][first:last],
+                self._atoms["positions"][first:last],
+                block.cells[part],
+                inverse[part],
+                *self._tree,
+                self._molecules.membership,
+                self._weights,
+                block.flux[..., part],
+                block.centres[..., part],
+                self.broken[first:last],
+            )
+        return block
+
+
+@kept_exactly
+def _add_atoms(  # type: ignore[no-untyped-def]
+    atom_flux,
+    positions,
+    cells,
+    inverse,
+    parents,
+    children,
+    bonds,
+    squared_limits,
+    membership,
+    weights,
+    flux,
+    centres,
+    broken,
+):
+    """Sum flux and weighted positions of atoms over molecules, which are made whole along their
+    bonds.
+    """
+    n_frames, n_atoms, _ = positions.shape
+    whole = np.empty((n_atoms, 3))
+    arm, turns = np.empty(3), np.empty(3)
+    for t in range(n_frames):
+        for j in range(n_atoms):
+            for a in range(3):
+                whole[j, a] = positions[t, j, a]
+        broken[t] = -1
+        for k in range(len(parents)):
+            i, j = parents[k], children[k]
+            for a in range(3):
+                arm[a] = float(positions[t, j, a]) - float(positions[t, i, a])
+            for b in range(3):
+                fraction = (
+                    arm[0] * inverse[t, 0, b]
+                    + arm[1] * inverse[t, 1, b]
+                    + arm[2] * inverse[t, 2, b]
+                )
+                turns[b] = np.floor(fraction + 0.5)
+            square = 0.0
+            for a in range(3):
+                for b in range(3):
+                    arm[a] -= turns[b] * cells[t, b, a]
+                whole[j, a] = whole[i, a] + arm[a]
+                square += arm[a] * arm[a]
+            if square > squared_limits[k] and broken[t] < 0:
+                broken[t] = bonds[k]
+        for j in range(n_atoms):
+            for a in range(3):
+                flux[membership[j], a, t] += atom_flux[t, j, a]
+                centres[membership[j], a, t] += weights[j] * whole[j, a]
+
+
+@contextlib.contextmanager
+def open_molecules(
+    path: str | os.PathLike[str], universe: Any
+) -> Iterator[tuple[FluxSeries, MoleculesOfFile]]:
+    """Open a flux file with every atom's flux, for its molecules: atoms joined by bonds in the
+    first frame.
+
+    Parameters
+    ----------
+    path : path
+        Written by `DipoleFlux.save` with ``per="atom"``.
+    universe : MDAnalysis.Universe
+        Of the same topology, for bonds, which are guessed where it has none. Masses are those of
+        the elements.
+
+    Yields
+    ------
+    series : FluxSeries
+        The flux of the groups of the file.
+    molecules : MoleculesOfFile
+
+    Raises
+    ------
+    FileFormatError
+        If the file has no flux of atoms, or no cells.
+    GroupError
+        If the topology is another one.
+
+    Warns
+    -----
+    UserWarning
+        If bonds break: in which frame.
+    """
+    with io.open_checked(path, "flux") as file:
+        series = read_flux(file)
+        if "atoms" not in file or "cells" not in file["atoms"]:
+            raise FileFormatError(
+                f'{path} has no flux of atoms with cells; make it with per="atom" (--per atom)'
+            )
+        atoms = file["atoms"]
+        indices, numbers = identify_atoms(path, atoms, universe.atoms)
+        for name in ("atom_flux", "positions"):
+            if atoms[name].shape != (len(series), len(indices), 3):
+                raise FileFormatError(
+                    f"{path}: {name} has shape {atoms[name].shape}, which does not fit its atoms"
+                )
+        cell = atoms["cells"][0]
+        frame = Frame(numbers, atoms["positions"][0], cell, cell.any(axis=1))
+        molecules = find_molecules(universe, indices, frame)
+        masses = masses_of(numbers)
+        found = MoleculesOfFile(atoms, molecules, masses, list(series.starts))
+        info = {**series.info, "notes": [*series.info.get("notes", []), *molecules.notes]}
+        yield dataclasses.replace(series, info=info), found
+        broken_note(molecules, found.broken, np.arange(len(series)), series.times, indices)
+
+
+def repeats(cells: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which vectors of the cells [n_frames, 3, 3] repeat [n_frames, 3]."""
+    return np.asarray(cells.any(axis=2), dtype=bool)
+
+
+def filled_cells(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the cells [n_frames, 3, 3] with unit normals in directions that do not repeat: they
+    can be inverted.
+    """
+    there = repeats(cells)
+    if there.all():
+        return cells
+    filled = cells.copy()
+    for pattern in np.unique(there, axis=0):
+        chosen = (there == pattern).all(axis=1)
+        if not pattern.any():
+            filled[chosen] = np.eye(3)
+        elif not pattern.all():
+            _, _, basis = np.linalg.svd(cells[chosen][:, pattern])
+            part = filled[chosen]
+            part[:, ~pattern] = basis[:, pattern.sum() :]
+            filled[chosen] = part
+    return filled
+
+
+def _time_last(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    return np.ascontiguousarray(np.moveaxis(values, 0, -1), dtype=np.float64)

@@ -1,0 +1,244 @@
+"""Path integrals: the beads of a ring polymer, each with a trajectory of its own, as one sample.
+
+Two estimators, which are the same for a dipole that is linear in the positions:
+
+- beads: the velocity of the bead average of the dipole, ``1/P Σ_k Σ_i P_i(r^k) v_i^k``
+  (ring-polymer MD and its thermostatted form). Make the flux of every bead, then `average_beads`.
+- centroid: ``Σ_i P_i(r̄) v̄_i`` at the mean positions and velocities of the beads (centroid MD).
+  `centroid_universe` makes them a Universe like any other.
+
+Their correlation functions stand for the Kubo-transformed one, of which the prefactor of Eq. 2 with
+the physical temperature makes n·α exactly: the factor βħω/(1 − e^{−βħω}) is no approximation there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn.checks import Verdict
+from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.flux.flux_series import FluxSeries
+from mda_aptnn.flux.merging import shared_frames
+from mda_aptnn.model.domain import TEMPERATURE
+from mda_aptnn.trajectory.kinetics import PLAUSIBLE, is_plausible
+
+#: Times of beads are the same within this part, which single precision leaves.
+_SAME_TIME = 1e-5
+#: Bead temperatures may differ from their mean by this part: those of one molecule in a short run
+#: do by 0.3.
+_SAME = 0.4
+
+
+def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
+    """Return the flux of the bead-averaged dipole of a ring polymer.
+
+    Parameters
+    ----------
+    beads : sequence of FluxSeries
+        Of all P beads, in any order, with the same frames, groups and model. Make them with
+        ``check_temperature=False``: at 300 K and 32 beads, the velocities of a bead have 9600 K.
+
+    Returns
+    -------
+    FluxSeries
+        Its `temperatures` are physical: the kinetic temperature of the beads divided by P. Spectra
+        take it like any other, with ``temperature=`` as the simulation had it.
+
+    Raises
+    ------
+    TrajectoryError
+        If the beads differ in frames, groups or model, or velocities do not have P times a
+        plausible temperature.
+
+    Notes
+    -----
+    A ring polymer of P beads with physical masses is sampled at P·T (the convention of i-PI and of
+    most others), so that each bead has ⟨m v²⟩ = 3 P k_B T and their centroid 3 k_B T. As velocities
+    of beads are independent at equal times, ⟨Ṁ²⟩ = 1/P² Σ_k (P k_B T) Σ_i ‖P_i^k‖²/m_i = k_B T Σ_i
+    ‖P_i‖²/m_i with the mean over beads: equipartition holds as for one trajectory.
+    """
+    beads = list(beads)
+    if not beads:
+        raise TrajectoryError("there are no beads")
+    first, n_beads = beads[0], len(beads)
+    for number, bead in enumerate(beads[1:], start=2):
+        _check_same(first, bead, number)
+    kinetic = np.array([bead.temperatures.mean() for bead in beads])
+    notes = [f"mean of {n_beads} beads; temperatures are those of the beads divided by {n_beads}"]
+    twice = [
+        k
+        for k, bead in enumerate(beads, 1)
+        if any(shared_frames(bead, other) > 1 for other in beads[: k - 1])
+    ]
+    if twice:
+        notes.append(
+            f"{Verdict.LOOK}: beads: bead {twice[0]} has the same flux as an earlier one. Give "
+            f"each bead once."
+        )
+        warnings.warn(notes[-1], stacklevel=2)
+    if np.isfinite(kinetic).all() and n_beads > 1:
+        _check_temperatures(kinetic)
+    info = first.info | {
+        "trajectory": [name for bead in beads for name in bead.info.get("trajectory", [])],
+        "estimator": f"beads ({n_beads})",
+        "kinetic_temperature": [
+            None if value is None else value / n_beads
+            for value in first.info.get("kinetic_temperature", [])
+        ],
+        # a bead is hotter than the sample, as many times as there are beads
+        "checks": [check for check in first.info.get("checks", []) if check["name"] != TEMPERATURE],
+        "notes": [
+            *(
+                note
+                for note in first.info.get("notes", [])
+                if not note.startswith(f"{Verdict.LOOK}: {TEMPERATURE}:")
+            ),
+            *notes,
+        ],
+    }
+    mean: dict[str, Any] = {
+        name: np.mean([getattr(bead, name) for bead in beads], axis=0)
+        for name in ("flux", "volumes", "temperatures", "residuals", "equipartition")
+    }
+    mean["temperatures"] = mean["temperatures"] / n_beads
+    for name in ("members", "polarizability"):
+        found = [getattr(bead, name) for bead in beads]
+        mean[name] = None if any(values is None for values in found) else np.mean(found, axis=0)
+    return dataclasses.replace(first, info=info, **mean)
+
+
+def _check_same(first: FluxSeries, bead: FluxSeries, number: int) -> None:
+    same = (
+        ("number of frames", len(first), len(bead)),
+        ("series", first.starts, bead.starts),
+        ("groups", first.groups, bead.groups),
+        *(
+            (what, first.info.get(what), bead.info.get(what))
+            for what in ("n_atoms", "charge", "sum_rule", "model")
+        ),
+    )
+    for what, mine, theirs in same:
+        if mine != theirs:
+            raise TrajectoryError(
+                f"bead {number} has other {what} than bead 1: {theirs} instead of {mine}"
+            )
+    if abs(first.times - bead.times).max() > 0.01 * first.spacing:
+        raise TrajectoryError(
+            f"bead {number} has other times than bead 1; read the same frames of all"
+        )
+
+
+def _check_temperatures(kinetic: NDArray[np.float64]) -> None:
+    n_beads, mean = len(kinetic), float(kinetic.mean())
+    if not is_plausible(mean / n_beads):
+        raise TrajectoryError(
+            f"the velocities of the beads have {mean:.4g} K, {mean / n_beads:.4g} K for each of "
+            f"{n_beads} beads; "
+            f"that is not between {PLAUSIBLE[0]:g} and {PLAUSIBLE[1]:g} K; is their unit right "
+            f"(velocity_unit=)?"
+        )
+    off = int(np.abs(kinetic - mean).argmax())
+    if abs(kinetic[off] - mean) > _SAME * mean:
+        raise TrajectoryError(
+            f"bead {off + 1} has a kinetic temperature of {kinetic[off]:.4g} K, the mean of all is "
+            f"{mean:.4g} K: "
+            "beads of one simulation have the same; were these normal modes or bead positions of "
+            "other runs?"
+        )
+
+
+class BeadMean:
+    """A transformation of MDAnalysis: positions and velocities of one bead become the mean over
+    all.
+
+    Parameters
+    ----------
+    others : sequence of MDAnalysis readers
+        Trajectories of all other beads, with the same frames.
+    """
+
+    def __init__(self, others: Sequence[Any]) -> None:
+        self.others = list(others)
+
+    def __call__(self, ts: Any) -> Any:
+        """Return the timestep with the mean over beads, in the image nearest to the first bead."""
+        count = 1 + len(self.others)
+        positions, velocities = ts.positions.astype(float), None
+        if ts.has_velocities:
+            velocities = ts.velocities.astype(float)
+        shift = np.zeros_like(positions)
+        for number, reader in enumerate(self.others, start=2):
+            other = reader[ts.frame]
+            if abs(other.time - ts.time) > _SAME_TIME * max(abs(ts.time), 1e-3):
+                raise TrajectoryError(
+                    f"frame {ts.frame} of bead {number} is at {other.time:.6g} ps, that of bead 1 "
+                    f"at "
+                    f"{ts.time:.6g} ps; give the same frames of all beads"
+                )
+            if other.has_velocities != ts.has_velocities:
+                raise TrajectoryError(
+                    f"frame {ts.frame}: bead 1 or bead {number} has no velocities, the other one "
+                    f"has"
+                )
+            arms = other.positions.astype(float) - positions
+            shift += _nearest(arms, ts)
+            if velocities is not None:
+                velocities += other.velocities
+        ts.positions = positions + shift / count
+        if velocities is not None:
+            ts.velocities = velocities / count
+        return ts
+
+
+def centroid_universe(beads: Sequence[Any]) -> Any:
+    """Return a Universe of the centroids of a ring polymer, read from the trajectories of its
+    beads.
+
+    Parameters
+    ----------
+    beads : sequence of MDAnalysis.Universe
+        One for each bead, with the same atoms and frames. The first one is changed and returned.
+
+    Returns
+    -------
+    MDAnalysis.Universe
+        Its kinetic temperature is the physical one: `DipoleFlux` takes it as any other.
+
+    Raises
+    ------
+    TrajectoryError
+        If atoms or numbers of frames differ; when a frame is read, if times do.
+    """
+    if len(beads) == 0:
+        raise TrajectoryError("there are no beads")
+    first, *others = beads
+    for number, bead in enumerate(others, start=2):
+        if len(bead.atoms) != len(first.atoms) or len(bead.trajectory) != len(first.trajectory):
+            raise TrajectoryError(
+                f"bead {number} has {len(bead.atoms)} atoms in {len(bead.trajectory)} frames, bead "
+                f"1 "
+                f"{len(first.atoms)} in {len(first.trajectory)}"
+            )
+        if list(getattr(first.atoms, "elements", [])) != list(getattr(bead.atoms, "elements", [])):
+            raise TrajectoryError(
+                f"bead {number} has other elements than bead 1: all beads need one order of atoms"
+            )
+    first.trajectory.add_transformations(BeadMean([bead.trajectory for bead in others]))
+    return first
+
+
+def _nearest(arms: NDArray[np.float64], ts: Any) -> NDArray[np.float64]:
+    """Vectors from one bead to another, in the nearest image: beads of an atom are close to each
+    other.
+    """
+    if ts.dimensions is None or not (np.asarray(ts.dimensions[:3]) > 0).all():
+        return arms
+    cell = np.asarray(ts.triclinic_dimensions, dtype=float)
+    nearest: NDArray[np.float64] = arms - np.round(arms @ np.linalg.inv(cell)) @ cell
+    return nearest

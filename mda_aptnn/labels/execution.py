@@ -1,0 +1,384 @@
+"""Where tasks run: here, on a Dask cluster, or in a SLURM job array; interrupted anywhere, resumed
+by the next call.
+
+Every run works in a directory of its own inside its task, and its output takes its place only when
+the run ended and converged. Whatever an interrupted call left is wiped by the next one; a lock
+keeps two calls from the same task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from mda_aptnn import folders, io
+from mda_aptnn.errors import CampaignError, LabelError
+from mda_aptnn.labels.campaign import Campaign, Task, write_json
+from mda_aptnn.labels.cp2k.output import last_lines, parse_output
+from mda_aptnn.labels.runs import Run
+
+#: How often a worker looks whether it should stop, in seconds.
+_PATIENCE = 0.2
+#: Where a run works, as `tempfile.mkdtemp` names it.
+_WORK = re.compile(r"running-\w{8}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes
+    ----------
+    task : str
+        Its name.
+    state : {"complete", "failed", "busy", "stopped"}
+        Busy: another process runs it.
+    message : str
+        Why it failed.
+    last_lines : str
+        Of the output that failed.
+    """
+
+    task: str
+    state: str
+    message: str = ""
+    last_lines: str = ""
+
+
+def run_campaign(
+    campaign: Campaign,
+    command: str,
+    *,
+    workers: int = 1,
+    retry: bool = False,
+    task: int | None = None,
+    dask: str | None = None,
+    verbose: bool = False,
+) -> list[Outcome]:
+    """Run what is missing.
+
+    Parameters
+    ----------
+    campaign : Campaign
+    command : str
+        As in a shell, without input and output: ``"mpirun -np 2 cp2k.psmp"``.
+    workers : int
+        Tasks at a time.
+    retry : bool
+        Run again the tasks that failed.
+    task : int, optional
+        Only the task of this number, counted from 0 (for job arrays).
+    dask : str, optional
+        Address of a Dask scheduler, or its scheduler file; the folder must be the same for its
+        workers.
+    verbose : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of Outcome
+        Of all tasks asked for, in the order of planning.
+
+    Raises
+    ------
+    CampaignError
+        If the command does not exist, or there is no such task.
+    """
+    words = shlex.split(command)
+    if not words:
+        raise CampaignError("the command is empty; give one like 'cp2k.psmp'")
+    if dask is None and shutil.which(words[0]) is None:
+        raise CampaignError(
+            f"there is no command {words[0]!r}; give the one that starts CP2K here (--command)"
+        )
+    if workers < 1:
+        raise CampaignError(f"{workers} workers cannot run anything")
+    names = campaign.task_names
+    if task is not None:
+        if not 0 <= task < len(names):
+            raise CampaignError(
+                f"there is no task {task}: the campaign has {len(names)}, counted from 0"
+            )
+        names = [names[task]]
+    folder = campaign.folder.resolve() / "tasks"
+    found: dict[str, Outcome] = {}
+    for name in names:
+        one = campaign.task(name)
+        failure = one.failure
+        if one.complete:
+            found[name] = Outcome(name, "complete")
+        elif failure is not None and not retry:
+            found[name] = Outcome(name, "failed", failure["message"], failure["last_lines"])
+    missing = [folder / name for name in names if name not in found]
+    scheduler = (
+        _run_here(missing, words, workers) if dask is None else _run_on_dask(missing, words, dask)
+    )
+    with tqdm(total=len(names), initial=len(found), unit="task", disable=not verbose) as bar:
+        for outcome in scheduler:
+            found[outcome.task] = outcome
+            bar.update()
+    return [found[name] for name in names]
+
+
+def run_task(
+    directory: str | os.PathLike[str], command: Sequence[str], stop: threading.Event | None = None
+) -> Outcome:
+    """Run what is missing of one task; never raises for what happens in its runs.
+
+    Parameters
+    ----------
+    directory : path
+    command : sequence of str
+        Program and arguments; ``-i INPUT`` is added.
+    stop : threading.Event, optional
+        When set, the run is killed and nothing is recorded.
+    """
+    directory = Path(directory)
+    run_name, output = "", ""
+    try:
+        with folders.locked(directory / folders.LOCK) as free:
+            if not free:
+                return Outcome(directory.name, "busy")
+            task = Task.load(directory)
+            _wipe(directory)
+            if task.complete:
+                return Outcome(task.name, "complete")
+            _check_inputs(task)
+            for name in ("failed.json", "failed.out"):
+                (directory / name).unlink(missing_ok=True)
+            start = time.monotonic()
+            for run in task.runs:
+                run_name, output = run.name, ""
+                if not _is_done(task, run):
+                    _execute(task, run, command, stop)
+            record = {
+                "command": shlex.join(command),
+                "host": platform.node(),
+                "seconds": round(time.monotonic() - start, 1),
+            }
+            write_json(directory / "complete.json", record)
+            (directory / _wavefunction(task)).unlink(missing_ok=True)
+            return Outcome(task.name, "complete")
+    except _StopError:
+        return Outcome(directory.name, "stopped")
+    except _RunError as error:
+        message, output = f"{run_name}: {error}", error.last_lines
+    except (CampaignError, OSError) as error:
+        message = f"{run_name}: {error}" if run_name else str(error)
+    with contextlib.suppress(OSError):  # no disk: the next call tries the task again
+        write_json(
+            directory / "failed.json", {"run": run_name, "message": message, "last_lines": output}
+        )
+    return Outcome(directory.name, "failed", message, output)
+
+
+class _StopError(Exception):
+    """The user stopped the campaign."""
+
+
+class _RunError(Exception):
+    """A run failed."""
+
+    def __init__(self, message: str, last: str) -> None:
+        super().__init__(message)
+        self.last_lines = last
+
+
+def _wavefunction(task: Task) -> str:
+    return f"{task.project(task.runs[0])}-RESTART.wfn"
+
+
+def _is_done(task: Task, run: Run) -> bool:
+    """Whether the run's output is in its place; the first run is needed with its wavefunction."""
+    there = (task.directory / f"{run.name}.out").is_file()
+    if run is task.runs[0] and len(task.runs) > 1:
+        return there and (task.directory / _wavefunction(task)).is_file()
+    return there
+
+
+def _execute(task: Task, run: Run, command: Sequence[str], stop: threading.Event | None) -> None:
+    work = Path(tempfile.mkdtemp(prefix="running-", dir=task.directory))
+    try:
+        for name in [
+            *(name for name in task.inputs if not name.endswith(".inp")),
+            f"{run.name}.inp",
+        ]:
+            (work / name).symlink_to(f"../{name}")
+        if run is not task.runs[0]:
+            (work / _wavefunction(task)).symlink_to(f"../{_wavefunction(task)}")
+        output = work / f"{run.name}.out"
+        code = _call([*command, "-i", f"{run.name}.inp"], work, output, stop)
+        text = output.read_text(errors="replace")
+        try:
+            result = parse_output(text)
+            if result.project != task.project(run):
+                raise LabelError(f"the output is that of {result.project}")
+            if code != 0:
+                raise LabelError(f"the command ended with code {code}")
+        except LabelError as error:
+            io.move(output, task.directory / "failed.out")
+            errors = (work / "stderr").read_text(errors="replace")
+            tail = last_lines(text + ("" if "[ABORT]" in text else "\n" + errors))
+            raise _RunError(f"{error} (exit code {code})" if code else str(error), tail) from error
+        wavefunction = work / f"{task.project(run)}-RESTART.wfn"
+        if run is task.runs[0] and len(task.runs) > 1:
+            if not wavefunction.is_file():
+                raise _RunError(
+                    "CP2K wrote no wavefunction to start the other runs from", last_lines(text)
+                )
+            io.move(wavefunction, task.directory / wavefunction.name)
+        io.move(output, task.directory / f"{run.name}.out")
+    finally:
+        folders.clear(work)
+
+
+def _call(words: Sequence[str], work: Path, output: Path, stop: threading.Event | None) -> int:
+    """Run the program in `work`, in a process group of its own; return its exit code."""
+    # without mpirun, Open MPI starts a daemon beside the program, which outlives a killed one and
+    # eats the memory
+    environment = {"OMPI_MCA_ess_singleton_isolated": "1", **os.environ}
+    with open(output, "wb") as out, open(work / "stderr", "wb") as err:
+        process = subprocess.Popen(
+            words,
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+        try:
+            (work / "group").write_text(str(process.pid))
+            while True:
+                try:
+                    return process.wait(None if stop is None else _PATIENCE)
+                except subprocess.TimeoutExpired:
+                    if stop is not None and stop.is_set():
+                        raise _StopError from None
+        finally:
+            if process.poll() is None:
+                _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process group: asked first, so that mpirun takes its ranks with it."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+            return
+
+
+def _wipe(directory: Path) -> None:
+    """Remove what an interrupted call left, and end its program if that still works there."""
+    for work in directory.glob("running-*"):
+        if not _WORK.fullmatch(work.name) or work.is_symlink():
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            group = int((work / "group").read_text())
+            # only a process that works in this very directory: numbers are used again, and may be
+            # of another host
+            if Path(f"/proc/{group}/cwd").resolve() == work.resolve():
+                os.killpg(group, signal.SIGKILL)
+        folders.clear(work)
+
+
+def _check_inputs(task: Task) -> None:
+    for name, digest in task.inputs.items():
+        data = (task.directory / name).read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise CampaignError(
+                f"{task.directory / name} was changed after it was planned; plan a campaign anew"
+            )
+
+
+def _run_here(
+    directories: Sequence[Path], command: Sequence[str], workers: int
+) -> Iterator[Outcome]:
+    stop = threading.Event()
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        futures = [pool.submit(run_task, directory, command, stop) for directory in directories]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_on_dask(
+    directories: Sequence[Path], command: Sequence[str], address: str
+) -> Iterator[Outcome]:
+    try:
+        from distributed import Client
+        from distributed import as_completed as completed
+    except ImportError as error:
+        raise CampaignError("--dask needs dask: pip install 'mda-aptnn[dask]'") from error
+    for name in ("client", "utils", "comm"):  # a scheduler that is lost is said below, in one line
+        logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
+    is_file = Path(address).is_file()
+    try:
+        client: Any = Client(scheduler_file=address) if is_file else Client(address, timeout="20s")
+    except (OSError, ValueError, TimeoutError) as error:
+        raise CampaignError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        names = {}
+        for directory in directories:
+            future = client.submit(run_task, str(directory), list(command), pure=False, retries=0)
+            names[future] = directory.name
+        for future in completed(names):
+            if future.cancelled():
+                raise CampaignError(
+                    f"the Dask scheduler at {address} was lost: start one and repeat the command, "
+                    f"finished tasks "
+                    "are kept"
+                )
+            problem = future.exception()
+            if problem is None:
+                yield future.result()
+            else:
+                yield Outcome(names[future], "failed", f"on the cluster: {problem}")
+
+
+def slurm_script(campaign: Campaign, command: str) -> str:
+    """Return a job script that runs each task as one element of a job array.
+
+    Parameters
+    ----------
+    campaign : Campaign
+    command : str
+        What starts CP2K within the job: ``"srun cp2k.psmp"``.
+    """
+    folder = shlex.quote(str(campaign.folder.resolve()))
+    return f"""#!/bin/bash
+#SBATCH --job-name=labels
+#SBATCH --array=0-{len(campaign.task_names) - 1}
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=4
+#SBATCH --time=04:00:00
+#SBATCH --output=labels-%A_%a.log
+
+# Finished tasks end at once: after a time limit submit this script again; add --retry to repeat
+# failed tasks.
+export OMP_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}}
+mda-aptnn label run {folder} --command {shlex.quote(command)} --task "$SLURM_ARRAY_TASK_ID"
+"""

@@ -1,0 +1,364 @@
+"""The spectrum of a simulation while it runs: frame by frame from a stream, in one pass and bounded
+memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from MDAnalysis import Universe
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.checks import Checks
+from mda_aptnn.errors import SpectrumError, TrajectoryError
+from mda_aptnn.flux.frame_flux import FrameFlux
+from mda_aptnn.flux.groups import assign_groups, check_atoms
+from mda_aptnn.flux.guard import refuse_or_warn
+from mda_aptnn.flux.origin import trajectory_files
+from mda_aptnn.model.domain import OPTION, domain_checks
+from mda_aptnn.model.predict import load_model, model_identity
+from mda_aptnn.spectra.absorption import section_factor, spectrum_of_correlation
+from mda_aptnn.spectra.densities import pairs_of_correlation
+from mda_aptnn.spectra.lag_sums import LagSums
+from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.statistics import FEWEST, SEGMENT_LENGTH, Segments
+from mda_aptnn.spectra.transform import CosineTransform
+from mda_aptnn.trajectory.kinetics import (
+    check_degrees_of_freedom,
+    constrained_bonds,
+    is_plausible,
+    kinetic_temperature,
+    likely_unit,
+    velocity_factor,
+)
+from mda_aptnn.trajectory.universe_frames import UniverseFrames
+
+logger = logging.getLogger(__name__)
+
+#: Times between frames are the same within this part, and this many ps for what rounding leaves.
+_EVEN, _ROUNDING = 1e-3, 2e-6
+#: Lags for this much smaller a spacing than that of the first two frames.
+_MARGIN = 0.99
+
+
+@dataclasses.dataclass
+class _Means:
+    """Sums of what is averaged over frames."""
+
+    temperature: float = 0.0
+    volume: float = 0.0
+    residual: float = 0.0
+
+
+class FluxStream:
+    """Ṁ of groups of atoms and its correlation function, accumulated as frames arrive.
+
+    Parameters
+    ----------
+    atomgroup : MDAnalysis.AtomGroup or MDAnalysis.Universe
+        Whose flux is wanted, of a Universe such as ``Universe("topol.tpr",
+        "imd://localhost:8889")``; any other trajectory is read in one pass, too.
+    model, groups, elements, cell, pbc, charge, sum_rule, degrees_of_freedom, n_threads,
+    check_temperature
+        As in `DipoleFlux`.
+    velocity_unit : str
+        IMDv3 sends Å/ps.
+    resolution : float, str or pint.Quantity
+        Full width at half maximum of a line in cm⁻¹; it fixes how many frames are kept.
+    window : {"gaussian", "parzen", "bartlett", "hann"}
+
+    Attributes
+    ----------
+    n_frames : int
+        Frames so far.
+    notes : list of str
+        What was assumed, and where frames were missing.
+
+    Raises
+    ------
+    TrajectoryError, GroupError, ModelError, SpectrumError
+        If velocities, units, groups, model or window do not fit.
+
+    Notes
+    -----
+    The same sums as of a stored flux, over the same frames (`mda_aptnn.spectra.lag_sums`). Where
+    frames are missing a new series begins. A stream can be read only once, and only forward.
+
+    Examples
+    --------
+    >>> stream = FluxStream(universe, "water-rpbe-d3", {"O": "element O"})  # doctest: +SKIP
+    >>> for n in stream:  # doctest: +SKIP
+    ...     if n % 10000 == 0:
+    ...         stream.spectrum("300 K").plot("now.png")
+    """
+
+    def __init__(
+        self,
+        atomgroup: Any,
+        model: Any,
+        groups: Mapping[str, Any] | None = None,
+        *,
+        resolution: Any = "10 cm^-1",
+        window: str = "gaussian",
+        velocity_unit: str = "angstrom/ps",
+        elements: Mapping[str, str] | None = None,
+        cell: Any = None,
+        pbc: Any = None,
+        charge: Any = 0.0,
+        sum_rule: str = "none",
+        degrees_of_freedom: int | None = None,
+        n_threads: int = 1,
+        check_temperature: bool = True,
+    ) -> None:
+        atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
+        check_atoms(atoms, "atomgroup")
+        if window == "none":
+            raise SpectrumError(
+                "a stream needs a window that ends: choose gaussian, parzen, bartlett or hann"
+            )
+        self._resolution = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+        self._window = window
+        self._model = load_model(model, n_threads=n_threads)
+        self._frames = UniverseFrames(
+            atoms.universe, velocities=None, elements=elements, cell=cell, pbc=pbc, charge=charge
+        )
+        self._frames.watch_volume()
+        self._factor = velocity_factor(velocity_unit)
+        self.notes: list[str] = self._frames.notes
+        frame = self._frames.frame()
+        if hasattr(self._model, "check"):
+            self._model.check(frame)
+        # the simulation is under way: what its model was not made for is marked, and nothing is
+        # refused
+        self.notes += refuse_or_warn(
+            Checks(tuple(domain_checks(self._model, [frame]))).allowing([OPTION])
+        )
+        velocities = self._velocities()
+        if check_temperature:
+            _refuse_implausible(kinetic_temperature(velocities, self._frames.masses), self._factor)
+        check_degrees_of_freedom(degrees_of_freedom)
+        freedom = float(degrees_of_freedom or max(3, 3 * len(frame) - 3))
+        # frames that are still to come cannot be looked at
+        if degrees_of_freedom is None and constrained_bonds(
+            [(frame, velocities)], self._frames.masses
+        ):
+            self.notes.append(
+                "constrained bonds found: no kinetic temperature without degrees_of_freedom"
+            )
+            freedom = float("nan")
+        chosen = assign_groups(atoms, groups, self._frames.indices)
+        self._sums = FrameFlux(
+            chosen,
+            None,
+            None,
+            self._frames.masses,
+            self._frames.charge,
+            sum_rule,
+            freedom,
+            keep_atoms=False,
+        )
+        self._info = {
+            "model": model_identity(model, self._model),
+            "sum_rule": sum_rule,
+            "charge": self._frames.charge,
+            "n_atoms": len(frame),
+            "trajectory": trajectory_files(atoms.universe.trajectory),
+        }
+        self._lags: LagSums | None = None
+        self._means = _Means()
+        self._first: NDArray[np.float64] | None = None
+        self._last_time = self._spacing = np.nan
+        # of the series with the longest time: what the spacing is taken from
+        self._begin, self._steps, self._longest = np.nan, 0, (0.0, 0)
+        self._iterator: Iterator[Any] | None = None
+        self._ended = False
+
+    @property
+    def n_frames(self) -> int:
+        """Frames so far."""
+        return int(self._first is not None) if self._lags is None else self._lags.n_frames
+
+    def __iter__(self) -> Iterator[int]:
+        """Read on, and give the number of frames so far after each, until the stream ends."""
+        if self._iterator is None:
+            self._iterator = iter(self._frames.universe.trajectory)
+        # not a for loop, which would begin again where the reader is its own iterator
+        while not self._ended:
+            ts = next(self._iterator, None)
+            self._ended = ts is None
+            if ts is not None:
+                self._add(float(ts.time))
+                yield self.n_frames
+
+    def run(self, n_frames: int | None = None) -> FluxStream:
+        """Read until there are `n_frames`, or to the end of the stream.
+
+        Parameters
+        ----------
+        n_frames : int, optional
+            How many in all; until the stream ends by default.
+
+        Returns
+        -------
+        FluxStream
+            Itself.
+        """
+        if n_frames is None or self.n_frames < n_frames:
+            for count in self:
+                if count == n_frames:
+                    break
+        return self
+
+    def spectrum(self, temperature: Any = None, *, volume: Any = None) -> Spectrum:
+        """Return the spectrum of all frames so far.
+
+        It has error bars as soon as there are four blocks of twice the length that the resolution
+        needs. Of a longer run there are 8 to 16, which grow with it.
+
+        Parameters
+        ----------
+        temperature, volume
+            As in `FluxSeries.spectrum`.
+
+        Returns
+        -------
+        Spectrum
+
+        Raises
+        ------
+        SpectrumError
+            If the temperature is not known, or there are too few frames for the resolution.
+        """
+        if self._lags is None:
+            raise SpectrumError(f"{self.n_frames} frames so far: a spectrum needs two or more")
+        mean_volume = self._means.volume / self.n_frames
+        if volume is None:
+            volume = mean_volume if np.isfinite(mean_volume) else None
+        else:
+            volume = units.magnitude(volume, units.VOLUME, "volume")
+        notes = list(self.notes)
+        if temperature is None:
+            kelvin = self.temperature
+            if not np.isfinite(kelvin):
+                raise SpectrumError(
+                    "the kinetic temperature is not known (constraints); give temperature="
+                )
+            notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the stream")
+        else:
+            kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+        length, steps = self._longest
+        transform = CosineTransform.plan(
+            self._window, self._resolution, length / steps, max(self._lags.lengths)
+        )
+        found = spectrum_of_correlation(
+            *self._lags.correlations(transform.n_lags),
+            transform,
+            self._sums.names,
+            kelvin,
+            volume,
+            lengths=self._lags.lengths,
+            resolution=self._resolution,
+            window=self._window,
+            notes=notes,
+            info=self._info
+            | {"n_frames": self.n_frames, "sum_rule_residual": self._means.residual},
+        )
+        return dataclasses.replace(
+            found, segments=self._segments(transform, section_factor(kelvin))
+        )
+
+    def _segments(self, transform: CosineTransform, factor: float) -> Segments | None:
+        """The spectra of the blocks; their mean is that of the whole, so that no product is
+        missing.
+        """
+        assert self._lags is not None
+        correlations, frames = self._lags.block_correlations(transform.n_lags)
+        if len(frames) < FEWEST:
+            return None
+        scale = np.full(transform.size // 2 + 1, factor)
+        terms = np.stack([pairs_of_correlation(block, transform, scale) for block in correlations])
+        return Segments(terms, np.asarray(frames * transform.spacing, dtype=float))
+
+    @property
+    def temperature(self) -> float:
+        """Mean kinetic temperature so far, in K; NaN where it is not known."""
+        return self._means.temperature / max(1, self.n_frames)
+
+    def _add(self, time: float) -> None:
+        frame = self._frames.frame()
+        row = self._sums.row(
+            self._model.predict(frame), frame, self._velocities(), self._sums.groups.membership()
+        )
+        self._means.temperature += float(row["temperatures"])
+        self._means.volume += float(row["volumes"])
+        self._means.residual = max(self._means.residual, float(np.abs(row["residuals"]).max()))
+        flux = row["flux"]
+        if self._first is None:
+            self._first, self._begin = flux, time
+        elif self._lags is None:
+            self._start(time - self._last_time)
+            self._advance(time)
+            assert self._lags is not None
+            self._lags.add(flux)
+        else:
+            if abs(time - self._last_time - self._spacing) > _EVEN * self._spacing + _ROUNDING:
+                self._lags.begin_series()
+                self.notes.append(
+                    f"after {self._last_time:.6g} ps the next frame is at {time:.6g} ps: a new "
+                    f"series"
+                )
+                logger.warning(self.notes[-1])
+                self._begin, self._steps = time, 0
+            else:
+                self._advance(time)
+            self._lags.add(flux)
+        self._last_time = time
+
+    def _start(self, spacing: float) -> None:
+        """The second frame says how far apart they are, and so how many are kept."""
+        if not spacing > 0:
+            raise TrajectoryError(
+                f"the second frame is at {self._last_time + spacing:g} ps, the first one at "
+                f"{self._last_time:g} ps: "
+                "the stream must send the time (IMDv3: time = yes)"
+            )
+        self._spacing = spacing
+        plan = CosineTransform.plan(self._window, self._resolution, _MARGIN * spacing, 2**40)
+        block = int(np.ceil(SEGMENT_LENGTH / (units.SPEED_OF_LIGHT * self._resolution * spacing)))
+        self._lags = LagSums(plan.n_lags, len(self._sums.names), block)
+        assert self._first is not None
+        self._lags.add(self._first)
+
+    def _advance(self, time: float) -> None:
+        self._steps += 1
+        self._longest = max(self._longest, (time - self._begin, self._steps))
+
+    def _velocities(self) -> NDArray[np.float64]:
+        ts = self._frames.universe.trajectory.ts
+        if not ts.has_velocities:
+            raise TrajectoryError(
+                "the stream has no velocities; let the program send them (GROMACS IMD-v = yes, "
+                "LAMMPS fix imd ... "
+                "velocities on)"
+            )
+        velocities = np.asarray(ts.velocities, dtype=float)[self._frames.indices] * self._factor
+        if not np.isfinite(velocities).all():
+            raise TrajectoryError(f"frame {ts.frame}: a velocity is not finite")
+        return velocities
+
+
+def _refuse_implausible(temperature: float, factor: float) -> None:
+    if is_plausible(temperature):
+        return
+    unit = likely_unit(temperature / factor**2)
+    hint = f"; they are likely in {unit!r}" if unit else ""
+    raise TrajectoryError(
+        f"the kinetic temperature of the first frame is {temperature:.4g} K, so the unit of the "
+        f"velocities is wrong"
+        f"{hint}; say it (velocity_unit=), or check_temperature=False if it is meant"
+    )

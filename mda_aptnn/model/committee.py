@@ -1,0 +1,93 @@
+"""What several members say together: their mean, their spread, and their spread as the error to be
+expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn.elements import symbols_of
+from mda_aptnn.errors import ModelError
+
+
+def mean_and_spread(
+    members: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and sample standard deviation over the first axis.
+
+    Raises
+    ------
+    ModelError
+        If there is one member only.
+    """
+    if len(members) < 2:
+        raise ModelError(
+            "a single model has no spread: train a committee (mda-aptnn train --members 4)"
+        )
+    return members.mean(axis=0), members.std(axis=0, ddof=1)
+
+
+def stretched(
+    members: NDArray[np.float64], numbers: NDArray[np.int64], factors: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """Return members whose deviations from their mean are multiplied by a factor for each element.
+
+    Parameters
+    ----------
+    members : ndarray, shape [n_members, n_atoms, 3, 3]
+    numbers : ndarray of int, shape [n_atoms]
+        Atomic numbers.
+    factors : mapping of str to float
+        By element; 1 where it is missing.
+    """
+    if not factors or len(members) < 2:
+        return members
+    scale = np.array([factors.get(symbol, 1.0) for symbol in symbols_of(numbers)])
+    mean = members.mean(axis=0)
+    result: NDArray[np.float64] = mean + scale.reshape(-1, *[1] * (mean.ndim - 1)) * (
+        members - mean
+    )
+    return result
+
+
+class Committee:
+    """A committee of any models, each with ``predict(frame) -> [n_atoms, 3, 3]``.
+
+    Parameters
+    ----------
+    models : sequence
+        Two or more.
+    factors : mapping of str to float, optional
+        What the spread of each element is multiplied by.
+
+    Raises
+    ------
+    ModelError
+        If there are fewer than two.
+    """
+
+    def __init__(self, models: Sequence[Any], factors: Mapping[str, float] | None = None) -> None:
+        if len(models) < 2:
+            raise ModelError(f"a committee has two or more members, not {len(models)}")
+        self.models, self.spread_factors = list(models), dict(factors or {})
+        self.n_members = len(self.models)
+
+    def predict(self, frame: Any) -> NDArray[np.float64]:
+        """Return the mean of the members, [n_atoms, 3, 3]."""
+        mean: NDArray[np.float64] = self.predict_members(frame, calibrated=False).mean(axis=0)
+        return mean
+
+    def predict_members(self, frame: Any, *, calibrated: bool = True) -> NDArray[np.float64]:
+        """Return the tensors of every member, [n_members, n_atoms, 3, 3]; see
+        `Model.predict_members`.
+        """
+        members = np.stack([np.asarray(model.predict(frame), dtype=float) for model in self.models])
+        return stretched(members, frame.numbers, self.spread_factors) if calibrated else members
+
+    def predict_with_spread(self, frame: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and spread [n_atoms, 3, 3]; see `Model.predict_with_spread`."""
+        return mean_and_spread(self.predict_members(frame))

@@ -1,0 +1,478 @@
+"""What everybody calls to predict: a model by name or path, and tensors of frames and AtomGroups."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import io
+from mda_aptnn.elements import symbols_of
+from mda_aptnn.errors import FrameError, ModelError
+from mda_aptnn.frame import Frame
+from mda_aptnn.io import file_hash
+from mda_aptnn.model.committee import mean_and_spread, stretched
+from mda_aptnn.model.domain import unknown_elements
+from mda_aptnn.model.engines import DTYPES, ENGINES, fastest_engine
+from mda_aptnn.model.model_file import ModelFile, as_json
+from mda_aptnn.model.slices import components
+from mda_aptnn.tensors import Target, card_key, component_slices
+
+#: Folder of the bundled models, each NAME.h5.
+BUNDLED = Path(__file__).parent.parent / "data"
+
+#: Frames are predicted together until a batch has this many atoms; more does not make it faster.
+BATCH_ATOMS = 512
+
+
+class Model:
+    """A trained model: frames in, atomic tensors out. Made by `load_model`.
+
+    Parameters
+    ----------
+    contents : ModelFile
+    engine : str
+        Key of `ENGINES`, or "auto" for the fastest that can evaluate this model.
+    dtype : {"float32", "float64"}
+    n_threads : int
+    path : path, optional
+        Where it was read from: a pickled model carries this instead of its weights.
+
+    Attributes
+    ----------
+    numbers : list of int
+        Atomic numbers that it knows.
+    symbols : list of str
+        Their elements.
+    cutoff : float
+        Radius in Å within which an atom sees its neighbours.
+    target : Target or JointTarget
+        What is predicted.
+    info : dict
+        The card: level_of_theory, data, domain, accuracy, command, and the settings of the network.
+    """
+
+    def __init__(
+        self,
+        contents: ModelFile,
+        *,
+        engine: str = "auto",
+        dtype: str = "float32",
+        n_threads: int = 1,
+        path: Path | None = None,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ModelError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+        if engine != "auto" and engine not in ENGINES:
+            raise ModelError(f"engine {engine!r}: choose one of auto, {', '.join(ENGINES)}")
+        if n_threads < 1:
+            raise ModelError(f"n_threads is {n_threads}: it must be at least 1")
+        self.contents, self.path = contents, path
+        self.engine = fastest_engine(contents) if engine == "auto" else engine
+        self.dtype, self.n_threads = dtype, n_threads
+        self._engine = ENGINES[self.engine](contents, dtype, n_threads)
+        self.numbers = list(contents.numbers)
+        self.symbols = symbols_of(self.numbers)
+        self.cutoff, self._reach = contents.config.cutoff, contents.config.reach
+        self.target = contents.target
+        self._slices = component_slices(contents.target)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Model {self.path or 'in memory'}: {self.target.name} of {', '.join(self.symbols)}>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings = {"engine": self.engine, "dtype": self.dtype, "n_threads": self.n_threads}
+        return _unpickled, (self.contents if self.path is None else str(self.path), settings)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The model card (a copy)."""
+        contents = self.contents
+        card = {
+            **contents.card,
+            "target": as_json(contents.target),
+            "elements": self.symbols,
+            "architecture": contents.architecture,
+            "network": contents.network,
+            "training": contents.training,
+            "members": len(contents.members),
+        }
+        return copy.deepcopy(card)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time spent so far on "neighbours" and on the "network"."""
+        return dict(self._engine.seconds)
+
+    def check(self, frame: Frame) -> None:
+        """Refuse a frame with elements that the model was not trained for.
+
+        Raises
+        ------
+        ModelError
+            Names the elements that are unknown and those that are known.
+        """
+        check_elements(frame, self.numbers)
+
+    def predict(self, atoms: Any) -> NDArray[np.float64]:
+        """Return the tensor of every atom: the mean of the members, where the model is a committee.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            For an AtomGroup or a Universe, the current timestep. The network sees all atoms of the
+            Universe, and the result has those of the group, in its order.
+
+        Returns
+        -------
+        ndarray, shape [n_atoms, 3, 3]
+            ``P[i, a, b] = ∂M_a/∂r_ib`` in e. Of a model without polar tensors, what it predicts.
+
+        Raises
+        ------
+        ModelError
+            If there is an element that the model does not know.
+        """
+        mean: NDArray[np.float64] = self.predict_members(atoms, calibrated=False).mean(axis=0)
+        return mean
+
+    def predict_tensors(
+        self, atoms: Any, *, members: bool = False
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the tensors of every head, by name: the mean of the members, where the model is a
+        committee.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            As for `predict`.
+        members : bool
+            Return those of every member instead, calibrated, as `predict_members` does: [n_members,
+            n_atoms, ...].
+
+        Returns
+        -------
+        dict of str to ndarray
+            "apt" [n_atoms, 3, 3] in e, and "pgt" [n_atoms, 3, 3, 3], ``G[i, a, b, c] =
+            ∂α_ab/∂r_ic`` in Å²: those that the model predicts.
+        """
+        found, numbers = self._components(atoms)
+        each = {part: self._cartesian(found, part) for part in self.target.parts}
+        if members:
+            return {
+                part.name: stretched(values, numbers, self.factors_of(part))
+                for part, values in each.items()
+            }
+        return {part.name: values.mean(axis=0) for part, values in each.items()}
+
+    def predict_members(
+        self, atoms: Any, *, calibrated: bool = True, target: Target | None = None
+    ) -> NDArray[np.float64]:
+        """Return the tensors of every member of a committee, [n_members, n_atoms, 3, 3] in e; a
+        single model has one.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            As for `predict`.
+        calibrated : bool
+            Stretch the members' deviations from their mean by the factor of each element in the
+            model card, so that their scatter is the error to be expected (G. Imbalzano et al., J.
+            Chem. Phys. 154, 074102 (2021)).
+        target : Target, optional
+            Which of the model's tensors, PGT for polarizability gradients [n_members, n_atoms, 3,
+            3, 3]; those of `predict` by default.
+
+        Raises
+        ------
+        ModelError
+            If the model has no such tensors, or there is an element that it does not know.
+        """
+        target = self._part(target)
+        found, numbers = self._components(atoms)
+        members = self._cartesian(found, target)
+        return stretched(members, numbers, self.factors_of(target)) if calibrated else members
+
+    def predict_with_spread(
+        self, atoms: Any, target: Target | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean of the members and their spread, the error to be expected of each
+        component.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            As for `predict`.
+        target : Target, optional
+            As for `predict_members`.
+
+        Returns
+        -------
+        mean, spread : ndarray, shape [n_atoms, 3, 3]
+            In e. The spread is the standard deviation over the members times the factor of the
+            element in the model card, 1 if the committee was not calibrated.
+
+        Raises
+        ------
+        ModelError
+            If the model is no committee.
+        """
+        return mean_and_spread(self.predict_members(atoms, target=target))
+
+    def dipole(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the local dipoles' sum and the charges of a network whose tensors are derivatives
+        of its dipole.
+
+        The dipole of a frame is ``charges @ positions + dipole``, with unwrapped positions; along a
+        trajectory its changes, ``charges @ displacements`` and the difference of the sums, have no
+        jumps.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            As for `predict`; all atoms are seen and summed over.
+
+        Returns
+        -------
+        dipole : ndarray, shape [3]
+            Σ_i μ_i in e·Å, the mean of the members.
+        charges : ndarray, shape [n_atoms]
+            In e.
+
+        Raises
+        ------
+        ModelError
+            If the model has another architecture.
+        """
+        frame, _ = as_frame(atoms)
+        self.check(frame)
+        networks = getattr(self._engine, "networks", [])
+        if not networks or not hasattr(networks[0], "dipole"):
+            raise ModelError(
+                f"a model of the architecture {self.contents.architecture!r} has tensors and no "
+                f"dipole; "
+                'train one with architecture = "dipole"'
+            )
+        found = [network.dipole(network.inputs(frame)) for network in networks]
+        dipoles, charges = (np.mean([pair[k].numpy() for pair in found], axis=0) for k in (0, 1))
+        return dipoles.astype(np.float64), charges.astype(np.float64)
+
+    @property
+    def n_members(self) -> int:
+        """Number of members of the committee, 1 for a single model."""
+        return len(self.contents.members)
+
+    @property
+    def spread_factors(self) -> dict[str, float]:
+        """What the members' standard deviation is multiplied by for each element, so that it is the
+        error.
+        """
+        return self.factors_of(self._part(None))
+
+    def factors_of(self, target: Target) -> dict[str, float]:
+        """Return `spread_factors` of one of the model's tensors."""
+        return dict(
+            self.contents.card.get(card_key("spread", self.target, target), {}).get("factors", {})
+        )
+
+    @property
+    def band_spread(self) -> dict[str, Any]:
+        """What the card says of the spread of band intensities; empty if only single tensors were
+        calibrated.
+
+        factor, that deviations of the members' spectra are multiplied with; elsewhere, for labels
+        of other sources that the card has, how many times the stated ones the errors of band
+        intensities were.
+        """
+        card = self.contents.card
+        bands = card.get("spread", {}).get("bands", {})
+        if "factor" not in bands:
+            return {}
+        elsewhere = {
+            name: row["bands"]["error_over_stated"]
+            for name, row in card.get("accuracy", {}).items()
+            if name != "held_out" and row.get("bands", {}).get("error_over_stated") is not None
+        }
+        return {"factor": float(bands["factor"]), "elsewhere": elsewhere}
+
+    def _part(self, target: Target | None) -> Target:
+        """The target that is asked for, by default that of `predict`."""
+        if target is not None and target not in self._slices:
+            raise ModelError(f"the model predicts {self.target.name}, not {target.name}")
+        return self.target.parts[0] if target is None else target
+
+    def _components(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Irreducible components by all members [n_members, n_atoms, n_components], and atomic
+        numbers.
+        """
+        frame, rows = as_frame(atoms)
+        self.check(frame)
+        found = components(self._engine, [frame], self._reach)[0]
+        return (found, frame.numbers) if rows is None else (found[:, rows], frame.numbers[rows])
+
+    def _cartesian(self, members: NDArray[np.float64], part: Target) -> NDArray[np.float64]:
+        """[n_members, n_atoms, n_components] to the tensors of a part, [n_members, n_atoms, 3, 3,
+        ...].
+        """
+        return np.stack([part.to_cartesian(values[:, self._slices[part]]) for values in members])
+
+    def predict_many(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
+        """Return the tensors of many frames, each [n_atoms, 3, 3]; small ones go through the
+        network together.
+        """
+        part = self._part(None)
+        results: list[NDArray[np.float64]] = []
+        for batch in _batches(frames):
+            for frame in batch:
+                self.check(frame)
+            found = components(self._engine, batch, self._reach)
+            results += [self._cartesian(values, part).mean(axis=0) for values in found]
+        return results
+
+
+def load_model(
+    model: Any, *, engine: str = "auto", dtype: str = "float32", n_threads: int = 1
+) -> Any:
+    """Return a model that predicts, from whatever names one.
+
+    Parameters
+    ----------
+    model : str, path or object
+        The name of a bundled model ("water-rpbe-d3"), the path of a model file, or any object with
+        ``predict(frame) -> [n_atoms, 3, 3]``, which is returned as it is.
+    engine : {"auto", "cpu", "torch"}
+        What evaluates the network: compiled kernels ("cpu"), the network itself, or the faster of
+        those that can.
+    dtype : {"float32", "float64"}
+        Of weights and features; geometry is float64 always.
+    n_threads : int
+        Threads used while predicting.
+
+    Returns
+    -------
+    Model, or the object that was given
+
+    Raises
+    ------
+    ModelError
+        If there is no such name or file.
+    FileFormatError
+        If the file is truncated, foreign or damaged.
+    """
+    if callable(getattr(model, "predict", None)):
+        return model
+    if not isinstance(model, str | os.PathLike):
+        raise ModelError(
+            f"{model!r} is no model: give a name, a path, or an object with predict(frame)"
+        )
+    path = model_path(model)
+    return Model(ModelFile.load(path), engine=engine, dtype=dtype, n_threads=n_threads, path=path)
+
+
+def model_identity(source: Any, model: Any) -> str:
+    """Name and content hash of a model file, the class of any other object.
+
+    Parameters
+    ----------
+    source : str, path or object
+        What the user gave.
+    model : object
+        What it became.
+    """
+    path = getattr(model, "path", None)
+    if path is not None:
+        return f"{Path(path).stem} (sha256 {file_hash(path)[:16]})"
+    return type(source).__name__
+
+
+def model_path(name: str | os.PathLike[str]) -> Path:
+    """Return the file of a bundled model's name, or of a path.
+
+    Raises
+    ------
+    ModelError
+        If there is neither; lists the bundled names.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path.absolute()
+    bundled = BUNDLED / f"{name}.h5"
+    if path.name == str(name) and bundled.is_file():
+        return bundled
+    # the folder holds labels and a trajectory as well, so that not every file in it is a name
+    names = (
+        ", ".join(sorted(file.stem for file in BUNDLED.glob("*.h5") if io.kind_of(file) == "model"))
+        or "none"
+    )
+    raise ModelError(
+        f"no model {str(name)!r}: there is no such file, and the bundled models are: {names}"
+    )
+
+
+def check_elements(frame: Frame, numbers: Sequence[int]) -> None:
+    """Refuse a frame with other elements than those of `numbers`.
+
+    Raises
+    ------
+    ModelError
+        Names the elements that are unknown and those that are known.
+    """
+    unknown = sorted(set(frame.numbers.tolist()) - set(numbers))
+    if unknown:
+        raise ModelError(unknown_elements(unknown, numbers))
+
+
+def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:
+    """Return the frame of `atoms`, and the rows in it of a group's atoms (None: all, in order).
+
+    Raises
+    ------
+    FrameError
+        If `atoms` is no configuration, or a group holds massless sites, which no network sees.
+    """
+    if isinstance(atoms, Frame):
+        return atoms, None
+    if not hasattr(atoms, "universe"):
+        raise FrameError(f"{atoms!r} is neither a Frame nor an AtomGroup or Universe")
+    # who predicts single frames needs no trajectories
+    from mda_aptnn.trajectory.universe_frames import UniverseFrames
+
+    frames = UniverseFrames(atoms.universe, velocities=None)
+    row_of = np.full(len(atoms.universe.atoms), -1)
+    row_of[frames.indices] = np.arange(len(frames.indices))
+    if not hasattr(atoms, "indices"):  # a Universe: all that the network sees
+        return frames.frame(), None
+    rows = row_of[atoms.indices]
+    if (rows < 0).any():
+        raise FrameError(
+            f"atoms {atoms.indices[rows < 0][:5].tolist()} (counted from 0) are massless sites "
+            f"without a tensor; "
+            "select 'not mass 0'"
+        )
+    return frames.frame(), rows
+
+
+def _unpickled(source: Any, settings: dict[str, Any]) -> Model:
+    return (
+        Model(source, **settings)
+        if isinstance(source, ModelFile)
+        else load_model(source, **settings)
+    )
+
+
+def _batches(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
+    batch: list[Frame] = []
+    for frame in frames:
+        if batch and sum(map(len, batch)) + len(frame) > BATCH_ATOMS:
+            yield batch
+            batch = []
+        batch.append(frame)
+    if batch:
+        yield batch

@@ -1,0 +1,227 @@
+"""Two spectra held against each other: intensity, shift and shape of a band, each with its error."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from mda_aptnn import units
+from mda_aptnn.errors import SpectrumError
+from mda_aptnn.spectra.bands import band_weights
+from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.statistics import Measured, Segments
+
+Array = NDArray[np.float64]
+
+#: Rounds of the search for the shift, each from the one before; it ends when a step is below 1e-5
+#: of the resolution.
+_ROUNDS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a second spectrum is beside a first one, in one band.
+
+    Attributes
+    ----------
+    intensity : Measured
+        Integral of the second over that of the first.
+    shift : Measured
+        How far the second lies above the first, in cm⁻¹: the shift of the first, scaled, that comes
+        nearest to the second in least squares.
+    shape : Measured
+        Cosine of the angle between the shifted first one and the second, 1 for equal shapes.
+    noise : float
+        What 1 − shape is expected to be from the statistical errors alone; NaN without error bars.
+    low, high : float
+        Limits of the band in cm⁻¹.
+    """
+
+    intensity: Measured
+    shift: Measured
+    shape: Measured
+    noise: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        found = (
+            f"{self.low:g} to {self.high:g} cm⁻¹: intensity × {self.intensity}, shift "
+            f"{self.shift}, "
+            f"1 − shape {1 - self.shape.value:.2g}"
+        )
+        if np.isnan(self.noise):
+            return f"{found}; errors unknown, as one of the spectra has no error bars (its trajectory is too short)"
+        return f"{found} (noise {self.noise:.2g})"
+
+
+def compare(
+    first: Spectrum, second: Spectrum, low: Any, high: Any, *, same_trajectory: bool = False
+) -> Comparison:
+    """Compare the totals of two spectra in a band.
+
+    Parameters
+    ----------
+    first, second : Spectrum
+        Of equal resolution and window.
+    low, high : float, str or pint.Quantity
+        Limits of the band in cm⁻¹.
+    same_trajectory : bool
+        Both are of the same frames, in equal segments: what they have in common is in neither
+        error, as one segment of both is left out at a time.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    SpectrumError
+        If resolutions or windows differ, one has a volume and the other not, the band is empty, or
+        segments do not go together.
+    """
+    _check(first, second, same_trajectory)
+    low, high = (
+        units.magnitude(value, units.WAVENUMBER, name)
+        for value, name in ((low, "low"), (high, "high"))
+    )
+    grid = first.wavenumber.magnitude
+    weights = band_weights(grid, low, high)
+    inside = (grid >= low) & (grid <= high)
+    if inside.sum() < 5 or high > second.wavenumber.magnitude[-1]:
+        raise SpectrumError(f"{low:g} to {high:g} cm⁻¹ is not a band of both spectra")
+    resolution = float(first.resolution.magnitude) or grid[1]
+    one = first.default_values()[0]
+    other = _on(grid, second, second.default_values()[0])
+
+    def estimate(pair: Array) -> Array:
+        return np.array(
+            [
+                pair[1] @ weights / (pair[0] @ weights),
+                *_shift_and_cosine(grid, inside, pair[0], pair[1], resolution),
+            ]
+        )
+
+    pair = np.stack([one, other])
+    values = estimate(pair)
+    errors, degrees, noise = np.full(3, np.nan), 0, float("nan")
+    if first.segments is not None and second.segments is not None:
+        of_one = _segments(first)
+        of_other = _on(grid, second, _segments(second))
+        degrees = min(first.segments.degrees_of_freedom, second.segments.degrees_of_freedom)
+        # scale and shift, which are fitted, take their part of the noise
+        fitted, _ = np.linalg.qr(np.stack([one[inside], np.gradient(one)[inside]], axis=1))
+
+        def left(parts: Array) -> Array:
+            chosen: Array = parts[:, inside]
+            return np.asarray(chosen - chosen @ fitted @ fitted.T)
+
+        scaled = of_other / values[0]
+        if same_trajectory:
+            errors = first.segments.jackknife(estimate, np.stack([of_one, of_other], axis=1))
+            difference = first.segments.standard_error(left(scaled - of_one)) ** 2
+        else:
+            mean_one, mean_other = first.segments.mean(of_one), second.segments.mean(of_other)
+            errors = np.hypot(
+                first.segments.jackknife(
+                    lambda mean: estimate(np.stack([mean, mean_other])), of_one
+                ),
+                second.segments.jackknife(
+                    lambda mean: estimate(np.stack([mean_one, mean])), of_other
+                ),
+            )
+            parts = (
+                first.segments.standard_error(left(of_one)),
+                second.segments.standard_error(left(scaled)),
+            )
+            difference = parts[0] ** 2 + parts[1] ** 2
+        noise = float(0.5 * difference.sum() / (one[inside] ** 2).sum())
+    ratio, shift, cosine = (
+        Measured(float(value), float(error), unit, degrees, positive)
+        for value, error, unit, positive in zip(
+            values, errors, ("", units.WAVENUMBER, ""), (True, False, False), strict=True
+        )
+    )
+    return Comparison(ratio, shift, cosine, noise, low, high)
+
+
+def _check(first: Spectrum, second: Spectrum, same_trajectory: bool) -> None:
+    widths = [float(spectrum.resolution.magnitude) for spectrum in (first, second)]
+    if abs(widths[0] - widths[1]) > 1e-3 * max(widths) or first.window != second.window:
+        raise SpectrumError(
+            f"the spectra have resolutions of {widths[0]:g} and {widths[1]:g} cm⁻¹ (windows "
+            f"{first.window}, "
+            f"{second.window}); make both with the same"
+        )
+    if (first.volume is None) != (second.volume is None):
+        raise SpectrumError(
+            "one spectrum has a volume and the other not; give volume= to the one that has none"
+        )
+    if not same_trajectory:
+        return
+    parts: list[Segments] = []
+    for spectrum in (first, second):
+        if spectrum.segments is None:
+            raise SpectrumError(
+                "same_trajectory needs error bars of both; give segments= to spectrum()"
+            )
+        parts.append(spectrum.segments)
+    lengths = [segments.lengths for segments in parts]
+    if len(lengths[0]) != len(lengths[1]) or np.abs(lengths[0] / lengths[1] - 1).max() > 0.05:
+        raise SpectrumError(
+            f"the spectra have {len(lengths[0])} and {len(lengths[1])} segments, or of other "
+            f"lengths: they are not "
+            "of the same frames; make both with the same segments="
+        )
+
+
+def _segments(spectrum: Spectrum) -> Array:
+    """The total of each segment in the default unit, [n_segments, n_frequencies]."""
+    assert spectrum.segments is not None
+    return spectrum.in_default_unit(units.quantity(spectrum.segments.of_pair(None), "angstrom^2"))
+
+
+def _on(grid: Array, spectrum: Spectrum, values: Array) -> Array:
+    """Values [..., n_frequencies] on another grid; beyond their own, its end."""
+    own = spectrum.wavenumber.magnitude
+    if len(own) == len(grid) and np.allclose(own, grid):
+        return values
+    interpolated: Array = CubicSpline(own, values, axis=-1)(np.minimum(grid, own[-1]))
+    return interpolated
+
+
+def _shift_and_cosine(
+    grid: Array, inside: NDArray[np.bool_], one: Array, other: Array, resolution: float
+) -> tuple[float, float]:
+    """Shift in cm⁻¹ that makes two curves most alike, and the cosine of their angle then."""
+    curve = CubicSpline(grid, one)
+    slope = curve.derivative()
+    target, where = other[inside], grid[inside]
+    shift = _coarse_shift(grid, inside, one, other)
+    for _ in range(_ROUNDS):
+        model = curve(where - shift)
+        gradient = slope(where - shift)
+        # other ≈ s·one(ν − δ) − s·ε·one′(ν − δ): the least squares for s and s·ε
+        (scale, moved), *_ = np.linalg.lstsq(np.stack([model, -gradient], axis=1), target)
+        step = float(np.clip(moved / scale, -resolution, resolution)) if scale > 0 else 0.0
+        shift += step
+        if abs(step) < 1e-5 * resolution:
+            break
+    model = curve(where - shift)
+    cosine = model @ target / np.sqrt((model @ model) * (target @ target))
+    return shift, float(cosine)
+
+
+def _coarse_shift(grid: Array, inside: NDArray[np.bool_], one: Array, other: Array) -> float:
+    """The best shift by whole grid points, up to half of the band."""
+    index = np.flatnonzero(inside)
+    target = other[index]
+    reach = len(index) // 2
+    shifts = np.arange(-min(reach, len(grid) - 1 - index[-1]), min(reach, index[0]) + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(one, len(index))[index[0] - shifts]
+    cosines = windows @ target / np.maximum(np.linalg.norm(windows, axis=1), 1e-300)
+    return float(shifts[cosines.argmax()] * (grid[1] - grid[0]))

@@ -1,0 +1,158 @@
+"""How a band's intensity settles as the trajectory grows: is it long enough?"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.errors import SpectrumError
+from mda_aptnn.flux.flux_series import RECORDS, FluxSeries
+from mda_aptnn.spectra.bands import band_integral
+from mda_aptnn.spectra.display import Pictured
+from mda_aptnn.spectra.statistics import Measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Convergence(Pictured):
+    """The integral of a band from the first part of a trajectory, against the length of the part.
+
+    Attributes
+    ----------
+    lengths : ndarray, shape [n_lengths]
+        In ps, growing; the last one is the whole trajectory.
+    integrals : list of Measured
+        In km/mol, with standard errors from segments.
+    low, high : float
+        Limits of the band in cm⁻¹.
+    """
+
+    lengths: NDArray[np.float64]
+    integrals: list[Measured]
+    low: float
+    high: float
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw the integral with its 68 % band, and below it the relative standard error beside
+        1/√length.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+
+        Returns
+        -------
+        list of matplotlib.axes.Axes
+            Of the integral and of the error.
+        """
+        from mda_aptnn.figures import new_figure, save_figure
+
+        figure = new_figure(path, (6.0, 5.4))
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        values = np.array([integral.value for integral in self.integrals])
+        errors = np.array([integral.error for integral in self.integrals])
+        limits = np.array([integral.band() for integral in self.integrals])
+        upper.errorbar(
+            self.lengths, values, np.abs(limits.T - values), fmt="ko-", capsize=3, linewidth=1
+        )
+        upper.axhspan(*limits[-1], color="0.9", zorder=0)
+        upper.set_ylabel(f"{self.low:g} to {self.high:g} cm$^{{-1}}$ / km mol$^{{-1}}$")
+        lower.loglog(
+            self.lengths, 100 * errors / np.abs(values), "ko-", linewidth=1, label="standard error"
+        )
+        guide = 100 * (errors / np.abs(values))[-1] * np.sqrt(self.lengths[-1] / self.lengths)
+        lower.loglog(
+            self.lengths,
+            guide,
+            "--",
+            color="0.5",
+            linewidth=1,
+            label=r"$\propto 1/\sqrt{\mathrm{length}}$",
+        )
+        for axis in (lower.xaxis, lower.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
+        lower.set_xlabel("length of the trajectory / ps")
+        lower.set_ylabel("standard error / %")
+        lower.legend(frameon=False, fontsize="small")
+        if path is not None:
+            save_figure(figure, path)
+        return [upper, lower]
+
+
+def convergence(
+    series: FluxSeries,
+    low: Any,
+    high: Any,
+    *,
+    n_lengths: int = 8,
+    segments: int = 8,
+    **options: Any,
+) -> Convergence:
+    """Return the integral of a band from ever longer parts of a trajectory.
+
+    Parameters
+    ----------
+    series : FluxSeries
+        Replicas are taken one after the other.
+    low, high : float, str or pint.Quantity
+        Limits of the band in cm⁻¹.
+    n_lengths : int
+        How many lengths, evenly on a logarithmic scale.
+    segments : int
+        For the error bars of each.
+    **options
+        Of `FluxSeries.spectrum`. The temperature is that of the whole trajectory in all parts.
+
+    Returns
+    -------
+    Convergence
+
+    Raises
+    ------
+    SpectrumError
+        If the trajectory is too short for the resolution in so many segments.
+    """
+    whole = series.regroup({"all": series.groups})
+    options["segments"] = segments
+    spectrum = whole.spectrum(**options)
+    options["temperature"] = spectrum.temperature
+    if spectrum.volume is not None:
+        options["volume"] = spectrum.volume
+    resolution = units.magnitude(
+        options.get("resolution", "10 cm^-1"), units.WAVENUMBER, "resolution"
+    )
+    shortest = 1.05 * segments / (units.SPEED_OF_LIGHT * resolution * series.spacing)
+    if shortest > 0.7 * len(whole):
+        raise SpectrumError(
+            f"{len(whole) * series.spacing:.3g} ps are too short to see how they converge: "
+            f"{segments} segments at a "
+            f"resolution of {resolution:g} cm⁻¹ need {shortest * series.spacing:.3g} ps; ask for a "
+            f"coarser one, or "
+            "fewer segments"
+        )
+    sizes = np.unique(np.geomspace(shortest, len(whole), n_lengths).round().astype(int))
+    limits = [
+        units.magnitude(value, units.WAVENUMBER, name)
+        for value, name in ((low, "low"), (high, "high"))
+    ]
+    with warnings.catch_warnings():
+        # that the first parts are short is the point
+        warnings.filterwarnings("ignore", message=".* are short for a resolution")
+        integrals = [
+            band_integral(_beginning(whole, size).spectrum(**options), *limits) for size in sizes
+        ]
+    return Convergence(sizes * series.spacing, integrals, *limits)
+
+
+def _beginning(series: FluxSeries, n_frames: int) -> FluxSeries:
+    """The first frames of all."""
+    parts = {name: getattr(series, name)[:n_frames] for name in ("flux", "times", *RECORDS)}
+    starts = [k for k in series.starts if k < n_frames]
+    return dataclasses.replace(series, starts=starts, members=None, polarizability=None, **parts)

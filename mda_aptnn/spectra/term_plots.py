@@ -1,0 +1,189 @@
+"""Pictures of the auto and cross terms of a spectrum: stacked, and as a matrix of bands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.errors import SpectrumError
+from mda_aptnn.figures import new_figure, plain, save_figure
+from mda_aptnn.spectra.bands import band_weights
+from mda_aptnn.spectra.plotting import LABELS
+
+if TYPE_CHECKING:
+    from mda_aptnn.spectra.spectrum import Spectrum
+
+#: Infrared bands of most samples, in cm⁻¹.
+BANDS = ((0.0, 400.0), (400.0, 1000.0), (1000.0, 2000.0), (2000.0, 4500.0))
+#: Intensity of a band: integral of n·α, or of molar absorption.
+_INTEGRALS = {units.ABSORPTION: r"cm$^{-2}$", units.MOLAR_ABSORPTION: "km/mol"}
+#: Groups of a stack: 20 have 210 terms, which nobody can tell apart.
+_STACKED = 20
+#: Groups of a matrix that have room for their numbers.
+_FEW = 8
+
+
+def plot_stacked(
+    spectrum: Spectrum,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    ax: Any = None,
+    limit: float = 4500.0,
+) -> Any:
+    """Draw every auto and cross term as an area: positive ones on each other, negative ones below
+    zero.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    path : path, optional
+        Written there (format by the ending) instead of being left open for display.
+    ax : matplotlib.axes.Axes, optional
+        Drawn into; a new figure otherwise.
+    limit : float
+        Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    SpectrumError
+        If there are more than 20 groups.
+
+    Notes
+    -----
+    The total, a line, is the upper border of the stack less what lies below zero.
+    """
+    _refuse_many(spectrum, _STACKED)
+    if ax is None:
+        ax = new_figure(path, (7.0, 4.5)).subplots()
+    inside = spectrum.wavenumber.magnitude <= limit
+    x = spectrum.wavenumber.magnitude[inside]
+    total, unit = spectrum.default_values()
+    top, bottom = np.zeros(len(x)), np.zeros(len(x))
+    pairs = spectrum.pairs()
+    for (a, b), colour in zip(pairs, _colours(len(pairs)), strict=True):
+        values = spectrum.default_values((a, b))[0][inside]
+        label = plain(a if a == b else f"{a} × {b}")
+        hatch = None if a == b else "///"
+        for base, part in ((top, np.maximum(values, 0)), (bottom, np.minimum(values, 0))):
+            area = ax.fill_between(
+                x, base, base + part, facecolor=colour, alpha=0.75, linewidth=0, hatch=hatch
+            )
+            base += part
+        area.set_label(label)
+    ax.plot(x, total[inside], color="black", linewidth=1.2, label="total")
+    ax.axhline(0.0, color="black", linewidth=0.6)
+    ax.set_xlim(0, x[-1])
+    ax.set_xlabel(r"wavenumber / cm$^{-1}$")
+    ax.set_ylabel(LABELS[unit])
+    ax.legend(frameon=False, fontsize="small", ncols=1 if len(pairs) < 8 else 2, loc="upper center")
+    if path is not None:
+        save_figure(ax.figure, path)
+    return ax
+
+
+def plot_matrix(
+    spectrum: Spectrum,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    bands: Sequence[tuple[Any, Any]] = BANDS,
+    figure: Any = None,
+) -> Any:
+    """Draw the matrix of auto and cross terms, integrated over bands, as colours.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    path : path, optional
+        Written there (format by the ending) instead of being left open for display.
+    bands : sequence of (low, high)
+        Limits in cm⁻¹, as floats, strings or quantities. Those beyond the spectrum are left out.
+    figure : matplotlib.figure.Figure, optional
+        Drawn into; a new figure otherwise.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    SpectrumError
+        If no band is within the spectrum, or there are too many groups.
+
+    Notes
+    -----
+    In % of the intensity of the band: a whole cross term is in two places, half in each.
+    """
+    _refuse_many(spectrum, len(spectrum.groups) - spectrum.summed)
+    found = [
+        (low, high, values)
+        for low, high in bands
+        if (values := _integrals(spectrum, low, high)) is not None
+    ]
+    if not found:
+        raise SpectrumError(f"none of the bands {list(bands)} is within the spectrum")
+    figure = figure or new_figure(path, (1.6 + 2.4 * len(found), 3.4))
+    axes = np.atleast_1d(figure.subplots(1, len(found), sharey=True))
+    unit = _INTEGRALS[spectrum.default_values()[1]]
+    shares = [100 * values / values.sum() for _, _, values in found]
+    reach = max(float(np.abs(values).max()) for values in shares)
+    names = [plain(name) for name in spectrum.groups]
+    every = max(1, len(names) // 16)
+    for ax, (low, high, values), share in zip(axes, found, shares, strict=True):
+        image = ax.imshow(share, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        ax.set_xticks(
+            range(0, len(names), every), names[::every], rotation=90 if len(names) > 3 else 0
+        )
+        ax.set_yticks(range(0, len(names), every), names[::every])
+        if len(names) <= _FEW:
+            _write_numbers(ax, share, reach)
+        edges = [units.magnitude(edge, units.WAVENUMBER, "band") for edge in (low, high)]
+        ax.set_title(
+            f"{edges[0]:g} to {edges[1]:g} cm$^{{-1}}$\n{values.sum():.4g} {unit}", fontsize="small"
+        )
+    figure.colorbar(image, ax=axes, shrink=0.7, label="% of the band")
+    if path is not None:
+        save_figure(figure, path)
+    return figure
+
+
+def _refuse_many(spectrum: Spectrum, most: int) -> None:
+    if len(spectrum.groups) > most:
+        raise SpectrumError(
+            f"{len(spectrum.groups)} groups are too many for this picture: put some together "
+            f"(groups= of spectrum())"
+        )
+
+
+def _integrals(spectrum: Spectrum, low: Any, high: Any) -> NDArray[np.float64] | None:
+    """Integrals of all terms over a band [n_groups, n_groups] in cm⁻² or km/mol; None beyond the
+    spectrum.
+    """
+    weights = band_weights(spectrum.wavenumber.magnitude, low, high)
+    if not weights.any():
+        return None
+    terms = spectrum.in_default_unit(spectrum.cross_section_terms)
+    integrals: NDArray[np.float64] = np.tensordot(weights, terms, axes=1)
+    return integrals
+
+
+def _write_numbers(ax: Any, values: NDArray[np.float64], reach: float) -> None:
+    for (row, column), value in np.ndenumerate(values):
+        colour = "white" if abs(value) > 0.6 * reach else "black"
+        ax.text(
+            column, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize="x-small"
+        )
+
+
+def _colours(n: int) -> list[Any]:
+    from matplotlib import colormaps
+
+    return [colormaps["tab20" if n > 10 else "tab10"](k % 20) for k in range(n)]

@@ -1,1 +1,0 @@
-"""Tests without external programs: ``pytest --pyargs mda_aptnn.tests``."""

@@ -1,0 +1,292 @@
+"""Molecules: atoms joined by bonds, made whole across the periodic boundary, and watched for bonds
+that break.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mda_aptnn.elements import symbols_of
+from mda_aptnn.frame import Frame
+from mda_aptnn.trajectory.bonds import bond_limits, guessed_bonds, nearest_images, topology_bonds
+
+#: A bond this many times longer than in the first frame is broken, unless it is still at bonding
+#: distance.
+STRETCHED = 1.3
+#: A molecule whose bond angles are all wider than this, in degrees, in the first frame is linear.
+STRAIGHT = 150.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Molecules:
+    """Which atoms are bonded; make it with `find_molecules`.
+
+    Attributes
+    ----------
+    membership : ndarray of int, shape [n_atoms]
+        Number of the molecule of each atom, in the order of their first atoms.
+    bonds : ndarray of int, shape [n_bonds, 2]
+    limits : ndarray, shape [n_bonds]
+        Length in Å beyond which a bond is broken.
+    numbers : ndarray of int, shape [n_atoms]
+        Atomic numbers.
+    linear : ndarray of bool, shape [n_molecules]
+        Two atoms, or all bond angles wider than 150° in the first frame.
+    endless : ndarray of bool, shape [n_molecules]
+        Bonded to their own periodic image, such as a crystal.
+    notes : list of str
+        Where the bonds are from, if not from the topology.
+    """
+
+    membership: NDArray[np.int64]
+    bonds: NDArray[np.int64]
+    limits: NDArray[np.float64]
+    numbers: NDArray[np.int64]
+    linear: NDArray[np.bool_]
+    endless: NDArray[np.bool_]
+    notes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.linear)
+
+    @functools.cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of atoms of each molecule."""
+        return np.bincount(self.membership)
+
+    @functools.cached_property
+    def order(self) -> NDArray[np.int64]:
+        """All atoms, molecule by molecule."""
+        return np.argsort(self.membership, kind="stable")
+
+    @functools.cached_property
+    def _first(self) -> NDArray[np.int64]:
+        return np.cumsum(self.sizes) - self.sizes
+
+    @functools.cached_property
+    def tree(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Pairs (parent, child) along bonds, from each first atom outward: arrays for each distance
+        from it.
+        """
+        return _tree(self.bonds, self.membership)
+
+    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add up values of atoms [n_atoms, ...] in each molecule, [n_molecules, ...]."""
+        sums: NDArray[np.float64] = np.add.reduceat(values[self.order], self._first, axis=0)
+        return sums
+
+    def whole(self, frame: Frame) -> NDArray[np.float64]:
+        """Return positions [n_atoms, 3] in Å where every molecule is in one piece, its first atom
+        where it was.
+        """
+        if not frame.pbc.any() or len(self.bonds) == 0:
+            return frame.positions
+        positions = frame.positions.copy()
+        for parent, child in self.tree:
+            arms = nearest_images(frame.positions[child] - frame.positions[parent], frame)
+            positions[child] = positions[parent] + arms
+        return positions
+
+    def broken_bond(self, frame: Frame) -> int:
+        """Return the number of the first bond that is longer than its limit, −1 if there is none."""
+        i, j = self.bonds.T
+        vectors = nearest_images(frame.positions[j] - frame.positions[i], frame)
+        broken = np.flatnonzero(np.einsum("ia,ia->i", vectors, vectors) > self.limits**2)
+        return int(broken[0]) if len(broken) else -1
+
+    def formulas(self) -> list[str]:
+        """Return the formula of each molecule in Hill's order, such as "H2O" or "CH4O"."""
+        known: dict[tuple[int, ...], str] = {}
+        ordered = self.numbers[self.order]
+        result = []
+        for first, size in zip(self._first, self.sizes, strict=True):
+            key = tuple(int(number) for number in ordered[first : first + size])
+            if key not in known:
+                known[key] = _hill(symbols_of(key))
+            result.append(known[key])
+        return result
+
+
+def find_molecules(universe: Any, indices: NDArray[np.int64], frame: Frame) -> Molecules:
+    """Find the molecules of a Universe by the bonds of its topology, or by distances in `frame`.
+
+    Distances decide where the topology has no bonds, or leaves hydrogen atoms without one; a note
+    says so.
+
+    Parameters
+    ----------
+    universe : MDAnalysis.Universe
+    indices : ndarray of int, shape [n_atoms]
+        Universe indices of the atoms of the frame.
+    frame : Frame
+        The first one.
+    """
+    notes = []
+    bonds = topology_bonds(universe, indices)
+    alone = (frame.numbers == 1) & (np.bincount(bonds.ravel(), minlength=len(frame)) == 0)
+    if len(bonds) == 0 or alone.any():
+        why = (
+            "has no bonds"
+            if len(bonds) == 0
+            else f"leaves {int(alone.sum())} hydrogen atoms without a bond"
+        )
+        bonds = guessed_bonds(frame)
+        notes.append(f"the topology {why}: bonds were guessed from distances in the first frame")
+    graph = coo_array((np.ones(len(bonds)), bonds.T), shape=(len(frame), len(frame)))
+    labels = connected_components(graph, directed=False)[1]
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    membership = np.argsort(np.argsort(first))[inverse].astype(np.int64)
+    vectors = nearest_images(frame.positions[bonds[:, 1]] - frame.positions[bonds[:, 0]], frame)
+    limits = np.maximum(bond_limits(frame, *bonds.T), STRETCHED * np.linalg.norm(vectors, axis=1))
+    no = np.zeros(len(first), dtype=bool)
+    found = Molecules(membership, bonds, limits, frame.numbers, no, no, notes)
+    whole = found.whole(frame)
+    return dataclasses.replace(
+        found, linear=_linear(found, whole), endless=_endless(found, vectors, whole)
+    )
+
+
+class MoleculesOnDemand:
+    """The molecules of a Universe, found when they are first asked for.
+
+    Parameters
+    ----------
+    universe, indices, frame
+        As in `find_molecules`.
+    notes : list of str
+        Where notes on the bonds are added.
+    """
+
+    def __init__(
+        self, universe: Any, indices: NDArray[np.int64], frame: Frame, notes: list[str]
+    ) -> None:
+        self._source, self._notes = (universe, indices, frame), notes
+        #: None before they are asked for.
+        self.found: Molecules | None = None
+
+    def __call__(self) -> Molecules:
+        """Return the molecules."""
+        if self.found is None:
+            self.found = find_molecules(*self._source)
+            self._notes.extend(self.found.notes)
+        return self.found
+
+
+def broken_note(
+    molecules: Molecules,
+    broken: NDArray[np.int64],
+    frames: NDArray[np.int64],
+    times: NDArray[np.float64],
+    indices: NDArray[np.int64],
+) -> list[str]:
+    """Say in which frame a molecule first broke, also as a warning; nothing if none did.
+
+    Parameters
+    ----------
+    molecules : Molecules
+    broken : ndarray of int, shape [n_frames]
+        `Molecules.broken_bond` of each frame.
+    frames : ndarray of int, shape [n_frames]
+        Their numbers.
+    times : ndarray, shape [n_frames]
+        In ps.
+    indices : ndarray of int, shape [n_atoms]
+        Universe indices of the atoms.
+    """
+    at = np.flatnonzero(broken >= 0)
+    if len(at) == 0:
+        return []
+    first = at[0]
+    pair = molecules.bonds[broken[first]]
+    symbols = "-".join(symbols_of(molecules.numbers[pair]))
+    note = (
+        f"bonds change: in frame {frames[first]} ({times[first]:.6g} ps) the bond {symbols} of "
+        f"atoms "
+        f"{indices[pair[0]]} and {indices[pair[1]]} (counted from 0) is broken; there are such "
+        f"bonds in {len(at)} of "
+        f"{len(broken)} frames. Molecules stay those of the first frame; groups of atoms do not "
+        f"depend on them"
+    )
+    warnings.warn(note, stacklevel=2)
+    return [note]
+
+
+def bonded_paths(bonds: NDArray[np.int64], n_atoms: int, length: int) -> NDArray[np.int64]:
+    """Return all chains of `length` atoms along bonds, each once and from both ends, [n_paths,
+    length].
+    """
+    both = np.concatenate([bonds, bonds[:, ::-1]])
+    both = both[np.lexsort(both.T[::-1])]
+    starts = np.searchsorted(both[:, 0], np.arange(n_atoms + 1))
+    paths = both
+    for _ in range(length - 2):
+        last = paths[:, -1]
+        counts = starts[last + 1] - starts[last]
+        row = np.repeat(np.arange(len(paths)), counts)
+        offset = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        following = both[starts[last][row] + offset, 1]
+        fresh = (paths[row] != following[:, None]).all(axis=1)
+        paths = np.column_stack([paths[row], following])[fresh]
+    return paths
+
+
+def _tree(
+    bonds: NDArray[np.int64], membership: NDArray[np.int64]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs (parent, child) of a tree over each molecule, by their distance from its first atom."""
+    reached = np.zeros(len(membership), dtype=bool)
+    reached[np.unique(membership, return_index=True)[1]] = True
+    both = np.concatenate([bonds, bonds[:, ::-1]])
+    levels: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    while True:
+        ahead = both[reached[both[:, 0]] & ~reached[both[:, 1]]]
+        if len(ahead) == 0:
+            return levels
+        child, at = np.unique(ahead[:, 1], return_index=True)
+        levels.append((ahead[at, 0], child))
+        reached[child] = True
+        both = both[~reached[both[:, 1]]]
+
+
+def _linear(found: Molecules, whole: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which molecules have two or more atoms and no bent bond angle."""
+    i, j, k = bonded_paths(found.bonds, len(found.membership), 3).T
+    one, other = whole[i] - whole[j], whole[k] - whole[j]
+    cosine = (
+        np.einsum("pa,pa->p", one, other)
+        / np.linalg.norm(one, axis=1)
+        / np.linalg.norm(other, axis=1)
+    )
+    linear = found.sizes > 1
+    linear[found.membership[j[cosine > np.cos(np.radians(STRAIGHT))]]] = False
+    return linear
+
+
+def _endless(
+    found: Molecules, vectors: NDArray[np.float64], whole: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which molecules have a bond that does not close in one piece."""
+    i, j = found.bonds.T
+    open_ = np.linalg.norm(whole[j] - whole[i] - vectors, axis=1) > 1e-3
+    endless = np.zeros(len(found), dtype=bool)
+    endless[found.membership[i[open_]]] = True
+    return endless
+
+
+def _hill(symbols: list[str]) -> str:
+    """Formula with carbon first, then hydrogen, then the others by name; all by name without
+    carbon.
+    """
+    counts = Counter(symbols)
+    first = ["C", "H"] if "C" in counts else []
+    names = [name for name in first if name in counts] + sorted(set(counts) - set(first))
+    return "".join(name + (str(counts[name]) if counts[name] > 1 else "") for name in names)

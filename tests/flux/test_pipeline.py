@@ -1,0 +1,97 @@
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mda_aptnn.flux.dipole_flux import DipoleFlux
+from mda_aptnn.flux.pipeline import Pipeline, shares, text_of
+from mda_aptnn.model.predict import Model
+from tests.systems import gas
+from tests.tiny import model_file
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_items_come_in_batches_and_in_order(ahead):
+    done = []
+    pipeline = Pipeline(done.append, 3, ahead)
+    for item in range(11):
+        pipeline.put(item)
+    pipeline.finish()
+    pipeline.close()
+    assert done == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_follows_an_error_is_not_done(ahead, error):
+    done = []
+
+    def work(items):
+        if items == [2]:
+            raise error("two")
+        done.extend(items)
+
+    pipeline = Pipeline(work, 1, ahead)
+
+    def put_all():
+        for item in range(8):
+            pipeline.put(item)
+        pipeline.finish()
+
+    with pytest.raises(error, match="two"):
+        put_all()
+    pipeline.finish()
+    pipeline.close()
+    assert done == [0, 1]
+
+
+def test_reading_goes_on_meanwhile_and_each_part_is_timed():
+    model = SimpleNamespace(seconds={"network": 1.0})
+    pipeline = Pipeline(lambda items: time.sleep(0.05), 1, ahead=True, model=model)
+    start = time.perf_counter()
+    for item in range(4):
+        time.sleep(0.05)
+        pipeline.put(item)
+    pipeline.finish()
+    pipeline.close()
+    # one after the other it would be both
+    assert time.perf_counter() - start < pipeline.read_seconds + pipeline.work_seconds
+    assert pipeline.read_seconds > 0.19 and pipeline.work_seconds > 0.19
+    model.seconds = {"network": 1.125, "neighbours": 0.0625}
+    seconds = pipeline.seconds()
+    assert (
+        seconds.shape == (1, 4)
+        and seconds[0, 1:3].tolist() == [0.0625, 0.125]
+        and seconds.sum() > 0.38
+    )
+    assert (
+        text_of(shares([1.0, 0.0, 2.0, 1.0]))
+        == "read 25 %, neighbours 0 %, network 50 %, rest 25 %"
+    )
+
+
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+def test_a_flux_is_that_of_frames_one_by_one(engine):
+    universe, model = gas(n_frames=80), Model(model_file(), engine=engine)
+    analysis = DipoleFlux(universe, model, velocity_unit="angstrom/ps").run()
+    expected = []
+    for ts in universe.trajectory:
+        expected.append(
+            np.einsum("iab,ib->a", model.predict(universe.atoms), ts.velocities.astype(float))
+        )
+    # torch sums a batch in another order
+    tolerance = 1e-12 if engine == "cpu" else 1e-5
+    np.testing.assert_allclose(
+        analysis.series.total, expected, rtol=0, atol=tolerance * np.abs(expected).max()
+    )
+    parts = analysis.results.shares
+    assert list(parts) == ["read", "neighbours", "network", "rest"]
+    assert sum(parts.values()) == pytest.approx(1.0) and min(parts.values()) > 0
+    assert analysis.results.seconds["network"] <= model.seconds["network"]
+    if engine == "cpu":
+        workers = DipoleFlux(universe, model, velocity_unit="angstrom/ps").run(
+            backend="multiprocessing", n_workers=2
+        )
+        np.testing.assert_array_equal(workers.results.flux, analysis.results.flux)
+        assert workers.results.seconds["network"] > 0

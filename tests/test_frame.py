@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from mda_aptnn.elements import atomic_numbers
+from mda_aptnn.errors import FrameError
+from mda_aptnn.frame import Frame, cell_matrix
+
+CUBE = 5.0 * np.eye(3)
+PERIODIC = np.ones(3, bool)
+
+
+def test_a_frame_keeps_copies():
+    positions = np.zeros((2, 3))
+    positions[1, 0] = 1.0
+    frame = Frame([8, 1], positions, CUBE, PERIODIC)
+    positions[1] = 99
+    assert frame.positions[1, 0] == 1.0 and len(frame) == 2 and frame.symbols == ["O", "H"]
+    assert frame.volume == pytest.approx(125)
+    assert Frame([8], [[0, 0, 0]]).volume is None
+    assert Frame([8], [[0, 0, 0]], CUBE, [True, True, False]).volume is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (([], np.zeros((0, 3))), "no atoms"),
+        (([1, 1], np.zeros((3, 3))), "do not go with"),
+        (([1], np.zeros((1, 2))), "do not go with"),
+        (([1, 1], [[0, 0, 0], [0, np.nan, 0]]), "atom 1 .*not finite"),
+        (([1], [[0, np.inf, 0]]), "atom 0 .*not finite"),
+        (([1], np.zeros((1, 3)), np.zeros((3, 3)), PERIODIC), "no volume"),
+        (([1], np.zeros((1, 3)), [[5, 0, 0], [5, 0, 0], [0, 0, 5]], PERIODIC), "no volume"),
+        (([1], np.zeros((1, 3)), np.zeros((3, 3)), [True, False, False]), "no volume"),
+        (([1], np.zeros((1, 3)), CUBE * np.nan, PERIODIC), "cell is not finite"),
+        (([1], np.zeros((1, 3)), np.eye(2), PERIODIC), "3x3"),
+        # a division by zero in compiled code ended the process at 1e19, tensors were NaN at 1e30
+        (([1], np.zeros((1, 3)), 1e19 * np.eye(3), PERIODIC), r"1e\+19 Å large"),
+        (([1], np.zeros((1, 3)), 1e30 * np.eye(3), PERIODIC), r"1e\+30 Å large"),
+        (([1], np.zeros((1, 3)), np.diag([10, 10, 1e19]), [False, False, True]), "Å large"),
+        (([1, 1], [[0, 0, 0], [0, 0, -1e19]]), "Å large"),
+        # the search for pairs went through all images within the cutoff, and did not end
+        ((np.ones(3), np.eye(3), 0.3 * np.eye(3), PERIODIC), "0.027 Å³ is too small for 3 atoms"),
+        (
+            ([1], np.zeros((1, 3)), np.diag([1e3, 1e3, 1e-3 + 1e-9]), PERIODIC),
+            "images of it lie within 10 Å",
+        ),
+        (
+            ([1], np.zeros((1, 3)), [[1e3, 0, 0], [1e3, 0.01, 0], [0, 0, 1e3]], PERIODIC),
+            "images of it lie within",
+        ),
+        (
+            ([1], np.zeros((1, 3)), 0.01 * np.eye(3), [True, True, False]),
+            "images of it lie within 10 Å",
+        ),
+    ],
+)
+def test_what_cannot_be_a_sample_is_refused(arguments, said):
+    with pytest.raises(FrameError, match=said) as caught:
+        Frame(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "n_atoms"),
+    [
+        (1.42 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]), 1),
+        (0.74 * np.eye(3) + np.diag([0, 9, 9]), 1),
+        (np.diag([20.0, 2.5, 2.5]), 8),
+        (9e5 * np.eye(3), 4),
+        ([[50, 0, 0], [20, 10, 0], [-20, 5, 8]], 400),
+    ],
+    ids=["primitive", "chain", "needle", "gas", "oblique"],
+)
+def test_unusual_cells_are_taken(cell, n_atoms):
+    positions = np.arange(3 * n_atoms).reshape(n_atoms, 3)
+    for pbc in (PERIODIC, np.array([True, False, False]), np.array([True, True, False])):
+        assert len(Frame(np.ones(n_atoms), positions, cell, pbc)) == n_atoms
+
+
+def test_fingerprint_is_of_the_configuration():
+    positions = np.random.default_rng(0).normal(size=(3, 3))
+    frame = Frame([8, 1, 1], positions, CUBE, PERIODIC)
+    assert frame.fingerprint() == Frame([8, 1, 1], positions.copy(), CUBE, PERIODIC).fingerprint()
+    others = [
+        Frame([8, 1, 1], positions[[0, 2, 1]], CUBE, PERIODIC),
+        Frame([8, 1, 1], positions + 0.01, CUBE, PERIODIC),
+        Frame([8, 1, 6], positions, CUBE, PERIODIC),
+        Frame([8, 1, 1], positions, CUBE * 1.01, PERIODIC),
+        Frame([8, 1, 1], positions, CUBE, [True, True, False]),
+    ]
+    assert len({frame.fingerprint(), *(other.fingerprint() for other in others)}) == 6
+
+
+def test_symbols_in_any_spelling():
+    np.testing.assert_array_equal(atomic_numbers(["O", "h", "CL", " Na", "D"]), [8, 1, 17, 11, 1])
+    with pytest.raises(FrameError, match="'OW'"):
+        atomic_numbers(["OW"])
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "5 5 5",
+        "5, 5, 5, 90, 90, 90",
+        "0.5 0.5 0.5 90 90 90",
+        [5, 5, 5],
+        CUBE,
+        CUBE.ravel(),
+        "5 0 0 0 5 0 0 0 5",
+    ],
+)
+def test_cells_in_every_form(cell):
+    matrix = cell_matrix(cell)
+    np.testing.assert_allclose(
+        matrix, CUBE * (0.1 if isinstance(cell, str) and "0.5" in cell else 1), atol=1e-6
+    )
+
+
+def test_triclinic_cell_has_its_lengths_and_angles():
+    a, b, c = cell_matrix("10 11 12 80 95 105")
+    assert [np.linalg.norm(v) for v in (a, b, c)] == pytest.approx([10, 11, 12])
+    cosines = [b @ c / 132, a @ c / 120, a @ b / 110]
+    assert np.degrees(np.arccos(cosines)) == pytest.approx([80, 95, 105])
+
+
+@pytest.mark.parametrize(
+    "cell", ["5 5", "five", "0 5 5", [5, 5, 5, 0, 0, 0], [[1, 0, 0]] * 3, "5 5 nan"]
+)
+def test_what_is_no_cell_is_refused(cell):
+    with pytest.raises(FrameError, match="cell"):
+        cell_matrix(cell)

@@ -1,0 +1,190 @@
+"""A student from a teacher's tensors: what it learns, what is kept, what is taken up again."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from mda_aptnn.errors import LabelError, ModelError, TrainingError
+from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.model.fixed_charges import FixedCharges
+from mda_aptnn.model.predict import load_model
+from mda_aptnn.training.config import TrainingConfig, split
+from mda_aptnn.training.distil import cache_path, distil
+from mda_aptnn.training.fit import fit
+from tests.tiny import NETWORK, clusters, model_file
+
+from .test_evaluate import run
+
+PLAN = TrainingConfig(steps=30, validate_every=10, validation=1, held_out=1, seed=3)
+
+
+def frames(n_frames):
+    return [item.frame for item in clusters(n_frames)]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    path = tmp_path_factory.mktemp("teacher") / "teacher.h5"
+    return fit(clusters(4), NETWORK, PLAN, path)
+
+
+class Counting:
+    """A model file's predictions, counted; stops at a given one as a kill would."""
+
+    def __init__(self, path, stop_at=None):
+        self.model, self.path, self.n, self.stop_at = (
+            load_model(path),
+            load_model(path).path,
+            0,
+            stop_at,
+        )
+
+    def predict(self, frame):
+        if self.n == self.stop_at:
+            raise KeyboardInterrupt
+        self.n += 1
+        return self.model.predict(frame)
+
+
+def test_a_student_learns_fixed_charges(tmp_path):
+    """Tensors that are the same for all atoms of an element are the shift of the output: learned at
+    once.
+    """
+    student = distil(
+        FixedCharges({"H": 0.4, "O": -0.8}),
+        frames(4),
+        tmp_path / "m.h5",
+        network=NETWORK,
+        training=PLAN,
+    )
+    found = student.predict(clusters(5)[4].frame)
+    assert np.abs(found[0] + 0.8 * np.eye(3)).max() < 0.02
+    assert np.abs(found[1] - 0.4 * np.eye(3)).max() < 0.02
+    assert (
+        student.info["teacher"]["name"] == "FixedCharges"
+        and student.info["teacher"]["n_frames"] == 4
+    )
+
+
+def test_the_card_has_errors_against_teacher_and_truth_on_the_teachers_held_out_frames(
+    tmp_path, teacher
+):
+    labels = clusters(4)
+    path = tmp_path / "m.h5"
+    student = distil(
+        teacher.path, frames(7)[4:], path, labels=labels, network=NETWORK, training=PLAN
+    )
+    card = load_model(path).info
+    assert (
+        card["data"]["fingerprints"]["held_out"] == teacher.info["data"]["fingerprints"]["held_out"]
+    )
+    assert card["teacher"]["name"].startswith("teacher (sha256 ")
+    _, _, held_out = split(len(labels), PLAN)
+    item = labels[held_out[0]]
+    rmse = np.sqrt(np.mean((student.predict(item.frame) - item.apt) ** 2))
+    assert card["accuracy"]["held_out"]["rmse"] == pytest.approx(rmse, rel=1e-3)
+    # three frames of truth, less the one held out, and the teacher's but for one of validation
+    assert card["data"]["n_frames"] == {"training": 5, "validation": 1, "held_out": 1}
+
+
+def test_labels_of_a_killed_run_are_taken_up(tmp_path, teacher):
+    path, seen = tmp_path / "m.h5", frames(6)
+    killed = Counting(teacher.path, stop_at=4)
+    with pytest.raises(KeyboardInterrupt):
+        distil(killed, seen, path, network=NETWORK, training=PLAN)
+    assert len(Dataset.load(cache_path(path))) == 4 and not path.exists()
+    again = Counting(teacher.path)
+    resumed = distil(again, seen, path, network=NETWORK, training=PLAN)
+    assert again.n == 2 and not cache_path(path).exists()
+    whole = distil(teacher.path, seen, tmp_path / "whole.h5", network=NETWORK, training=PLAN)
+    for name, values in whole.contents.members[0].weights.items():
+        assert_array_equal(resumed.contents.members[0].weights[name], values)
+    assert {file.name for file in tmp_path.iterdir()} == {"m.h5", "whole.h5"}
+
+
+def test_a_file_of_the_users_with_the_name_of_the_cache_stays(tmp_path):
+    """Where the teacher is an object nothing is kept, and nothing removed."""
+    path = tmp_path / "m.h5"
+    cache_path(path).write_text("mine")
+    distil(FixedCharges({"H": 0.4, "O": -0.8}), frames(3), path, network=NETWORK, training=PLAN)
+    assert cache_path(path).read_text() == "mine"
+    assert {file.name for file in tmp_path.iterdir()} == {"m.h5", "m.teacher.h5"}
+
+
+def test_labels_of_another_teacher_are_refused_and_kept(tmp_path, teacher):
+    path = tmp_path / "m.h5"
+    with pytest.raises(KeyboardInterrupt):
+        distil(Counting(teacher.path, stop_at=3), frames(4), path, network=NETWORK, training=PLAN)
+    other = tmp_path / "other.h5"
+    model_file(seed=5).save(other)
+    with pytest.raises(
+        TrainingError, match=r"m\.teacher\.h5 holds labels of another teacher \(teacher "
+    ):
+        distil(other, frames(4), path, network=NETWORK, training=PLAN)
+    assert len(Dataset.load(cache_path(path))) == 3
+
+
+class Broken:
+    def predict(self, frame):
+        return np.full((len(frame), 3, 3), np.nan)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "n_frames", "error", "said"),
+    [
+        (Broken(), 3, LabelError, "tensors are not finite"),
+        (FixedCharges({"H": 0.4, "O": -0.8}), 1, LabelError, "1 frames are too few"),
+        (FixedCharges({"H": 0.4}), 3, ModelError, "O"),
+        (3.5, 3, ModelError, "is no model"),
+    ],
+)
+def test_what_cannot_teach_is_refused(tmp_path, teacher, n_frames, error, said):
+    with pytest.raises(error, match=said):
+        distil(teacher, frames(n_frames), tmp_path / "m.h5", network=NETWORK, training=PLAN)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_without_an_element_of_the_trajectory_are_refused(tmp_path):
+    labels = clusters(3)
+    hydrogen = [
+        dataclasses.replace(item, frame=dataclasses.replace(item.frame, numbers=np.ones(24)))
+        for item in labels
+    ]
+    with pytest.raises(LabelError, match="the trajectory has O, which the labels have not"):
+        distil(
+            FixedCharges({"H": 0.4, "O": -0.8}),
+            frames(3),
+            tmp_path / "m.h5",
+            # fmt: skip
+            labels=dataclasses.replace(labels, frames=hydrogen),
+            network=NETWORK,
+            training=PLAN,
+        )
+
+
+def test_by_command(tmp_path, teacher):
+    from mda_aptnn.model.predict import BUNDLED
+
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        """
+        [training]
+        steps = 4
+        validate_every = 2
+        [[network.layers]]
+        features = "2x0e+2x1o+2x1e+2x2e"
+        cutoff = 3.0
+        n_radial = 2
+        """
+    )
+    result = run("distil", teacher.path, BUNDLED / "water64.pdb", BUNDLED / "water64.h5md", "-o", tmp_path / "m.h5",
+                 "--config", plan, "--frames", 3, "--json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["teacher"]["n_frames"] == 3 and report["files"] == {
+        "model": str(tmp_path / "m.h5")
+    }
+    assert load_model(tmp_path / "m.h5").info["teacher"] == report["teacher"]
