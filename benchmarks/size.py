@@ -2,7 +2,7 @@
 
     python benchmarks/size.py [--files] [--no-spectrum]
 
-Lines of code are those that hold a token of the program: no docstrings, no comments, no empty lines.
+Lines of code are those that hold a token of the program: no docstrings, comments or empty lines.
 A warm spectrum is `mda-aptnn spectrum` of 250 frames of the bundled trajectory, the second in one
 process; functions of this package are counted once each, as are the files they stand in.
 """
