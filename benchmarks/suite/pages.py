@@ -28,8 +28,8 @@ def write(report: dict[str, Any], folder: Path) -> None:
     for name, make in MAKERS.items():
         if name not in report:
             continue
-        text, machine = make(report[name]), _machine(report[name]["machine"])
-        block = f"<!-- {name} -->\n{text}\n\n{machine}\n<!-- end of {name} -->"
+        body, machine = make(report[name]), _machine(report[name]["machine"])
+        block = f"<!-- {name} -->\n{body}\n\n{machine}\n<!-- end of {name} -->"
         text, count = re.subn(
             f"<!-- {name} -->.*?<!-- end of {name} -->",
             lambda _: block,  # noqa: B023
