@@ -1,0 +1,627 @@
+"""Commands that make, use and judge models."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
+from mda_aptnn.cli.outputs import Outputs, emit
+from mda_aptnn.tensors import APT, card_key
+
+if TYPE_CHECKING:
+    from mda_aptnn.training.evaluate import Evaluation
+
+#: What becomes of the tensors of a label along a trajectory, by its name.
+RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
+
+Steps = Annotated[int | None, Option(help="Optimisation steps.")]
+
+
+def predict(
+    reading: opt.Trajectory,
+    output: Annotated[
+        Path, Option("--output", "-o", help="HDF5 labels file, or extended XYZ (.xyz).")
+    ] = Path("apt.h5"),
+    model: opt.Model = "water-rpbe-d3",
+    charge: Annotated[float, Option(help="Total charge of the sample in e.")] = 0.0,
+    as_json: opt.Json = False,
+) -> None:
+    """Predict the polar tensor of every atom in the chosen frames; velocities are not needed.
+
+    Models that have them give polarizability gradients too.
+    """
+    from tqdm.auto import tqdm
+
+    from mda_aptnn.checks import Checks
+    from mda_aptnn.flux.guard import refuse_or_warn
+    from mda_aptnn.labels.dataset import LabelledFrame
+    from mda_aptnn.labels.label_writer import write_labels
+    from mda_aptnn.model.domain import OPTION, domain_checks
+    from mda_aptnn.model.predict import load_model
+    from mda_aptnn.tensors import sum_rule_residual
+    from mda_aptnn.trajectory.universe_frames import UniverseFrames
+
+    outputs = Outputs(as_json, labels=output)
+    predictor = load_model(model)
+    universes = reading.universes()
+    start, stop, step = reading.chosen()
+    options = {**reading.keywords(), "charge": charge}
+    sources = [UniverseFrames(universe, velocities=None, **options) for universe in universes]
+    if not any(len(universe.trajectory[start:stop:step]) for universe in universes):
+        raise opt.OptionError("no frames in the chosen range")
+    # tensors of atoms that the model was not made for are no spectrum yet: marked, not refused
+    samples = []
+    for universe, source in zip(universes, sources, strict=True):
+        for _ in universe.trajectory[start:stop:step][:1]:
+            samples.append(source.frame())
+            if hasattr(predictor, "check"):
+                predictor.check(samples[-1])
+    checks = Checks(tuple(domain_checks(predictor, samples))).allowing([OPTION])
+    refuse_or_warn(checks)
+    largest = 0.0
+
+    def predicted() -> Iterator[LabelledFrame]:
+        nonlocal largest
+        for universe, source in zip(universes, sources, strict=True):
+            for now in tqdm(universe.trajectory[start:stop:step], unit="frame"):
+                frame = source.frame()
+                tensors = predictor.predict_tensors(frame)
+                residual = float(abs(sum_rule_residual(tensors["apt"], charge)).max())
+                largest = max(largest, residual)
+                info = {
+                    "frame": int(now.frame),
+                    "time_ps": float(now.time),
+                    "sum_rule_residual": residual,
+                }
+                if "pgt" in tensors:
+                    info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
+                yield LabelledFrame(frame, tensors, info)
+
+    n_frames = write_labels(predicted(), output, f"predicted by {model}")
+    report = {"n_frames": n_frames, "sum_rule_residual_max": largest}
+    line = f"{n_frames} frames, largest component of Σ P − Q: {largest:.3f} e"
+    outputs.tell(report, line, checks)
+
+
+def train(
+    labels: LabelFiles,
+    output: Annotated[Path, Option("--output", "-o", help="Model file to write.")] = Path(
+        "model.h5"
+    ),
+    cell: LabelCell = None,
+    config: opt.Plan = None,
+    validation_frames: Annotated[
+        float | None,
+        Option(help="Frames to choose the best weights by: a number, or a fraction below 1."),
+    ] = None,
+    held_out_frames: Annotated[
+        float | None,
+        Option(help="Frames kept aside for the model card alone: number or fraction."),
+    ] = None,
+    seed: Annotated[
+        int | None, Option(help="Of the split, the first weights and the order.")
+    ] = None,
+    steps: Steps = None,
+    target: Annotated[
+        list[str] | None,
+        Option(
+            help='What to train: "apt" (polar tensors), "pgt" (polarizability gradients), '
+            "repeatable; by default all that there are labels of, with one network."
+        ),
+    ] = None,
+    members: Annotated[
+        int,
+        Option(help="Members of a committee, whose spread tells the error; 1: a single model."),
+    ] = 1,
+    shared_body: Annotated[
+        bool,
+        Option(
+            "--shared-body",
+            help="The members are last layers on one body: cheap, and a coarser spread.",
+        ),
+    ] = False,
+    keep_ripples: Annotated[
+        bool,
+        Option(
+            "--keep-ripples",
+            help="Train on the labels with the ripples of the real-space grid that made them; by "
+            "default significant ones are taken out, and the summary says which.",
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None, Option(help="Also draw the learning curve (png, pdf, svg).")
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Train a network on labelled frames.
+
+    Options given here go before the plan. A run that was killed goes on where it stood: repeat the
+    command.
+    """
+    from mda_aptnn.tensors import as_target, joint
+    from mda_aptnn.training.committee import fit_committee
+    from mda_aptnn.training.config import TrainingConfig, read_plan
+    from mda_aptnn.training.fit import fit
+
+    if members < 1 or (shared_body and members < 2):
+        raise opt.OptionError(f"--members {members}: a committee has two or more, a single model 1")
+    outputs = Outputs(as_json, model=output, plot=plot)
+    network, training = read_plan(config) if config else (None, TrainingConfig())
+    given: dict[str, Any] = {
+        "validation": validation_frames,
+        "held_out": held_out_frames,
+        "seed": seed,
+        "steps": steps,
+        "keep_ripples": keep_ripples or None,
+    }
+    training = dataclasses.replace(
+        training, **{key: value for key, value in given.items() if value is not None}
+    )
+    wanted = joint(map(as_target, target)) if target else None
+    dataset = read(labels, cell)
+    if members == 1:
+        model = fit(dataset, network, training, output, target=wanted, verbose=True)
+    else:
+        model = fit_committee(
+            dataset,
+            members,
+            network,
+            training,
+            output,
+            shared_body=shared_body,
+            target=wanted,
+            verbose=True,
+        )
+    if plot:
+        from mda_aptnn.training.plotting import plot_learning
+
+        curves = [member.learning for member in model.contents.members if member.learning]
+        plot_learning(curves, model.target.unit, plot)
+    accuracy = model.info["accuracy"]
+    ripples = _ripples(model.info)
+    report = {
+        "n_frames": model.info["data"]["n_frames"],
+        **model.info["run"],
+        "grid_ripples_removed": ripples,
+        "accuracy": accuracy,
+    }
+    lines = _committee_lines(model.info) if members > 1 else []
+    lines += [
+        f"taken out of the labels that were trained on (keep it: --keep-ripples): {text}"
+        for text in ripples
+    ]
+    for name, errors in accuracy.items():
+        species = ", ".join(
+            f"{symbol} {value:.4f}" for symbol, value in errors["rmse_per_species"].items()
+        )
+        lines.append(
+            f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} ({species}; "
+            f"without a network {min(errors['baseline_rmse'].values()):.3f}), relative error of "
+            f"the {RATES[errors['target']]} {errors['spectrum_error']:.4f}"
+        )
+    outputs.tell(report, lines)
+
+
+def _ripples(info: dict[str, Any]) -> list[str]:
+    """What the real-space grid added to labels of the training frames; of a committee, of each
+    member's.
+    """
+    trained = info.get("committee", {}).get("trained")
+    cards = (
+        {"": info}
+        if trained is None
+        else {f"member {number}: ": card for number, card in enumerate(trained)}
+    )
+    return [
+        f"{name}a ripple of {ripple['amplitude']:.2g} ± {ripple['standard_error']:.1g} e in the "
+        f"tensors of {ripple['element']}, with {ripple['points']} grid points along an edge"
+        for name, card in cards.items()
+        for ripple in card["grid_ripples_removed"]
+    ]
+
+
+def _committee_lines(info: dict[str, Any]) -> list[str]:
+    trained = info["committee"]["trained"]
+    errors = ", ".join(f"{member['validation_rmse']:.4f}" for member in trained)
+    lines = [
+        f"{info['members']} members ({info['committee']['kind']}); validation, each on its own "
+        f"frames: {errors}"
+    ]
+    if factors := info.get("spread", {}).get("factors", {}):
+        said = ", ".join(f"{symbol} {value:.2f}" for symbol, value in factors.items())
+        lines.append(f"spread times {said}")
+    return lines
+
+
+def distil(
+    teacher: Annotated[str, Argument(help="Model that labels the frames: a name or a file.")],
+    reading: opt.Choosing,
+    output: Annotated[Path, Option("--output", "-o", help="Model file to write.")] = Path(
+        "model.h5"
+    ),
+    labels: Annotated[
+        list[Path] | None,
+        Option(help="True labels, kept in the training beside the teacher's; repeatable."),
+    ] = None,
+    config: opt.Plan = None,
+    held_out_frames: Annotated[
+        float, Option(help="True labels kept aside for the model card alone: number or fraction.")
+    ] = 0.0,
+    steps: Steps = None,
+    seed: Annotated[int, Option(help="Of the split, the first weights and the order.")] = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """Train a fast network on frames of your own trajectory that a teacher labels.
+
+    A run that was killed goes on where it stood: repeat the command.
+    """
+    from mda_aptnn.labels.snapshots import choose_frames
+    from mda_aptnn.training.config import read_plan
+    from mda_aptnn.training.distil import STUDENT
+    from mda_aptnn.training.distil import distil as make_student
+
+    outputs = Outputs(as_json, model=output)
+    network, training = read_plan(config) if config else (None, STUDENT)
+    given: dict[str, Any] = {"held_out": held_out_frames, "seed": seed}
+    if steps is not None:
+        given["steps"] = steps
+    training = dataclasses.replace(training, **given)
+    source = reading.source()
+    numbers = source.numbers(*reading.chosen())
+    count = min(reading.how_many() or 200, len(numbers))
+    chosen = [numbers[k] for k in choose_frames(len(numbers), count, "uniform")]
+    model = make_student(
+        teacher,
+        [frame for _, frame in source.frames(chosen)],
+        output,
+        labels=read(labels, None) if labels else None,
+        network=network,
+        training=training,
+        verbose=True,
+    )
+    about, accuracy = model.info["teacher"], model.info["accuracy"]
+    report = {"teacher": about, **model.info["run"], "accuracy": accuracy}
+    against = {"validation": "the teacher", "held_out": "true labels"}
+    lines = [f"{about['n_frames']} frames labelled by {about['name']}"]
+    lines += [
+        f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} e from {against[name]}, relative "
+        f"error of the flux {errors['spectrum_error']:.4f}"
+        for name, errors in accuracy.items()
+    ]
+    outputs.tell(report, lines)
+
+
+def select(
+    reading: opt.Trajectory,
+    model: Annotated[
+        str, Option("--model", "-m", help="Model file of a committee.")
+    ] = "committee.h5",
+    count: Annotated[int, Option("--count", "-n", help="How many frames to choose.")] = 10,
+    output: Annotated[
+        Path, Option("--output", "-o", help="Text file of the chosen frames' numbers.")
+    ] = Path("selected.txt"),
+    campaign: Annotated[
+        Path | None, Option(help="Also plan their labels into this folder, new or begun.")
+    ] = None,
+    template: Annotated[
+        Path | None, Option(help="Your working CP2K input, for --campaign.")
+    ] = None,
+    route: opt.Route = "field",
+    as_json: opt.Json = False,
+) -> None:
+    """Choose the frames where a committee disagrees most and that differ from each other.
+
+    The numbers count through all trajectories, as in: label plan --select indices --indices "$(cat
+    selected.txt)"
+    """
+    from mda_aptnn import io
+    from mda_aptnn.labels.cp2k.routes import make_route
+    from mda_aptnn.labels.cp2k.template import Template
+    from mda_aptnn.labels.source import plan_labels
+    from mda_aptnn.model.predict import load_model
+    from mda_aptnn.model.selection import select as choose
+
+    if (campaign is None) != (template is None):
+        raise opt.OptionError("--campaign and --template go together")
+    outputs = Outputs(as_json, frames=output)
+    recipe = None if template is None else (Template.read(template), make_route(route, {}))
+    source = reading.source()
+    numbers = source.numbers(*reading.chosen())
+    found = choose(
+        load_model(model), source.frames(numbers), count, total=len(numbers), verbose=True
+    )
+    with io.replacing(output) as temporary:
+        temporary.write_text(" ".join(map(str, found.indices)) + "\n")
+    scores, mean = found.of_chosen(), float(found.disagreement.mean())
+    report = {
+        "frames": found.indices,
+        "disagreement": scores.tolist(),
+        "mean_disagreement": mean,
+        "n_candidates": len(found.candidates),
+    }
+    lines = [
+        f"{len(found.indices)} of {len(found.candidates)} frames: "
+        f"{' '.join(map(str, found.indices))}",
+        f"relative error of the flux that the spread makes likely: {scores.min():.4f} to "
+        f"{scores.max():.4f} there, {mean:.4f} on average",
+    ]
+    if recipe is not None and campaign is not None:
+        planned = plan_labels(campaign, source, found.indices, *recipe)
+        outputs.files["campaign"] = campaign
+        lines.append(
+            f"planned: {len(planned.task_names)} tasks; next: mda-aptnn label run {campaign}"
+        )
+    outputs.tell(report, lines)
+
+
+def evaluate(
+    model: Annotated[str, Argument(help="Name of a bundled model, or a model file.")],
+    labels: LabelFiles,
+    cell: LabelCell = None,
+    plot: Annotated[
+        Path | None,
+        Option(help="Also draw predictions against labels (png, pdf, svg)."),
+    ] = None,
+    plot_spread: Annotated[
+        Path | None,
+        Option(
+            "--plot-spread",
+            help="Also draw the error against a committee's spread.",
+        ),
+    ] = None,
+    allow_training_frames: Annotated[
+        bool,
+        Option(
+            "--allow-training-frames", help="Do not refuse frames that the model was trained on."
+        ),
+    ] = False,
+    record: Annotated[
+        str | None,
+        Option(help="Also write the errors into the model's card, under this name."),
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        Option(
+            "--calibrate",
+            help="Also calibrate a committee's spread by these labels, in its model file.",
+        ),
+    ] = False,
+    record_domain: Annotated[
+        bool,
+        Option(
+            "--record-domain",
+            help="Also write into the model's card what its training frames cover, all of which must be among the "
+            "labels: for model files of before 0.2. With --allow-training-frames.",
+        ),
+    ] = False,
+    held_out: Annotated[
+        bool,
+        Option("--held-out", help="Take only the frames that the model's card says were held out."),
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Compare a model with labels: per component, element and irrep, and the errors that a spectrum
+    sees.
+
+    Of a model with two heads, each is compared with its labels; pictures of the second have its
+    name added to theirs.
+    """
+    from mda_aptnn import io
+    from mda_aptnn.model.predict import BUNDLED, load_model
+    from mda_aptnn.training.band_errors import band_calibration, band_errors
+    from mda_aptnn.training.calibration import calibrated
+    from mda_aptnn.training.card import accuracy
+    from mda_aptnn.training.card import record_domain as card_of_domain
+    from mda_aptnn.training.evaluate import evaluate as compare
+    from mda_aptnn.training.samples import held_out_frames, labelled_target, with_all_parts
+
+    predictor = load_model(model)
+    writes = bool(record or calibrate or record_domain)
+    if writes and predictor.path.is_relative_to(BUNDLED):
+        raise opt.OptionError(
+            f"--record, --record-domain and --calibrate write into the model, and {model!r} "
+            f"belongs to "
+            f"the package: copy {predictor.path} and give the copy"
+        )
+    for path in filter(None, (plot, plot_spread)):
+        io.check_writable(path)
+    if writes:
+        # it is read whole, and written back with a longer card
+        io.protect([predictor.path], "model")
+        io.check_writable(predictor.path, "model")
+    dataset = with_all_parts(read(labels, cell), predictor.target)
+    if held_out:
+        dataset = held_out_frames(predictor.info, dataset)
+    parts = [part for part in predictor.target.parts if part in labelled_target(dataset).parts]
+    card = predictor.contents.card if writes else {}
+    reports: dict[str, dict[str, Any]] = {}
+    for part in parts or predictor.target.parts[:1]:
+        evaluation = compare(predictor, dataset, part, allow_training_frames=allow_training_frames)
+        key = functools.partial(card_key, target=predictor.target, part=part)
+        if calibrate:
+            sources = "held-out frames" if held_out else ", ".join(dataset.sources)
+            card[key("spread")] = calibrated(evaluation, predictor.factors_of(part), sources)
+            evaluation = compare(
+                predictor, dataset, part, allow_training_frames=allow_training_frames
+            )
+        pictures = {"plot": plot, "spread plot": plot_spread}
+        files = {name: _named(path, key("")) for name, path in pictures.items() if path}
+        reports[part.name] = _report(evaluation, predictor.factors_of(part), files)
+        if part == APT:
+            bands = band_errors(predictor, dataset)
+            if calibrate and bands:
+                card[key("spread")]["bands"] = band_calibration(bands, sources)
+            reports[part.name]["bands"] = _bands(
+                bands, getattr(predictor, "band_spread", {}).get("factor")
+            )
+        if record:
+            card["accuracy"][key(record)] = accuracy(evaluation) | {
+                "sources": dataset.sources,
+                "bands": reports[part.name].get("bands", {}),
+            }
+    if record_domain:
+        card_of_domain(predictor, dataset)
+    if writes:
+        predictor.contents.save(predictor.path)
+    # the first head's figures stand where those of a single one do
+    first, *others = reports.values()
+    report = first | {other["target"]: other for other in others}
+    emit(report, as_json, "\n\n".join(_table(own) for own in reports.values()))
+
+
+def _named(path: Path, addition: str) -> Path:
+    """Where the picture of a head goes."""
+    return path.with_stem(f"{path.stem}-{addition.strip()}") if addition.strip() else path
+
+
+def _report(
+    evaluation: Evaluation, factors: dict[str, float], files: dict[str, Path]
+) -> dict[str, Any]:
+    """All figures of a head, after its pictures are drawn."""
+    from mda_aptnn.training import plotting
+    from mda_aptnn.training.calibration import spread_summary
+
+    report = evaluation.summary()
+    report["files"] = {name: str(path) for name, path in files.items()}
+    if evaluation.spreads is not None:
+        report["spread"] = spread_summary(evaluation)
+        report["spread_factors"] = factors
+    if "plot" in files:
+        plotting.plot_parity(evaluation, files["plot"])
+    if "spread plot" in files:
+        plotting.plot_spread(evaluation, files["spread plot"])
+    return report
+
+
+def _bands(errors: dict[str, dict[str, Any]], factor: float | None) -> dict[str, Any]:
+    """What is reported of the errors of band intensities."""
+    from mda_aptnn.training.band_errors import error_over_stated, predicted_error
+
+    report: dict[str, Any] = {name: dict(row) for name, row in errors.items()}
+    if not errors or "linear" not in next(iter(errors.values())):
+        return report
+    applied = 1.0 if factor is None else factor
+    for row in report.values():
+        row["stated"] = predicted_error(row, applied)
+    return report | {"factor": factor, "error_over_stated": error_over_stated(errors, applied)}
+
+
+def _band_lines(bands: dict[str, Any]) -> list[str]:
+    rows = {name: row for name, row in bands.items() if isinstance(row, dict)}
+    if not rows:
+        return []
+    lines = [
+        "",
+        f"{'band':18}{'km/mol':>9}{'error, %':>17}{'stated, %':>11}{'flux error':>12}{'its spread':>12}",
+    ]
+    for name, row in rows.items():
+        scatter = "" if row["standard_error"] is None else f" +- {100 * row['standard_error']:.2f}"
+        line = f"{name:18}{row['intensity']:9.2f}{100 * row['error']:+8.2f}{scatter:9}"
+        if "stated" in row:
+            line += (
+                f"{100 * row['stated']:11.2f}{row['flux_error']:12.4f}{row['flux_spread']:12.4f}"
+            )
+        else:
+            line += f"{'':11}{row['flux_error']:12.4f}"
+        lines.append(line)
+    lines.append(
+        "intensities of bands by motion, for thermal velocities, per molecule: model over labels, "
+        "less 1"
+    )
+    if bands.get("error_over_stated") is not None:
+        factor = bands["factor"]
+        lines.append(
+            f"errors are {bands['error_over_stated']:.2f} times what the committee states of bands"
+            + (
+                ", which is not calibrated on them"
+                if factor is None
+                else f" (with its factor of {factor:.2f})"
+            )
+        )
+    return lines
+
+
+def _table(report: dict[str, Any]) -> str:
+    unit = report["unit"]
+    what = f"{report['target']}: {report['n_frames']} frames, {report['n_atoms']} labelled atoms"
+    lines = [f"{what}; errors per component in {unit}", ""]
+    lines.append(f"{'':14}{'RMSE':>9}{'MAE':>9}{'R²':>9}")
+    rows: list[tuple[str, Any, Any, Any]] = [("all", report["rmse"], report["mae"], report["r2"])]
+    for symbol in report["rmse_per_species"]:
+        rows.append(
+            (symbol, *(report[f"{name}_per_species"][symbol] for name in ("rmse", "mae", "r2")))
+        )
+    for name in report["rmse_per_irrep"]:
+        rows.append(
+            (
+                f"irrep {name}",
+                *(report[f"{measure}_per_irrep"][name] for measure in ("rmse", "mae", "r2")),
+            )
+        )
+    if report["target"] == "apt":
+        for a, b in itertools.product(range(3), repeat=2):
+            found = (report[f"{measure}_per_component"][a][b] for measure in ("rmse", "mae", "r2"))
+            rows.append((f"component {'xyz'[a]}{'xyz'[b]}", *found))
+    for name, *values in rows:
+        lines.append(
+            f"{name:14}" + "".join(f"{value:9.4f}" for value in values if value is not None)
+        )
+    lines.append("")
+    offsets = {
+        symbol: values[0][0]
+        for symbol, values in report["offset_per_species"].items()
+        if report["target"] == "apt"
+    }
+    if offsets:
+        said = ", ".join(f"{symbol} {value:+.4f}" for symbol, value in offsets.items())
+        lines.append(
+            f"isotropic offset: {said}; RMSE without it: {report['rmse_without_offset']:.4f}"
+        )
+    lines += [
+        f"without a network: {value:.4f} ({name})"
+        for name, value in report["baseline_rmse"].items()
+    ]
+    rate = RATES[report["target"]]
+    lines.append(
+        f"relative error of the {rate} for thermal velocities: {report['spectrum_error']:.4f}"
+    )
+    lines += _band_lines(report.get("bands", {}))
+    lines += _spread_lines(report)
+    lines += [f"{name}: {path}" for name, path in report["files"].items()]
+    return "\n".join(lines)
+
+
+def _spread_lines(report: dict[str, Any]) -> list[str]:
+    if "spread" not in report:
+        return []
+    factors = report["spread_factors"]
+    lines = [
+        "",
+        f"{'committee':14}{'spread':>9}{'error':>9}{'within 1':>10}{'within 2':>10}{'rank corr.':>12}",
+    ]
+    for symbol, row in report["spread"].items():
+        rank = "" if row["rank_correlation"] is None else f"{row['rank_correlation']:12.2f}"
+        lines.append(
+            f"{symbol:14}{row['rms_spread']:9.4f}{row['rms_error']:9.4f}"
+            f"{row['within_one']:10.3f}{row['within_two']:10.3f}{rank}"
+        )
+    for symbol, row in report["spread"].items():
+        bins = "  ".join(
+            f"{item['rms_spread']:.4f}/{item['rms_error']:.4f}" for item in row["bins"]
+        )
+        lines.append(f"{symbol}, spread/error of atoms by rising spread: {bins}")
+    times = ", ".join(f"{symbol} {value:.2f}" for symbol, value in factors.items())
+    lines.append(
+        f"calibrated: the members' deviation times {times}"
+        if factors
+        else "the spread is not calibrated"
+    )
+    return lines

@@ -1,0 +1,698 @@
+"""Commands that make spectra: of a trajectory, a stored flux, dipoles, or other spectra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.fluxes import Reading, summary, text_summary
+from mda_aptnn.cli.outputs import Outputs
+from mda_aptnn.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.spectra.dipoles import DipoleSeries
+
+Detection = StrEnum("Detection", ["power", "photons"])
+Bose = StrEnum("Bose", ["stokes", "classical", "none"])
+Axis = StrEnum("Axis", ["x", "y", "z"])
+Origin = StrEnum("Origin", ["cell", "centre"])
+
+FluxOutput = Annotated[
+    Path | None, Option("--flux", help="Also keep the flux, to make other spectra of it.")
+]
+Files = Annotated[
+    list[Path],
+    Argument(help="Topology of the run, for its molecules, and its flux file (--per atom)."),
+]
+
+
+def spectrum(
+    reading: Reading,
+    estimate: opt.Estimate,
+    saving: opt.Saving,
+    output: opt.Output = Path("spectrum.h5"),
+    flux_output: FluxOutput = None,
+    temperature: opt.Temperature = None,
+    volume: opt.Volume = None,
+    quantum_correction: Annotated[
+        opt.Correction, Option(help='Of the classical line shape, "none".')
+    ] = opt.Correction.harmonic,
+) -> None:
+    """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms and motions of
+    molecules.
+
+    Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the
+    trajectory. With --per molecule (or residue) the spectrum has a self and a distinct part.
+    """
+    more: dict[str, Any] = {"volume": _volume(volume), "quantum_correction": quantum_correction}
+
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return series.spectrum(**settings, **more)
+
+    outputs = Outputs(
+        saving.as_json, spectrum=output, csv=saving.csv, plot=saving.plot, flux=flux_output
+    )
+    _of_flux(reading, estimate, outputs, temperature, make, described)
+
+
+def raman(
+    reading: Reading,
+    estimate: opt.Estimate,
+    saving: opt.Saving,
+    output: opt.Output = Path("raman.h5"),
+    flux_output: FluxOutput = None,
+    temperature: opt.Temperature = None,
+    laser: Annotated[
+        str | None,
+        Option(help="Multiply with the laser's frequency factor: wavelength or wavenumber."),
+    ] = None,
+    detection: Annotated[
+        Detection, Option(help="What is counted of the scattered light.")
+    ] = Detection.power,
+    bose: Annotated[
+        Bose | None,
+        Option(help="Multiply with the occupation of the modes; stokes with --laser."),
+    ] = None,
+) -> None:
+    """Raman spectrum of a trajectory (VV, VH, depolarization), decomposed by groups of atoms and
+    motions.
+
+    The model must predict polarizability gradients: `train` makes one of labels that have them
+    (`label plan --route field-raman`). Without --laser and --bose, heights are activities: their
+    integrals do not depend on temperature.
+    """
+    from mda_aptnn import units
+
+    if laser is not None:
+        units.wavenumber_of_light(laser, "--laser")
+
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        found = series.raman(**settings)
+        if laser is None and bose is None:
+            return found
+        return found.scattered(laser=laser, detection=detection, bose=bose or "stokes")
+
+    outputs = Outputs(
+        saving.as_json, raman=output, csv=saving.csv, plot=saving.plot, flux=flux_output
+    )
+    _of_flux(reading, estimate, outputs, temperature, make, _raman_described, gradients=True)
+
+
+def sfg(
+    reading: Reading,
+    estimate: opt.Estimate,
+    saving: opt.Saving,
+    output: opt.Output = Path("sfg.h5"),
+    flux_output: FluxOutput = None,
+    temperature: opt.Temperature = None,
+    area: Annotated[
+        str | None,
+        Option(help='Of the surface, "600 angstrom^2"; without, the susceptibility times it.'),
+    ] = None,
+    component: Annotated[
+        list[str] | None,
+        Option(help="Component of the susceptibility, such as xxz; may be repeated."),
+    ] = None,
+) -> None:
+    """Sum-frequency spectrum of a surface whose normal is z: Re, Im and the square of the
+    susceptibility.
+
+    The model must predict polarizability gradients. The two surfaces of a slab cancel: name their
+    atoms by --group "upper=prop z > 40" --group "lower=prop z < 20", and the spectrum is that of
+    one surface.
+    """
+    from mda_aptnn.spectra.sfg import COMPONENTS, axes_of
+
+    components = component or list(COMPONENTS)
+    for name in components:
+        axes_of(name)
+    more: dict[str, Any] = {
+        "area": opt.positive(area, "angstrom^2", "--area"),
+        "components": components,
+    }
+
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return series.sum_frequency(**settings, **more)
+
+    outputs = Outputs(
+        saving.as_json, sfg=output, csv=saving.csv, plot=saving.plot, flux=flux_output
+    )
+    _of_flux(reading, estimate, outputs, temperature, make, _sfg_described, gradients=True)
+
+
+def _of_flux(
+    reading: Reading,
+    estimate: opt.Estimate,
+    outputs: Outputs,
+    temperature: str | None,
+    make: Callable[..., Any],
+    described: Callable[[Any, FluxSeries], tuple[dict[str, Any], list[str]]],
+    gradients: bool = False,
+) -> None:
+    """Make, save and tell a spectrum of the flux that the options ask for."""
+    from mda_aptnn import units
+
+    settings = estimate.keywords()
+    settings["temperature"] = opt.positive(temperature, units.TEMPERATURE, "--temperature")
+    if gradients:
+        _check_gradients(reading)
+    name, output = next(iter(outputs.files.items()))
+    kept = outputs.files.get("flux")
+    with reading.obtained(name, output, kept, temperature) as (series, groups):
+        found = make(series, groups=groups, **settings)
+        outputs.save(found)
+    outputs.tell(*described(found, series), series.check(temperature))
+
+
+def _check_gradients(reading: Reading) -> None:
+    """Refuse a model without polarizability gradients before the long run."""
+    from mda_aptnn.model.model_file import stored_target
+    from mda_aptnn.model.predict import model_path
+    from mda_aptnn.tensors import APT, PGT
+
+    if reading.is_flux or reading.is_stored:
+        return
+    if not {APT, PGT} <= set(stored_target(model_path(reading.model)).parts):
+        raise opt.OptionError(
+            f"the model {reading.model!r} predicts no polarizability gradients; train one with "
+            "labels that have them (mda-aptnn label plan --route field-raman) and name it by "
+            "--model"
+        )
+
+
+def vdos(
+    reading: opt.Moving,
+    terms: opt.Terms,
+    estimate: opt.Estimate,
+    saving: opt.Saving,
+    output: opt.Output = Path("vdos.h5"),
+    temperature: Annotated[
+        str | None,
+        Option("--temperature", "-T", help="Counts the degrees of freedom that move; else 3N."),
+    ] = None,
+    mass_weighted: Annotated[
+        bool,
+        Option("--mass-weighted/--not-mass-weighted", help="Count atoms by m v², or by v²."),
+    ] = True,
+) -> None:
+    """Vibrational density of states by groups of atoms and motions of molecules; no model is
+    needed.
+    """
+    from mda_aptnn.checks import Checks
+    from mda_aptnn.flux.groups import select
+    from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
+
+    outputs = Outputs(saving.as_json, vdos=output, csv=saving.csv, plot=saving.plot)
+    settings = estimate.keywords()
+    del settings["unbiased"]
+    universe = reading.joined_universe()
+    found = VelocitySpectrum(
+        select(universe, terms.select, "--select"),
+        opt.pairs(terms.group, "group"),
+        **terms.parts(),
+        **reading.keywords(),
+        verbose=True,
+    ).run(*reading.chosen())
+    density = found.density(temperature, mass_weighted=mass_weighted, **settings)
+    outputs.save(density)
+    counts = {name: density.integral(name=name).value for name in density.names}
+    report = {
+        "n_frames": found.n_frames,
+        "degrees_of_freedom": density.degrees_of_freedom,
+        "terms": counts,
+        "segments": None if density.segments is None else len(density.segments.lengths),
+        "notes": density.info["notes"],
+    }
+    lines = [f"{found.n_frames} frames, {density.degrees_of_freedom:.1f} degrees of freedom"]
+    lines += [f"{name}: {count:.1f}" for name, count in counts.items()]
+    lines += _notes(density.info["notes"])
+    outputs.tell(report, lines, Checks.from_json(density.info["checks"]))
+
+
+def dipoles(
+    saving: opt.Saving,
+    estimate: opt.Estimate,
+    moments: Annotated[
+        Path, Argument(help="File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.")
+    ],
+    temperature: Annotated[str, Option("--temperature", "-T", help='Such as "300 K".')],
+    output: opt.Output = Path("dipole-spectrum.h5"),
+    time_step: opt.TimeStep = None,
+    cell: opt.Cell = None,
+    start: Annotated[int, Option(help="First frame, counted from 0.")] = 0,
+    volume: opt.Volume = None,
+) -> None:
+    """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar
+    tensors.
+    """
+    from mda_aptnn.spectra.bands import peaks
+
+    outputs = Outputs(saving.as_json, spectrum=output, csv=saving.csv, plot=saving.plot)
+    series = _read_dipoles(moments, time_step, cell)[start:]
+    found = series.spectrum(temperature, **estimate.keywords(), volume=_volume(volume))
+    outputs.save(found)
+    maxima = peaks(found)
+    report = {
+        "n_frames": len(series),
+        "maxima": [
+            {"wavenumber": peak.position.value, "height": peak.height.value} for peak in maxima
+        ],
+        "unit": found.default_values()[1],
+    }
+    positions = ", ".join(f"{peak.position.value:.0f}" for peak in maxima)
+    lines = [
+        f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart",
+        f"band maxima [cm^-1]: {positions}",
+    ]
+    outputs.tell(report, lines)
+
+
+def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
+    import numpy as np
+
+    from mda_aptnn import io
+    from mda_aptnn.spectra.dipoles import DipoleSeries
+
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if io.kind_of(path) == "dipoles":
+        if time_step is not None or cell is not None:
+            raise opt.OptionError(
+                f"{path} has its time step and cells: leave --time-step and --cell out"
+            )
+        return DipoleSeries.load(path)
+    if time_step is None:
+        raise opt.OptionError('give --time-step, the time between dipoles, such as "0.5 fs"')
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except ValueError as error:
+            raise FileFormatError(f"{path} is not an array of numpy: {error}") from error
+        return DipoleSeries.from_array(values, time_step, cells=cell)
+    return DipoleSeries.from_cp2k(path, time_step, cell=cell)
+
+
+def distances(
+    lines: opt.Lines,
+    files: Files,
+    output: opt.Output = Path("distances.h5"),
+    bin_width: Annotated[str, Option(help="Width of the shells.")] = "0.5 angstrom",
+    edges: Annotated[
+        str | None, Option(help='Limits of the shells in Å instead: "2.5,3.5,6".')
+    ] = None,
+    temperature: opt.Temperature = None,
+    volume: opt.Volume = None,
+    workers: opt.Workers = 1,
+    plot: opt.Plot = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum
+    to the total.
+    """
+    from mda_aptnn.spectra.spatial import distance_spectrum
+
+    outputs = Outputs(as_json, output=output, plot=plot)
+    found = _resolved(
+        files,
+        distance_spectrum,
+        edges=opt.numbers(edges, "--edges"),
+        bin_width=bin_width,
+        n_threads=workers,
+        temperature=temperature,
+        volume=_volume(volume),
+        **lines.keywords(),
+    )
+    outputs.save(found)
+    neighbours = [round(float(n), 4) for n in found.neighbours]
+    limits = [float(edge) for edge in found.edges.magnitude[:-1]]
+    report = {
+        "temperature": float(found.temperature.magnitude),
+        "notes": found.notes,
+        "edges_angstrom": limits,
+        "neighbours": neighbours,
+    }
+    ends = [*(f"to {edge:g} Å" for edge in limits[1:]), "Å and beyond"]
+    text = [
+        f"{low:g} {end}: {n:.3f} molecules around one"
+        for low, end, n in zip(limits, ends, neighbours, strict=True)
+    ]
+    outputs.tell(report, [*text, *_notes(found.notes)])
+
+
+def profile(
+    lines: opt.Lines,
+    files: Files,
+    output: opt.Output = Path("profile.h5"),
+    axis: Annotated[Axis, Option(help="Normal to the slabs.")] = Axis.z,
+    slabs: Annotated[int, Option(min=1, help="Number of slabs that fill a periodic cell.")] = 20,
+    edges: Annotated[
+        str | None, Option(help='Limits of the slabs in Å, without a cell: "-5,0,5".')
+    ] = None,
+    relative_to: Annotated[Origin, Option(help="The cell, or the sample's centre.")] = Origin.cell,
+    temperature: opt.Temperature = None,
+    volume: opt.Volume = None,
+    plot: opt.Plot = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Spectrum along an axis, in the plane and out of it, as at an interface."""
+    from mda_aptnn.spectra.spatial import axis_profile
+
+    outputs = Outputs(as_json, output=output, plot=plot)
+    found = _resolved(
+        files,
+        axis_profile,
+        axis=axis,
+        n_slabs=slabs,
+        edges=opt.numbers(edges, "--edges"),
+        relative_to=relative_to,
+        temperature=temperature,
+        volume=_volume(volume),
+        **lines.keywords(),
+    )
+    outputs.save(found)
+    report = {
+        "temperature": float(found.temperature.magnitude),
+        "notes": found.notes,
+        "edges_angstrom": [float(edge) for edge in found.edges.magnitude],
+        "molecules": [float(n) for n in found.density],
+    }
+    outputs.tell(report, _notes(found.notes))
+
+
+def _resolved(files: list[Path], make: Callable[..., Any], **settings: Any) -> Any:
+    """What `make` makes of a topology and a flux file with every atom's flux."""
+    from mda_aptnn.flux.molecular_flux import open_molecules
+
+    topology, flux = topology_and_flux(files)
+    [universe] = opt.open_universes(topology, [])
+    with open_molecules(flux, universe) as (series, molecules):
+        return make(molecules, series, **settings)
+
+
+def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
+    """Return a topology and a flux file, in whichever order they are named: 0.1.0 had the flux
+    first.
+
+    Raises
+    ------
+    OptionError
+        If there are not two files.
+    FileNotFoundError
+        If one is not there.
+    """
+    from mda_aptnn import io
+
+    if len(files) != 2:
+        raise opt.OptionError("give the topology of the run, and its flux file (flux --per atom)")
+    for path in files:
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+    first, second = files
+    return (second, first) if io.kind_of(first) == "flux" else (first, second)
+
+
+def spectrogram(
+    flux: opt.Flux,
+    output: opt.Output = Path("spectrogram.h5"),
+    resolution: Annotated[
+        str, Option(help="Of lines; 14.7 ps cm^-1 over it is that in time.")
+    ] = "50 cm^-1",
+    step: Annotated[str | None, Option(help='From window to window: "0.1 ps".')] = None,
+    group: Annotated[
+        str | None, Option(help="Auto term of one group instead of the total.")
+    ] = None,
+    highest: Annotated[str, Option(help="Where the spectrum ends.")] = "4500 cm^-1",
+    temperature: opt.Temperature = None,
+    volume: opt.Volume = None,
+    plot: opt.Plot = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Spectrum through a window that moves along the trajectory."""
+    from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.spectra.spectrogram import spectrogram as follow
+
+    outputs = Outputs(as_json, output=output, plot=plot)
+    found = follow(
+        FluxSeries.load(flux),
+        resolution=resolution,
+        step=step,
+        group=group,
+        highest=highest,
+        temperature=temperature,
+        volume=_volume(volume),
+    )
+    outputs.save(found)
+    width = float(found.time_resolution.magnitude)
+    report = {"n_windows": len(found.weights), "time_resolution_ps": width, "notes": found.notes}
+    text = [f"{len(found.weights)} windows, {width:.3g} ps wide", *_notes(found.notes)]
+    outputs.tell(report, text)
+
+
+def convergence(
+    flux: opt.Flux,
+    band: Annotated[str, Option("--band", "-b", help='LOW-HIGH in cm⁻¹, such as "2800-4000".')],
+    plot: opt.Plot = None,
+    temperature: opt.Temperature = None,
+    resolution: opt.Resolution = "10 cm^-1",
+    segments: Annotated[int, Option(min=2, help="Parts of the run for error bars.")] = 8,
+    lengths: Annotated[int, Option(min=2, help="How many lengths of the trajectory.")] = 8,
+    as_json: opt.Json = False,
+) -> None:
+    """Intensity of a band and its standard error against the length of the trajectory."""
+    from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.spectra.convergence import convergence as converge
+
+    outputs = Outputs(as_json, plot=plot)
+    found = converge(
+        FluxSeries.load(flux),
+        *band_limits(band),
+        n_lengths=lengths,
+        segments=segments,
+        temperature=temperature,
+        resolution=resolution,
+    )
+    if plot is not None:
+        found.plot(plot)
+    rows = list(zip(map(float, found.lengths), found.integrals, strict=True))
+    report = {
+        "lengths": [
+            {"length_ps": length, "intensity": one.value, "error": one.error}
+            for length, one in rows
+        ],
+        "unit": "km/mol",
+    }
+    outputs.tell(report, [f"{length:10.4g} ps   {one}" for length, one in rows])
+
+
+def dielectric(
+    saving: opt.Saving,
+    spectrum: Annotated[Path, Argument(help="HDF5 file of `mda-aptnn spectrum`.")],
+    epsilon_infinity: Annotated[
+        float, Option(help="Electronic permittivity, n² of visible light.")
+    ],
+    output: opt.Output = Path("dielectric.h5"),
+    subtract_conduction: Annotated[
+        bool,
+        Option(
+            "--subtract-conduction",
+            help="Leave the pole of direct current out of the permittivity.",
+        ),
+    ] = False,
+) -> None:
+    """Dielectric function, refractive index, absorption coefficient and conductivity of a sample
+    with a volume.
+    """
+    from mda_aptnn.spectra.dielectric import dielectric_spectrum
+    from mda_aptnn.spectra.spectrum import Spectrum
+
+    outputs = Outputs(saving.as_json, dielectric=output, csv=saving.csv, plot=saving.plot)
+    found = dielectric_spectrum(
+        Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction
+    )
+    outputs.save(found)
+    static = found.static_conductivity
+    report = {
+        "static_conductivity_limit": static.value,
+        "static_conductivity_limit_error": _finite(static.error),
+        "unit": "S/m",
+        "meaning": found.conduction,
+    }
+    outputs.tell(report, found.conduction)
+
+
+def compare(
+    first: Annotated[Path, Argument(help="HDF5 file of a spectrum.")],
+    second: Annotated[Path, Argument(help="HDF5 file of another spectrum.")],
+    band: Annotated[
+        list[str], Option("--band", "-b", help='LOW-HIGH in cm⁻¹, repeatable: "2800-4000".')
+    ],
+    plot: Annotated[Path | None, Option(help="Draw both (png, pdf, svg).")] = None,
+    same_trajectory: Annotated[
+        bool,
+        Option(
+            "--same-trajectory", help="Both are of the same frames: what is common is in no error."
+        ),
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Intensity, shift and shape of the second spectrum beside the first, with errors."""
+    from mda_aptnn.spectra.comparison import compare as compare_spectra
+    from mda_aptnn.spectra.plotting import plot_together
+    from mda_aptnn.spectra.spectrum import Spectrum
+
+    outputs = Outputs(as_json, plot=plot)
+    one, other = Spectrum.load(first), Spectrum.load(second)
+    found = [
+        compare_spectra(one, other, *band_limits(text), same_trajectory=same_trajectory)
+        for text in band
+    ]
+    if plot is not None:
+        plot_together({first.stem: one, second.stem: other}, plot)
+    report: list[dict[str, Any]] = []
+    for comparison in found:
+        values: dict[str, float] = {}
+        for name in ("intensity", "shift", "shape"):
+            measured = getattr(comparison, name)
+            values |= {name: measured.value, f"{name}_error": measured.error}
+        values |= {"low": comparison.low, "high": comparison.high, "noise": comparison.noise}
+        report.append({name: _finite(value) for name, value in values.items()})
+    outputs.tell({"bands": report}, [str(comparison) for comparison in found])
+
+
+def band_limits(text: str) -> tuple[float, float]:
+    """Read LOW-HIGH in cm⁻¹."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
+    if match is None or float(match[1]) >= float(match[2]):
+        raise opt.OptionError(
+            f"--band {text!r}: write the lower and the upper limit in cm⁻¹, such as 2800-4000"
+        )
+    return float(match[1]), float(match[2])
+
+
+def _volume(text: str | None) -> str | None:
+    from mda_aptnn import units
+
+    return opt.positive(text, units.VOLUME, "--volume")
+
+
+def _notes(notes: list[str]) -> list[str]:
+    return [f"note: {note}" for note in notes]
+
+
+def _finite(value: float) -> float | None:
+    return value if value == value else None
+
+
+def described(result: Any, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
+    """Return what a spectrum and its flux say, as numbers and as lines for people."""
+    from mda_aptnn.spectra.bands import peaks
+    from mda_aptnn.spectra.windows import WIDER
+
+    maxima = peaks(result)
+    report = {
+        "maxima": [
+            {
+                "wavenumber": peak.position.value,
+                "wavenumber_error": _finite(peak.position.error),
+                "height": peak.height.value,
+                "height_error": _finite(peak.height.error),
+            }
+            for peak in maxima
+        ],
+        "unit": result.default_values()[1],
+        "resolution": float(result.resolution.magnitude),
+        "effective_resolution": float(result.effective_resolution.magnitude),
+        "segments": None if result.segments is None else len(result.segments.lengths),
+        "temperature_used": float(result.temperature.magnitude),
+        **summary(series),
+        "notes": result.notes,
+    }
+    asked, effective = report["resolution"], report["effective_resolution"]
+    positions = ", ".join(_shown(peak.position) for peak in maxima)
+    lines = [
+        text_summary(series, result.notes),
+        f"band maxima [cm^-1]: {positions or 'none stands out of the noise'}",
+    ]
+    if abs(effective - asked) > WIDER * asked:
+        lines.append(
+            f"resolution: lines are {effective:.3g} cm^-1 wide in a trajectory this short, not "
+            f"{asked:g}"
+        )
+    if result.segments is None:
+        lines.append(_no_error_bars(series, report["resolution"]))
+    else:
+        lines.append(f"error bars from {len(result.segments.lengths)} segments")
+    return report, lines
+
+
+def _shown(position: Any) -> str:
+    """A wavenumber, and its error if it is known."""
+    error = "" if position.error != position.error else f" +- {max(position.error, 1):.0f}"
+    return f"{position.value:.0f}{error}"
+
+
+def _no_error_bars(series: FluxSeries, resolution: float) -> str:
+    """Why there are none, and what to type."""
+    from mda_aptnn.spectra.statistics import FEWEST, SEGMENT_LENGTH
+    from mda_aptnn.units import SPEED_OF_LIGHT
+
+    length = len(series) * series.spacing
+    least = FEWEST * SEGMENT_LENGTH / (SPEED_OF_LIGHT * length)
+    if resolution <= 0 or resolution > 1.02 * least:
+        return "no error bars: none wanted"
+    return (
+        f"no error bars: {length:.3g} ps are fewer than {FEWEST} segments at this resolution; ask "
+        f'for --resolution "{1.03 * least:.0f} cm^-1" or more, or run '
+        f"{1.03 * length * least / resolution:.2g} ps"
+    )
+
+
+def _raman_described(result: Any, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
+    """What a Raman spectrum and its flux say."""
+    from mda_aptnn.spectra.raman_plot import maxima
+
+    report = {
+        "maxima": maxima(result),
+        "unit": result.unit,
+        "factors": result.factors,
+        "segments": None if result.segments is None else len(result.segments[0].lengths),
+        "temperature_used": float(result.temperature.magnitude),
+        **summary(series),
+        "notes": result.notes,
+    }
+    bands = []
+    for band in report["maxima"]:
+        error = band["depolarization_error"]
+        ratio = f"{band['depolarization']:.2f}" + ("" if error is None else f" +- {error:.2f}")
+        bands.append(f"{band['shift']:.0f} ({ratio})")
+    lines = [
+        text_summary(series, result.notes),
+        f"band maxima [cm^-1] (depolarization): {', '.join(bands)}",
+        f"unit: {report['unit']}",
+    ]
+    return report, lines
+
+
+def _sfg_described(result: Any, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
+    """What a sum-frequency spectrum and its flux say."""
+    extrema = result.extrema()
+    report = {
+        "extrema": extrema,
+        "unit": str(result.component(next(iter(extrema))).units),
+        "segments": None if result.segments is None else len(result.segments.lengths),
+        "temperature_used": float(result.temperature.magnitude),
+        **summary(series),
+        "notes": result.notes,
+    }
+    lines = [text_summary(series, result.notes), f"largest |Im chi| [{report['unit']}]:"]
+    for name, row in extrema.items():
+        error = "" if row["error"] is None else f" +- {row['error']:.2g}"
+        lines.append(f"  {name}: {row['imaginary']:.4g}{error} at {row['wavenumber']:.0f} cm^-1")
+    return report, lines
