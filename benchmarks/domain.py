@@ -20,7 +20,8 @@ import MDAnalysis as mda
 import numpy as np
 import torch
 
-from mda_aptnn import load_model, read_labels
+from mda_aptnn import load_model
+from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.frame import Frame

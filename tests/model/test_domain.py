@@ -13,7 +13,8 @@ from scipy.stats import special_ortho_group
 from typer.testing import CliRunner
 
 import tests
-from mda_aptnn import FixedCharges, UniverseFrames, read_labels
+from mda_aptnn import FixedCharges, UniverseFrames
+from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tests
-from mda_aptnn import read_labels
+from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.cli import app
 from tests.installed import CP2K
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mda_aptnn import Spectrum
+from mda_aptnn.spectra.spectrum import Spectrum
 
 pytestmark = pytest.mark.slow
 
