@@ -57,8 +57,7 @@ def distil(
     import dataclasses
 
     from mda_aptnn.cli import labels as label_files
-    from mda_aptnn.labels.snapshots import choose_frames
-    from mda_aptnn.labels.source import Source
+    from mda_aptnn.labels.snapshots import Source, choose_frames
     from mda_aptnn.training.config import read_plan
     from mda_aptnn.training.distil import STUDENT
     from mda_aptnn.training.distil import distil as make_student

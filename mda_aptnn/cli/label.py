@@ -70,15 +70,13 @@ def plan(
     as_json: opt.Json = False,
 ) -> None:
     """Choose snapshots and write a directory of CP2K inputs for each."""
-    import itertools
     import warnings
 
     from mda_aptnn import units
     from mda_aptnn.labels.campaign import plan as write
-    from mda_aptnn.labels.cp2k.routes import make_route
     from mda_aptnn.labels.cp2k.template import Template
-    from mda_aptnn.labels.snapshots import choose_frames, take_snapshots
-    from mda_aptnn.trajectory.universe_frames import UniverseFrames
+    from mda_aptnn.labels.routes import make_route
+    from mda_aptnn.labels.snapshots import Source, choose_frames
 
     parameters: dict[str, Any] = {}
     if route.startswith("field"):
@@ -97,24 +95,17 @@ def plan(
     way = make_route(route, parameters)
     checked = Template.read(template)
     universes = opt.open_universes(topology, trajectory, file_format, topology_format)
-    begin = [0, *itertools.accumulate(universe.trajectory.n_frames for universe in universes)]
+    names = [path.name for path in trajectory or [topology]]
+    reading = {"elements": opt.pairs(element, "element"), "cell": cell, "pbc": pbc}
+    source = Source(universes, names, time_step=time_step, **reading)
+    for note in source.notes:
+        warnings.warn(note, stacklevel=1)
     numbers = [int(word) for word in indices.replace(",", " ").split()] if indices else None
-    chosen = choose_frames(begin[-1], frames, select, indices=numbers, seed=seed)
-    parts, elements = [], opt.pairs(element, "element")
-    for number, universe in enumerate(universes):
-        reader = UniverseFrames(
-            universe, velocities=None, time_step=time_step, elements=elements, cell=cell, pbc=pbc
-        )
-        for note in reader.notes:
-            warnings.warn(note, stacklevel=1)
-        own = [k - begin[number] for k in chosen if begin[number] <= k < begin[number + 1]]
-        source = (trajectory[number] if trajectory else topology).name
-        parts.append(
-            take_snapshots(
-                reader, own, source, atoms=atoms, apart=units.magnitude(apart, "ps", "apart")
-            )
-        )
-    campaign = write(output, itertools.chain(*parts), checked, way)
+    chosen = choose_frames(len(source), frames, select, indices=numbers, seed=seed)
+    snapshots = source.snapshots(
+        chosen, atoms=atoms, apart=units.magnitude(apart, "ps", "apart")
+    )
+    campaign = write(output, snapshots, checked, way)
     tasks = list(campaign.tasks())
     report = {
         "campaign": str(output),
