@@ -84,15 +84,13 @@ def plan(
     as_json: opt.Json = False,
 ) -> None:
     """Choose snapshots and write a directory of CP2K inputs for each."""
-    import itertools
     import warnings
 
     from mda_aptnn import units
     from mda_aptnn.labels.campaign import plan as write
-    from mda_aptnn.labels.cp2k.routes import make_route
     from mda_aptnn.labels.cp2k.template import Template
-    from mda_aptnn.labels.snapshots import choose_frames, take_snapshots
-    from mda_aptnn.trajectory.universe_frames import UniverseFrames
+    from mda_aptnn.labels.routes import make_route
+    from mda_aptnn.labels.snapshots import choose_frames
 
     parameters: dict[str, Any] = {}
     if route.startswith("field"):
@@ -110,31 +108,15 @@ def plan(
         )
     way = make_route(route, parameters)
     checked = Template.read(template)
-    universes = reading.universes()
-    begin = [0, *itertools.accumulate(universe.trajectory.n_frames for universe in universes)]
-    source = reading.source()
+    source = reading.source(time_step=time_step)
+    for note in source.notes:
+        warnings.warn(note, stacklevel=1)
     among = source.numbers(*reading.chosen())
     wanted = [int(word) for word in indices.replace(",", " ").split()] if indices else None
     picked = choose_frames(len(among), reading.how_many(), select, indices=wanted, seed=seed)
     chosen = [among[k] for k in picked]
-    parts = []
-    for number, universe in enumerate(universes):
-        reader = UniverseFrames(
-            universe, velocities=None, time_step=time_step, **reading.keywords()
-        )
-        for note in reader.notes:
-            warnings.warn(note, stacklevel=1)
-        own = [k - begin[number] for k in chosen if begin[number] <= k < begin[number + 1]]
-        parts.append(
-            take_snapshots(
-                reader,
-                own,
-                reading.names[number],
-                atoms=atoms,
-                apart=units.magnitude(apart, "ps", "apart"),
-            )
-        )
-    campaign = write(output, itertools.chain(*parts), checked, way)
+    snapshots = source.snapshots(chosen, atoms=atoms, apart=units.magnitude(apart, "ps", "apart"))
+    campaign = write(output, snapshots, checked, way)
     tasks = list(campaign.tasks())
     report = {
         "campaign": str(output),

@@ -42,8 +42,7 @@ def predict(
 
     from mda_aptnn.checks import Checks
     from mda_aptnn.flux.guard import refuse_or_warn
-    from mda_aptnn.labels.dataset import LabelledFrame
-    from mda_aptnn.labels.label_writer import write_labels
+    from mda_aptnn.labels.dataset import LabelledFrame, write_labels
     from mda_aptnn.model.domain import OPTION, domain_checks
     from mda_aptnn.model.predict import load_model
     from mda_aptnn.tensors import sum_rule_residual
@@ -323,9 +322,9 @@ def select(
     selected.txt)"
     """
     from mda_aptnn import io
-    from mda_aptnn.labels.cp2k.routes import make_route
+    from mda_aptnn.labels.campaign import plan_labels
     from mda_aptnn.labels.cp2k.template import Template
-    from mda_aptnn.labels.source import plan_labels
+    from mda_aptnn.labels.routes import make_route
     from mda_aptnn.model.predict import load_model
     from mda_aptnn.model.selection import select as choose
 

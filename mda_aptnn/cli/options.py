@@ -21,7 +21,7 @@ from typer import Argument, Option
 from mda_aptnn.errors import AptnnError, TrajectoryError
 
 if TYPE_CHECKING:
-    from mda_aptnn.labels.source import Source
+    from mda_aptnn.labels.snapshots import Source
 
 Text = str | None
 Texts = list[str] | None
@@ -212,11 +212,11 @@ class Trajectory:
             universe.load_new(list(map(str, paths)), **({"format": kind} if kind else {}))
         return universe
 
-    def source(self) -> Source:
+    def source(self, **more: Any) -> Source:
         """Return the frames of all trajectories, counted through."""
-        from mda_aptnn.labels.source import Source
+        from mda_aptnn.labels.snapshots import Source
 
-        return Source(self.universes(), self.names, **Trajectory.keywords(self))
+        return Source(self.universes(), self.names, **Trajectory.keywords(self), **more)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

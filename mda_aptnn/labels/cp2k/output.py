@@ -10,7 +10,6 @@ of 2025, as their sources print them.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import LabelError
-from mda_aptnn.frame import Frame
+from mda_aptnn.labels.protocol import Output
 from mda_aptnn.units import factor
 
 #: Debye in e·Å.
@@ -84,54 +83,7 @@ _POLAR, _POLAR_ANGSTROM = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class RunOutput:
-    """One complete, converged CP2K run.
-
-    Attributes
-    ----------
-    project : str
-        Project name, as CP2K echoed it.
-    version : str
-        "CP2K version 2023.1".
-    energy : float
-        In hartree.
-    numbers : ndarray of int, shape [n_atoms]
-        Atomic numbers; empty if coordinates were not printed.
-    positions : ndarray, shape [n_atoms, 3]
-        In Å, as printed.
-    cell : ndarray, shape [3, 3]
-        Rows in Å, as printed (three decimals in 2023.1); NaN if not printed.
-    cell_lengths : ndarray, shape [3]
-        In Å.
-    forces : ndarray, shape [n_atoms, 3], or None
-        In hartree/bohr.
-    dipole : ndarray, shape [3], or None
-        In e·Å.
-    berry : bool
-        Whether the dipole is a Berry phase, defined modulo e times the cell vectors, or that of a
-        molecule.
-    apt : ndarray, shape [n_atoms, 3, 3], or None
-        ``P[i, a, b] = ∂M_a/∂r_ib`` in e, where CP2K computed it; already turned into this order.
-    polarizability : ndarray, shape [3, 3], or None
-        α in Å³ by response theory (``&LINRES &POLAR``); symmetric up to its convergence.
-    """
-
-    project: str
-    version: str
-    energy: float
-    numbers: NDArray[np.int64]
-    positions: NDArray[np.float64]
-    cell: NDArray[np.float64]
-    cell_lengths: NDArray[np.float64]
-    forces: NDArray[np.float64] | None
-    dipole: NDArray[np.float64] | None
-    berry: bool
-    apt: NDArray[np.float64] | None
-    polarizability: NDArray[np.float64] | None = None
-
-
-def parse_output(text: str) -> RunOutput:
+def parse_output(text: str) -> Output:
     """Read the standard output of a CP2K run.
 
     Raises
@@ -158,7 +110,7 @@ def parse_output(text: str) -> RunOutput:
     vectors = _CELL.findall(text)
     cell = np.array(vectors[:3], dtype=float) if len(vectors) >= 3 else np.full((3, 4), np.nan)
     dipole, berry = _dipole(text)
-    return RunOutput(
+    return Output(
         project=_one(r"GLOBAL\| Project name\s+(\S+)\s*$", text, "project name"),
         version=version,
         energy=float(energy[1]),
@@ -251,59 +203,18 @@ def parse_polarizability(text: str) -> NDArray[np.float64] | None:
     return np.array([[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]]) * BOHR**3
 
 
-def check_geometry(output: RunOutput, frame: Frame, tolerance: float = 2e-6) -> None:
-    """Compare the atoms, coordinates and cell that CP2K printed with those of its frame.
-
-    Parameters
-    ----------
-    output : RunOutput
-    frame : Frame
-        What this run should have seen.
-    tolerance : float
-        In Å; CP2K prints six decimals.
-
-    Raises
-    ------
-    LabelError
-        If they differ, or CP2K did not print them.
+def last_lines(text: str, errors: str = "", count: int = 15) -> str:
+    """Return the lines that say why a run failed: an abort message, the last SCF steps, or else the
+    end of the output and of the standard error.
     """
-    if not len(output.numbers):
-        raise LabelError("no coordinates in the output")
-    if not np.array_equal(output.numbers, frame.numbers):
-        raise LabelError("the output has other atoms than the snapshot: it belongs to another task")
-    shift = np.abs(output.positions - frame.positions).max(axis=1)
-    if shift.max() > tolerance:
-        atom = int(shift.argmax())
-        raise LabelError(
-            f"the output belongs to another geometry: atom {atom} (counted from 0) is "
-            f"{shift[atom]:.6f} Å away"
-        )
-    if not np.isfinite(output.cell).all():
-        raise LabelError("no cell in the output")
-    lengths = np.linalg.norm(frame.cell, axis=1)
-    if (
-        np.abs(output.cell_lengths - lengths).max() > 2e-6
-        or np.abs(output.cell - frame.cell).max() > 6e-4
-    ):
-        raise LabelError(
-            f"the output has the cell {output.cell.tolist()}, the snapshot {frame.cell.tolist()} Å"
-        )
-
-
-def last_lines(text: str, count: int = 15) -> str:
-    """Return the lines of an output that say why it failed: an abort message, the last SCF steps,
-    or else its end.
-    """
+    if "[ABORT]" not in text:
+        text += f"\n{errors}"
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    for words, before in (
-        ("[ABORT]", 2),
-        ("SCF run NOT converged", 6),
-        ("Leaving inner SCF loop", 6),
-    ):
-        places = [k for k, line in enumerate(lines) if words in line]
+    words = {"[ABORT]": 2, "SCF run NOT converged": 6, "Leaving inner SCF loop": 6}
+    for word, before in words.items():
+        places = [k for k, line in enumerate(lines) if word in line]
         if places:
-            start = max(0, places[-1] - before)
-            return "\n".join(lines[start : start + count])
+            return "\n".join(lines[max(0, places[-1] - before) :][:count])
     return "\n".join(lines[-count:])
 
 
