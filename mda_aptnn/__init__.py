@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from mda_aptnn.spectra.spectrum import Spectrum
     from mda_aptnn.spectra.vdos import VibrationalDensity
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum, stored_density
+    from mda_aptnn.training.committee import train
+    from mda_aptnn.training.distil import distil
+    from mda_aptnn.training.evaluate import evaluate
     from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 cite(__name__)
@@ -79,6 +82,9 @@ _HOME = {
     "compare": "spectra.comparison",
     "convergence": "spectra.convergence",
     "dielectric_spectrum": "spectra.dielectric",
+    "distil": "training.distil",
+    "evaluate": "training.evaluate",
+    "train": "training.committee",
     "distance_spectrum": "spectra.spatial",
     "load_groups": "flux.atom_flux",
     "load_model": "model.predict",
@@ -122,6 +128,8 @@ __all__ = [
     "convergence",
     "dielectric_spectrum",
     "distance_spectrum",
+    "distil",
+    "evaluate",
     "load_groups",
     "load_model",
     "open_molecules",
@@ -129,6 +137,7 @@ __all__ = [
     "read_labels",
     "spectrogram",
     "stored_density",
+    "train",
     "write_report",
     "write_xyz",
 ]

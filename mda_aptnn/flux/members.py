@@ -53,7 +53,7 @@ class MemberSpectra:
             Spectra [n_frequencies, n_pairs] of a flux, a sequence of arrays [n_frames, n_groups,
             3].
         factor : float or None
-            Of bands, see `mda_aptnn.training.band_errors.band_calibration`; None if they are not
+            Of bands, see `mda_aptnn.training.calibration.band_calibration`; None if they are not
             calibrated.
 
         Notes

@@ -168,7 +168,7 @@ def test_both_heads_learn_from_frames_that_have_one_label_or_the_other(trained):
         assert found.target == part and found.n_frames == 20
         assert found.rmse < 0.6 * min(found.baseline_rmse().values())
         assert found.spectrum_error() < 0.1
-        errors = found.rmse_per_irrep()
+        errors = found.per_irrep("rmse")
         assert list(errors) == [name for name, _ in part.blocks]
         sizes = [block.stop - block.start for _, block in part.blocks]
         total = np.sqrt(np.dot(sizes, np.square(list(errors.values()))) / np.prod(part.shape))
