@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import neighbours
+from mda_aptnn.model.density import DensityNetwork, NetworkConfig
 from mda_aptnn.model.inputs import Inputs, radial_basis, species_of
-from mda_aptnn.model.network import DensityNetwork, NetworkConfig
 from mda_aptnn.tensors import APT, AnyTarget
 
 #: What the vectors μ start as, in Å times the root mean square of the labels about their means: a

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.file import ModelFile
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -88,7 +88,7 @@ class TorchEngine:
 
 def _cpu_engine(contents: ModelFile, dtype: str, n_threads: int) -> Engine:
     # importing numba takes a second, which whoever only trains does not need
-    from mda_aptnn.model.cpu_engine import CpuEngine
+    from mda_aptnn.model.kernels.engine import CpuEngine
 
     if contents.architecture != "density":
         raise ModelError(

@@ -19,7 +19,7 @@ from mda_aptnn.io import file_hash
 from mda_aptnn.model.committee import mean_and_spread, stretched
 from mda_aptnn.model.domain import unknown_elements
 from mda_aptnn.model.engines import DTYPES, ENGINES, fastest_engine
-from mda_aptnn.model.model_file import ModelFile, as_json
+from mda_aptnn.model.file import ModelFile, as_json
 from mda_aptnn.model.slices import components
 from mda_aptnn.tensors import Target, card_key, component_slices
 

@@ -14,7 +14,7 @@ import torch
 from mda_aptnn import io
 from mda_aptnn.errors import FileFormatError, ModelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.model_file import load_state, read_arrays, state_arrays, write_arrays
+from mda_aptnn.model.file import load_state, read_arrays, state_arrays, write_arrays
 from mda_aptnn.tensors import AnyTarget, flat_tensors
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ A plan has two tables, and every key is optional::
     [training]                          # fields of `TrainingConfig`
     steps = 4000
 
-    [network]                           # fields of `mda_aptnn.model.network.NetworkConfig`, or,
+    [network]                           # fields of `mda_aptnn.model.density.NetworkConfig`, or,
     after architecture = "density"            # "simple-network", of
     `models.simple_network.SimpleNetworkConfig`;
                                         # "dipole", of `models.dipole.DipoleConfig`
@@ -29,7 +29,7 @@ import numpy as np
 from mda_aptnn import units
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FileFormatError, LabelError, TrainingError
-from mda_aptnn.model.model_file import ARCHITECTURES
+from mda_aptnn.model.file import ARCHITECTURES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,14 +14,14 @@ import torch
 from mda_aptnn import folders, io
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.model_file import (
+from mda_aptnn.model.density import network_for
+from mda_aptnn.model.file import (
     ARCHITECTURES,
     Member,
     ModelFile,
     architecture_of,
     state_arrays,
 )
-from mda_aptnn.model.network import network_for
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget
 from mda_aptnn.training import checkpoint

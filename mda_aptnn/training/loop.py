@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mda_aptnn.errors import TrainingError
-from mda_aptnn.model.model_file import Arrays, state_arrays
+from mda_aptnn.model.file import Arrays, state_arrays
 from mda_aptnn.tensors import AnyTarget, flat_basis
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.memory import keep_freed_memory

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import TrainingError
 from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.model.file import READOUT, Arrays, Member, ModelFile
 from mda_aptnn.model.irreps import name_of
-from mda_aptnn.model.model_file import READOUT, Arrays, Member, ModelFile
 from mda_aptnn.tensors import AnyTarget, component_slices
 from mda_aptnn.training.ripples import without_ripples
 

@@ -20,10 +20,10 @@ from mda_aptnn.compiled import processor_features
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import CLOSEST, NeighbourList, Pairs, frame_atoms, neighbours, search_pairs
-from mda_aptnn.model.cpu_kernels import PAIRS, Exchange, Geometry, Scratch, run_layer
-from mda_aptnn.model.cpu_program import BLOCK, LayerProgram, padded, programs
-from mda_aptnn.model.cpu_tiles import RADIAL, ROWS
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.file import ModelFile
+from mda_aptnn.model.kernels.kernels import PAIRS, Exchange, Geometry, Scratch, run_layer
+from mda_aptnn.model.kernels.program import BLOCK, LayerProgram, padded, programs
+from mda_aptnn.model.kernels.tiles import RADIAL, ROWS
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork as E3nnNetwo
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import neighbours
+from mda_aptnn.model.density import LARGEST_CUTOFF
 from mda_aptnn.model.inputs import species_of
 from mda_aptnn.model.irreps import LARGEST_DEGREE
-from mda_aptnn.model.network import LARGEST_CUTOFF
 from mda_aptnn.tensors import AnyTarget
 
 

@@ -35,9 +35,9 @@ from torch.overrides import TorchFunctionMode
 from mda_aptnn import io
 from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.errors import FileFormatError, ModelError
+from mda_aptnn.model.density import DensityNetwork, NetworkConfig
 from mda_aptnn.model.dipole import DipoleConfig, DipoleNetwork
-from mda_aptnn.model.network import DensityNetwork, NetworkConfig
-from mda_aptnn.model.simple_network import SimpleNetwork, SimpleNetworkConfig
+from mda_aptnn.model.simple import SimpleNetwork, SimpleNetworkConfig
 from mda_aptnn.tensors import AnyTarget, JointTarget, Target
 
 Arrays = dict[str, NDArray[Any]]
