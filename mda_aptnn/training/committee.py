@@ -18,7 +18,7 @@ import numpy as np
 from mda_aptnn import io
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.density import network_for
+from mda_aptnn.model.architectures import network_for
 from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget, card_key

@@ -14,14 +14,8 @@ import torch
 from mda_aptnn import folders, io
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.density import network_for
-from mda_aptnn.model.file import (
-    ARCHITECTURES,
-    Member,
-    ModelFile,
-    architecture_of,
-    state_arrays,
-)
+from mda_aptnn.model.architectures import architecture_of, network_for
+from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget
 from mda_aptnn.training import checkpoint
@@ -145,7 +139,7 @@ def _model_file(
     """What a run has come to, with its card."""
     learning = {name: np.asarray(values) for name, values in run.learning.items()}
     contents = ModelFile(
-        architecture=architecture_of(run.network.config),
+        architecture=architecture_of(run.network.config).name,
         network=settings["network"],
         numbers=numbers,
         target=target,
@@ -196,16 +190,12 @@ def _initial_network(
 ) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = ARCHITECTURES[architecture_of(config)][1](config, numbers, target)
+        network = architecture_of(config).network(config, numbers, target)
     scale, shift = output_scales(training, target, numbers)
-    if hasattr(network, "start_from"):
-        counts = np.array(
-            [[int((item.frame.numbers == z).sum()) for z in numbers] for item in training]
-        )
-        network.start_from(scale, shift, counts, np.array([item.frame.charge for item in training]))
-    else:
-        network.scale.copy_(torch.as_tensor(scale))
-        network.shift.copy_(torch.as_tensor(shift))
+    counts = np.array(
+        [[int((item.frame.numbers == z).sum()) for z in numbers] for item in training]
+    )
+    network.start_from(scale, shift, counts, np.array([item.frame.charge for item in training]))
     return network
 
 

@@ -84,7 +84,9 @@ class Run:
         self.learning: dict[str, list[float]] = {name: [] for name in LEARNING}
         dtype = training[0].labels.dtype
         self._basis = torch.as_tensor(flat_basis(target), dtype=dtype)
-        self._per_unit = 1 / torch.as_tensor(error_units(training, target), dtype=dtype)
+        # of a single target it is 1, whatever the shape of a network's errors
+        units = error_units(training, target) if len(target.parts) > 1 else np.ones(())
+        self._per_unit = 1 / torch.as_tensor(units, dtype=dtype)
         n_labels = sum(float((sample.weights > 0).sum()) for sample in training)
         squares = sum(float(((sample.labels * self._per_unit) ** 2).sum()) for sample in training)
         self._rms = math.sqrt(squares / n_labels)
@@ -169,20 +171,13 @@ class Run:
     def _training_errors(self, batch: Sample) -> tuple[torch.Tensor, torch.Tensor]:
         """Errors of the batch in which the weights can be differentiated, and their weights.
 
-        A network of derivatives is asked for u·P along a few random u instead of all of P, which
-        takes a backward pass for each: of random rotations of the axes, so that ⟨(u·δP)²⟩ is a
-        third of Σ_a δP_ab².
+        Some networks learn along a few random directions of a step (`protocol.Network`).
         """
-        if not hasattr(self.network, "along"):
-            return self._errors(self.network, batch), batch.weights
         rng = np.random.default_rng([self.config.seed, 1, self.step])
         axes, _ = np.linalg.qr(rng.normal(size=(3, 3)))
         u = torch.as_tensor(axes[: self.config.directions], dtype=batch.labels.dtype)
-        labels, weights = (values.view(-1, 3, 3) for values in (batch.labels, batch.weights))
-        rows = self.network.along(batch.inputs, u, differentiable=True)
-        errors = rows - torch.einsum("ka,iab->kib", u, labels)
-        # a row along u is known only where all three components are; each stands for three
-        return errors, (weights.amin(dim=1) * 3 / len(u)).expand_as(errors)
+        errors, weights = self.network.residuals(batch.inputs, batch.labels, batch.weights, u)
+        return errors * self._per_unit, weights
 
     def _optimise(self, batch: Sample, rate: float) -> tuple[float, int]:
         """One step; returns the sum of squared errors before it and their number."""

@@ -52,7 +52,7 @@ def bootstrap_readouts(
         If the network has no linear last layer.
     """
     network = contents.build(dtype=torch.float64)
-    if not hasattr(network, "body") or not hasattr(network, "readout"):
+    if network.readout is None:
         raise TrainingError(
             f"architecture {contents.architecture!r} has no last layer that could be fitted apart"
         )

@@ -18,11 +18,10 @@ from mda_aptnn.compiled import kept, kept_exactly
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.density import DensityNetwork, LayerConfig, NetworkConfig
-from mda_aptnn.model.engines import TorchEngine
+from mda_aptnn.model.engines import TorchEngine, components, slices
 from mda_aptnn.model.file import READOUT, Member, ModelFile, state_arrays
 from mda_aptnn.model.kernels.engine import CpuEngine
 from mda_aptnn.model.predict import Model, load_model
-from mda_aptnn.model.slices import components, slices
 from mda_aptnn.tensors import APT, PGT
 from tests import tiny
 from tests.model.test_graph import BOXES, frame_in
