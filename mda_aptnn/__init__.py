@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mda_aptnn.live import FluxStream
     from mda_aptnn.model.fixed_charges import FixedCharges
     from mda_aptnn.model.predict import load_model
+    from mda_aptnn.model.protocol import check_model
     from mda_aptnn.report import write_report
     from mda_aptnn.spectra.bands import band_integral, band_share, peaks
     from mda_aptnn.spectra.comparison import compare
@@ -79,6 +80,7 @@ _HOME = {
     "band_integral": "spectra.bands",
     "band_share": "spectra.bands",
     "centroid_universe": "flux.path_integrals",
+    "check_model": "model.protocol",
     "compare": "spectra.comparison",
     "convergence": "spectra.convergence",
     "dielectric_spectrum": "spectra.dielectric",
@@ -124,6 +126,7 @@ __all__ = [
     "band_integral",
     "band_share",
     "centroid_universe",
+    "check_model",
     "compare",
     "convergence",
     "dielectric_spectrum",

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from mda_aptnn import io
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
+from mda_aptnn.model.architectures import network_for
+from mda_aptnn.model.file import READOUT, Member, ModelFile
 from mda_aptnn.model.irreps import name_of
-from mda_aptnn.model.model_file import READOUT, Member, ModelFile
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget, Target, as_target, component_slices, joint
-from mda_aptnn.training._until_model import network_for
 from mda_aptnn.training.calibration import calibrate
 from mda_aptnn.training.card import accuracies, model_card
 from mda_aptnn.training.config import TrainingConfig, planned, split
@@ -314,7 +314,7 @@ def bootstrap_readouts(
         If the network has no linear last layer.
     """
     network = contents.build(dtype=torch.float64)
-    if getattr(network, "readout", None) is None:
+    if network.readout is None:
         raise TrainingError(
             f"architecture {contents.architecture!r} has no last layer that could be fitted apart"
         )

@@ -28,7 +28,7 @@ import numpy as np
 from mda_aptnn import units
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FileFormatError, LabelError, TrainingError
-from mda_aptnn.model.model_file import ARCHITECTURES
+from mda_aptnn.model.architectures import ARCHITECTURES, DEFAULT
 
 T = TypeVar("T")
 
@@ -220,12 +220,12 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[Any, TrainingConfig]:
         raise FileFormatError(f"{path} is not TOML: {error}") from error
     _check_keys(path, plan, ["network", "training"], "table")
     table, where = plan.get("network", {}), f"{path} [network]"
-    architecture = table.pop("architecture", "density") if isinstance(table, dict) else "density"
+    architecture = table.pop("architecture", DEFAULT) if isinstance(table, dict) else DEFAULT
     if architecture not in ARCHITECTURES:
         raise FileFormatError(
             f"{where} architecture = {architecture!r}: choose one of {', '.join(ARCHITECTURES)}"
         )
-    shape = ARCHITECTURES[architecture][0]
+    shape = ARCHITECTURES[architecture].config
     network = _settings(table, shape(), where)
     training = _settings(plan.get("training", {}), TrainingConfig(), f"{path} [training]")
     return shape(**network), TrainingConfig(**training)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import MDAnalysis as mda
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -119,8 +120,8 @@ def distil(
 
 def _chosen_frames(source: Any, n_frames: int, **reading: Any) -> list[Frame]:
     """Frames as they are given, or `n_frames` of trajectories."""
-    items = [source] if hasattr(source, "trajectory") else list(source)
-    if not any(hasattr(item, "trajectory") for item in items):
+    items = [source] if isinstance(source, mda.Universe) else list(source)
+    if all(isinstance(item, Frame) for item in items):
         return items
     found = Source(items, ["" for _ in items], **reading)
     chosen = choose_frames(len(found), min(n_frames, len(found)), "uniform")

@@ -14,10 +14,10 @@ import torch
 from mda_aptnn import folders, io
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.model_file import Member, ModelFile, state_arrays
+from mda_aptnn.model.architectures import architecture_of, network_for
+from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget
-from mda_aptnn.training._until_model import architecture_of, network_for, start_from
 from mda_aptnn.training.card import accuracies, model_card
 from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.loop import CHECKPOINT, DivergenceError, Run, checkpoint_path, identity
@@ -189,7 +189,7 @@ def _initial_network(
         network = architecture_of(config).network(config, numbers, target)
     counts = [[int((item.frame.numbers == z).sum()) for z in numbers] for item in training]
     charge = np.array([item.frame.charge for item in training])
-    start_from(network, *output_scales(training, target, numbers), np.array(counts), charge)
+    network.start_from(*output_scales(training, target, numbers), np.array(counts), charge)
     return network
 
 

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from mda_aptnn import io
 from mda_aptnn.errors import FileFormatError, ModelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.model_file import (
+from mda_aptnn.model.file import (
     Arrays,
     load_state,
     read_arrays,
@@ -29,7 +29,6 @@ from mda_aptnn.model.model_file import (
     write_arrays,
 )
 from mda_aptnn.tensors import AnyTarget, flat_basis, flat_tensors
-from mda_aptnn.training import _until_model
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.samples import Sample, join
 
@@ -177,8 +176,8 @@ class Run:
         rng = np.random.default_rng([self.config.seed, 1, self.step])
         axes, _ = np.linalg.qr(rng.normal(size=(3, 3)))
         directions = torch.as_tensor(axes[: self.config.directions], dtype=batch.labels.dtype)
-        errors, weights = _until_model.residuals(
-            self.network, batch.inputs, batch.labels, batch.weights, directions
+        errors, weights = self.network.residuals(
+            batch.inputs, batch.labels, batch.weights, directions
         )
         return errors * self._per_unit, weights
 

@@ -14,9 +14,9 @@ from mda_aptnn.errors import LabelError, ModelError
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, read_labels, write_xyz
+from mda_aptnn.model.density import DensityNetwork, LayerConfig, NetworkConfig, default_network
 from mda_aptnn.model.engines import TorchEngine
-from mda_aptnn.model.model_file import Member, ModelFile, state_arrays
-from mda_aptnn.model.network import DensityNetwork, LayerConfig, NetworkConfig, default_network
+from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import APT, PGT, card_key, component_slices, flat_basis, flat_tensors, joint
 from mda_aptnn.training.committee import fit_committee

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.training.loop import checkpoint_path
 from tests.tiny import clusters
 

@@ -11,8 +11,8 @@ from mda_aptnn.errors import LabelError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame, write_xyz
 from mda_aptnn.model.committee import Committee
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.fixed_charges import FixedCharges
-from mda_aptnn.model.model_file import ModelFile
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.evaluate import evaluate, molecules_of, rigid_tensors

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from mda_aptnn.cli import app
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.predict import Model
 from mda_aptnn.tensors import APT
 from mda_aptnn.training import committee

@@ -8,8 +8,8 @@ import torch
 from mda_aptnn.errors import FileFormatError, FrameError, LabelError, TrainingError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.model.model_file import ModelFile
-from mda_aptnn.model.network import DensityNetwork
+from mda_aptnn.model.density import DensityNetwork
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.predict import Model
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig, read_plan, split
