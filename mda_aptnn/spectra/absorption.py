@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.flux.members import MemberSpectra
+from mda_aptnn.spectra.members import MemberSpectra
 from mda_aptnn.spectra import windows
 from mda_aptnn.spectra.correlation import component_correlation, cross_correlation
 from mda_aptnn.spectra.densities import (

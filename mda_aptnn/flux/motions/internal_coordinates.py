@@ -105,8 +105,7 @@ class InternalCoordinates:
                 if key in seen:
                     raise GroupError(
                         f"atoms {', '.join(map(str, row))} (counted from 0) stand in coordinates "
-                        f"{seen[key]!r} and "
-                        f"{name!r}; each may be named once"
+                        f"{seen[key]!r} and {name!r}; each may be named once"
                     )
                 seen[key] = name
 
@@ -154,7 +153,7 @@ def find_coordinates(
         if len(paths) == 0:
             raise GroupError(
                 f"coordinate {name!r} ({'; '.join(value)}): no bonded atoms match; check the "
-                f"selections"
+                "selections"
             )
     return found
 

@@ -131,8 +131,7 @@ class NormalModeMotions:
         ):
             raise GroupError(
                 f"normal modes: {n} elements, positions {positions.shape} and modes {modes.shape} "
-                f"do not agree; "
-                "give [n_atoms, 3] and [n_modes, n_atoms, 3]"
+                "do not agree; give [n_atoms, 3] and [n_modes, n_atoms, 3]"
             )
         names = (
             [f"mode {k + 1}" for k in range(len(modes))]
@@ -238,10 +237,8 @@ def _orthonormal(
     if np.abs(overlap).max() > _TOLERANCE:
         raise GroupError(
             f"normal mode {int(np.abs(overlap).max(axis=1).argmax())} (counted from 0) moves or "
-            f"turns the whole "
-            "molecule; give vibrations only, as Cartesian displacements (not mass-weighted), in "
-            "the orientation of "
-            "the structure"
+            "turns the whole molecule; give vibrations only, as Cartesian displacements (not "
+            "mass-weighted), in the orientation of the structure"
         )
     flat = flat - overlap @ left.T
     gram = flat @ flat.T
