@@ -23,7 +23,7 @@ from mda_aptnn.flux.flux_file import write_flux
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.frame_flux import sum_groups, term_labels, term_names
 from mda_aptnn.flux.groups import KINDS, Groups, UpdatingGroups, choose_groups
-from mda_aptnn.frame import Frame
+from mda_aptnn.frame import Cell, Frame
 from mda_aptnn.trajectory.molecules import Molecules, MoleculesOnDemand, broken_note
 
 #: What a frame keeps of each atom: unit of the data set in the file.
@@ -345,12 +345,9 @@ def _broken_bonds(atoms: h5py.Group, molecules: Molecules) -> NDArray[np.int64]:
     step = max(1, _CHUNK_BYTES // (24 * positions.shape[1]))
     for start in range(0, len(positions), step):
         where, cell = positions[start : start + step], cells[start : start + step]
-        vectors = (where[:, j] - where[:, i]).astype(np.float64)
-        vectors -= np.round(vectors @ np.linalg.pinv(cell)) @ cell
-        # few frames are left for the careful look
-        for k in np.flatnonzero(
-            (np.einsum("tba,tba->tb", vectors, vectors) > molecules.limits**2).any(axis=1)
-        ):
-            frame = Frame(molecules.numbers, where[k], cell[k], periodic(cell[k]))
-            broken[start + k] = molecules.broken_bond(frame)
+        vectors = Cell(cell).nearest((where[:, j] - where[:, i]).astype(np.float64))
+        long = np.einsum("tba,tba->tb", vectors, vectors) > molecules.limits**2
+        frames, bonds = np.nonzero(long)
+        frames, first = np.unique(frames, return_index=True)
+        broken[start + frames] = bonds[first]
     return broken

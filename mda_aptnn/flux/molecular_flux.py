@@ -21,7 +21,7 @@ from mda_aptnn.errors import FileFormatError, TrajectoryError
 from mda_aptnn.flux.atom_flux import identify_atoms
 from mda_aptnn.flux.flux_file import read_flux
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.frame import Frame
+from mda_aptnn.frame import Cell, Frame
 from mda_aptnn.trajectory.molecules import Molecules, broken_note, find_molecules
 
 #: Bytes of atoms that are read from a file at a time.
@@ -167,7 +167,8 @@ class MoleculesOfFile:
         """
         shape = (self.n_molecules, 3, stop - start)
         block = MoleculeBlock(np.zeros(shape), np.zeros(shape), self._atoms["cells"][start:stop])
-        inverse = np.linalg.inv(filled_cells(block.cells)) * repeats(block.cells)[:, None, :]
+        box = Cell(block.cells)
+        inverse = box.inverse * box.pbc[:, None, :]
         step = max(1, _CHUNK_BYTES // (24 * len(self._weights)))
         for first in range(start, stop, step):
             last = min(first + step, stop)
@@ -293,31 +294,6 @@ def open_molecules(
         info = {**series.info, "notes": [*series.info.get("notes", []), *molecules.notes]}
         yield dataclasses.replace(series, info=info), found
         broken_note(molecules, found.broken, np.arange(len(series)), series.times, indices)
-
-
-def repeats(cells: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which vectors of the cells [n_frames, 3, 3] repeat [n_frames, 3]."""
-    return np.asarray(cells.any(axis=2), dtype=bool)
-
-
-def filled_cells(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cells [n_frames, 3, 3] with unit normals in directions that do not repeat: they
-    can be inverted.
-    """
-    there = repeats(cells)
-    if there.all():
-        return cells
-    filled = cells.copy()
-    for pattern in np.unique(there, axis=0):
-        chosen = (there == pattern).all(axis=1)
-        if not pattern.any():
-            filled[chosen] = np.eye(3)
-        elif not pattern.all():
-            _, _, basis = np.linalg.svd(cells[chosen][:, pattern])
-            part = filled[chosen]
-            part[:, ~pattern] = basis[:, pattern.sum() :]
-            filled[chosen] = part
-    return filled
 
 
 def _time_last(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -25,6 +25,7 @@ from mda_aptnn.checks import Verdict
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.merging import shared_frames
+from mda_aptnn.frame import Cell
 from mda_aptnn.model.domain import TEMPERATURE
 from mda_aptnn.trajectory.kinetics import PLAUSIBLE, is_plausible
 
@@ -187,7 +188,9 @@ class BeadMean:
                     f"has"
                 )
             arms = other.positions.astype(float) - positions
-            shift += _nearest(arms, ts)
+            # beads of an atom are close to each other
+            cell = np.zeros((3, 3)) if ts.dimensions is None else ts.triclinic_dimensions
+            shift += Cell(cell).nearest(arms)
             if velocities is not None:
                 velocities += other.velocities
         ts.positions = positions + shift / count
@@ -231,14 +234,3 @@ def centroid_universe(beads: Sequence[Any]) -> Any:
             )
     first.trajectory.add_transformations(BeadMean([bead.trajectory for bead in others]))
     return first
-
-
-def _nearest(arms: NDArray[np.float64], ts: Any) -> NDArray[np.float64]:
-    """Vectors from one bead to another, in the nearest image: beads of an atom are close to each
-    other.
-    """
-    if ts.dimensions is None or not (np.asarray(ts.dimensions[:3]) > 0).all():
-        return arms
-    cell = np.asarray(ts.triclinic_dimensions, dtype=float)
-    nearest: NDArray[np.float64] = arms - np.round(arms @ np.linalg.inv(cell)) @ cell
-    return nearest

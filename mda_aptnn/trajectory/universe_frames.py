@@ -23,7 +23,7 @@ from mda_aptnn.cells import (
 )
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.frame import DENSEST, Frame, cell_matrix, filled_cell
+from mda_aptnn.frame import DENSEST, Cell, Frame, cell_matrix
 from mda_aptnn.trajectory.kinetics import (
     is_plausible,
     kinetic_temperature,
@@ -294,17 +294,15 @@ class UniverseFrames:
                 f"(--start, --stop), "
                 "or check_temperature=False (--no-check-temperature) if it is meant"
             )
-        box = filled_cell(frame.cell, frame.pbc)
-        fractions = frame.positions @ np.linalg.inv(box)
+        fractions = frame.box.fractions(frame.positions)
         last, self._last = self._last, (number, fractions)
         if self._clock is None or last is None or number <= last[0]:
             return
         between = self._clock.timeline(np.array([last[0], number]))
         if len(between.starts) > 1:
             return
-        # in parts of the cell, so that its changes at constant pressure do not count
-        steps = fractions - last[1]
-        moved = np.linalg.norm((steps - np.round(steps) * frame.pbc) @ box, axis=1)
+        steps = frame.box.nearest_to(frame.positions, last[1]) - last[1] @ frame.box.filled
+        moved = np.linalg.norm(steps, axis=1)
         thermal = np.sqrt(FASTEST_ATOM * units.BOLTZMANN * usual.temperature / self.masses)
         too_far = moved - thermal * between.spacing - SLACK
         if too_far.max() > 0:
@@ -558,8 +556,8 @@ class UniverseFrames:
                 f"{cell.tolist()}); "
                 "give the cell (cell=, --cell), or pbc='none' for molecules in vacuum"
             )
-        volume = abs(np.linalg.det(cell))
-        if pbc.all() and volume < DENSEST * len(self.numbers):
+        volume = Cell(cell, pbc).volume
+        if volume < DENSEST * len(self.numbers):
             raise TrajectoryError(
                 f"frame {number}: the cell has a volume of {volume:.3g} Å³ for {len(self.numbers)} "
                 f"atoms; "
@@ -742,9 +740,4 @@ def _nearest_image(
     """
     positions, cell, pbc = beside
     others, other_cell, _ = middle
-    if not pbc.any():
-        return positions
-    box, other_box = (filled_cell(vectors, pbc) for vectors in (cell, other_cell))
-    shift = np.round(positions @ np.linalg.inv(box) - others @ np.linalg.inv(other_box))
-    unwrapped: NDArray[np.float64] = positions - (shift * pbc) @ box
-    return unwrapped
+    return Cell(cell, pbc).nearest_to(positions, Cell(other_cell, pbc).fractions(others))
