@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn import units
 from mda_aptnn.elements import SYMBOLS, symbols_of
-from mda_aptnn.errors import FrameError
+from mda_aptnn.errors import FrameError, TrajectoryError
 
 #: Å, 0.1 mm: no simulation of atoms is larger, and float32 coordinates there are good to no more
 #: than 0.06 Å.
@@ -53,6 +53,10 @@ class Cell:
         object.__setattr__(self, "vectors", np.asarray(self.vectors, dtype=np.float64))
         if self.pbc is None:
             object.__setattr__(self, "pbc", np.asarray(self.vectors.any(axis=-1)))
+
+    def __str__(self) -> str:
+        """Lengths of the vectors of one cell, "15.66 x 15.66 x 15.66 Å"."""
+        return " x ".join(f"{edge:.5g}" for edge in np.linalg.norm(self.vectors, axis=1)) + " Å"
 
     @functools.cached_property
     def filled(self) -> NDArray[np.float64]:
@@ -301,3 +305,29 @@ def cell_matrix(cell: Any) -> NDArray[np.float64]:
     if abs(np.linalg.det(matrix)) < 1e-6:
         raise FrameError(f"cell {cell!r} has no volume")
     return matrix
+
+
+def periodic_directions(pbc: Any) -> NDArray[np.bool_]:
+    """Return which cell vectors repeat.
+
+    Parameters
+    ----------
+    pbc : bool, str or sequence of three bool
+        ``True``, ``"xyz"``, ``"xy"``, ``"none"``, ``(True, True, False)``.
+
+    Raises
+    ------
+    TrajectoryError
+        If it is none of these.
+    """
+    if isinstance(pbc, str):
+        axes = "" if pbc.strip().lower() == "none" else pbc.strip().lower()
+        if pbc.strip() and set(axes) <= set("xyz"):
+            return np.array([axis in axes for axis in "xyz"])
+    else:
+        values = np.asarray(pbc)
+        if values.dtype == bool and values.shape in ((), (3,)):
+            return np.broadcast_to(values, (3,)).copy()
+    raise TrajectoryError(
+        f"pbc {pbc!r}: give the periodic directions, like 'xyz', 'xy' or 'none', or three booleans"
+    )
