@@ -23,7 +23,7 @@ from mda_aptnn.flux.blocks import BlockStore
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.frame_flux import sum_groups
 from mda_aptnn.flux.groups import Groups, choose_groups
-from mda_aptnn.frame import Frame
+from mda_aptnn.frame import Cell, Frame
 from mda_aptnn.trajectory.molecules import Molecules, MoleculesOnDemand, broken_note
 
 #: What is kept of each atom [n_frames, n_atoms, ...], and in each motion [n_frames, n_motions,
@@ -370,12 +370,9 @@ def _broken_bonds(atoms: StoredAtoms, molecules: Molecules) -> NDArray[np.int64]
     broken = np.full(len(atoms), -1, dtype=np.int64)
     for block in atoms.blocks(24 * len(atoms.indices)):
         where, cells = atoms.data["positions"][block], atoms.data["cells"][block]
-        vectors = (where[:, j] - where[:, i]).astype(np.float64)
-        vectors -= np.round(vectors @ np.linalg.pinv(cells)) @ cells
-        # few frames are left for the careful look
-        for k in np.flatnonzero(
-            (np.einsum("tba,tba->tb", vectors, vectors) > molecules.limits**2).any(axis=1)
-        ):
-            frame = Frame(molecules.numbers, where[k], cells[k], cells[k].any(axis=1))
-            broken[block.start + k] = molecules.broken_bond(frame)
+        vectors = Cell(cells).nearest((where[:, j] - where[:, i]).astype(np.float64))
+        long = np.einsum("tba,tba->tb", vectors, vectors) > molecules.limits**2
+        frames, bonds = np.nonzero(long)
+        frames, first = np.unique(frames, return_index=True)
+        broken[block.start + frames] = bonds[first]
     return broken

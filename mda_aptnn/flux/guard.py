@@ -235,18 +235,14 @@ def _cell(frames: UniverseFrames) -> Check | None:
     both = frames.cells_given_and_recorded()
     if both is None:
         return None
-    given, recorded = (float(abs(np.linalg.det(cell))) for cell in both)
+    given, recorded = (cell.volume for cell in both)
     return Check(
         "cell",
-        f"given {_edges(both[0])} ({given:.5g} Å³), recorded {_edges(both[1])} ({recorded:.5g} Å³)",
+        f"given {both[0]} ({given:.5g} Å³), recorded {both[1]} ({recorded:.5g} Å³)",
         Verdict.FINE if abs(given / recorded - 1) < SAME_CELL else Verdict.REFUSED,
         "The given cell is used in all frames. Leave it out (cell=, --cell), or give it in Å.",
         allow="--override-cell",
     )
-
-
-def _edges(cell: Array) -> str:
-    return " x ".join(f"{length:.5g}" for length in np.linalg.norm(cell, axis=1)) + " Å"
 
 
 def _coordinates(moments: Sequence[Moment]) -> Check:

@@ -18,7 +18,7 @@ from mda_aptnn.elements import masses_of
 from mda_aptnn.errors import FileFormatError, TrajectoryError
 from mda_aptnn.flux.atom_flux import StoredAtoms, open_atoms
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.frame import filled_cell
+from mda_aptnn.frame import Cell
 from mda_aptnn.trajectory.molecules import Molecules, broken_note, find_molecules
 
 #: Bytes of atoms that are read from a file at a time.
@@ -157,7 +157,8 @@ class MoleculesOfFile:
         """
         shape = (self.n_molecules, 3, stop - start)
         block = MoleculeBlock(np.zeros(shape), np.zeros(shape), self._data["cells"][start:stop])
-        inverse = np.linalg.inv(filled_cells(block.cells)) * repeats(block.cells)[:, None, :]
+        box = Cell(block.cells)
+        inverse = box.inverse * box.pbc[:, None, :]
         step = max(1, _CHUNK_BYTES // (24 * len(self._weights)))
         for first in range(start, stop, step):
             last = min(first + step, stop)
@@ -273,22 +274,6 @@ def open_molecules(
         yield dataclasses.replace(series, info=info), found
         numbers = np.arange(len(series))
         broken_note(molecules, found.broken, numbers, series.times, atoms.indices)
-
-
-def repeats(cells: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which vectors of the cells [n_frames, 3, 3] repeat [n_frames, 3]."""
-    return np.asarray(cells.any(axis=2), dtype=bool)
-
-
-def filled_cells(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cells [n_frames, 3, 3] with unit normals in directions that do not repeat: they
-    can be inverted.
-    """
-    there = repeats(cells)
-    if there.all():
-        return cells
-    unique, place = np.unique(cells, axis=0, return_inverse=True)
-    return np.array([filled_cell(cell, cell.any(axis=1)) for cell in unique])[place.ravel()]
 
 
 def _time_last(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from MDAnalysis.lib.distances import minimize_vectors
 from numpy.typing import NDArray
 
 from mda_aptnn.checks import Verdict
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.flux.flux_series import FluxSeries, joined, refuse_other_run, shared_frames
+from mda_aptnn.frame import Cell
 from mda_aptnn.model.domain import TEMPERATURE
 from mda_aptnn.trajectory.kinetics import PLAUSIBLE, is_plausible
 
@@ -165,10 +165,9 @@ class BeadMean:
                     "has"
                 )
             arms = other.positions.astype(float) - positions
-            if ts.dimensions is not None and (ts.dimensions[:3] > 0).all():
-                # beads of an atom are close to each other
-                arms = minimize_vectors(arms, ts.dimensions)
-            shift += arms
+            # beads of an atom are close to each other
+            cell = np.zeros((3, 3)) if ts.dimensions is None else ts.triclinic_dimensions
+            shift += Cell(cell).nearest(arms)
             if velocities is not None:
                 velocities += other.velocities
         ts.positions = positions + shift / count

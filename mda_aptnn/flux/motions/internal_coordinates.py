@@ -15,7 +15,6 @@ from mda_aptnn.errors import GroupError
 from mda_aptnn.flux.groups import select
 from mda_aptnn.flux.motions.rigid_motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions
 from mda_aptnn.frame import Frame
-from mda_aptnn.trajectory.bonds import nearest_images
 from mda_aptnn.trajectory.molecules import bonded_paths
 
 #: Eigenvalues of G below this part of the largest belong to redundant coordinates.
@@ -241,7 +240,7 @@ def _batches(
 def _vectors(atoms: NDArray[np.int64], frame: Frame) -> NDArray[np.float64]:
     """From each atom of a coordinate to the next, [n_coordinates, 1 to 3, 3] in Å."""
     steps = frame.positions[atoms[:, 1:]] - frame.positions[atoms[:, :-1]]
-    return nearest_images(steps.reshape(-1, 3), frame).reshape(steps.shape)
+    return frame.box.nearest(steps)
 
 
 def _gradients(steps: NDArray[np.float64], name: str) -> NDArray[np.float64]:
