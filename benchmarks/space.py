@@ -22,7 +22,6 @@ import numpy as np
 
 from mda_aptnn import io
 from mda_aptnn.data import WATER64_TOPOLOGY
-
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.molecular_flux import open_molecules
 from mda_aptnn.spectra.spatial import distance_spectrum

@@ -25,7 +25,6 @@ from mda_aptnn.flux.flux_series import ARRAYS, FluxSeries
 from mda_aptnn.flux.frame_flux import FrameFlux, degrees_of_freedom
 from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
-from mda_aptnn.flux.motions.motions import make_motions
 from mda_aptnn.flux.origin import checkpoint_plan, description, file_states, frame_fingerprint
 from mda_aptnn.flux.pipeline import (
     PARTS,
@@ -38,6 +37,7 @@ from mda_aptnn.flux.pipeline import (
 )
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.trajectory.molecules import broken_note
+from mda_aptnn.trajectory.motions.motions import make_motions
 
 #: Up to so many groups, correlation functions are a result of every run.
 _FEW = 16
@@ -69,7 +69,7 @@ class DipoleFlux(CheckedAnalysis):
     motions : "rigid", mapping, NormalModes or object, optional
         Take the flux of each group apart into motions of molecules: translation, rotation and
         vibration; or internal coordinates, ``{"OH": ("element O", "element H")}``; or normal modes;
-        see `mda_aptnn.flux.motions.motions.make_motions`.
+        see `mda_aptnn.trajectory.motions.motions.make_motions`.
     velocities : {"trajectory", "finite-difference"}
         Recorded velocities, or central differences of positions, which must be said explicitly.
     velocity_unit : str

@@ -411,8 +411,8 @@ def _refuse_unlike(first: FluxSeries, part: FluxSeries, number: int) -> None:
     refuse_other_run(first, part, f"part {number}")
     if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
         raise TrajectoryError(
-            f"part {number} has frames {part.spacing:g} ps apart, the first one "
-            f"{first.spacing:g} ps; read each with a step that makes them equal"
+            f"part {number} has frames {part.spacing:g} ps apart, the first one {first.spacing:g} "
+            "ps; read each with a step that makes them equal"
         )
     if part.finite_difference != first.finite_difference:
         raise TrajectoryError(

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import ModelError
 from mda_aptnn.flux.groups import Groups
-from mda_aptnn.flux.motions.motions import Motions, take_apart
 from mda_aptnn.frame import Frame
 from mda_aptnn.tensors import (
     COLUMNS,
@@ -27,6 +26,7 @@ from mda_aptnn.trajectory.kinetics import (
     kinetic_temperature,
 )
 from mda_aptnn.trajectory.molecules import Molecules
+from mda_aptnn.trajectory.motions.motions import Motions, take_apart
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from MDAnalysis.core.groups import UpdatingAtomGroup
-from MDAnalysis.exceptions import SelectionError
 from numpy.typing import NDArray
 
 from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import GroupError
 from mda_aptnn.trajectory.molecules import Molecules
+from mda_aptnn.trajectory.selection import select
 
 #: Name of the group of all atoms that no selection took.
 REST = "rest"
@@ -242,36 +242,6 @@ def every(
         counts[name] += 1
         names.append(f"{name} {counts[name]}")
     return Groups(names, fixed, species)
-
-
-def select(atoms: Any, text: str, what: str, *, updating: bool = False) -> Any:
-    """Return the AtomGroup that a selection makes.
-
-    Parameters
-    ----------
-    atoms : MDAnalysis.AtomGroup or MDAnalysis.Universe
-        Where it looks.
-    text : str
-    what : str
-        What the selection is for, such as "group 'O'".
-    updating : bool
-        Select again in each frame.
-
-    Raises
-    ------
-    GroupError
-        If it is no selection, or the topology lacks what it asks for.
-    """
-    try:
-        return atoms.select_atoms(text, updating=updating)
-    except AttributeError as error:
-        # what MDAnalysis raises for "element O" where the topology has no elements
-        raise GroupError(
-            f"{what} ({text}): the topology does not have what the selection asks for ({error}); "
-            "select by what it has, such as 'type 1' or 'name O'"
-        ) from error
-    except SelectionError as error:
-        raise GroupError(f"{what} ({text}) is no selection of MDAnalysis: {error}") from error
 
 
 def check_atoms(atoms: Any, what: str) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.flux.frame_flux import FrameFlux
-from mda_aptnn.flux.motions.motions import Motions, take_apart
 from mda_aptnn.flux.path_integrals import BeadMean
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.domain import expected_residual
 from mda_aptnn.model.predict import model_identity
+from mda_aptnn.trajectory.motions.motions import Motions, take_apart
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 

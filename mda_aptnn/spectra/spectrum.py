@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.members import MemberSpectra
 from mda_aptnn.spectra.bands import band_weights
 from mda_aptnn.spectra.display import Pictured
+from mda_aptnn.spectra.members import MemberSpectra
 from mda_aptnn.spectra.quantum import quantum_factor
 from mda_aptnn.spectra.statistics import Segments, confidence_band
 from mda_aptnn.spectra.terms import OTHERS, all_pairs, group_index, pair_index, term_of
