@@ -62,7 +62,7 @@ def vdos(
     """Vibrational density of states by groups of atoms and motions of molecules; no model is
     needed.
     """
-    from mda_aptnn.flux.groups import select as selected
+    from mda_aptnn.trajectory.selection import select as selected
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
 
     files = {"vdos": output, "csv": csv, "plot": plot}

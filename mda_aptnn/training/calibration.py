@@ -21,13 +21,13 @@ from mda_aptnn import units
 from mda_aptnn.citations import cite
 from mda_aptnn.elements import masses_of
 from mda_aptnn.errors import LabelError
-from mda_aptnn.flux.motions.internal_coordinates import InternalCoordinates
-from mda_aptnn.flux.motions.rigid_motions import RigidMotions
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.predict import Model
 from mda_aptnn.tensors import APT, Target, card_key
 from mda_aptnn.training.evaluate import Array, Evaluation, evaluate, molecules_of, rms
+from mda_aptnn.trajectory.motions.internal_coordinates import InternalCoordinates
+from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 
 cite(__name__)
 

@@ -116,9 +116,8 @@ def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
     if "factor" not in band_spread:
         return (
             "the committee's spread is not calibrated on intensities of bands, where errors of "
-            "many atoms cancel or "
-            "add up: mda-aptnn evaluate MODEL LABELS --calibrate does it, with labels that the "
-            "members have not seen"
+            "many atoms cancel or add up: mda-aptnn evaluate MODEL LABELS --calibrate does it, "
+            "with labels that the members have not seen"
         )
     text = "the error of the model is calibrated on frames of the same source as those of training"
     for name, ratio in band_spread.get("elsewhere", {}).items():
