@@ -24,16 +24,20 @@ from mda_aptnn.trajectory import cp2k  # noqa: F401  (registers its reader with 
 if TYPE_CHECKING:
     from mda_aptnn.flux.dipole_flux import DipoleFlux
     from mda_aptnn.flux.flux_series import FluxSeries
-    from mda_aptnn.flux.motions.normal_modes import NormalModes
     from mda_aptnn.frame import Frame
     from mda_aptnn.labels.dataset import Dataset
     from mda_aptnn.live import FluxStream
     from mda_aptnn.model.fixed_charges import FixedCharges
     from mda_aptnn.model.predict import load_model
+    from mda_aptnn.model.protocol import check_model
     from mda_aptnn.report import write_report
     from mda_aptnn.spectra.comparison import compare
     from mda_aptnn.spectra.dipoles import DipoleSeries
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
+    from mda_aptnn.training.committee import train
+    from mda_aptnn.training.distil import distil
+    from mda_aptnn.training.evaluate import evaluate
+    from mda_aptnn.trajectory.motions.normal_modes import NormalModes
     from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 cite(__name__)
@@ -47,11 +51,15 @@ _HOME = {
     "FluxSeries": "flux.flux_series.FluxSeries",
     "FluxStream": "live.FluxStream",
     "Frame": "frame.Frame",
-    "NormalModes": "flux.motions.normal_modes.NormalModes",
+    "NormalModes": "trajectory.motions.normal_modes.NormalModes",
     "UniverseFrames": "trajectory.universe_frames.UniverseFrames",
     "VelocitySpectrum": "spectra.velocity_spectrum.VelocitySpectrum",
+    "check_model": "model.protocol.check_model",
     "compare": "spectra.comparison.compare",
+    "distil": "training.distil.distil",
+    "evaluate": "training.evaluate.evaluate",
     "load_model": "model.predict.load_model",
+    "train": "training.committee.train",
     "write_report": "report.write_report",
 }
 #: Public names of version 0.1.0 that have left this level, and where they are now.
@@ -110,9 +118,13 @@ __all__ = [
     "UniverseFrames",
     "VelocitySpectrum",
     "__version__",
+    "check_model",
     "compare",
+    "distil",
+    "evaluate",
     "load",
     "load_model",
+    "train",
     "write_report",
 ]
 

@@ -288,8 +288,7 @@ class Learning:
         if differ:
             raise CampaignError(
                 f"{self.folder} belongs to a loop with other {', '.join(differ)}: repeat its "
-                f"command, or choose "
-                "another folder"
+                "command, or choose another folder"
             )
 
     def _round(self, number: int) -> Path:
@@ -356,7 +355,7 @@ class Learning:
             if any(outcome.state in ("busy", "stopped") for outcome in outcomes):
                 raise CampaignError(
                     f"some labels in {campaign.folder} are being made by another process: call "
-                    f"again when it is done"
+                    "again when it is done"
                 )
             dataset, left_out = collect(campaign)
             for lost in left_out:
@@ -366,8 +365,8 @@ class Learning:
                 if name in selected and not found & set(selected[name]):
                     raise LabelError(
                         f"no {'test' if name == 'test' else 'new'} frame of round {number} has "
-                        f"usable labels: see "
-                        f"the warnings, and mda-aptnn label run {campaign.folder} --retry"
+                        "usable labels: see the warnings, and mda-aptnn label run "
+                        f"{campaign.folder} --retry"
                     )
             dataset.save(path)
         dataset = read_labels([path])

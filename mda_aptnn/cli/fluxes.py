@@ -152,9 +152,9 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         from mda_aptnn.flux import blocks
         from mda_aptnn.flux.dipole_flux import DipoleFlux
         from mda_aptnn.flux.flux_series import FluxSeries
-        from mda_aptnn.flux.groups import select
         from mda_aptnn.flux.guard import check_replicas
         from mda_aptnn.flux.path_integrals import average_beads
+        from mda_aptnn.trajectory.selection import select
 
         universes = self.universes()
         if self.per == "atom" and len(universes) > 1:
@@ -294,7 +294,7 @@ def check(
     code 1 if refused.
     """
     from mda_aptnn.checks import Check, Checks, Verdict
-    from mda_aptnn.flux.frame_choice import chosen_timeline
+    from mda_aptnn.flux.checked_analysis import chosen_timeline
     from mda_aptnn.flux.guard import check_replicas, check_run
     from mda_aptnn.trajectory.universe_frames import UniverseFrames
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
 from mda_aptnn.cli.outputs import Outputs, emit
-from mda_aptnn.tensors import APT, card_key
-
-if TYPE_CHECKING:
-    from mda_aptnn.training.evaluate import Evaluation
 
 #: What becomes of the tensors of a label along a trajectory, by its name.
 RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
@@ -145,40 +139,23 @@ def train(
     Options given here go before the plan. A run that was killed goes on where it stood: repeat the
     command.
     """
-    from mda_aptnn.tensors import as_target, joint
-    from mda_aptnn.training.committee import fit_committee
-    from mda_aptnn.training.config import TrainingConfig, read_plan
-    from mda_aptnn.training.fit import fit
+    from mda_aptnn.training.committee import train as train_model
 
-    if members < 1 or (shared_body and members < 2):
-        raise opt.OptionError(f"--members {members}: a committee has two or more, a single model 1")
     outputs = Outputs(as_json, model=output, plot=plot)
-    network, training = read_plan(config) if config else (None, TrainingConfig())
-    given: dict[str, Any] = {
-        "validation": validation_frames,
-        "held_out": held_out_frames,
-        "seed": seed,
-        "steps": steps,
-        "keep_ripples": keep_ripples or None,
-    }
-    training = dataclasses.replace(
-        training, **{key: value for key, value in given.items() if value is not None}
+    model = train_model(
+        read(labels, cell),
+        output,
+        plan=config,
+        members=members,
+        shared_body=shared_body,
+        target=target or None,
+        validation=validation_frames,
+        held_out=held_out_frames,
+        seed=seed,
+        steps=steps,
+        keep_ripples=keep_ripples or None,
+        verbose=True,
     )
-    wanted = joint(map(as_target, target)) if target else None
-    dataset = read(labels, cell)
-    if members == 1:
-        model = fit(dataset, network, training, output, target=wanted, verbose=True)
-    else:
-        model = fit_committee(
-            dataset,
-            members,
-            network,
-            training,
-            output,
-            shared_body=shared_body,
-            target=wanted,
-            verbose=True,
-        )
     if plot:
         from mda_aptnn.training.plotting import plot_learning
 
@@ -263,16 +240,9 @@ def distil(
     A run that was killed goes on where it stood: repeat the command.
     """
     from mda_aptnn.labels.snapshots import choose_frames
-    from mda_aptnn.training.config import read_plan
-    from mda_aptnn.training.distil import STUDENT
     from mda_aptnn.training.distil import distil as make_student
 
     outputs = Outputs(as_json, model=output)
-    network, training = read_plan(config) if config else (None, STUDENT)
-    given: dict[str, Any] = {"held_out": held_out_frames, "seed": seed}
-    if steps is not None:
-        given["steps"] = steps
-    training = dataclasses.replace(training, **given)
     source = reading.source()
     numbers = source.numbers(*reading.chosen())
     count = min(reading.how_many() or 200, len(numbers))
@@ -282,8 +252,10 @@ def distil(
         [frame for _, frame in source.frames(chosen)],
         output,
         labels=read(labels, None) if labels else None,
-        network=network,
-        training=training,
+        plan=config,
+        held_out=held_out_frames,
+        seed=seed,
+        steps=steps,
         verbose=True,
     )
     about, accuracy = model.info["teacher"], model.info["accuracy"]
@@ -413,104 +385,38 @@ def evaluate(
     Of a model with two heads, each is compared with its labels; pictures of the second have its
     name added to theirs.
     """
-    from mda_aptnn import io
-    from mda_aptnn.model.predict import BUNDLED, load_model
-    from mda_aptnn.training.band_errors import band_calibration, band_errors
-    from mda_aptnn.training.calibration import calibrated
-    from mda_aptnn.training.card import accuracy
-    from mda_aptnn.training.card import record_domain as card_of_domain
-    from mda_aptnn.training.evaluate import evaluate as compare
-    from mda_aptnn.training.samples import held_out_frames, labelled_target, with_all_parts
+    from mda_aptnn.training import plotting
+    from mda_aptnn.training.card import assess
 
-    predictor = load_model(model)
-    writes = bool(record or calibrate or record_domain)
-    if writes and predictor.path.is_relative_to(BUNDLED):
-        raise opt.OptionError(
-            f"--record, --record-domain and --calibrate write into the model, and {model!r} "
-            f"belongs to "
-            f"the package: copy {predictor.path} and give the copy"
-        )
-    for path in filter(None, (plot, plot_spread)):
-        io.check_writable(path)
-    if writes:
-        # it is read whole, and written back with a longer card
-        io.protect([predictor.path], "model")
-        io.check_writable(predictor.path, "model")
-    dataset = with_all_parts(read(labels, cell), predictor.target)
-    if held_out:
-        dataset = held_out_frames(predictor.info, dataset)
-    parts = [part for part in predictor.target.parts if part in labelled_target(dataset).parts]
-    card = predictor.contents.card if writes else {}
-    reports: dict[str, dict[str, Any]] = {}
-    for part in parts or predictor.target.parts[:1]:
-        evaluation = compare(predictor, dataset, part, allow_training_frames=allow_training_frames)
-        key = functools.partial(card_key, target=predictor.target, part=part)
-        if calibrate:
-            sources = "held-out frames" if held_out else ", ".join(dataset.sources)
-            card[key("spread")] = calibrated(evaluation, predictor.factors_of(part), sources)
-            evaluation = compare(
-                predictor, dataset, part, allow_training_frames=allow_training_frames
-            )
-        pictures = {"plot": plot, "spread plot": plot_spread}
-        files = {name: _named(path, key("")) for name, path in pictures.items() if path}
-        reports[part.name] = _report(evaluation, predictor.factors_of(part), files)
-        if part == APT:
-            bands = band_errors(predictor, dataset)
-            if calibrate and bands:
-                card[key("spread")]["bands"] = band_calibration(bands, sources)
-            reports[part.name]["bands"] = _bands(
-                bands, getattr(predictor, "band_spread", {}).get("factor")
-            )
-        if record:
-            card["accuracy"][key(record)] = accuracy(evaluation) | {
-                "sources": dataset.sources,
-                "bands": reports[part.name].get("bands", {}),
-            }
-    if record_domain:
-        card_of_domain(predictor, dataset)
-    if writes:
-        predictor.contents.save(predictor.path)
+    pictures = {"plot": plot, "spread plot": plot_spread}
+    Outputs(as_json, **pictures)
+    found = assess(
+        model,
+        read(labels, cell),
+        held_out=held_out,
+        allow_training_frames=allow_training_frames,
+        record=record,
+        calibrate=calibrate,
+        domain=record_domain,
+    )
+    draw = {"plot": plotting.plot_parity, "spread plot": plotting.plot_spread}
+    reports = []
+    for number, (name, evaluation) in enumerate(found.items()):
+        files = {
+            kind: _named(path, name if number else "") for kind, path in pictures.items() if path
+        }
+        for kind, path in files.items():
+            draw[kind](evaluation, path)
+        written = {kind: str(path) for kind, path in files.items()}
+        reports.append(evaluation.summary() | {"files": written})
     # the first head's figures stand where those of a single one do
-    first, *others = reports.values()
-    report = first | {other["target"]: other for other in others}
-    emit(report, as_json, "\n\n".join(_table(own) for own in reports.values()))
+    report = reports[0] | {other["target"]: other for other in reports[1:]}
+    emit(report, as_json, "\n\n".join(_table(own) for own in reports))
 
 
 def _named(path: Path, addition: str) -> Path:
     """Where the picture of a head goes."""
-    return path.with_stem(f"{path.stem}-{addition.strip()}") if addition.strip() else path
-
-
-def _report(
-    evaluation: Evaluation, factors: dict[str, float], files: dict[str, Path]
-) -> dict[str, Any]:
-    """All figures of a head, after its pictures are drawn."""
-    from mda_aptnn.training import plotting
-    from mda_aptnn.training.calibration import spread_summary
-
-    report = evaluation.summary()
-    report["files"] = {name: str(path) for name, path in files.items()}
-    if evaluation.spreads is not None:
-        report["spread"] = spread_summary(evaluation)
-        report["spread_factors"] = factors
-    if "plot" in files:
-        plotting.plot_parity(evaluation, files["plot"])
-    if "spread plot" in files:
-        plotting.plot_spread(evaluation, files["spread plot"])
-    return report
-
-
-def _bands(errors: dict[str, dict[str, Any]], factor: float | None) -> dict[str, Any]:
-    """What is reported of the errors of band intensities."""
-    from mda_aptnn.training.band_errors import error_over_stated, predicted_error
-
-    report: dict[str, Any] = {name: dict(row) for name, row in errors.items()}
-    if not errors or "linear" not in next(iter(errors.values())):
-        return report
-    applied = 1.0 if factor is None else factor
-    for row in report.values():
-        row["stated"] = predicted_error(row, applied)
-    return report | {"factor": factor, "error_over_stated": error_over_stated(errors, applied)}
+    return path.with_stem(f"{path.stem}-{addition}") if addition else path
 
 
 def _band_lines(bands: dict[str, Any]) -> list[str]:

@@ -320,7 +320,7 @@ class Terms:
             raise OptionError(f"{' and '.join(names)} are two ways to say it; leave one out")
         motions: Any = self.motions
         if self.normal_modes is not None:
-            from mda_aptnn.flux.motions.normal_modes import NormalModes
+            from mda_aptnn.trajectory.motions.normal_modes import NormalModes
 
             motions = NormalModes.from_molden(self.normal_modes)
         if coordinates := pairs(self.coordinate, "coordinate"):

@@ -173,7 +173,7 @@ def _of_flux(
 
 def _check_gradients(reading: Reading) -> None:
     """Refuse a model without polarizability gradients before the long run."""
-    from mda_aptnn.model.model_file import stored_target
+    from mda_aptnn.model.file import stored_target
     from mda_aptnn.model.predict import model_path
     from mda_aptnn.tensors import APT, PGT
 
@@ -206,8 +206,8 @@ def vdos(
     needed.
     """
     from mda_aptnn.checks import Checks
-    from mda_aptnn.flux.groups import select
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
+    from mda_aptnn.trajectory.selection import select
 
     outputs = Outputs(saving.as_json, vdos=output, csv=saving.csv, plot=saving.plot)
     settings = estimate.keywords()

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.flux.members import MemberSpectra
 from mda_aptnn.spectra import windows
 from mda_aptnn.spectra.correlation import component_correlation, cross_correlation
 from mda_aptnn.spectra.densities import (
@@ -25,6 +24,7 @@ from mda_aptnn.spectra.densities import (
     velocity_correction,
     warn_if_short,
 )
+from mda_aptnn.spectra.members import MemberSpectra
 from mda_aptnn.spectra.spectrum import Spectrum
 from mda_aptnn.spectra.statistics import FEWEST, MOST, Segments, choose_segments, relative_variance
 from mda_aptnn.spectra.transform import CosineTransform

@@ -19,9 +19,10 @@ from mda_aptnn.spectra.densities import (
     velocity_correction,
     warn_if_short,
 )
-from mda_aptnn.spectra.raman import COLUMNS, ROWS, RamanSpectrum
+from mda_aptnn.spectra.raman import RamanSpectrum
 from mda_aptnn.spectra.statistics import choose_segments
 from mda_aptnn.spectra.transform import CosineTransform
+from mda_aptnn.tensors import COLUMNS, ROWS
 
 Array = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.flux.members import MemberSpectra
 from mda_aptnn.spectra.bands import band_weights
 from mda_aptnn.spectra.display import Pictured
+from mda_aptnn.spectra.members import MemberSpectra
 from mda_aptnn.spectra.quantum import quantum_factor
 from mda_aptnn.spectra.statistics import Segments, confidence_band
 from mda_aptnn.spectra.terms import OTHERS, all_pairs, group_index, pair_index, term_of
@@ -323,7 +323,7 @@ class Spectrum(io.Stored, Pictured):
         cm⁻¹.
 
         Of the total, or of a term as in `term`. It has nothing to do with the length of the
-        trajectory; see `mda_aptnn.flux.members.MemberSpectra.error`. ``members.calibrated`` says
+        trajectory; see `mda_aptnn.spectra.members.MemberSpectra.error`. ``members.calibrated`` says
         whether it is calibrated on intensities of bands.
 
         Parameters

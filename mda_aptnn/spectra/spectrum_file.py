@@ -11,8 +11,8 @@ import numpy as np
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError
-from mda_aptnn.flux.members import MemberSpectra
 from mda_aptnn.spectra.columns import write_columns
+from mda_aptnn.spectra.members import MemberSpectra
 from mda_aptnn.spectra.segment_file import read_segments, write_segments
 from mda_aptnn.spectra.spectrum import Spectrum
 

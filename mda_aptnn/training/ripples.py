@@ -19,12 +19,11 @@ import logging
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.model.inputs import frame_inputs
+from mda_aptnn.model.inputs import densities
 from mda_aptnn.tensors import APT, AnyTarget
 
 logger = logging.getLogger(__name__)
@@ -111,11 +110,11 @@ def find_ripples(dataset: Dataset) -> list[Ripple]:
     numbers = np.concatenate([item.frame.numbers for item in dataset])
     labels = np.concatenate([item.apt for item in dataset]).reshape(-1, 9)
     fractions = np.concatenate([item.frame.positions / item.frame.cell[0, 0] for item in dataset])
-    components, densities = APT.to_irreps(labels.reshape(-1, 3, 3)), _densities(dataset)
+    components, surroundings = APT.to_irreps(labels.reshape(-1, 3, 3)), _densities(dataset)
     ripples = []
     for number in np.unique(numbers):
         atoms = (numbers == number) & np.isfinite(labels).all(axis=1)
-        rest = APT.to_cartesian(_unexplained(components[atoms], densities[:, atoms]))
+        rest = APT.to_cartesian(_unexplained(components[atoms], surroundings[:, atoms]))
         diagonal = np.einsum("iaa->ia", rest).ravel()
         if len(diagonal) < 2 * len(POINTS):
             continue
@@ -159,12 +158,7 @@ def _subtract(item: LabelledFrame, ripples: list[Ripple]) -> LabelledFrame:
 def _densities(dataset: Dataset) -> NDArray[np.float64]:
     """Density of each element about each atom, [9, n_atoms, n_species · n_radial]."""
     elements = np.unique(np.concatenate([item.frame.numbers for item in dataset]))
-    densities = []
-    for item in dataset:
-        species = np.searchsorted(elements, item.frame.numbers)
-        inputs = frame_inputs(item.frame, species, len(elements), [DENSITY], torch.float64)
-        densities.append(inputs.density[:, inputs.places].numpy())
-    return np.concatenate(densities, axis=1)
+    return np.concatenate([densities(item.frame, elements, *DENSITY) for item in dataset], axis=1)
 
 
 def _unexplained(

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from mda_aptnn.model.model_file import ModelFile
-from mda_aptnn.training.checkpoint import checkpoint_path
+from mda_aptnn.model.file import ModelFile
+from mda_aptnn.training.loop import checkpoint_path
 from tests.tiny import clusters
 
 #: The command line, with a checkpoint at every validation instead of every 20 s.

@@ -53,7 +53,7 @@ class MemberSpectra:
             Spectra [n_frequencies, n_pairs] of a flux, a sequence of arrays [n_frames, n_groups,
             3].
         factor : float or None
-            Of bands, see `mda_aptnn.training.band_errors.band_calibration`; None if they are not
+            Of bands, see `mda_aptnn.training.calibration.band_calibration`; None if they are not
             calibrated.
 
         Notes
@@ -116,9 +116,8 @@ def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
     if "factor" not in band_spread:
         return (
             "the committee's spread is not calibrated on intensities of bands, where errors of "
-            "many atoms cancel or "
-            "add up: mda-aptnn evaluate MODEL LABELS --calibrate does it, with labels that the "
-            "members have not seen"
+            "many atoms cancel or add up: mda-aptnn evaluate MODEL LABELS --calibrate does it, "
+            "with labels that the members have not seen"
         )
     text = "the error of the model is calibrated on frames of the same source as those of training"
     for name, ratio in band_spread.get("elsewhere", {}).items():
