@@ -6,18 +6,25 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import Outputs, check_lines, emit, hold
+from mda_aptnn.cli.outputs import OptionError, Outputs, check_lines, emit, hold
 from mda_aptnn.errors import AptnnError, SpectrumError
 
 if TYPE_CHECKING:
     from mda_aptnn.flux.flux_series import FluxSeries
+
+ModelToCheck = Annotated[
+    str | None,
+    Option("--model", "-m", help="Also hold the frames against what this model knows."),
+]
+Beads = StrEnum("Beads", ["beads", "centroid"])
 
 #: More groups than this are not listed one by one.
 _MANY = 20
@@ -25,33 +32,26 @@ _MANY = 20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reading(opt.Charges, opt.Terms, opt.Moving):
-    """How a flux is made of a trajectory and a model, or found in files."""
+    """How a flux is made of a trajectory and a model, or found in files.
 
-    topology: Annotated[
-        Path, Argument(help="Topology that MDAnalysis reads, or a flux file alone.")
-    ]
+    Attributes
+    ----------
+    topology : path
+        Topology that MDAnalysis reads, or a flux file alone.
+    updating : bool
+        Select the groups again in each frame, as for a shell.
+    path_integral : str
+        The trajectories are beads of a ring polymer: "beads" averages their fluxes, "centroid"
+        predicts once, at their mean.
+    checkpoint : path
+        Folder for finished frames; the same command again goes on from there.
+    """
+
     model: opt.Model = "water-rpbe-d3"
-    updating: Annotated[
-        bool,
-        Option("--updating", help="Select the groups again in each frame, as for a shell."),
-    ] = False
-    path_integral: Annotated[
-        opt.Beads | None,
-        Option(
-            help='The trajectories are beads of a ring polymer: "beads" averages their fluxes, '
-            '"centroid" predicts once, at their mean.'
-        ),
-    ] = None
-    allow_outside_domain: Annotated[
-        bool,
-        Option(
-            "--allow-outside-domain", help="Go on with a model that was not made for such atoms."
-        ),
-    ] = False
-    checkpoint: Annotated[
-        Path | None,
-        Option(help="Folder for finished frames; the same command again goes on from there."),
-    ] = None
+    updating: bool = False
+    path_integral: Beads | None = None
+    allow_outside_domain: opt.AllowOutsideDomain = False
+    checkpoint: Path | None = None
     workers: opt.Workers = 1
 
     @property
@@ -67,7 +67,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
 
         kinds = [io.kind_of(path) == "flux" for path in self.trajectory or []]
         if any(kinds) and not all(kinds):
-            raise opt.OptionError(
+            raise OptionError(
                 "flux files and trajectories cannot be read together; make the flux of the others "
                 "first"
             )
@@ -98,7 +98,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
             {"trajectory", "group", "per", "updating", "motions", "topology_format"},
         )
         if self.motions not in (None, "stored"):
-            raise opt.OptionError(
+            raise OptionError(
                 f"--motions {self.motions}: a flux of atoms has its own motions; say --motions "
                 "stored"
             )
@@ -121,9 +121,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
             names = ", ".join(
                 "--" + name.replace("_", "-").removeprefix("file-") for name in unused
             )
-            raise opt.OptionError(
-                f"{path} is a flux already: {names} cannot change it; leave it out"
-            )
+            raise OptionError(f"{path} is a flux already: {names} cannot change it; leave it out")
 
     def universes(self) -> list[Any]:
         """Return one Universe for each trajectory; one of all beads for the centroid of a ring
@@ -131,9 +129,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         """
         found = super().universes()
         if self.path_integral and len(found) < 2:
-            raise opt.OptionError(
-                "--path-integral: give the trajectories of all beads, two or more"
-            )
+            raise OptionError("--path-integral: give the trajectories of all beads, two or more")
         if self.path_integral != "centroid":
             return found
         from mda_aptnn.flux.path_integrals import centroid_universe
@@ -158,9 +154,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
 
         universes = self.universes()
         if self.per == "atom" and len(universes) > 1:
-            raise opt.OptionError(
-                "--per atom takes one trajectory at a time; run the command for each"
-            )
+            raise OptionError("--per atom takes one trajectory at a time; run the command for each")
         frames = self.chosen()
         folder = self._finished_frames(output)
         blocks.check_folder(folder)
@@ -184,7 +178,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
                 atoms = select(universe, self.select, "--select")
                 analyses.append(DipoleFlux(atoms, self.model, groups, checkpoint=part, **options))
             if temperature_needed and not all(each.knows_temperature for each in analyses):
-                raise opt.OptionError(
+                raise OptionError(
                     "the kinetic temperature is not known, as bonds are constrained or velocities "
                     'finite differences; give that of the simulation (-T "300 K"), or '
                     "--degrees-of-freedom of constrained molecules"
@@ -231,7 +225,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         elif self.trajectory and self.is_stored:
             series = self.stored()
         elif self.per == "atom":
-            raise opt.OptionError("--per atom is for the command flux; its file then serves here")
+            raise OptionError("--per atom is for the command flux; its file then serves here")
         else:
             series, _ = self.predicted(output, temperature_needed=temperature is None)
             is_new = True
@@ -259,7 +253,9 @@ def _unused_name(output: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def flux(reading: Reading, output: opt.Output = Path("flux.h5"), as_json: opt.Json = False) -> None:
+def flux(
+    reading: Reading, *, output: opt.Output = Path("flux.h5"), as_json: opt.Json = False
+) -> None:
     """Predict polar tensors along a trajectory and store the dipole flux of groups of atoms.
 
     With --per atom every atom's flux is kept: such a file can stand in the place of the trajectory
@@ -278,16 +274,9 @@ def flux(reading: Reading, output: opt.Output = Path("flux.h5"), as_json: opt.Js
 
 def check(
     reading: opt.Moving,
-    model: Annotated[
-        str | None,
-        Option("--model", "-m", help="Also hold the frames against what this model knows."),
-    ] = None,
-    allow_outside_domain: Annotated[
-        bool,
-        Option(
-            "--allow-outside-domain", help="Go on with a model that was not made for such atoms."
-        ),
-    ] = False,
+    *,
+    model: ModelToCheck = None,
+    allow_outside_domain: opt.AllowOutsideDomain = False,
     as_json: opt.Json = False,
 ) -> None:
     """Check a trajectory by a few of its frames, as every command does before it predicts. Exit

@@ -10,7 +10,7 @@ import typer
 from typer import Argument, Option
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import emit
+from mda_aptnn.cli.outputs import OptionError, emit
 
 if TYPE_CHECKING:
     from mda_aptnn.labels.dataset import Dataset
@@ -56,34 +56,42 @@ def read(labels: list[Path], cell: str | None) -> Dataset:
 
 def plan(
     reading: opt.Choosing,
+    *,
     template: opt.Template = Path("template.inp"),
-    output: Annotated[Path, Option("--output", "-o", help="Folder of the campaign.")] = Path(
-        "campaign"
-    ),
+    output: opt.Output = Path("campaign"),
     route: opt.Route = "field",
-    select: Annotated[Selection, Option(help="How snapshots are chosen.")] = Selection.random,
-    indices: Annotated[str | None, Option(help='Frames counted from 0: "0 10 20".')] = None,
-    seed: Annotated[int, Option(help="Of the random choice.")] = 0,
-    apart: Annotated[str, Option(help="Warn when two snapshots are closer in time.")] = "0.1 ps",
-    field: Annotated[
-        str | None,
-        Option(
-            help='Field strength in atomic units, or "0.05 V/angstrom"; 1e-3 by default, 5e-3 for '
-            "field-raman."
-        ),
-    ] = None,
-    second_field: Annotated[
-        str | None, Option(help="Another strength, to check linearity (as many more runs).")
-    ] = None,
-    displacement: Annotated[str, Option(help="Displacement of each atom, in Å.")] = "0.01",
-    atoms: Annotated[
-        str | None,
-        Option(help="Atoms to displace, as an MDAnalysis selection; all by default."),
-    ] = None,
+    select: Selection = Selection.random,
+    indices: str | None = None,
+    seed: int = 0,
+    apart: str = "0.1 ps",
+    field: str | None = None,
+    second_field: str | None = None,
+    displacement: str = "0.01",
+    atoms: str | None = None,
     time_step: opt.TimeStep = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Choose snapshots and write a directory of CP2K inputs for each."""
+    """Choose snapshots and write a folder of CP2K inputs for each.
+
+    Parameters
+    ----------
+    select : str
+        How snapshots are chosen.
+    indices : str
+        Frames counted from 0: "0 10 20".
+    seed : int
+        Of the random choice.
+    apart : str
+        Warn when two snapshots are closer in time.
+    field : str
+        Field strength in atomic units, or "0.05 V/angstrom"; 1e-3 by default, 5e-3 for field-raman.
+    second_field : str
+        Another strength, to check linearity (as many more runs).
+    displacement : str
+        Displacement of each atom, in Å.
+    atoms : str
+        Atoms to displace, as an MDAnalysis selection; all by default.
+    """
     import warnings
 
     from mda_aptnn import units
@@ -103,7 +111,7 @@ def plan(
     elif route.startswith("displacement"):
         parameters = {"displacement": units.magnitude(displacement, "angstrom", "displacement")}
     if atoms is not None and not route.startswith("displacement"):
-        raise opt.OptionError(
+        raise OptionError(
             "--atoms goes with --route displacement: the other routes label all atoms at once"
         )
     way = make_route(route, parameters)
@@ -136,19 +144,25 @@ def plan(
 
 def run(
     folder: Folder,
+    *,
     command: opt.Command = "cp2k.psmp",
     workers: opt.Workers = 1,
-    retry: Annotated[bool, Option("--retry", help="Run again the tasks that failed.")] = False,
-    task: Annotated[
-        int | None, Option(help="Only this task, counted from 0 (for job arrays).")
-    ] = None,
-    dask: Annotated[
-        str | None, Option(help="Address of a Dask scheduler, or its scheduler file.")
-    ] = None,
+    retry: bool = False,
+    task: int | None = None,
+    dask: str | None = None,
     as_json: opt.Json = False,
 ) -> None:
     """Run what is missing; interrupted anywhere, the same command goes on. Exit code 1 if a task
     failed.
+
+    Parameters
+    ----------
+    retry : bool
+        Run again the tasks that failed.
+    task : int
+        Only this task, counted from 0 (for job arrays).
+    dask : str
+        Address of a Dask scheduler, or its scheduler file.
     """
     from mda_aptnn.labels.campaign import Campaign
     from mda_aptnn.labels.execution import run_campaign
@@ -176,15 +190,20 @@ def run(
 
 def script(
     folder: Folder,
+    *,
     command: opt.Command = "srun cp2k.psmp",
-    slurm: Annotated[
-        bool, Option("--slurm", help="A SLURM job array (the only kind there is).")
-    ] = True,
-    output: Annotated[
-        Path | None, Option("--output", "-o", help="Write to a file instead of the screen.")
-    ] = None,
+    slurm: Annotated[bool, Option("--slurm")] = True,
+    output: Path | None = None,
 ) -> None:
-    """Write a job script: one element of a job array for each task."""
+    """Write a job script: one element of a job array for each task.
+
+    Parameters
+    ----------
+    slurm : bool
+        A SLURM job array (the only kind there is).
+    output : path
+        Write to a file instead of the screen.
+    """
     from mda_aptnn import io
     from mda_aptnn.labels.campaign import Campaign
     from mda_aptnn.labels.execution import slurm_script
@@ -199,22 +218,21 @@ def script(
 
 def collect(
     folder: Folder,
-    output: Annotated[Path, Option("--output", "-o", help="HDF5 file of the labels.")] = Path(
-        "labels.h5"
-    ),
-    max_residual: Annotated[
-        float, Option(help="Largest accepted component of Σ P − Q·1 for each atom, in e.")
-    ] = 2e-3,
-    max_pgt_residual: Annotated[
-        float,
-        Option(
-            help="Largest accepted component of Σ G (polarizability gradients) for each atom, in "
-            "Å²."
-        ),
-    ] = 2e-2,
+    *,
+    output: opt.Output = Path("labels.h5"),
+    max_residual: float = 2e-3,
+    max_pgt_residual: float = 2e-2,
     as_json: opt.Json = False,
 ) -> None:
-    """Check every run and write the labels; snapshots that fail a check are left out and listed."""
+    """Check every run and write the labels; snapshots that fail a check are left out and listed.
+
+    Parameters
+    ----------
+    max_residual : float
+        Largest accepted component of Σ P − Q·1 for each atom, in e.
+    max_pgt_residual : float
+        Largest accepted component of Σ G (polarizability gradients) for each atom, in Å².
+    """
     from mda_aptnn import io
     from mda_aptnn.errors import LabelError
     from mda_aptnn.labels.campaign import Campaign
@@ -244,8 +262,9 @@ def collect(
 
 def check(
     labels: LabelFiles,
+    *,
     cell: LabelCell = None,
-    plot: Annotated[Path | None, Option(help="Also draw it (png, pdf, svg).")] = None,
+    plot: opt.Plot = None,
     as_json: opt.Json = False,
 ) -> None:
     """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers,

@@ -23,7 +23,7 @@ from typer.core import TyperGroup
 
 from mda_aptnn._version import __version__
 from mda_aptnn.cli import fluxes, labels, models, other, spectra
-from mda_aptnn.cli.options import with_sets
+from mda_aptnn.cli.options import as_command
 from mda_aptnn.cli.outputs import reading_only
 from mda_aptnn.errors import AptnnError
 
@@ -173,7 +173,7 @@ label_app = typer.Typer(
 )
 for _app, _commands in ((app, COMMANDS), (label_app, LABEL_COMMANDS)):
     for _command in _commands:
-        _app.command()(_reporting(with_sets(_command)))
+        _app.command()(_reporting(as_command(_command)))
 app.add_typer(label_app, name="label")
 
 

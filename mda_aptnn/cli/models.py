@@ -5,32 +5,33 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
-
-from typer import Argument, Option
+from typing import Any
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
-from mda_aptnn.cli.outputs import Outputs, emit
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit
 
 #: What becomes of the tensors of a label along a trajectory, by its name.
 RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
 
-Steps = Annotated[int | None, Option(help="Optimisation steps.")]
-
 
 def predict(
     reading: opt.Trajectory,
-    output: Annotated[
-        Path, Option("--output", "-o", help="HDF5 labels file, or extended XYZ (.xyz).")
-    ] = Path("apt.h5"),
+    *,
+    output: opt.Output = Path("apt.h5"),
     model: opt.Model = "water-rpbe-d3",
-    charge: Annotated[float, Option(help="Total charge of the sample in e.")] = 0.0,
+    charge: float = 0.0,
     as_json: opt.Json = False,
 ) -> None:
     """Predict the polar tensor of every atom in the chosen frames; velocities are not needed.
 
-    Models that have them give polarizability gradients too.
+    Models that have them give polarizability gradients too. The file is HDF5, or extended XYZ
+    (.xyz).
+
+    Parameters
+    ----------
+    charge : float
+        Total charge of the sample in e.
     """
     from tqdm.auto import tqdm
 
@@ -49,7 +50,7 @@ def predict(
     options = {**reading.keywords(), "charge": charge}
     sources = [UniverseFrames(universe, velocities=None, **options) for universe in universes]
     if not any(len(universe.trajectory[start:stop:step]) for universe in universes):
-        raise opt.OptionError("no frames in the chosen range")
+        raise OptionError("no frames in the chosen range")
     # tensors of atoms that the model was not made for are no spectrum yet: marked, not refused
     samples = []
     for universe, source in zip(universes, sources, strict=True):
@@ -86,58 +87,46 @@ def predict(
 
 def train(
     labels: LabelFiles,
-    output: Annotated[Path, Option("--output", "-o", help="Model file to write.")] = Path(
-        "model.h5"
-    ),
+    *,
+    output: opt.Output = Path("model.h5"),
     cell: LabelCell = None,
     config: opt.Plan = None,
-    validation_frames: Annotated[
-        float | None,
-        Option(help="Frames to choose the best weights by: a number, or a fraction below 1."),
-    ] = None,
-    held_out_frames: Annotated[
-        float | None,
-        Option(help="Frames kept aside for the model card alone: number or fraction."),
-    ] = None,
-    seed: Annotated[
-        int | None, Option(help="Of the split, the first weights and the order.")
-    ] = None,
-    steps: Steps = None,
-    target: Annotated[
-        list[str] | None,
-        Option(
-            help='What to train: "apt" (polar tensors), "pgt" (polarizability gradients), '
-            "repeatable; by default all that there are labels of, with one network."
-        ),
-    ] = None,
-    members: Annotated[
-        int,
-        Option(help="Members of a committee, whose spread tells the error; 1: a single model."),
-    ] = 1,
-    shared_body: Annotated[
-        bool,
-        Option(
-            "--shared-body",
-            help="The members are last layers on one body: cheap, and a coarser spread.",
-        ),
-    ] = False,
-    keep_ripples: Annotated[
-        bool,
-        Option(
-            "--keep-ripples",
-            help="Train on the labels with the ripples of the real-space grid that made them; by "
-            "default significant ones are taken out, and the summary says which.",
-        ),
-    ] = False,
-    plot: Annotated[
-        Path | None, Option(help="Also draw the learning curve (png, pdf, svg).")
-    ] = None,
+    validation_frames: float | None = None,
+    held_out_frames: float | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+    target: list[str] | None = None,
+    members: int = 1,
+    shared_body: bool = False,
+    keep_ripples: bool = False,
+    plot: opt.Plot = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Train a network on labelled frames.
+    """Train a network on labelled frames; --plot draws the learning curve.
 
     Options given here go before the plan. A run that was killed goes on where it stood: repeat the
     command.
+
+    Parameters
+    ----------
+    validation_frames : float
+        Frames to choose the best weights by: a number, or a fraction below 1.
+    held_out_frames : float
+        Frames kept aside for the model card alone: number or fraction.
+    seed : int
+        Of the split, the first weights and the order.
+    steps : int
+        Optimisation steps.
+    target : list of str
+        What to train: "apt" (polar tensors), "pgt" (polarizability gradients), repeatable; by
+        default all that there are labels of, with one network.
+    members : int
+        Members of a committee, whose spread tells the error; 1: a single model.
+    shared_body : bool
+        The members are last layers on one body: cheap, and a coarser spread.
+    keep_ripples : bool
+        Train on the labels with the ripples of the real-space grid that made them; by default
+        significant ones are taken out, and the summary says which.
     """
     from mda_aptnn.training.committee import train as train_model
 
@@ -218,26 +207,33 @@ def _committee_lines(info: dict[str, Any]) -> list[str]:
 
 
 def distil(
-    teacher: Annotated[str, Argument(help="Model that labels the frames: a name or a file.")],
+    teacher: str,
     reading: opt.Choosing,
-    output: Annotated[Path, Option("--output", "-o", help="Model file to write.")] = Path(
-        "model.h5"
-    ),
-    labels: Annotated[
-        list[Path] | None,
-        Option(help="True labels, kept in the training beside the teacher's; repeatable."),
-    ] = None,
+    *,
+    output: opt.Output = Path("model.h5"),
+    labels: list[Path] | None = None,
     config: opt.Plan = None,
-    held_out_frames: Annotated[
-        float, Option(help="True labels kept aside for the model card alone: number or fraction.")
-    ] = 0.0,
-    steps: Steps = None,
-    seed: Annotated[int, Option(help="Of the split, the first weights and the order.")] = 0,
+    held_out_frames: float = 0.0,
+    steps: int | None = None,
+    seed: int = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Train a fast network on frames of your own trajectory that a teacher labels.
+    """Train a fast network on 200 (--count) frames of your own trajectory that a teacher labels.
 
     A run that was killed goes on where it stood: repeat the command.
+
+    Parameters
+    ----------
+    teacher : str
+        Model that labels the frames: a name or a file.
+    labels : paths
+        True labels, kept in the training beside the teacher's; repeatable.
+    held_out_frames : float
+        True labels kept aside for the model card alone: number or fraction.
+    steps : int
+        Optimisation steps.
+    seed : int
+        Of the split, the first weights and the order.
     """
     from mda_aptnn.labels.snapshots import choose_frames
     from mda_aptnn.training.distil import distil as make_student
@@ -272,19 +268,12 @@ def distil(
 
 def select(
     reading: opt.Trajectory,
-    model: Annotated[
-        str, Option("--model", "-m", help="Model file of a committee.")
-    ] = "committee.h5",
-    count: Annotated[int, Option("--count", "-n", help="How many frames to choose.")] = 10,
-    output: Annotated[
-        Path, Option("--output", "-o", help="Text file of the chosen frames' numbers.")
-    ] = Path("selected.txt"),
-    campaign: Annotated[
-        Path | None, Option(help="Also plan their labels into this folder, new or begun.")
-    ] = None,
-    template: Annotated[
-        Path | None, Option(help="Your working CP2K input, for --campaign.")
-    ] = None,
+    *,
+    model: opt.Model = "committee.h5",
+    count: int = 10,
+    output: opt.Output = Path("selected.txt"),
+    campaign: Path | None = None,
+    template: Path | None = None,
     route: opt.Route = "field",
     as_json: opt.Json = False,
 ) -> None:
@@ -292,6 +281,15 @@ def select(
 
     The numbers count through all trajectories, as in: label plan --select indices --indices "$(cat
     selected.txt)"
+
+    Parameters
+    ----------
+    count : int
+        How many frames to choose.
+    campaign : path
+        Also plan their labels into this folder, new or begun.
+    template : path
+        Your working CP2K input, for --campaign.
     """
     from mda_aptnn import io
     from mda_aptnn.labels.campaign import plan_labels
@@ -301,7 +299,7 @@ def select(
     from mda_aptnn.model.selection import select as choose
 
     if (campaign is None) != (template is None):
-        raise opt.OptionError("--campaign and --template go together")
+        raise OptionError("--campaign and --template go together")
     outputs = Outputs(as_json, frames=output)
     recipe = None if template is None else (Template.read(template), make_route(route, {}))
     source = reading.source()
@@ -334,49 +332,17 @@ def select(
 
 
 def evaluate(
-    model: Annotated[str, Argument(help="Name of a bundled model, or a model file.")],
+    model: str,
     labels: LabelFiles,
+    *,
     cell: LabelCell = None,
-    plot: Annotated[
-        Path | None,
-        Option(help="Also draw predictions against labels (png, pdf, svg)."),
-    ] = None,
-    plot_spread: Annotated[
-        Path | None,
-        Option(
-            "--plot-spread",
-            help="Also draw the error against a committee's spread.",
-        ),
-    ] = None,
-    allow_training_frames: Annotated[
-        bool,
-        Option(
-            "--allow-training-frames", help="Do not refuse frames that the model was trained on."
-        ),
-    ] = False,
-    record: Annotated[
-        str | None,
-        Option(help="Also write the errors into the model's card, under this name."),
-    ] = None,
-    calibrate: Annotated[
-        bool,
-        Option(
-            "--calibrate",
-            help="Also calibrate a committee's spread by these labels, in its model file.",
-        ),
-    ] = False,
-    record_domain: Annotated[
-        bool,
-        Option(
-            "--record-domain",
-            help="Also write into the model's card what its training frames cover, all of which must be among the "
-            "labels: for model files of before 0.2. With --allow-training-frames.",
-        ),
-    ] = False,
-    held_out: Annotated[
-        bool,
-        Option("--held-out", help="Take only the frames that the model's card says were held out."),
-    ] = False,
+    plot: opt.Plot = None,
+    plot_spread: Path | None = None,
+    allow_training_frames: bool = False,
+    record: str | None = None,
+    calibrate: bool = False,
+    record_domain: bool = False,
+    held_out: bool = False,
     as_json: opt.Json = False,
 ) -> None:
     """Compare a model with labels: per component, element and irrep, and the errors that a spectrum
@@ -384,6 +350,24 @@ def evaluate(
 
     Of a model with two heads, each is compared with its labels; pictures of the second have its
     name added to theirs.
+
+    Parameters
+    ----------
+    model : str
+        Name of a bundled model, or a model file.
+    plot_spread : path
+        Also draw the error against a committee's spread.
+    allow_training_frames : bool
+        Do not refuse frames that the model was trained on.
+    record : str
+        Also write the errors into the model's card, under this name.
+    calibrate : bool
+        Also calibrate a committee's spread by these labels, in its model file.
+    record_domain : bool
+        Also write into the model's card what its training frames cover, all of which must be among
+        the labels: for model files of before 0.2. With --allow-training-frames.
+    held_out : bool
+        Take only the frames that the model's card says were held out.
     """
     from mda_aptnn.training import plotting
     from mda_aptnn.training.card import assess

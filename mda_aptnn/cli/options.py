@@ -1,61 +1,65 @@
-"""Options that commands share: each is declared once, alone or in a set that a command takes whole.
+"""What commands take: options that several share, and how a function becomes a command.
 
-A set is a frozen dataclass whose fields are options of the command line. A command that has a
-parameter of that type gets all of its options (`with_sets`), and receives them as one object.
+A command is a function: what stands before ``*`` in its signature are arguments, the rest options,
+and its numpydoc section "Parameters" is their help. A parameter whose type is a set (a frozen
+dataclass here) brings all fields of the set as options, and the command receives one object.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from typer import Argument, Option
 
-from mda_aptnn.errors import AptnnError, TrajectoryError
+from mda_aptnn.cli.outputs import OptionError, Outputs
+from mda_aptnn.errors import TrajectoryError
 
 if TYPE_CHECKING:
     from mda_aptnn.labels.snapshots import Source
 
-Text = str | None
-Texts = list[str] | None
-File = Path | None
-
 Window = StrEnum("Window", ["gaussian", "parzen", "bartlett", "hann", "none"])
-Correction = StrEnum("Correction", ["harmonic", "standard", "schofield", "none"])
 SumRule = StrEnum("SumRule", ["none", "mass", "uniform"])
 Per = StrEnum("Per", ["group", "element", "resname", "residue", "molecule", "atom"])
 Motions = StrEnum("Motions", ["rigid", "stored"])
-Beads = StrEnum("Beads", ["beads", "centroid"])
 Velocities = StrEnum("Velocities", {"trajectory": "trajectory", "finite": "finite-difference"})
 
+Count = Annotated[int, Option(min=1)]
 Topology = Annotated[Path, Argument(help="Topology or structure that MDAnalysis reads.")]
 Flux = Annotated[Path, Argument(help="Flux file.")]
 Model = Annotated[str, Option("--model", "-m", help="Name of a bundled model, or a model file.")]
-Group = Annotated[Texts, Option("--group", "-g", help='NAME=SELECTION, repeatable: "O=element O".')]
-Element = Annotated[
-    Texts,
-    Option("--element", help="TYPE=SYMBOL, repeatable, where the topology has no elements."),
+Groups = list[str] | None
+Group = Annotated[
+    Groups, Option("--group", "-g", help='NAME=SELECTION, repeatable: "O=element O".')
 ]
-Cell = Annotated[Text, Option(help='"a b c alpha beta gamma" in Å and degrees.')]
-TimeStep = Annotated[Text, Option(help='Time between recorded frames, such as "2 fs".')]
+Element = Annotated[
+    Groups, Option(help="TYPE=SYMBOL, repeatable, where the topology has no elements.")
+]
+Cell = Annotated[str | None, Option(help='"a b c alpha beta gamma" in Å and degrees.')]
+TimeStep = Annotated[str | None, Option(help='Time between recorded frames, such as "2 fs".')]
 Temperature = Annotated[
-    Text,
+    str | None,
     Option("--temperature", "-T", help='Such as "300 K"; from the velocities if not given.'),
 ]
 Resolution = Annotated[str, Option(help="Full width at half maximum of a line.")]
-Volume = Annotated[Text, Option(help='Where there is no cell: "1000 angstrom^3".')]
 Workers = Annotated[int, Option(min=1, help="Processes, or threads, that share the work.")]
-Output = Annotated[Path, Option("--output", "-o", help="HDF5 file to write.")]
-Plot = Annotated[File, Option(help="Also draw a picture (png, pdf, svg).")]
+AllowOutsideDomain = Annotated[
+    bool,
+    Option("--allow-outside-domain", help="Go on with a model that was not made for such atoms."),
+]
+Output = Annotated[Path, Option("--output", "-o", help="File to write.")]
+Plot = Annotated[Path | None, Option(help="Also draw a picture (png, pdf, svg).")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object instead of text.")]
-Template = Annotated[Path, Option("--template", help="Your working CP2K input.")]
+Template = Annotated[Path, Option(help="Your working CP2K input.")]
 Route = Annotated[
     str,
     Option(
@@ -67,28 +71,49 @@ Route = Annotated[
 Command = Annotated[
     str, Option("--command", "-c", help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')
 ]
-Plan = Annotated[File, Option("--config", help="TOML plan: tables [training] and [network].")]
+Plan = Annotated[Path | None, Option(help="TOML plan: tables [training] and [network].")]
 
-
-class OptionError(AptnnError, ValueError):
-    """An option that cannot be understood."""
+#: Names of options that are not those of the parameters.
+_NAMES = {
+    "file_format": ["--format"],
+    "flux_output": ["--flux"],
+    "mass_weighted": ["--mass-weighted/--not-mass-weighted"],
+    "count": ["--count", "-n"],
+    "band": ["--band", "-b"],
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Saving:
-    """What is written of a result beside its HDF5 file, and how it is told."""
+    """What is written of a result beside its HDF5 file, and how it is told.
 
-    csv: Annotated[File, Option(help="Also write columns of numbers.")] = None
+    Attributes
+    ----------
+    csv : path
+        Also write columns of numbers.
+    """
+
+    csv: Path | None = None
     plot: Plot = None
     as_json: Json = False
 
+    def outputs(self, **files: Path | None) -> Outputs:
+        """What writes the result into these files, of which the first is its HDF5 file."""
+        return Outputs(self.as_json, **files, csv=self.csv, plot=self.plot)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lines:
-    """How wide and of which form the lines of a spectrum are."""
+class Sample:
+    """What a spectrum needs to know of the sample, where its flux does not.
 
-    resolution: Resolution = "10 cm^-1"
-    window: Annotated[Window, Option(help="Form of the lag window.")] = Window.gaussian
+    Attributes
+    ----------
+    volume : str
+        Where there is no cell: "1000 angstrom^3".
+    """
+
+    temperature: Temperature = None
+    volume: str | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Keyword arguments of what makes the spectrum.
@@ -101,26 +126,49 @@ class Lines:
         from mda_aptnn import units
 
         return {
-            "resolution": positive(self.resolution, units.WAVENUMBER, "--resolution"),
-            "window": str(self.window),
+            "temperature": positive(self.temperature, units.TEMPERATURE, "--temperature"),
+            "volume": positive(self.volume, units.VOLUME, "--volume"),
         }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Estimate(Lines):
-    """How a spectral density and its error bars are estimated."""
+class Lines:
+    """How wide and of which form the lines of a spectrum are.
 
-    unbiased: Annotated[
-        bool,
-        Option("--unbiased", help="Unbiased correlation; intensities may be negative."),
-    ] = False
-    segments: Annotated[
-        str,
-        Option(help='Parts of the run for error bars: a number, "auto", "replicas" or "none".'),
-    ] = "auto"
+    Attributes
+    ----------
+    window : str
+        Form of the lag window.
+    """
+
+    resolution: Resolution = "10 cm^-1"
+    window: Window = Window.gaussian
 
     def keywords(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Lines.keywords`."""
+        """Keyword arguments of what makes the spectrum; raises as `Sample.keywords`."""
+        from mda_aptnn import units
+
+        resolution = positive(self.resolution, units.WAVENUMBER, "--resolution")
+        return {"resolution": resolution, "window": self.window}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate(Lines):
+    """How a spectral density and its error bars are estimated.
+
+    Attributes
+    ----------
+    unbiased : bool
+        Unbiased correlation; intensities may be negative.
+    segments : str
+        Parts of the run for error bars: a number, "auto", "replicas" or "none".
+    """
+
+    unbiased: bool = False
+    segments: str = "auto"
+
+    def keywords(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.keywords`."""
         text = self.segments
         parts: Any = {"none": None}.get(text, text)
         if text.isdecimal() and int(text) > 1:
@@ -134,26 +182,33 @@ class Estimate(Lines):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """A trajectory, and how MDAnalysis and this package read it."""
+    """A trajectory, and how MDAnalysis and this package read it.
 
-    topology: Topology
-    trajectory: Annotated[
-        list[Path] | None,
-        Argument(help="Trajectories. Times that continue make one series, others are replicas."),
-    ] = None
-    frames: Annotated[
-        Text, Option(help='Frames START:STOP:STEP, counted from 0: "1000:", "::10".')
-    ] = None
+    Attributes
+    ----------
+    topology : path
+        Topology or structure that MDAnalysis reads.
+    trajectory : paths
+        Trajectories. Times that continue make one series, others are replicas.
+    frames : str
+        Frames START:STOP:STEP, counted from 0: "1000:", "::10".
+    pbc : str
+        Periodic directions: "xyz", "xy", "none".
+    file_format, topology_format : str
+        MDAnalysis' name of the format.
+    """
+
+    topology: Path = dataclasses.field(kw_only=False)
+    trajectory: list[Path] | None = dataclasses.field(default=None, kw_only=False)
+    frames: str | None = None
     start: Annotated[int | None, Option(hidden=True)] = None
     stop: Annotated[int | None, Option(hidden=True)] = None
     step: Annotated[int | None, Option(hidden=True)] = None
     element: Element = None
     cell: Cell = None
-    pbc: Annotated[Text, Option(help='Periodic directions: "xyz", "xy", "none".')] = None
-    file_format: Annotated[
-        Text, Option("--format", help="MDAnalysis' name of the trajectory format.")
-    ] = None
-    topology_format: Annotated[Text, Option(help="MDAnalysis' name of the topology format.")] = None
+    pbc: str | None = None
+    file_format: str | None = None
+    topology_format: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -221,11 +276,15 @@ class Trajectory:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choosing(Trajectory):
-    """A trajectory of which some frames are chosen."""
+    """A trajectory of which some frames are chosen.
 
-    count: Annotated[
-        int | None, Option("--count", "-n", help="How many of the frames to choose.")
-    ] = None
+    Attributes
+    ----------
+    count : int
+        How many of the frames to choose.
+    """
+
+    count: int | None = None
 
     def how_many(self) -> int | None:
         """How many frames to choose: ``--count``, or ``--frames N`` as in 0.1.0."""
@@ -240,33 +299,29 @@ class Choosing(Trajectory):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Moving(Trajectory):
-    """A trajectory whose velocities are needed."""
+    """A trajectory whose velocities are needed.
 
-    velocity_unit: Annotated[
-        str,
-        Option(help='Unit of the recorded velocities: "auto", "angstrom/fs", "bohr/ps", ...'),
-    ] = "auto"
-    velocities: Annotated[
-        Velocities, Option(help="Recorded ones, or differences of positions.")
-    ] = Velocities.trajectory
+    Attributes
+    ----------
+    velocity_unit : str
+        Unit of the recorded velocities: "auto", "angstrom/fs", "bohr/atomic_unit_of_time", ...
+    velocities : str
+        Recorded ones, or differences of positions.
+    check_temperature : bool
+        Refuse velocities of an absurd temperature.
+    allow_aliasing : bool
+        Go on where frames are too far apart for the motion, or their time does not fit the
+        velocities.
+    override_cell : bool
+        Go on where --cell has another volume than the recorded cell.
+    """
+
+    velocity_unit: str = "auto"
+    velocities: Velocities = Velocities.trajectory
     time_step: TimeStep = None
-    check_temperature: Annotated[
-        bool, Option(help="Refuse velocities of an absurd temperature.")
-    ] = True
-    allow_aliasing: Annotated[
-        bool,
-        Option(
-            "--allow-aliasing",
-            help="Go on where frames are too far apart for the motion, or their time does not fit "
-            "the velocities.",
-        ),
-    ] = False
-    override_cell: Annotated[
-        bool,
-        Option(
-            "--override-cell", help="Go on where --cell has another volume than the recorded cell."
-        ),
-    ] = False
+    check_temperature: bool = True
+    allow_aliasing: bool = False
+    override_cell: bool = False
 
     def keywords(self) -> dict[str, Any]:
         """Keyword arguments of what reads the trajectory and its velocities."""
@@ -275,32 +330,30 @@ class Moving(Trajectory):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What the flux, or the density of states, is taken apart into."""
+    """What the flux, or the density of states, is taken apart into.
+
+    Attributes
+    ----------
+    per : str
+        A group for every one of these; "atom" (flux) keeps all on disk.
+    motions : str
+        "rigid": translation, rotation and vibration of molecules; "stored": those of a flux of
+        atoms.
+    coordinate : list of str
+        NAME=SELECTION;SELECTION[;...], repeatable: bonds, angles, torsions: "OH=element O;element
+        H".
+    normal_modes : path
+        Molden file with the structure and vibrations of a molecule, in its order of atoms.
+    select : str
+        Atoms that count; a model always sees all.
+    """
 
     group: Group = None
-    per: Annotated[
-        Per, Option(help='A group for every one of these; "atom" (flux) keeps all on disk.')
-    ] = Per.group
-    motions: Annotated[
-        Motions | None,
-        Option(
-            help='"rigid": translation, rotation and vibration of molecules; "stored": those of a '
-            "flux of atoms."
-        ),
-    ] = None
-    coordinate: Annotated[
-        Texts,
-        Option(
-            "--coordinate",
-            help="NAME=SELECTION;SELECTION[;...], repeatable: bonds, angles, torsions: "
-            '"OH=element O;element H".',
-        ),
-    ] = None
-    normal_modes: Annotated[
-        File,
-        Option(help="Molden file with the structure and vibrations of a molecule, in its order."),
-    ] = None
-    select: Annotated[str, Option(help="Atoms that count; a model always sees all.")] = "all"
+    per: Per = Per.group
+    motions: Motions | None = None
+    coordinate: list[str] | None = None
+    normal_modes: Path | None = None
+    select: str = "all"
 
     def parts(self) -> dict[str, Any]:
         """Keyword arguments ``per`` and ``motions`` of an analysis.
@@ -333,59 +386,91 @@ class Terms:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Charges:
-    """Sums that the tensors must obey, and the freedom that velocities have."""
+    """Sums that the tensors must obey, and the freedom that velocities have.
 
-    charge: Annotated[float, Option(help="Total charge of the sample in e.")] = 0.0
-    sum_rule: Annotated[SumRule, Option(help="How Σ P = Q·1 is enforced.")] = SumRule.none
-    degrees_of_freedom: Annotated[
-        int | None, Option(help="For the kinetic temperature of constrained molecules.")
-    ] = None
+    Attributes
+    ----------
+    charge : float
+        Total charge of the sample in e.
+    sum_rule : str
+        How Σ P = Q·1 is enforced.
+    degrees_of_freedom : int
+        For the kinetic temperature of constrained molecules.
+    """
+
+    charge: float = 0.0
+    sum_rule: SumRule = SumRule.none
+    degrees_of_freedom: int | None = None
 
     def sums(self) -> dict[str, Any]:
         """Keyword arguments of what predicts a flux."""
         return _values(self, Charges)
 
 
-def with_sets(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of each of its parameters that is a set."""
-    signature = inspect.signature(command)
-    hints = get_type_hints(command, include_extras=True)
-    sets: dict[str, Any] = {
-        name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)
-    }
+def as_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Return what typer makes a command of: arguments, options and help of a function's signature
+    and docstring, and of the sets among its parameters.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    about, said = _described(function)
+    sets: dict[str, Any] = {k: kind for k, kind in hints.items() if dataclasses.is_dataclass(kind)}
     parameters = [
-        parameter.replace(annotation=hints[parameter.name])
-        for parameter in signature.parameters.values()
-        if parameter.name not in sets
+        _parameter(name, hints[name], each.default, said, each.kind is not each.KEYWORD_ONLY)
+        for name, each in inspect.signature(function).parameters.items()
+        if name not in sets
     ]
     for kind in sets.values():
         fields = get_type_hints(kind, include_extras=True)
+        for base in kind.__mro__[-2::-1]:
+            said |= _described(base)[1]
         parameters += [
-            inspect.Parameter(
+            _parameter(
                 field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty
-                if field.default is dataclasses.MISSING
-                else field.default,
-                annotation=fields[field.name],
+                fields[field.name],
+                inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
+                said,
+                not field.kw_only,
             )
             for field in dataclasses.fields(kind)
         ]
 
-    @functools.wraps(command)
+    @functools.wraps(function)
     def run(**options: Any) -> None:
-        values = {
-            name: str(value) if isinstance(value, enum.Enum) else value
-            for name, value in options.items()
-        }
+        values = {k: str(v) if isinstance(v, enum.Enum) else v for k, v in options.items()}
         for name, kind in sets.items():
             own = {field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
             values[name] = kind(**own)
-        command(**values)
+        function(**values)
 
-    parameters.sort(key=lambda parameter: parameter.kind)
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__doc__ = about
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
+
+
+def _described(thing: Any) -> tuple[str, dict[str, str]]:
+    """A numpydoc docstring: the text before its sections, and what it says of each parameter."""
+    about, *sections = re.split(
+        r"\n+(?:Parameters|Attributes)\n-+\n", inspect.cleandoc(thing.__doc__ or "")
+    )
+    said: dict[str, str] = {}
+    for names, text in re.findall(r"^(\w.*?) : .*\n((?: +.*\n?)+)", "".join(sections), re.M):
+        said |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return about, said
+
+
+def _parameter(
+    name: str, hint: Any, default: Any, said: dict[str, str], is_argument: bool
+) -> inspect.Parameter:
+    """An argument or option as typer reads it: what its type does not say, the docstring does."""
+    given = getattr(hint, "__metadata__", ())
+    info = copy.copy(given[0]) if given else Argument() if is_argument else Option()
+    info.help = info.help or said.get(name)
+    if info.default is ... and not is_argument:
+        # a flag that is off has no name to turn it off
+        own = [f"--{name.replace('_', '-')}"] if default is False else None
+        info.param_decls = _NAMES.get(name, own)
+    hint = Annotated[get_args(hint)[0] if given else hint, info]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
 def _values(options: Any, kind: type) -> dict[str, Any]:

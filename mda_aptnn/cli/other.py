@@ -7,39 +7,40 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from typer import Argument, Option
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import Outputs, emit
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit
 from mda_aptnn.cli.spectra import topology_and_flux
 
 
 def demo(
-    folder: Annotated[
-        Path, Option("--output", "-o", help="Folder for the files, made if needed.")
-    ] = Path("mda-aptnn-demo"),
-    workers: Annotated[int | None, Option(help="Processes; one for each core by default.")] = None,
+    *,
+    output: opt.Output = Path("mda-aptnn-demo"),
+    workers: int | None = None,
     as_json: opt.Json = False,
 ) -> None:
     """Infrared spectrum of liquid water: a bundled trajectory (64 molecules, 10 ps) and the bundled
-    model.
+    model. The files go into a folder, which is made if needed.
 
     The trajectory follows a neural-network potential (C. Schran et al., J. Chem. Phys. 153, 104105
     (2020)) at 319 K.
+
+    Parameters
+    ----------
+    workers : int
+        Processes; one for each core by default.
     """
     from mda_aptnn.cli.fluxes import Reading
     from mda_aptnn.cli.spectra import spectrum
     from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 
-    folder.mkdir(parents=True, exist_ok=True)
-    output = folder / "water.h5"
-    if not _of_a_demo(output):
-        raise opt.OptionError(
-            f"{output} is there and was not made by demo: give another folder (-o)"
-        )
+    output.mkdir(parents=True, exist_ok=True)
+    result = output / "water.h5"
+    if not _of_a_demo(result):
+        raise OptionError(f"{result} is there and was not made by demo: give another folder (-o)")
     spectrum(
         Reading(
             topology=Path(WATER64_TOPOLOGY),
@@ -47,10 +48,11 @@ def demo(
             group=["O=element O", "H=element H"],
             workers=workers or os.cpu_count() or 1,
         ),
-        opt.Estimate(resolution="40 cm^-1"),
-        opt.Saving(csv=folder / "water.csv", plot=folder / "water.png", as_json=as_json),
-        output=output,
-        flux_output=folder / "water-flux.h5",
+        sample=opt.Sample(),
+        estimate=opt.Estimate(resolution="40 cm^-1"),
+        saving=opt.Saving(csv=output / "water.csv", plot=output / "water.png", as_json=as_json),
+        output=result,
+        flux_output=output / "water-flux.h5",
     )
 
 
@@ -67,25 +69,29 @@ def _of_a_demo(path: Path) -> bool:
 
 
 def report(
+    files: list[Path],
+    *,
+    sample: opt.Sample,
     lines: opt.Lines,
-    files: Annotated[
-        list[Path],
-        Argument(help="Flux file; the topology before it, for a flux of atoms, adds distances."),
-    ],
-    output: Annotated[Path, Option("--output", "-o", help="HTML file.")] = Path("report.html"),
-    title: Annotated[str | None, Option(help="Name of the flux file if not given.")] = None,
-    temperature: opt.Temperature = None,
-    volume: opt.Volume = None,
+    output: opt.Output = Path("report.html"),
+    title: str | None = None,
     as_json: opt.Json = False,
 ) -> None:
     """Report of a run in one HTML file that needs no network: spectrum, decomposition, checks,
     provenance.
+
+    Parameters
+    ----------
+    files : paths
+        Flux file; a topology before it, for a flux of atoms, adds the spectrum by distance.
+    title : str
+        Name of the flux file if not given.
     """
     from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.report import write_report
 
     outputs = Outputs(as_json, report=output)
-    settings = {**lines.keywords(), "temperature": temperature, "volume": volume}
+    settings = {**sample.keywords(), **lines.keywords()}
     flux, distances = files[0], None
     if len(files) > 1:
         from mda_aptnn.flux.molecular_flux import open_molecules
@@ -107,14 +113,15 @@ def report(
 
 
 def live(
-    charges: opt.Charges,
     topology: opt.Topology,
-    address: Annotated[str, Argument(help='Where the simulation listens: "imd://localhost:8889".')],
+    address: str,
+    *,
     lines: opt.Lines,
+    charges: opt.Charges,
     output: opt.Output = Path("spectrum.h5"),
     plot: opt.Plot = None,
-    every: Annotated[int, Option(min=1, help="Frames between two writings of the files.")] = 10_000,
-    stop: Annotated[int | None, Option(help="Frames to stop after; else at the end.")] = None,
+    every: opt.Count = 10_000,
+    stop: int | None = None,
     model: opt.Model = "water-rpbe-d3",
     group: opt.Group = None,
     element: opt.Element = None,
@@ -123,6 +130,15 @@ def live(
 ) -> None:
     """Spectrum of a running simulation: files are written again and again until it ends or you
     press Ctrl-C.
+
+    Parameters
+    ----------
+    address : str
+        Where the simulation listens: "imd://localhost:8889".
+    every : int
+        Frames between two writings of the files.
+    stop : int
+        Frames to stop after; else at the end.
     """
     import MDAnalysis
 
@@ -159,37 +175,58 @@ def live(
 
 
 def learn(
-    folder: Annotated[Path, Argument(help="Folder of the loop, new or begun.")],
+    folder: Path,
     reading: opt.Moving,
+    *,
     charges: opt.Charges,
     template: opt.Template = Path("template.inp"),
     route: opt.Route = "field",
     command: opt.Command = "cp2k.psmp",
-    initial: Annotated[int, Option(help="Frames of the first round.")] = 4,
-    test: Annotated[int, Option(help="Frames for calibration and test, never trained on.")] = 2,
-    count: Annotated[int, Option("--count", "-n", help="Frames that each further round adds.")] = 4,
-    candidates: Annotated[
-        int, Option(help="Frames, evenly over the trajectory, that each round chooses from.")
-    ] = 500,
-    members: Annotated[int, Option(help="Members of the committee.")] = 4,
+    initial: int = 4,
+    test: int = 2,
+    count: int = 4,
+    candidates: int = 500,
+    members: int = 4,
     config: opt.Plan = None,
-    seed: Annotated[int, Option(help="Of the first frames and the test frames.")] = 0,
+    seed: int = 0,
     resolution: opt.Resolution = "10 cm^-1",
     temperature: opt.Temperature = None,
-    tolerance: Annotated[
-        float,
-        Option(help="Stop when the spectrum changes by less than this part of its error bar."),
-    ] = 0.5,
-    rounds: Annotated[int, Option(help="Rounds in all, at most.")] = 10,
-    one: Annotated[bool, Option("--one", help="Only the next round.")] = False,
+    tolerance: float = 0.5,
+    rounds: int = 10,
+    one: bool = False,
     workers: opt.Workers = 1,
-    retry: Annotated[bool, Option("--retry", help="Label again what failed.")] = False,
+    retry: bool = False,
     as_json: opt.Json = False,
 ) -> None:
     """Learn a trajectory's polar tensors with as few labels as its spectrum needs.
 
     Every round labels the frames that the committee disagrees about, trains a new one, and makes
     the spectrum. Killed at any moment, the same command goes on.
+
+    Parameters
+    ----------
+    folder : path
+        Folder of the loop, new or begun.
+    initial : int
+        Frames of the first round.
+    test : int
+        Frames for calibration and test, never trained on.
+    count : int
+        Frames that each further round adds.
+    candidates : int
+        Frames, evenly over the trajectory, that each round chooses from.
+    members : int
+        Members of the committee.
+    seed : int
+        Of the first frames and the test frames.
+    tolerance : float
+        Stop when the spectrum changes by less than this part of its error bar.
+    rounds : int
+        Rounds in all, at most.
+    one : bool
+        Only the next round.
+    retry : bool
+        Label again what failed.
     """
     from mda_aptnn import units
     from mda_aptnn.learning import Learning, LearningPlan
@@ -239,11 +276,14 @@ def learn(
     outputs.tell({"rounds": reports}, lines)
 
 
-def info(
-    name: Annotated[str, Argument(help="Name of a bundled model, or any file of mda-aptnn.")],
-    as_json: opt.Json = False,
-) -> None:
-    """Show the card of a model (level of theory, data, accuracy, domain), or what a file holds."""
+def info(name: str, *, as_json: opt.Json = False) -> None:
+    """Show the card of a model (level of theory, data, accuracy, domain), or what a file holds.
+
+    Parameters
+    ----------
+    name : str
+        Name of a bundled model, or any file of mda-aptnn.
+    """
     from mda_aptnn import io
 
     of_file = io.kind_of(name) not in (None, "model")

@@ -14,13 +14,18 @@ import typer
 
 from mda_aptnn import folders, io
 from mda_aptnn.checks import Checks, Verdict
-from mda_aptnn.cli.options import OptionError
+from mda_aptnn.errors import AptnnError
 
 #: Options that name what a command writes. Every other path is read, and nothing is written in its
 #: place: an option that is forgotten here shows itself by an error.
 _WRITTEN = frozenset({"output", "csv", "plot", "plot_spread", "flux_output"})
 #: Options that are names or paths.
 _NAMES = frozenset({"model"})
+
+
+class OptionError(AptnnError, ValueError):
+    """An option that cannot be understood."""
+
 
 _locks = contextlib.ExitStack()
 

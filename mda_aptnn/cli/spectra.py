@@ -12,13 +12,14 @@ from typer import Argument, Option
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.fluxes import Reading, summary, text_summary
-from mda_aptnn.cli.outputs import Outputs
+from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.errors import FileFormatError
 
 if TYPE_CHECKING:
     from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.spectra.dipoles import DipoleSeries
 
+Correction = StrEnum("Correction", ["harmonic", "standard", "schofield", "none"])
 Detection = StrEnum("Detection", ["power", "photons"])
 Bose = StrEnum("Bose", ["stokes", "classical", "none"])
 Axis = StrEnum("Axis", ["x", "y", "z"])
@@ -35,15 +36,13 @@ Files = Annotated[
 
 def spectrum(
     reading: Reading,
+    *,
+    sample: opt.Sample,
     estimate: opt.Estimate,
     saving: opt.Saving,
     output: opt.Output = Path("spectrum.h5"),
     flux_output: FluxOutput = None,
-    temperature: opt.Temperature = None,
-    volume: opt.Volume = None,
-    quantum_correction: Annotated[
-        opt.Correction, Option(help='Of the classical line shape, "none".')
-    ] = opt.Correction.harmonic,
+    quantum_correction: Correction = Correction.harmonic,
 ) -> None:
     """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms and motions of
     molecules.
@@ -51,35 +50,27 @@ def spectrum(
     Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the
     trajectory. With --per molecule (or residue) the spectrum has a self and a distinct part.
     """
-    more: dict[str, Any] = {"volume": _volume(volume), "quantum_correction": quantum_correction}
+    outputs = saving.outputs(spectrum=output, flux=flux_output)
+    settings = {"volume": sample.keywords()["volume"], **estimate.keywords()}
+    settings["quantum_correction"] = quantum_correction
 
-    def make(series: FluxSeries, **settings: Any) -> Any:
+    def make(series: FluxSeries, **more: Any) -> Any:
         return series.spectrum(**settings, **more)
 
-    outputs = Outputs(
-        saving.as_json, spectrum=output, csv=saving.csv, plot=saving.plot, flux=flux_output
-    )
-    _of_flux(reading, estimate, outputs, temperature, make, described)
+    _of_flux(reading, outputs, sample.temperature, make, described)
 
 
 def raman(
     reading: Reading,
+    *,
     estimate: opt.Estimate,
     saving: opt.Saving,
     output: opt.Output = Path("raman.h5"),
     flux_output: FluxOutput = None,
     temperature: opt.Temperature = None,
-    laser: Annotated[
-        str | None,
-        Option(help="Multiply with the laser's frequency factor: wavelength or wavenumber."),
-    ] = None,
-    detection: Annotated[
-        Detection, Option(help="What is counted of the scattered light.")
-    ] = Detection.power,
-    bose: Annotated[
-        Bose | None,
-        Option(help="Multiply with the occupation of the modes; stokes with --laser."),
-    ] = None,
+    laser: str | None = None,
+    detection: Detection = Detection.power,
+    bose: Bose | None = None,
 ) -> None:
     """Raman spectrum of a trajectory (VV, VH, depolarization), decomposed by groups of atoms and
     motions.
@@ -87,39 +78,43 @@ def raman(
     The model must predict polarizability gradients: `train` makes one of labels that have them
     (`label plan --route field-raman`). Without --laser and --bose, heights are activities: their
     integrals do not depend on temperature.
+
+    Parameters
+    ----------
+    laser : str
+        Multiply with the laser's frequency factor: its wavelength or wavenumber, "532 nm".
+    detection : str
+        What is counted of the scattered light.
+    bose : str
+        Multiply with the occupation of the modes; stokes with --laser.
     """
     from mda_aptnn import units
 
+    outputs = saving.outputs(raman=output, flux=flux_output)
+    settings = estimate.keywords()
     if laser is not None:
         units.wavenumber_of_light(laser, "--laser")
 
-    def make(series: FluxSeries, **settings: Any) -> Any:
-        found = series.raman(**settings)
+    def make(series: FluxSeries, **more: Any) -> Any:
+        found = series.raman(**settings, **more)
         if laser is None and bose is None:
             return found
         return found.scattered(laser=laser, detection=detection, bose=bose or "stokes")
 
-    outputs = Outputs(
-        saving.as_json, raman=output, csv=saving.csv, plot=saving.plot, flux=flux_output
-    )
-    _of_flux(reading, estimate, outputs, temperature, make, _raman_described, gradients=True)
+    _check_gradients(reading)
+    _of_flux(reading, outputs, temperature, make, _raman_described)
 
 
 def sfg(
     reading: Reading,
+    *,
     estimate: opt.Estimate,
     saving: opt.Saving,
     output: opt.Output = Path("sfg.h5"),
     flux_output: FluxOutput = None,
     temperature: opt.Temperature = None,
-    area: Annotated[
-        str | None,
-        Option(help='Of the surface, "600 angstrom^2"; without, the susceptibility times it.'),
-    ] = None,
-    component: Annotated[
-        list[str] | None,
-        Option(help="Component of the susceptibility, such as xxz; may be repeated."),
-    ] = None,
+    area: str | None = None,
+    component: list[str] | None = None,
 ) -> None:
     """Sum-frequency spectrum of a surface whose normal is z: Re, Im and the square of the
     susceptibility.
@@ -127,46 +122,44 @@ def sfg(
     The model must predict polarizability gradients. The two surfaces of a slab cancel: name their
     atoms by --group "upper=prop z > 40" --group "lower=prop z < 20", and the spectrum is that of
     one surface.
+
+    Parameters
+    ----------
+    area : str
+        Of the surface, "600 angstrom^2"; without, the susceptibility times it.
+    component : list of str
+        Component of the susceptibility, such as xxz; may be repeated.
     """
     from mda_aptnn.spectra.sfg import COMPONENTS, axes_of
 
-    components = component or list(COMPONENTS)
-    for name in components:
+    outputs = saving.outputs(sfg=output, flux=flux_output)
+    settings = {**estimate.keywords(), "components": component or list(COMPONENTS)}
+    for name in settings["components"]:
         axes_of(name)
-    more: dict[str, Any] = {
-        "area": opt.positive(area, "angstrom^2", "--area"),
-        "components": components,
-    }
+    settings["area"] = opt.positive(area, "angstrom^2", "--area")
 
-    def make(series: FluxSeries, **settings: Any) -> Any:
+    def make(series: FluxSeries, **more: Any) -> Any:
         return series.sum_frequency(**settings, **more)
 
-    outputs = Outputs(
-        saving.as_json, sfg=output, csv=saving.csv, plot=saving.plot, flux=flux_output
-    )
-    _of_flux(reading, estimate, outputs, temperature, make, _sfg_described, gradients=True)
+    _check_gradients(reading)
+    _of_flux(reading, outputs, temperature, make, _sfg_described)
 
 
 def _of_flux(
     reading: Reading,
-    estimate: opt.Estimate,
     outputs: Outputs,
     temperature: str | None,
     make: Callable[..., Any],
     described: Callable[[Any, FluxSeries], tuple[dict[str, Any], list[str]]],
-    gradients: bool = False,
 ) -> None:
     """Make, save and tell a spectrum of the flux that the options ask for."""
     from mda_aptnn import units
 
-    settings = estimate.keywords()
-    settings["temperature"] = opt.positive(temperature, units.TEMPERATURE, "--temperature")
-    if gradients:
-        _check_gradients(reading)
+    given = opt.positive(temperature, units.TEMPERATURE, "--temperature")
     name, output = next(iter(outputs.files.items()))
     kept = outputs.files.get("flux")
     with reading.obtained(name, output, kept, temperature) as (series, groups):
-        found = make(series, groups=groups, **settings)
+        found = make(series, groups=groups, temperature=given)
         outputs.save(found)
     outputs.tell(*described(found, series), series.check(temperature))
 
@@ -180,7 +173,7 @@ def _check_gradients(reading: Reading) -> None:
     if reading.is_flux or reading.is_stored:
         return
     if not {APT, PGT} <= set(stored_target(model_path(reading.model)).parts):
-        raise opt.OptionError(
+        raise OptionError(
             f"the model {reading.model!r} predicts no polarizability gradients; train one with "
             "labels that have them (mda-aptnn label plan --route field-raman) and name it by "
             "--model"
@@ -189,6 +182,7 @@ def _check_gradients(reading: Reading) -> None:
 
 def vdos(
     reading: opt.Moving,
+    *,
     terms: opt.Terms,
     estimate: opt.Estimate,
     saving: opt.Saving,
@@ -197,19 +191,21 @@ def vdos(
         str | None,
         Option("--temperature", "-T", help="Counts the degrees of freedom that move; else 3N."),
     ] = None,
-    mass_weighted: Annotated[
-        bool,
-        Option("--mass-weighted/--not-mass-weighted", help="Count atoms by m v², or by v²."),
-    ] = True,
+    mass_weighted: bool = True,
 ) -> None:
     """Vibrational density of states by groups of atoms and motions of molecules; no model is
     needed.
+
+    Parameters
+    ----------
+    mass_weighted : bool
+        Count atoms by m v², or by v².
     """
     from mda_aptnn.checks import Checks
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
     from mda_aptnn.trajectory.selection import select
 
-    outputs = Outputs(saving.as_json, vdos=output, csv=saving.csv, plot=saving.plot)
+    outputs = saving.outputs(vdos=output)
     settings = estimate.keywords()
     del settings["unbiased"]
     universe = reading.joined_universe()
@@ -237,26 +233,34 @@ def vdos(
 
 
 def dipoles(
-    saving: opt.Saving,
+    moments: Path,
+    *,
     estimate: opt.Estimate,
-    moments: Annotated[
-        Path, Argument(help="File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.")
-    ],
+    saving: opt.Saving,
     temperature: Annotated[str, Option("--temperature", "-T", help='Such as "300 K".')],
     output: opt.Output = Path("dipole-spectrum.h5"),
     time_step: opt.TimeStep = None,
     cell: opt.Cell = None,
-    start: Annotated[int, Option(help="First frame, counted from 0.")] = 0,
-    volume: opt.Volume = None,
+    start: int = 0,
+    volume: str | None = None,
 ) -> None:
     """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar
     tensors.
+
+    Parameters
+    ----------
+    moments : path
+        File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.
+    start : int
+        First frame, counted from 0.
+    volume : str
+        Where there is no cell: "1000 angstrom^3".
     """
     from mda_aptnn.spectra.bands import peaks
 
-    outputs = Outputs(saving.as_json, spectrum=output, csv=saving.csv, plot=saving.plot)
+    outputs = saving.outputs(spectrum=output)
     series = _read_dipoles(moments, time_step, cell)[start:]
-    found = series.spectrum(temperature, **estimate.keywords(), volume=_volume(volume))
+    found = series.spectrum(temperature, volume=volume, **estimate.keywords())
     outputs.save(found)
     maxima = peaks(found)
     report = {
@@ -284,12 +288,12 @@ def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> Dipole
         raise FileNotFoundError(f"there is no file {path}")
     if io.kind_of(path) == "dipoles":
         if time_step is not None or cell is not None:
-            raise opt.OptionError(
+            raise OptionError(
                 f"{path} has its time step and cells: leave --time-step and --cell out"
             )
         return DipoleSeries.load(path)
     if time_step is None:
-        raise opt.OptionError('give --time-step, the time between dipoles, such as "0.5 fs"')
+        raise OptionError('give --time-step, the time between dipoles, such as "0.5 fs"')
     if path.suffix == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
@@ -300,21 +304,26 @@ def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> Dipole
 
 
 def distances(
-    lines: opt.Lines,
     files: Files,
+    *,
+    sample: opt.Sample,
+    lines: opt.Lines,
     output: opt.Output = Path("distances.h5"),
-    bin_width: Annotated[str, Option(help="Width of the shells.")] = "0.5 angstrom",
-    edges: Annotated[
-        str | None, Option(help='Limits of the shells in Å instead: "2.5,3.5,6".')
-    ] = None,
-    temperature: opt.Temperature = None,
-    volume: opt.Volume = None,
-    workers: opt.Workers = 1,
     plot: opt.Plot = None,
+    bin_width: str = "0.5 angstrom",
+    edges: str | None = None,
+    workers: opt.Workers = 1,
     as_json: opt.Json = False,
 ) -> None:
     """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum
     to the total.
+
+    Parameters
+    ----------
+    bin_width : str
+        Width of the shells.
+    edges : str
+        Limits of the shells in Å instead: "2.5,3.5,6".
     """
     from mda_aptnn.spectra.spatial import distance_spectrum
 
@@ -325,8 +334,7 @@ def distances(
         edges=opt.numbers(edges, "--edges"),
         bin_width=bin_width,
         n_threads=workers,
-        temperature=temperature,
-        volume=_volume(volume),
+        **sample.keywords(),
         **lines.keywords(),
     )
     outputs.save(found)
@@ -347,21 +355,31 @@ def distances(
 
 
 def profile(
-    lines: opt.Lines,
     files: Files,
+    *,
+    sample: opt.Sample,
+    lines: opt.Lines,
     output: opt.Output = Path("profile.h5"),
-    axis: Annotated[Axis, Option(help="Normal to the slabs.")] = Axis.z,
-    slabs: Annotated[int, Option(min=1, help="Number of slabs that fill a periodic cell.")] = 20,
-    edges: Annotated[
-        str | None, Option(help='Limits of the slabs in Å, without a cell: "-5,0,5".')
-    ] = None,
-    relative_to: Annotated[Origin, Option(help="The cell, or the sample's centre.")] = Origin.cell,
-    temperature: opt.Temperature = None,
-    volume: opt.Volume = None,
     plot: opt.Plot = None,
+    axis: Axis = Axis.z,
+    slabs: opt.Count = 20,
+    edges: str | None = None,
+    relative_to: Origin = Origin.cell,
     as_json: opt.Json = False,
 ) -> None:
-    """Spectrum along an axis, in the plane and out of it, as at an interface."""
+    """Spectrum along an axis, in the plane and out of it, as at an interface.
+
+    Parameters
+    ----------
+    axis : str
+        Normal to the slabs.
+    slabs : int
+        Number of slabs that fill a periodic cell.
+    edges : str
+        Limits of the slabs in Å, without a cell: "-5,0,5".
+    relative_to : str
+        The cell, or the sample's centre.
+    """
     from mda_aptnn.spectra.spatial import axis_profile
 
     outputs = Outputs(as_json, output=output, plot=plot)
@@ -372,8 +390,7 @@ def profile(
         n_slabs=slabs,
         edges=opt.numbers(edges, "--edges"),
         relative_to=relative_to,
-        temperature=temperature,
-        volume=_volume(volume),
+        **sample.keywords(),
         **lines.keywords(),
     )
     outputs.save(found)
@@ -410,7 +427,7 @@ def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
     from mda_aptnn import io
 
     if len(files) != 2:
-        raise opt.OptionError("give the topology of the run, and its flux file (flux --per atom)")
+        raise OptionError("give the topology of the run, and its flux file (flux --per atom)")
     for path in files:
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
@@ -420,21 +437,29 @@ def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
 
 def spectrogram(
     flux: opt.Flux,
+    *,
+    sample: opt.Sample,
     output: opt.Output = Path("spectrogram.h5"),
-    resolution: Annotated[
-        str, Option(help="Of lines; 14.7 ps cm^-1 over it is that in time.")
-    ] = "50 cm^-1",
-    step: Annotated[str | None, Option(help='From window to window: "0.1 ps".')] = None,
-    group: Annotated[
-        str | None, Option(help="Auto term of one group instead of the total.")
-    ] = None,
-    highest: Annotated[str, Option(help="Where the spectrum ends.")] = "4500 cm^-1",
-    temperature: opt.Temperature = None,
-    volume: opt.Volume = None,
     plot: opt.Plot = None,
+    resolution: str = "50 cm^-1",
+    step: str | None = None,
+    group: str | None = None,
+    highest: str = "4500 cm^-1",
     as_json: opt.Json = False,
 ) -> None:
-    """Spectrum through a window that moves along the trajectory."""
+    """Spectrum through a window that moves along the trajectory.
+
+    Parameters
+    ----------
+    resolution : str
+        Of lines; 14.7 ps cm^-1 over it is that in time.
+    step : str
+        From window to window: "0.1 ps".
+    group : str
+        Auto term of one group instead of the total.
+    highest : str
+        Where the spectrum ends.
+    """
     from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.spectra.spectrogram import spectrogram as follow
 
@@ -445,8 +470,7 @@ def spectrogram(
         step=step,
         group=group,
         highest=highest,
-        temperature=temperature,
-        volume=_volume(volume),
+        **sample.keywords(),
     )
     outputs.save(found)
     width = float(found.time_resolution.magnitude)
@@ -457,15 +481,26 @@ def spectrogram(
 
 def convergence(
     flux: opt.Flux,
-    band: Annotated[str, Option("--band", "-b", help='LOW-HIGH in cm⁻¹, such as "2800-4000".')],
+    *,
+    band: str,
     plot: opt.Plot = None,
     temperature: opt.Temperature = None,
     resolution: opt.Resolution = "10 cm^-1",
-    segments: Annotated[int, Option(min=2, help="Parts of the run for error bars.")] = 8,
-    lengths: Annotated[int, Option(min=2, help="How many lengths of the trajectory.")] = 8,
+    segments: Annotated[int, Option(min=2)] = 8,
+    lengths: Annotated[int, Option(min=2)] = 8,
     as_json: opt.Json = False,
 ) -> None:
-    """Intensity of a band and its standard error against the length of the trajectory."""
+    """Intensity of a band and its standard error against the length of the trajectory.
+
+    Parameters
+    ----------
+    band : str
+        LOW-HIGH in cm⁻¹, such as "2800-4000".
+    segments : int
+        Parts of the run for error bars.
+    lengths : int
+        How many lengths of the trajectory.
+    """
     from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.spectra.convergence import convergence as converge
 
@@ -492,27 +527,29 @@ def convergence(
 
 
 def dielectric(
+    spectrum: Path,
+    *,
     saving: opt.Saving,
-    spectrum: Annotated[Path, Argument(help="HDF5 file of `mda-aptnn spectrum`.")],
-    epsilon_infinity: Annotated[
-        float, Option(help="Electronic permittivity, n² of visible light.")
-    ],
+    epsilon_infinity: float,
     output: opt.Output = Path("dielectric.h5"),
-    subtract_conduction: Annotated[
-        bool,
-        Option(
-            "--subtract-conduction",
-            help="Leave the pole of direct current out of the permittivity.",
-        ),
-    ] = False,
+    subtract_conduction: bool = False,
 ) -> None:
     """Dielectric function, refractive index, absorption coefficient and conductivity of a sample
     with a volume.
+
+    Parameters
+    ----------
+    spectrum : path
+        HDF5 file of `mda-aptnn spectrum`.
+    epsilon_infinity : float
+        Electronic permittivity, n² of visible light.
+    subtract_conduction : bool
+        Leave the pole of direct current out of the permittivity.
     """
     from mda_aptnn.spectra.dielectric import dielectric_spectrum
     from mda_aptnn.spectra.spectrum import Spectrum
 
-    outputs = Outputs(saving.as_json, dielectric=output, csv=saving.csv, plot=saving.plot)
+    outputs = saving.outputs(dielectric=output)
     found = dielectric_spectrum(
         Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction
     )
@@ -528,21 +565,25 @@ def dielectric(
 
 
 def compare(
-    first: Annotated[Path, Argument(help="HDF5 file of a spectrum.")],
-    second: Annotated[Path, Argument(help="HDF5 file of another spectrum.")],
-    band: Annotated[
-        list[str], Option("--band", "-b", help='LOW-HIGH in cm⁻¹, repeatable: "2800-4000".')
-    ],
-    plot: Annotated[Path | None, Option(help="Draw both (png, pdf, svg).")] = None,
-    same_trajectory: Annotated[
-        bool,
-        Option(
-            "--same-trajectory", help="Both are of the same frames: what is common is in no error."
-        ),
-    ] = False,
+    first: Path,
+    second: Path,
+    *,
+    band: list[str],
+    plot: opt.Plot = None,
+    same_trajectory: bool = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Intensity, shift and shape of the second spectrum beside the first, with errors."""
+    """Intensity, shift and shape of the second spectrum beside the first, with errors.
+
+    Parameters
+    ----------
+    first, second : path
+        HDF5 file of a spectrum.
+    band : list of str
+        LOW-HIGH in cm⁻¹, repeatable: "2800-4000".
+    same_trajectory : bool
+        Both are of the same frames: what is common is in no error.
+    """
     from mda_aptnn.spectra.comparison import compare as compare_spectra
     from mda_aptnn.spectra.plotting import plot_together
     from mda_aptnn.spectra.spectrum import Spectrum
@@ -570,16 +611,10 @@ def band_limits(text: str) -> tuple[float, float]:
     """Read LOW-HIGH in cm⁻¹."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
     if match is None or float(match[1]) >= float(match[2]):
-        raise opt.OptionError(
+        raise OptionError(
             f"--band {text!r}: write the lower and the upper limit in cm⁻¹, such as 2800-4000"
         )
     return float(match[1]), float(match[2])
-
-
-def _volume(text: str | None) -> str | None:
-    from mda_aptnn import units
-
-    return opt.positive(text, units.VOLUME, "--volume")
 
 
 def _notes(notes: list[str]) -> list[str]:
