@@ -4,24 +4,22 @@ an axis.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
+import bisect
+import itertools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.molecular_flux import MolecularFlux, MoleculeBlock, filled_cells, repeats
+from mda_aptnn.flux.molecular_flux import MolecularFlux, filled_cells, repeats
 from mda_aptnn.spectra.absorption import section_factor
 from mda_aptnn.spectra.densities import velocity_correction
-from mda_aptnn.spectra.origin_blocks import OriginBlock, OriginCorrelation, origin_blocks
-from mda_aptnn.spectra.shells import Shells
-from mda_aptnn.spectra.slabs import Slabs
+from mda_aptnn.spectra.regions import Shells, Slabs
 from mda_aptnn.spectra.spatial_spectra import AxisProfile, DistanceSpectrum
 from mda_aptnn.spectra.statistics import FEWEST, SEGMENT_LENGTH, Segments
 from mda_aptnn.spectra.transform import CosineTransform
@@ -83,38 +81,13 @@ def distance_spectrum(
     one of them all the same.
     """
     limits = _shell_edges(molecules, edges, bin_width)
-    plan = _Plan.make(molecules, series, temperature, resolution, window, volume)
-    sums = OriginCorrelation(len(limits), plan.n_lags, plan.n_segments, plan.longest)
-    counts = np.zeros(len(limits) - 1)
-    shares = np.array_split(np.arange(molecules.n_molecules), n_threads)
-    with ThreadPoolExecutor(n_threads) as threads:
-        for block in plan.blocks(molecules):
-            frames = molecules.read(block.start, block.end)
-            work = functools.partial(_add_molecules, sums, block, frames, Shells(frames, limits))
-            counts += sum(threads.map(work, shares))
-    cross_sections, segments = plan.spectra(sums.sums())
+    shells = Shells(limits, n_threads)
+    common = _resolve(shells, molecules, series, temperature, resolution, window, volume)
     return DistanceSpectrum(
-        **plan.common(cross_sections, segments),
+        **common,
         edges=units.quantity(limits, units.LENGTH),
-        neighbours=counts / (molecules.n_frames * molecules.n_molecules),
+        neighbours=shells.counts / (molecules.n_frames * molecules.n_molecules),
     )
-
-
-def _add_molecules(
-    sums: OriginCorrelation,
-    block: OriginBlock,
-    frames: MoleculeBlock,
-    shells: Shells,
-    some: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Add what is around some of the molecules, and count it."""
-    origins = np.empty((shells.n_shells + 1, 3, block.stop - block.start))
-    counts = np.zeros(shells.n_shells, dtype=np.int64)
-    for n in some:
-        origins[0] = frames.flux[n, :, : origins.shape[2]]
-        counts += shells.around(n, origins[1:])
-        sums.add(block.segment, sums.products(origins, frames.flux[n]))
-    return counts
 
 
 def axis_profile(
@@ -160,139 +133,88 @@ def axis_profile(
     SpectrumError
         If the axis does not fit the cell, or as in `distance_spectrum`.
     """
-    if axis not in ("x", "y", "z"):
-        raise SpectrumError(f"axis {axis!r}: choose 'x', 'y' or 'z'")
-    slabs = Slabs("xyz".index(axis), n_slabs, edges, relative_to)
-    plan = _Plan.make(molecules, series, temperature, resolution, window, volume)
-    # component a of slab b is channel (b, a), forward and backward in time
-    sums = OriginCorrelation(6 * slabs.n_slabs, plan.n_lags, plan.n_segments, plan.longest)
-    counts = np.zeros(slabs.n_slabs)
-    heights = []
-    for block in plan.blocks(molecules):
-        n_origins = block.stop - block.start
-        frames = molecules.read(block.start, block.end)
-        where, height = slabs.find(frames.centres, frames.cells)
-        counts += np.bincount(where[:, :n_origins].ravel(), minlength=slabs.n_slabs)
-        heights.append(height[:n_origins])
-        parts = np.stack(
-            [np.einsum("mat,mt->at", frames.flux, where == b) for b in range(slabs.n_slabs)]
-        )
-        total = parts.sum(axis=0)
-        for a in range(3):
-            one = slice(a, a + 1)
-            forward = sums.products(parts[:, one, :n_origins], total[one])
-            backward = [sums.products(total[None, one, :n_origins], part[one])[0] for part in parts]
-            half = 3 * slabs.n_slabs
-            sums.add(block.segment, forward, slice(a, half, 3))
-            sums.add(block.segment, np.array(backward), slice(half + a, 2 * half, 3))
-    both = sums.sums().reshape(plan.n_segments, plan.n_lags, 2, slabs.n_slabs, 3)
-    cross_sections, segments = plan.spectra(both.mean(axis=2))
-    limits = slabs.limits(float(np.concatenate(heights).mean()))
+    slabs = Slabs(axis, n_slabs, edges, relative_to)
+    common = _resolve(slabs, molecules, series, temperature, resolution, window, volume)
     return AxisProfile(
-        **plan.common(cross_sections, segments),
-        edges=units.quantity(limits, units.LENGTH),
+        **common,
+        edges=units.quantity(slabs.limits, units.LENGTH),
         axis=axis,
-        density=counts / molecules.n_frames,
+        density=slabs.counts / molecules.n_frames,
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What is the same for every resolved spectrum: lags, segments, block length, prefactor."""
-
-    transform: CosineTransform
-    series: FluxSeries
-    n_segments: int
-    longest: int
-    resolution: float
-    window: str
-    temperature: float
-    volume: float | None
-    notes: list[str]
-
-    @property
-    def n_lags(self) -> int:
-        return self.transform.n_lags
-
-    @property
-    def wavenumber(self) -> NDArray[np.float64]:
-        return velocity_correction(self.transform.wavenumber, self.series.finite_difference)[0]
-
-    def blocks(self, molecules: MolecularFlux) -> Iterator[OriginBlock]:
-        """Blocks of time origins that fit into memory."""
-        return origin_blocks(
-            molecules.starts, molecules.n_frames, self.n_lags, self.n_segments, self.longest
+def _resolve(
+    regions: Shells | Slabs,
+    molecules: MolecularFlux,
+    series: FluxSeries,
+    temperature: Any,
+    resolution: Any,
+    window: str,
+    volume: Any,
+) -> dict[str, Any]:
+    """What every resolved spectrum has, from blocks of frames that fit into memory."""
+    if molecules.n_frames != len(series) or molecules.starts != series.starts:
+        raise SpectrumError(
+            f"molecules have {molecules.n_frames} frames in series from {molecules.starts}, "
+            f"the flux {len(series)} in series from {series.starts}; take both from one run"
         )
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+    kelvin, cubic, notes = series.conditions(temperature, volume)
+    lengths = np.diff([*series.starts, len(series)])
+    transform = CosineTransform.plan(window, width, series.spacing, int(lengths.max()))
+    needed = SEGMENT_LENGTH / (units.SPEED_OF_LIGHT * width)
+    fitting = int(len(series) * series.spacing / needed)
+    n_segments = min(fitting, _MOST_SEGMENTS) if fitting >= FEWEST else 1
+    ends = [round(len(series) * k / n_segments) for k in range(n_segments + 1)]
+    n_lags = transform.n_lags
+    fits = _BLOCK_NUMBERS // (6 * molecules.n_molecules) - n_lags
+    longest = int(np.clip(fits, max(1, _FEWEST * n_lags), max(1, _MOST * n_lags)))
+    longest = min(longest, -(-len(series) // n_segments))
+    size = scipy.fft.next_fast_len(longest + n_lags - 1, real=True)
+    sums: list[Any] = [0.0] * n_segments
+    for start, stop, end in _blocks([*series.starts, len(series)], ends, longest, n_lags):
+        products = regions.products(molecules.read(start, end), stop - start, size)
+        sums[bisect.bisect(ends, start) - 1] += products
+    wavenumber, correction = velocity_correction(transform.wavenumber, series.finite_difference)
+    scale = section_factor(kelvin) * correction
 
-    @classmethod
-    def make(
-        cls,
-        molecules: MolecularFlux,
-        series: FluxSeries,
-        temperature: Any,
-        resolution: Any,
-        window: str,
-        volume: Any,
-    ) -> _Plan:
-        if molecules.n_frames != len(series) or molecules.starts != series.starts:
-            raise SpectrumError(
-                f"molecules have {molecules.n_frames} frames in series from {molecules.starts}, "
-                f"the flux "
-                f"{len(series)} in series from {series.starts}; take both from one run"
-            )
-        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-        kelvin, cubic, notes = series.conditions(temperature, volume)
-        lengths = np.diff([*series.starts, len(series)])
-        transform = CosineTransform.plan(window, width, series.spacing, int(lengths.max()))
-        needed = 1 / (units.SPEED_OF_LIGHT * width)
-        fitting = int(len(series) * series.spacing / (SEGMENT_LENGTH * needed))
-        n_segments = min(fitting, _MOST_SEGMENTS) if fitting >= FEWEST else 1
-        n_lags = transform.n_lags
-        fits = _BLOCK_NUMBERS // (6 * molecules.n_molecules) - n_lags
-        longest = int(np.clip(fits, max(1, _FEWEST * n_lags), max(1, _MOST * n_lags)))
-        longest = min(longest, -(-len(series) // n_segments))
-        return cls(transform, series, n_segments, longest, width, window, kelvin, cubic, notes)
+    def section(products: NDArray[np.complex128], n_frames: int) -> NDArray[np.float64]:
+        sums = np.moveaxis(scipy.fft.irfft(products, size)[..., :n_lags], -1, 0)
+        density = transform(sums / n_frames)[: len(scale)]
+        return density * scale.reshape(-1, *[1] * (density.ndim - 1))
 
-    def spectra(self, sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], Segments | None]:
-        """From sums over origins [n_segments, n_lags, ...] to cross sections in Å²: of all, and of
-        each segment.
-        """
-        limits = [round(len(self.series) * k / self.n_segments) for k in range(self.n_segments + 1)]
-        frames = np.diff(limits)
-        scale = section_factor(self.temperature)
-        wavenumber, correction = velocity_correction(
-            self.transform.wavenumber, self.series.finite_difference
-        )
+    segments = None
+    if n_segments > 1:
+        frames = np.diff(ends)
+        terms = [section(products, n) for products, n in zip(sums, frames, strict=True)]
+        segments = Segments(np.array(terms, dtype=np.float32), frames * series.spacing)
+    return {
+        "wavenumber": units.quantity(wavenumber, units.WAVENUMBER),
+        "cross_sections": units.quantity(section(sum(sums), len(series)), "angstrom^2"),
+        "temperature": units.quantity(kelvin, units.TEMPERATURE),
+        "volume": None if cubic is None else units.quantity(cubic, units.VOLUME),
+        "resolution": units.quantity(width if window != "none" else 0.0, units.WAVENUMBER),
+        "window": window,
+        "segments": segments,
+        "notes": notes,
+        "info": {name: value for name, value in series.info.items() if name != "notes"}
+        | {"estimator": "1/N"},
+    }
 
-        def section(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-            values = self.transform(correlation)[: len(wavenumber)]
-            return scale * values * correction.reshape(-1, *[1] * (values.ndim - 1))
 
-        whole = section(sums.sum(axis=0) / len(self.series))
-        if self.n_segments == 1:
-            return whole, None
-        parts = [section(part / n) for part, n in zip(sums, frames, strict=True)]
-        lengths = np.asarray(frames * self.series.spacing, dtype=float)
-        return whole, Segments(np.array(parts, dtype=np.float32), lengths)
+def _blocks(
+    marks: list[int], ends: list[int], longest: int, n_lags: int
+) -> Iterator[tuple[int, int, int]]:
+    """Blocks of time origins: the first, that behind the last, and that behind their partners.
 
-    def common(
-        self, cross_sections: NDArray[np.float64], segments: Segments | None
-    ) -> dict[str, Any]:
-        """The attributes that every resolved spectrum has."""
-        info = {name: value for name, value in self.series.info.items() if name != "notes"}
-        return {
-            "wavenumber": units.quantity(self.wavenumber, units.WAVENUMBER),
-            "cross_sections": units.quantity(cross_sections, "angstrom^2"),
-            "temperature": units.quantity(self.temperature, units.TEMPERATURE),
-            "volume": None if self.volume is None else units.quantity(self.volume, units.VOLUME),
-            "resolution": units.quantity(
-                self.resolution if self.window != "none" else 0.0, units.WAVENUMBER
-            ),
-            "window": self.window,
-            "segments": segments,
-            "notes": self.notes,
-            "info": {**info, "estimator": "1/N"},
-        }
+    They cross neither the end of a series (`marks`) nor that of a segment (`ends`); partners in
+    time cross no series.
+    """
+    for low, high in itertools.pairwise(sorted({*marks, *ends})):
+        last = marks[bisect.bisect(marks, low)]
+        for start in range(low, high, longest):
+            stop = min(start + longest, high)
+            yield start, stop, min(stop + n_lags - 1, last)
 
 
 def _shell_edges(molecules: MolecularFlux, edges: Any, bin_width: Any) -> NDArray[np.float64]:
