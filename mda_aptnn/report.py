@@ -89,7 +89,7 @@ def write_report(
         else _picture(
             lambda figure: distances.plot(figure=figure),
             (9.0, 8.0),
-            "Pairs of molecules by their distance at the earlier time; all shells sum to the total.",
+            "Pairs of molecules by their distance at the earlier time; shells sum to the total.",
         ),
         "In time": _times(series, spectrum, settings),
         "Checks": _checks(checks),
