@@ -12,9 +12,9 @@ from mda_aptnn.spectra import densities
 from mda_aptnn.spectra.absorption import absorption_spectrum
 from mda_aptnn.spectra.bands import band_integral, band_share
 from mda_aptnn.spectra.lag_sums import LagSums
-from mda_aptnn.spectra.scattering import raman_spectrum
 from mda_aptnn.spectra.spectrum import Spectrum
 from mda_aptnn.spectra.term_plots import plot_matrix, plot_stacked
+from tests.systems import raman_spectrum
 
 GROUPS = ["a", "b", "c", "d"]
 

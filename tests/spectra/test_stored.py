@@ -14,7 +14,7 @@ from mda_aptnn.spectra.dielectric import DielectricSpectrum
 from mda_aptnn.spectra.dipoles import DipoleSeries
 from mda_aptnn.spectra.raman import RamanSpectrum
 from mda_aptnn.spectra.sfg import SumFrequencySpectrum
-from mda_aptnn.spectra.spatial_spectra import AxisProfile, DistanceSpectrum
+from mda_aptnn.spectra.spatial import AxisProfile, DistanceSpectrum
 from mda_aptnn.spectra.spectrogram import Spectrogram
 from tests import DATA
 
@@ -22,18 +22,19 @@ OLD = DATA / "v0.1.0"
 NUMBERS = json.loads((OLD / "numbers.json").read_text())
 #: Grid points whose numbers are kept.
 AT = [3, 10, 30]
+CURVES = ("epsilon real", "epsilon imaginary", "n", "alpha")
 
 
 def raman(name="raman"):
     found = RamanSpectrum.load(OLD / f"{name}.h5")
-    band = found.band_depolarization(100, 900)
+    band = found.depolarization(100, 900)
     return [
         found.vv,
         found.vh,
         found.standard_error("vv"),
-        found.values("vh", "a", "b"),
+        found.curve("vh", "a", "b").value,
         (band.value, band.error),
-        found.depolarization,
+        found.depolarization().value,
     ]
 
 
@@ -42,7 +43,7 @@ def sfg():
     return [
         found.component("xxz").real,
         found.component("zzz", "a", "b").imag,
-        found.standard_error(lambda one: one.component("xxz").imag),
+        found.standard_error("Im chi", "xxz"),
     ]
 
 
@@ -52,7 +53,7 @@ def dielectric():
     return [
         found.refractive_index,
         found.absorption_coefficient,
-        found.error,
+        np.stack([found.curve(name).error for name in CURVES], axis=1),
         (static.value, static.error),
     ]
 
@@ -63,18 +64,19 @@ def dipoles():
 
 def distances():
     found = DistanceSpectrum.load(OLD / "distance-spectrum.h5")
-    values = [found.values("self"), found.values("cumulative"), found.errors("total")]
-    return [*values, found.neighbours]
+    parts = [found.curve("self").value, found.curve("cumulative").value, found.curve().error]
+    return [*parts, found.neighbours]
 
 
 def profile():
     found = AxisProfile.load(OLD / "axis-profile.h5")
-    return [found.values("in-plane"), found.errors("x"), found.density, found.edges]
+    parts = [found.curve("in-plane").value, found.curve("x").error]
+    return [*parts, found.density, found.edges]
 
 
 def spectrogram():
     found = Spectrogram.load(OLD / "spectrogram.h5")
-    return [found.total, found.values(), found.times, found.weights]
+    return [found.curve().value, found.curve("windows").value, found.times, found.weights]
 
 
 @pytest.mark.parametrize(
