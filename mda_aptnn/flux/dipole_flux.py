@@ -40,7 +40,7 @@ from mda_aptnn.flux.pipeline import (
 )
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.predict import Model, load_model
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.tensors import SUM_RULES, SumRuleNameError
 from mda_aptnn.trajectory.kinetics import check_degrees_of_freedom, constrained_bonds
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand, broken_note

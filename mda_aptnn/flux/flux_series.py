@@ -17,13 +17,12 @@ from mda_aptnn.averages import ratio_with_error
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.errors import GroupError, SpectrumError
 from mda_aptnn.flux.members import validity_of_spread
-from mda_aptnn.spectra.absorption import absorption_spectrum
-from mda_aptnn.spectra.correlation import cross_correlation
+from mda_aptnn.spectra.estimator import Estimator, Rates, cross_correlation
+from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.spectra.raman import RamanSpectrum, full_tensors
 from mda_aptnn.spectra.scattering import raman_spectrum
 from mda_aptnn.spectra.self_distinct import self_and_distinct
 from mda_aptnn.spectra.sfg import COMPONENTS, SumFrequencySpectrum
-from mda_aptnn.spectra.spectrum import Spectrum
 from mda_aptnn.spectra.sum_frequency import SLAB_GROUPS, slab_sums, sum_frequency_spectrum
 
 logger = logging.getLogger(__name__)
@@ -222,7 +221,7 @@ class FluxSeries(io.Stored):
         max_lag : float, str or pint.Quantity
             Longest t, in ps; at most the longest series.
         unbiased : bool
-            See `mda_aptnn.spectra.correlation.cross_correlation`.
+            See `mda_aptnn.spectra.estimator.cross_correlation`.
 
         Returns
         -------
@@ -315,42 +314,38 @@ class FluxSeries(io.Stored):
             If the temperature is not known (constraints, rigid molecules, finite differences) or
             the series is too short, or `distinct` is asked of groups that are not molecules.
         """
-        resolution = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-        if distinct or (distinct is None and groups is None and "species" in self.labels):
-            series = self if groups is None else self.regroup(groups)
-            found = self_and_distinct(
-                series,
-                temperature=temperature,
-                resolution=resolution,
-                window=window,
-                unbiased=unbiased,
-                volume=volume,
-                segments=segments,
-            )
-            return (
-                found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
-            )
+        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+        estimator = Estimator(width, window, unbiased, segments)
+        if distinct is None:
+            distinct = groups is None and "species" in self.labels
         series = self if groups is None else self.regroup(groups)
-        kelvin, volume, notes = self.conditions(temperature, volume)
+        kelvin, volume, notes = series.conditions(temperature, volume)
+        info = {name: value for name, value in self.info.items() if name != "notes"}
+        if distinct:
+            found = self_and_distinct(series, estimator, kelvin, volume, notes=notes, info=info)
+            if quantum_correction == "harmonic":
+                return found
+            return found.corrected(quantum_correction)
         band_spread = self.info.get("band_spread", {})
         if series.members is not None:
             notes.append(validity_of_spread(band_spread))
-        return absorption_spectrum(
-            series.segments(),
+        rates = Rates(
+            series.flux,
+            series.starts,
+            series.spacing,
             series.groups,
-            self.spacing,
+            series.finite_difference,
+            series.members,
+            band_spread.get("factor"),
+        )
+        return infrared(
+            rates,
+            estimator,
             kelvin,
             volume,
-            resolution=resolution,
-            window=window,
-            unbiased=unbiased,
-            segments=segments,
-            members=None if series.members is None else np.split(series.members, self.starts[1:]),
-            band_factor=band_spread.get("factor"),
             quantum_correction=quantum_correction,
-            finite_difference=self.finite_difference,
             notes=notes,
-            info={name: value for name, value in self.info.items() if name != "notes"},
+            info=info,
         )
 
     def raman(
