@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mda_aptnn.flux.dipole_flux import DipoleFlux
     from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.flux.molecular_flux import MoleculesInMemory, open_molecules
-    from mda_aptnn.flux.motions.normal_modes import NormalModes
     from mda_aptnn.flux.path_integrals import average_beads, centroid_universe
     from mda_aptnn.frame import Frame
     from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels, write_xyz
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from mda_aptnn.spectra.spectrogram import Spectrogram, spectrogram
     from mda_aptnn.spectra.vdos import VibrationalDensity
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum, stored_density
+    from mda_aptnn.trajectory.motions.normal_modes import NormalModes
     from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 cite(__name__)
@@ -62,7 +62,7 @@ _HOME = {
     "Frame": "frame",
     "LabelledFrame": "labels.dataset",
     "MoleculesInMemory": "flux.molecular_flux",
-    "NormalModes": "flux.motions.normal_modes",
+    "NormalModes": "trajectory.motions.normal_modes",
     "RamanSpectrum": "spectra.raman",
     "Spectrogram": "spectra.spectrogram",
     "Spectrum": "spectra.infrared",

@@ -303,7 +303,7 @@ class FluxStream:
                 self._lags.begin_series()
                 self.notes.append(
                     f"after {self._last_time:.6g} ps the next frame is at {time:.6g} ps: a new "
-                    f"series"
+                    "series"
                 )
                 logger.warning(self.notes[-1])
                 self._begin, self._steps = time, 0
@@ -317,8 +317,7 @@ class FluxStream:
         if not spacing > 0:
             raise TrajectoryError(
                 f"the second frame is at {self._last_time + spacing:g} ps, the first one at "
-                f"{self._last_time:g} ps: "
-                "the stream must send the time (IMDv3: time = yes)"
+                f"{self._last_time:g} ps: the stream must send the time (IMDv3: time = yes)"
             )
         self._spacing = spacing
         plan = self._estimator.plan(_MARGIN * spacing, [2**40])
@@ -337,8 +336,7 @@ class FluxStream:
         if not ts.has_velocities:
             raise TrajectoryError(
                 "the stream has no velocities; let the program send them (GROMACS IMD-v = yes, "
-                "LAMMPS fix imd ... "
-                "velocities on)"
+                "LAMMPS fix imd ... velocities on)"
             )
         velocities = np.asarray(ts.velocities, dtype=float)[self._frames.indices] * self._factor
         if not np.isfinite(velocities).all():
@@ -353,6 +351,6 @@ def _refuse_implausible(temperature: float, factor: float) -> None:
     hint = f"; they are likely in {unit!r}" if unit else ""
     raise TrajectoryError(
         f"the kinetic temperature of the first frame is {temperature:.4g} K, so the unit of the "
-        f"velocities is wrong"
-        f"{hint}; say it (velocity_unit=), or check_temperature=False if it is meant"
+        f"velocities is wrong{hint}; say it (velocity_unit=), or check_temperature=False if it is "
+        "meant"
     )

@@ -20,9 +20,9 @@ from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import new_figure
 from mda_aptnn.flux.checks import check_spectrum
 from mda_aptnn.flux.flux_series import FluxSeries
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.spatial_spectra import DistanceSpectrum
 from mda_aptnn.spectra.spectrogram import spectrogram
-from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.term_plots import BANDS, plot_matrix, plot_stacked
 
 #: Groups whose terms can be told apart in a stacked picture, and in a matrix.

@@ -4,6 +4,8 @@ its reason.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,20 +28,23 @@ SMALL = 0.03
 _BLOCKS = 10
 
 
-def check_series(series: FluxSeries, temperature: float | None = None) -> Checks:
+def check_series(series: FluxSeries, temperature: Any = None) -> Checks:
     """Return the checks of a flux: those made before the run, and those of all its frames.
 
     Parameters
     ----------
     series : FluxSeries
-    temperature : float, optional
+    temperature : float, str or pint.Quantity, optional
         That is given for a spectrum, in K.
 
     Returns
     -------
     Checks
     """
-    given = [] if temperature is None else [given_temperature(series, temperature)]
+    given = []
+    if temperature is not None:
+        kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+        given = [given_temperature(series, kelvin)]
     whole = Checks((*given, _temperature(series), _equipartition(series), _residual(series)))
     # what all frames say goes before what a few said; the run is done, so that nothing is refused
     # any more

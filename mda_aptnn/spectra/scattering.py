@@ -18,9 +18,10 @@ from mda_aptnn.spectra.densities import (
     warn_if_short,
 )
 from mda_aptnn.spectra.estimator import check_pairs
-from mda_aptnn.spectra.raman import COLUMNS, ROWS, RamanSpectrum
+from mda_aptnn.spectra.raman import RamanSpectrum
 from mda_aptnn.spectra.statistics import choose_segments
 from mda_aptnn.spectra.transform import CosineTransform
+from mda_aptnn.tensors import COLUMNS, ROWS
 
 Array = NDArray[np.float64]
 
@@ -53,7 +54,7 @@ def raman_spectrum(
     temperature : float
         In K.
     resolution, window, unbiased, segments, finite_difference
-        As in `mda_aptnn.spectra.absorption.absorption_spectrum`.
+        As in `mda_aptnn.spectra.estimator.Estimator`.
     notes, info
         Kept with the result; the estimator is added.
 
