@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn.errors import FrameError
-from mda_aptnn.frame import Frame, filled_cell
+from mda_aptnn.frame import Frame
 
 #: Atoms closer than this, in Å, are a mistake in the input and not chemistry.
 CLOSEST = 0.3
@@ -69,10 +69,9 @@ def neighbours(frame: Frame, cutoff: float) -> Neighbours:
     # importing vesin imports torch, which takes seconds: only who predicts pays for it
     from vesin import NeighborList
 
-    box = filled_cell(frame.cell, frame.pbc)
     finder = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
     i, j, shift, vectors = finder.compute(
-        points=np.ascontiguousarray(frame.positions), box=box, periodic=frame.pbc, quantities="ijSD"
+        points=frame.positions, box=frame.box.filled, periodic=frame.pbc, quantities="ijSD"
     )
     order = np.argsort(_keys(len(frame), i, j, shift))
     found = Neighbours(
@@ -153,7 +152,7 @@ class NeighbourList:
 
         positions, cell = (
             _rounded(frame.positions[order]),
-            _rounded(filled_cell(frame.cell, frame.pbc)),
+            _rounded(frame.box.filled),
         )
         inverse = (
             self._inverse
@@ -205,7 +204,7 @@ def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, ND
     Parameters
     ----------
     frames : sequence of (positions, cell, pbc)
-        Rounded; of every cell `filled_cell`.
+        Rounded; the cells are `Cell.filled`.
     cutoffs : sequence of float
         In Å, the largest first.
 
@@ -233,7 +232,7 @@ def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, ND
 
 def frame_atoms(frame: Frame, order: NDArray[np.int64]) -> Atoms:
     """Return what `search_pairs` takes of a frame, whose atoms are taken in some order."""
-    return _rounded(frame.positions[order]), _rounded(filled_cell(frame.cell, frame.pbc)), frame.pbc
+    return _rounded(frame.positions[order]), _rounded(frame.box.filled), frame.pbc
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:

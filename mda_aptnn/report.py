@@ -23,12 +23,10 @@ from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import new_figure
 from mda_aptnn.flux.checks import check_spectrum
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.bands import band_integral, peaks
-from mda_aptnn.spectra.plotting import plot_spectrum
-from mda_aptnn.spectra.spatial_spectra import DistanceSpectrum
+from mda_aptnn.spectra.infrared import Spectrum
+from mda_aptnn.spectra.result import Measured
+from mda_aptnn.spectra.spatial import DistanceSpectrum
 from mda_aptnn.spectra.spectrogram import spectrogram
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.statistics import Measured
 from mda_aptnn.spectra.term_plots import BANDS, plot_matrix, plot_stacked
 
 #: Groups whose terms can be told apart in a stacked picture, and in a matrix.
@@ -112,23 +110,24 @@ def _spectrum(spectrum: Spectrum) -> str:
     known = spectrum.segments is not None
     error = "the grey band holds the truth with 68 %" if known else "no error bars: too short"
 
-    def draw(figure: Any) -> None:
-        plot_spectrum(spectrum, ax=figure.subplots(), terms=False)
-
-    return _picture(draw, (9.0, 4.6), f"Infrared spectrum, {error}.")
+    return _picture(
+        lambda figure: spectrum.plot(ax=figure.subplots(), terms=False),
+        (9.0, 4.6),
+        f"Infrared spectrum, {error}.",
+    )
 
 
 def _bands(spectrum: Spectrum) -> str:
-    whole, last = band_integral(spectrum).value, spectrum.wavenumber.magnitude[-1]
+    whole, last = spectrum.band().value, spectrum.wavenumber.magnitude[-1]
     rows = []
     for low, high in BANDS:
         if low < last:
-            found = band_integral(spectrum, low, high)
+            found = spectrum.band(low, high)
             limits = f"{low:g} to {min(high, last):.0f}"
             rows.append([limits, _with_error(found), f"{found.value / whole:.1%}"])
     head = ["Band / cm⁻¹", "Intensity per sample / km mol⁻¹", "Share"]
     styles = ["", "number", "number"]
-    maxima = ", ".join(_with_error(peak.position) for peak in peaks(spectrum))
+    maxima = ", ".join(_with_error(peak.position) for peak in spectrum.peaks())
     return _table(rows, styles, head) + f"<p>Maxima at {maxima} cm⁻¹.</p>"
 
 

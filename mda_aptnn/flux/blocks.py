@@ -57,8 +57,7 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
     if inside:
         raise FileFormatError(
             f"{folder} is not empty and holds no finished frames of this version of mda-aptnn "
-            f"(there is "
-            f"{inside[0].name}): move it away, or give another folder by --checkpoint"
+            f"(there is {inside[0].name}): move it away, or give another folder by --checkpoint"
         )
 
 
@@ -155,8 +154,7 @@ class BlockStore:
             if differ:
                 raise TrajectoryError(
                     f"checkpoint {self.folder} belongs to another run (differs in "
-                    f"{', '.join(differ)}); "
-                    "remove the folder or give another one"
+                    f"{', '.join(differ)}); remove the folder or give another one"
                 )
         else:
             with io.replacing(file, _KIND) as temporary:

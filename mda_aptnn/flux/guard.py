@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.checks import Check, Checks, Verdict
-from mda_aptnn.flux.motions.kinetic_parts import kinetic_parts
 from mda_aptnn.model.domain import domain_checks
-from mda_aptnn.spectra.densities import FINITE_DIFFERENCE_LIMIT
+from mda_aptnn.spectra.estimator import FINITE_DIFFERENCE_LIMIT
 from mda_aptnn.trajectory.given_spacing import any_held, check_nyquist, check_pace, hydrogens_united
 from mda_aptnn.trajectory.kinetics import constrained_bonds
 from mda_aptnn.trajectory.molecules import Molecules, find_molecules
+from mda_aptnn.trajectory.motions.kinetic_parts import kinetic_parts
 from mda_aptnn.trajectory.times import Timeline
 from mda_aptnn.trajectory.universe_frames import SAMPLES, Moment, UniverseFrames
 
@@ -235,18 +235,14 @@ def _cell(frames: UniverseFrames) -> Check | None:
     both = frames.cells_given_and_recorded()
     if both is None:
         return None
-    given, recorded = (float(abs(np.linalg.det(cell))) for cell in both)
+    given, recorded = (cell.volume for cell in both)
     return Check(
         "cell",
-        f"given {_edges(both[0])} ({given:.5g} Å³), recorded {_edges(both[1])} ({recorded:.5g} Å³)",
+        f"given {both[0]} ({given:.5g} Å³), recorded {both[1]} ({recorded:.5g} Å³)",
         Verdict.FINE if abs(given / recorded - 1) < SAME_CELL else Verdict.REFUSED,
         "The given cell is used in all frames. Leave it out (cell=, --cell), or give it in Å.",
         allow="--override-cell",
     )
-
-
-def _edges(cell: Array) -> str:
-    return " x ".join(f"{length:.5g}" for length in np.linalg.norm(cell, axis=1)) + " Å"
 
 
 def _coordinates(moments: Sequence[Moment]) -> Check:

@@ -32,7 +32,7 @@ _CONDUCTIVITY = units.factor("1/cm*vacuum_permittivity*speed_of_light", _SIEMENS
 #: transform.
 _OVERSAMPLING = 16
 #: What follows from ε and the wavenumber, with its unit.
-_CURVES: dict[str, tuple[Callable[[Complex, Array], Array], str]] = {
+_CURVES: dict[str, tuple[Callable[[NDArray[Any], Array], Array], str]] = {
     "epsilon real": (lambda epsilon, grid: epsilon.real, ""),
     "epsilon imaginary": (lambda epsilon, grid: epsilon.imag, ""),
     "n": (lambda epsilon, grid: np.sqrt(epsilon).real, ""),
@@ -277,11 +277,11 @@ def dielectric_spectrum(
             ]
             replicates[name] = dataclasses.replace(found, terms=np.array(terms, np.complex64))
     total = spectrum.curve()
-    static = (_CONDUCTIVITY * float(part[0]) for part in (total.value, total.error))
+    value, error = (_CONDUCTIVITY * float(part[0]) for part in (total.value, total.error))
     return DielectricSpectrum(
         wavenumber=spectrum.wavenumber[1:],
         permittivity=units.quantity(epsilon(absorption), ""),
-        static_conductivity=Measured(*static, "S/m", total.degrees_of_freedom, positive=True),
+        static_conductivity=Measured(value, error, "S/m", total.degrees_of_freedom, True),
         epsilon_infinity=float(epsilon_infinity),
         subtract_conduction=subtract_conduction,
         volume=spectrum.volume,

@@ -30,13 +30,10 @@ from mda_aptnn.spectra.result import (
     pair_index,
     read_segments,
 )
+from mda_aptnn.tensors import COLUMNS, COMPONENTS, ROWS
 
 Array = NDArray[np.float64]
 
-#: Order of the components of a symmetric tensor.
-COMPONENTS = ("xx", "yy", "zz", "xy", "xz", "yz")
-#: Their first and second axes.
-ROWS, COLUMNS = np.array([["xyz".index(axis) for axis in name] for name in COMPONENTS]).T
 #: What is measured, as (factor of ᾱ'², factor of γ'²); derived in docs/raman.md.
 KINDS = {
     "isotropic": (1.0, 0.0),
@@ -52,15 +49,6 @@ BOSE_FACTORS = ("stokes", "classical", "none")
 _VISIBLE = 0.005
 #: Most groups whose own terms are drawn.
 _FEW = 5
-
-
-def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return symmetric tensors [..., 3, 3] from their components [..., 6] in the order of
-    `COMPONENTS`.
-    """
-    tensors = np.empty((*components.shape[:-1], 3, 3))
-    tensors[..., ROWS, COLUMNS] = tensors[..., COLUMNS, ROWS] = components
-    return tensors
 
 
 def _old_terms(file: h5py.File) -> Array:
@@ -95,7 +83,7 @@ class RamanSpectrum(plots.Drawn, Result):
     kind: ClassVar[str] = "raman"
     main: ClassVar[str] = "terms"
     size: ClassVar[tuple[float, float]] = (7.0, 5.2)
-    upgrades: ClassVar[Mapping[str, Callable[[h5py.File], Any]]] = {"terms": _old_terms}
+    upgrades = {"terms": ("isotropic_terms", _old_terms)}
 
     groups: list[str] = attribute(list)
     unit: str = attribute(str, units.RAMAN_ACTIVITY)
@@ -204,8 +192,8 @@ class RamanSpectrum(plots.Drawn, Result):
         weights = band_weights(self.wavenumber.magnitude, *limits) if limits else None
 
         def parts(values: Array) -> Array:
-            total = values.sum(axis=2)
-            return total if weights is None else weights @ total
+            total: Array = values.sum(axis=2)
+            return total if weights is None else np.asarray(weights @ total)
 
         return dataclasses.replace(self.measure(_ratio, of=parts), positive=True)
 
@@ -400,7 +388,7 @@ class RamanSpectrum(plots.Drawn, Result):
         return dataclasses.replace(parts[0], terms=terms)
 
 
-def raman(
+def raman_spectrum(
     rates: Rates,
     estimator: Estimator,
     temperature: float,

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.compiled import exactly, kept_exactly
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.flux.molecular_flux import MoleculeBlock, filled_cells, repeats
+from mda_aptnn.flux.molecular_flux import MoleculeBlock
+from mda_aptnn.frame import Cell
 
 Array = NDArray[np.float64]
 
@@ -62,15 +63,13 @@ class Shells:
         -------
         ndarray of complex, shape [1 + n_shells, size // 2 + 1]
         """
-        there, cells = repeats(block.cells), filled_cells(block.cells)
-        inverse = np.linalg.inv(cells)
-        # beyond half of the smallest height, rounding need not give the nearest image
-        heights = np.where(there, 1 / np.linalg.norm(inverse, axis=1), np.inf)
+        box = Cell(block.cells)
         geometry = (
             block.centres,
             np.ascontiguousarray(block.cells.transpose(1, 2, 0)),
-            np.ascontiguousarray((inverse * there[:, None, :]).transpose(1, 2, 0)),
-            (0.5 * heights.min(axis=1)) ** 2,
+            np.ascontiguousarray((box.inverse * box.pbc[:, None, :]).transpose(1, 2, 0)),
+            # beyond half of the smallest height, rounding need not give the nearest image
+            box.half_height**2,
             not block.cells[:, ~np.eye(3, dtype=bool)].any(),
         )
 

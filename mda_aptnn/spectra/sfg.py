@@ -206,7 +206,7 @@ class SumFrequencySpectrum(plots.Drawn, Result):
                 "a complex number has no one standard error: ask for that of .real, .imag or abs()"
             )
 
-        def of_values(values: Complex) -> Array:
+        def of_values(values: NDArray[Any]) -> Array:
             one = dataclasses.replace(self, terms=units.quantity(values, _UNIT), segments=None)
             return np.asarray(units.ureg.Quantity(function(one)).m_as(whole.units))
 
@@ -457,7 +457,7 @@ def slab_sums(rates: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArr
     return sums
 
 
-def sum_frequency(
+def sum_frequency_spectrum(
     polarizability: Rates,
     flux: Rates,
     estimator: Estimator,

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.molecular_flux import MolecularFlux, filled_cells, repeats
+from mda_aptnn.flux.molecular_flux import MolecularFlux
+from mda_aptnn.frame import Cell
 from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
 from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
@@ -217,10 +218,10 @@ class AxisProfile(plots.Drawn, Absorption):
             "in-plane, per direction": self.local("in-plane").magnitude[seen] / 2,
             "out-of-plane": self.local("out-of-plane").magnitude[seen],
         }
-        shown = {"signed": True, "reach": max(float(np.abs(part).max()) for part in maps.values())}
-        label = plots.LABELS[self.unit]
+        reach = max(float(np.abs(part).max()) for part in maps.values())
+        label, edges = plots.LABELS[self.unit], self.edges.magnitude
         for ax, (name, part) in zip(axes, maps.items(), strict=True):
-            plots.draw_map(figure, ax, grid[seen], self.edges.magnitude, part, label, **shown)
+            plots.draw_map(figure, ax, grid[seen], edges, part, label, signed=True, reach=reach)
             ax.set_title(name, fontsize="medium")
             ax.set_ylabel(f"{self.axis} / Å")
         axes[1].set_xlabel(plots.WAVENUMBER_LABEL)
@@ -372,7 +373,7 @@ def _resolve(
             section_factor(kelvin) * plan(part / n)
             for part, n in zip(of_segments, frames, strict=True)
         ]
-        segments = Segments(np.array(terms, dtype=np.float32), frames * series.spacing)
+        segments = Segments(np.array(terms, np.float32), np.asarray(frames * series.spacing))
         density = dataclasses.replace(density, segments=segments)
     return {
         **density.common(notes, {k: v for k, v in series.info.items() if k != "notes"}),
@@ -403,10 +404,8 @@ def _shell_edges(molecules: MolecularFlux, edges: Any, bin_width: Any) -> NDArra
         width = units.magnitude(bin_width, units.LENGTH, "bin_width")
         if not width > 0:
             raise SpectrumError(f"bin_width {bin_width!r} must be positive")
-        cells = molecules.read(0, 1).cells
-        there = repeats(cells)
-        heights = 1 / np.linalg.norm(np.linalg.inv(filled_cells(cells)), axis=1)
-        reach = 0.5 * float(heights[there].min()) if there.any() else 10.0
+        reach = float(Cell(molecules.read(0, 1).cells[0]).half_height)
+        reach = reach if np.isfinite(reach) else 10.0
         inner = width * np.arange(1, int(reach / width + 1e-9) + 1)
     else:
         inner = np.atleast_1d(

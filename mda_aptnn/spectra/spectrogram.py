@@ -79,7 +79,7 @@ class Spectrogram(plots.Drawn, Absorption):
             f"{self.time_resolution.magnitude:.3g} ps wide"
         )
         top.set_title(f"{plain(self.group)}: {widths}", fontsize="medium")
-        edges, label = np.arange(len(times) + 1) - 0.5, "window"
+        edges, label = np.arange(-0.5, len(times)), "window"
         if len(times) > 1 and (np.diff(times) > 0).all():
             middles, label = (times[1:] + times[:-1]) / 2, "time / ps"
             edges = np.array([2 * times[0] - middles[0], *middles, 2 * times[-1] - middles[-1]])

@@ -1,17 +1,14 @@
-"""Bonds: those of the topology, or guessed from distances; and the nearest periodic image of short
-vectors.
-"""
+"""Bonds: those of the topology, or guessed from distances."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.elements import radii_of
-from mda_aptnn.frame import Frame, filled_cell
+from mda_aptnn.frame import Frame
 from mda_aptnn.graph import neighbours
 
 #: Atoms closer than this part of the sum of their van der Waals radii are bonded, as in MDAnalysis'
@@ -59,24 +56,3 @@ def topology_bonds(universe: Any, indices: NDArray[np.int64]) -> NDArray[np.int6
     place[indices] = np.arange(len(indices))
     bonds = place[np.asarray(universe.bonds.indices, dtype=np.int64)]
     return np.unique(np.sort(bonds[(bonds >= 0).all(axis=1)], axis=1), axis=0)
-
-
-def nearest_images(vectors: NDArray[np.float64], frame: Frame) -> NDArray[np.float64]:
-    """Return vectors between atoms in their shortest periodic image, [n_vectors, 3] in Å.
-
-    Rounding of fractions finds it where it is shorter than half of the smallest height of the cell;
-    where not, the images around are compared.
-    """
-    if not frame.pbc.any():
-        return vectors
-    cell = filled_cell(frame.cell, frame.pbc)
-    inverse = np.linalg.inv(cell)
-    short: NDArray[np.float64] = vectors - (np.round(vectors @ inverse) * frame.pbc) @ cell
-    half_height = 0.5 / np.linalg.norm(inverse[:, frame.pbc], axis=0).max()
-    unsure = np.flatnonzero(np.einsum("ia,ia->i", short, short) >= half_height**2)
-    if len(unsure):
-        steps = np.array(list(itertools.product((-1, 0, 1), repeat=3))) * frame.pbc
-        images = short[unsure, None] + steps @ cell
-        best = np.einsum("ija,ija->ij", images, images).argmin(axis=1)
-        short[unsure] = images[np.arange(len(unsure)), best]
-    return short

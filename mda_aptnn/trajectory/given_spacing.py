@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.checks import Check, Verdict
 from mda_aptnn.elements import SYMBOLS
-from mda_aptnn.trajectory.bonds import nearest_images
 from mda_aptnn.trajectory.molecules import Molecules, bonded_paths
 from mda_aptnn.trajectory.universe_frames import Moment
 
@@ -426,10 +425,9 @@ def _lengths(moments: Sequence[Moment], i: NDArray[np.int64], j: NDArray[np.int6
     """Distances [n_frames, n_pairs] in Å, in the nearest image."""
     rows = []
     for moment in moments:
-        positions = moment.frame.positions
-        rows.append(
-            np.linalg.norm(nearest_images(positions[j] - positions[i], moment.frame), axis=1)
-        )
+        frame = moment.frame
+        vectors = frame.box.nearest(frame.positions[j] - frame.positions[i])
+        rows.append(np.linalg.norm(vectors, axis=1))
     return np.array(rows)
 
 

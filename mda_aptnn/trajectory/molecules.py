@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mda_aptnn.elements import symbols_of
 from mda_aptnn.frame import Frame
-from mda_aptnn.trajectory.bonds import bond_limits, guessed_bonds, nearest_images, topology_bonds
+from mda_aptnn.trajectory.bonds import bond_limits, guessed_bonds, topology_bonds
 
 #: A bond this many times longer than in the first frame is broken, unless it is still at bonding
 #: distance.
@@ -92,14 +92,14 @@ class Molecules:
             return frame.positions
         positions = frame.positions.copy()
         for parent, child in self.tree:
-            arms = nearest_images(frame.positions[child] - frame.positions[parent], frame)
+            arms = frame.box.nearest(frame.positions[child] - frame.positions[parent])
             positions[child] = positions[parent] + arms
         return positions
 
     def broken_bond(self, frame: Frame) -> int:
         """Return the number of the first bond that is longer than its limit, −1 if there is none."""
         i, j = self.bonds.T
-        vectors = nearest_images(frame.positions[j] - frame.positions[i], frame)
+        vectors = frame.box.nearest(frame.positions[j] - frame.positions[i])
         broken = np.flatnonzero(np.einsum("ia,ia->i", vectors, vectors) > self.limits**2)
         return int(broken[0]) if len(broken) else -1
 
@@ -145,7 +145,7 @@ def find_molecules(universe: Any, indices: NDArray[np.int64], frame: Frame) -> M
     labels = connected_components(graph, directed=False)[1]
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     membership = np.argsort(np.argsort(first))[inverse].astype(np.int64)
-    vectors = nearest_images(frame.positions[bonds[:, 1]] - frame.positions[bonds[:, 0]], frame)
+    vectors = frame.box.nearest(frame.positions[bonds[:, 1]] - frame.positions[bonds[:, 0]])
     limits = np.maximum(bond_limits(frame, *bonds.T), STRETCHED * np.linalg.norm(vectors, axis=1))
     no = np.zeros(len(first), dtype=bool)
     found = Molecules(membership, bonds, limits, frame.numbers, no, no, notes)

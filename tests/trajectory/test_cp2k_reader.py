@@ -141,7 +141,7 @@ class TestReading:
         universe = MDAnalysis.Universe(paths[0], paths)
         assert universe.trajectory.n_frames == 6
         frames = UniverseFrames(universe, check_temperature=False)
-        assert list(frames.series_starts()) == [0, 3]
+        assert list(frames.timeline().starts) == [0, 3]
         assert_allclose(frames.times(), [0, 0.0005, 0.001] * 2, atol=1e-12)
 
 
