@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from mda_aptnn import load_model
-from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.frame import Frame
+from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.model import domain
 from mda_aptnn.model.inputs import frame_inputs
 from mda_aptnn.model.predict import BUNDLED

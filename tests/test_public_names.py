@@ -10,6 +10,7 @@ import pytest
 import mda_aptnn
 import tests
 from mda_aptnn.errors import FileFormatError
+from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.model.predict import BUNDLED
 from tests.spectra.test_convergence import synthetic as tiny_series
 from tests.tiny import clusters
@@ -45,6 +46,8 @@ def callables():
             yield name, thing
         for member, value in vars(thing).items() if inspect.isclass(thing) else ():
             function = getattr(value, "__func__", value)
+            if isinstance(value, LateMethod):
+                function = getattr(thing, member)
             if not member.startswith("_") and inspect.isfunction(function):
                 yield f"{name}.{member}", function
 

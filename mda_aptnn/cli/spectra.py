@@ -57,7 +57,7 @@ def spectrum(
     def make(series: FluxSeries, **more: Any) -> Any:
         return series.spectrum(**settings, **more)
 
-    _of_flux(reading, outputs, sample.temperature, make, described)
+    _of_flux(reading, outputs, sample.temperature, make)
 
 
 def raman(
@@ -102,7 +102,7 @@ def raman(
         return found.scattered(laser=laser, detection=detection, bose=bose or "stokes")
 
     _check_gradients(reading)
-    _of_flux(reading, outputs, temperature, make, _raman_described)
+    _of_flux(reading, outputs, temperature, make)
 
 
 def sfg(
@@ -142,15 +142,11 @@ def sfg(
         return series.sum_frequency(**settings, **more)
 
     _check_gradients(reading)
-    _of_flux(reading, outputs, temperature, make, _sfg_described)
+    _of_flux(reading, outputs, temperature, make)
 
 
 def _of_flux(
-    reading: Reading,
-    outputs: Outputs,
-    temperature: str | None,
-    make: Callable[..., Any],
-    described: Callable[[Any, FluxSeries], tuple[dict[str, Any], list[str]]],
+    reading: Reading, outputs: Outputs, temperature: str | None, make: Callable[..., Any]
 ) -> None:
     """Make, save and tell a spectrum of the flux that the options ask for."""
     from mda_aptnn import units
@@ -161,7 +157,10 @@ def _of_flux(
     with reading.obtained(name, output, kept, temperature) as (series, groups):
         found = make(series, groups=groups, temperature=given)
         outputs.save(found)
-    outputs.tell(*described(found, series), series.check(temperature))
+    lines = [text_summary(series, found.notes), found.describe()]
+    if found.segments is None:
+        lines.append(_no_error_bars(series, float(found.resolution.magnitude)))
+    outputs.tell({**summary(series), **found.summary()}, lines, series.check(temperature))
 
 
 def _check_gradients(reading: Reading) -> None:
@@ -256,26 +255,13 @@ def dipoles(
     volume : str
         Where there is no cell: "1000 angstrom^3".
     """
-    from mda_aptnn.spectra.bands import peaks
-
     outputs = saving.outputs(spectrum=output)
     series = _read_dipoles(moments, time_step, cell)[start:]
     found = series.spectrum(temperature, volume=volume, **estimate.keywords())
     outputs.save(found)
-    maxima = peaks(found)
-    report = {
-        "n_frames": len(series),
-        "maxima": [
-            {"wavenumber": peak.position.value, "height": peak.height.value} for peak in maxima
-        ],
-        "unit": found.default_values()[1],
-    }
-    positions = ", ".join(f"{peak.position.value:.0f}" for peak in maxima)
-    lines = [
-        f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart",
-        f"band maxima [cm^-1]: {positions}",
-    ]
-    outputs.tell(report, lines)
+    report = {"n_frames": len(series), **found.summary()}
+    first = f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"
+    outputs.tell(report, [first, found.describe()])
 
 
 def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
@@ -547,21 +533,14 @@ def dielectric(
         Leave the pole of direct current out of the permittivity.
     """
     from mda_aptnn.spectra.dielectric import dielectric_spectrum
-    from mda_aptnn.spectra.spectrum import Spectrum
+    from mda_aptnn.spectra.infrared import Spectrum
 
     outputs = saving.outputs(dielectric=output)
     found = dielectric_spectrum(
         Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction
     )
     outputs.save(found)
-    static = found.static_conductivity
-    report = {
-        "static_conductivity_limit": static.value,
-        "static_conductivity_limit_error": _finite(static.error),
-        "unit": "S/m",
-        "meaning": found.conduction,
-    }
-    outputs.tell(report, found.conduction)
+    outputs.tell(found.summary(), found.describe())
 
 
 def compare(
@@ -585,8 +564,8 @@ def compare(
         Both are of the same frames: what is common is in no error.
     """
     from mda_aptnn.spectra.comparison import compare as compare_spectra
-    from mda_aptnn.spectra.plotting import plot_together
-    from mda_aptnn.spectra.spectrum import Spectrum
+    from mda_aptnn.spectra.infrared import Spectrum
+    from mda_aptnn.spectra.plots import plot_together
 
     outputs = Outputs(as_json, plot=plot)
     one, other = Spectrum.load(first), Spectrum.load(second)
@@ -625,57 +604,9 @@ def _finite(value: float) -> float | None:
     return value if value == value else None
 
 
-def described(result: Any, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
-    """Return what a spectrum and its flux say, as numbers and as lines for people."""
-    from mda_aptnn.spectra.bands import peaks
-    from mda_aptnn.spectra.windows import WIDER
-
-    maxima = peaks(result)
-    report = {
-        "maxima": [
-            {
-                "wavenumber": peak.position.value,
-                "wavenumber_error": _finite(peak.position.error),
-                "height": peak.height.value,
-                "height_error": _finite(peak.height.error),
-            }
-            for peak in maxima
-        ],
-        "unit": result.default_values()[1],
-        "resolution": float(result.resolution.magnitude),
-        "effective_resolution": float(result.effective_resolution.magnitude),
-        "segments": None if result.segments is None else len(result.segments.lengths),
-        "temperature_used": float(result.temperature.magnitude),
-        **summary(series),
-        "notes": result.notes,
-    }
-    asked, effective = report["resolution"], report["effective_resolution"]
-    positions = ", ".join(_shown(peak.position) for peak in maxima)
-    lines = [
-        text_summary(series, result.notes),
-        f"band maxima [cm^-1]: {positions or 'none stands out of the noise'}",
-    ]
-    if abs(effective - asked) > WIDER * asked:
-        lines.append(
-            f"resolution: lines are {effective:.3g} cm^-1 wide in a trajectory this short, not "
-            f"{asked:g}"
-        )
-    if result.segments is None:
-        lines.append(_no_error_bars(series, report["resolution"]))
-    else:
-        lines.append(f"error bars from {len(result.segments.lengths)} segments")
-    return report, lines
-
-
-def _shown(position: Any) -> str:
-    """A wavenumber, and its error if it is known."""
-    error = "" if position.error != position.error else f" +- {max(position.error, 1):.0f}"
-    return f"{position.value:.0f}{error}"
-
-
 def _no_error_bars(series: FluxSeries, resolution: float) -> str:
     """Why there are none, and what to type."""
-    from mda_aptnn.spectra.statistics import FEWEST, SEGMENT_LENGTH
+    from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH
     from mda_aptnn.units import SPEED_OF_LIGHT
 
     length = len(series) * series.spacing
@@ -687,47 +618,3 @@ def _no_error_bars(series: FluxSeries, resolution: float) -> str:
         f'for --resolution "{1.03 * least:.0f} cm^-1" or more, or run '
         f"{1.03 * length * least / resolution:.2g} ps"
     )
-
-
-def _raman_described(result: Any, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
-    """What a Raman spectrum and its flux say."""
-    from mda_aptnn.spectra.raman_plot import maxima
-
-    report = {
-        "maxima": maxima(result),
-        "unit": result.unit,
-        "factors": result.factors,
-        "segments": None if result.segments is None else len(result.segments[0].lengths),
-        "temperature_used": float(result.temperature.magnitude),
-        **summary(series),
-        "notes": result.notes,
-    }
-    bands = []
-    for band in report["maxima"]:
-        error = band["depolarization_error"]
-        ratio = f"{band['depolarization']:.2f}" + ("" if error is None else f" +- {error:.2f}")
-        bands.append(f"{band['shift']:.0f} ({ratio})")
-    lines = [
-        text_summary(series, result.notes),
-        f"band maxima [cm^-1] (depolarization): {', '.join(bands)}",
-        f"unit: {report['unit']}",
-    ]
-    return report, lines
-
-
-def _sfg_described(result: Any, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
-    """What a sum-frequency spectrum and its flux say."""
-    extrema = result.extrema()
-    report = {
-        "extrema": extrema,
-        "unit": str(result.component(next(iter(extrema))).units),
-        "segments": None if result.segments is None else len(result.segments.lengths),
-        "temperature_used": float(result.temperature.magnitude),
-        **summary(series),
-        "notes": result.notes,
-    }
-    lines = [text_summary(series, result.notes), f"largest |Im chi| [{report['unit']}]:"]
-    for name, row in extrema.items():
-        error = "" if row["error"] is None else f" +- {row['error']:.2g}"
-        lines.append(f"  {name}: {row['imaginary']:.4g}{error} at {row['wavenumber']:.0f} cm^-1")
-    return report, lines

@@ -18,6 +18,9 @@ from mda_aptnn.trajectory.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory.times import Timeline
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
+#: Options by which `check_run` only marks what it would refuse.
+ALLOWANCES = ("allow_aliasing", "override_cell", "allow_outside_domain")
+
 
 class CheckedAnalysis(AnalysisBase):
     """What the flux and the density of states of a trajectory have in common.
@@ -27,10 +30,8 @@ class CheckedAnalysis(AnalysisBase):
     atomgroup : MDAnalysis.AtomGroup or MDAnalysis.Universe
     verbose : bool
         Show progress.
-    allowed : dict of str to bool
-        Options of `check_run` by which what it refuses is let through.
-    **reading
-        Options of `UniverseFrames`.
+    **options
+        Those of `ALLOWANCES`, and of `UniverseFrames`.
 
     Raises
     ------
@@ -41,15 +42,13 @@ class CheckedAnalysis(AnalysisBase):
     #: Predicts the frames, and so is checked with them; none by default.
     _model: Any = None
 
-    def __init__(
-        self, atomgroup: Any, verbose: bool, allowed: dict[str, bool], **reading: Any
-    ) -> None:
+    def __init__(self, atomgroup: Any, verbose: bool = False, **options: Any) -> None:
+        self._allowed = {name: options.pop(name, False) for name in ALLOWANCES}
         self._atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
         check_atoms(self._atoms, "atomgroup")
         universe = self._atoms.universe
         super().__init__(universe.trajectory, verbose)
-        self._allowed = allowed
-        self._frames = UniverseFrames(universe, **reading)
+        self._frames = UniverseFrames(universe, **options)
         #: Time in ps between the positions that velocities are made of; 0 for recorded ones.
         self._finite_difference = 0.0 if self._frames.recorded else self._frames.spacing
         indices, numbers = self._frames.indices, self._frames.numbers
@@ -57,6 +56,11 @@ class CheckedAnalysis(AnalysisBase):
         self._trajectory[self._frames.usable_frames[0]]
         self._first = self._frames.frame()
         self._molecules = MoleculesOnDemand(universe, indices, self._first, self._frames.notes)
+
+    @property
+    def timeline(self) -> Timeline:
+        """Times of the frames that were looked at last."""
+        return self._timeline
 
     @property
     def universe_frames(self) -> UniverseFrames:
@@ -87,9 +91,26 @@ class CheckedAnalysis(AnalysisBase):
         TrajectoryError
             As `run`.
         """
-        return self._look(start, stop, step, frames).checks
+        return self.look(start, stop, step, frames).checks
 
-    def _look(self, start: int | None, stop: int | None, step: int | None, frames: Any) -> Findings:
+    def look(
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        step: int | None = None,
+        frames: Any = None,
+    ) -> Findings:
+        """Return all that is found of these frames before all are read; parameters as in `run`.
+
+        Parameters
+        ----------
+        start, stop, step, frames
+            As in `run`.
+
+        Returns
+        -------
+        Findings
+        """
         self._wanted, self._timeline = chosen_timeline(self._frames, start, stop, step, frames)
         self._findings = check_run(
             self._frames, self._wanted, self._timeline, model=self._model, **self._allowed

@@ -70,19 +70,6 @@ class DipoleFlux(CheckedAnalysis):
         Take the flux of each group apart into motions of molecules: translation, rotation and
         vibration; or internal coordinates, ``{"OH": ("element O", "element H")}``; or normal modes;
         see `mda_aptnn.trajectory.motions.motions.make_motions`.
-    velocities : {"trajectory", "finite-difference"}
-        Recorded velocities, or central differences of positions, which must be said explicitly.
-    velocity_unit : str
-        "auto" takes what the reader declares; else any unit of velocity, such as "angstrom/fs".
-    time_step : float, str or pint.Quantity, optional
-        Between recorded frames (in ps), where the recorded times are wrong or missing.
-    elements : mapping of str to str, optional
-        Element of each atom type or name, where the topology has none.
-    cell, pbc : optional
-        Cell (lengths in Å and angles in degrees) and periodic directions, where the trajectory
-        lacks them.
-    charge : float, str or pint.Quantity
-        Total charge in e, for the sum rule.
     sum_rule : {"none", "mass", "uniform"}
         How Σ_i P_i = Q·1 is enforced; see `mda_aptnn.tensors.apply_sum_rule`. The residual is
         always kept.
@@ -95,18 +82,15 @@ class DipoleFlux(CheckedAnalysis):
         what was run again is predicted again.
     n_threads : int
         Threads of the prediction in each process.
-    check_temperature : bool
-        Refuse velocities whose kinetic temperature cannot be meant, and frames or atoms that are
-        far hotter.
-    allow_aliasing : bool
-        Go on where frames are too far apart for the motion, or the time between them does not fit
-        the velocities.
-    override_cell : bool
-        Go on where the given cell has another volume than the recorded one.
-    allow_outside_domain : bool
-        Go on where the surroundings of atoms are not those that the model was trained on.
     verbose : bool
         Show progress.
+    **reading
+        How the trajectory is read: `velocities`, `velocity_unit`, `time_step`, `elements`, `cell`,
+        `pbc`, `charge` and `check_temperature` of `mda_aptnn.UniverseFrames`. And what goes on
+        though it would be refused: ``allow_aliasing=True`` where frames are too far apart for the
+        motion, or the time between them does not fit the velocities; ``override_cell=True`` where
+        the given cell has another volume than the recorded one; ``allow_outside_domain=True`` where
+        the surroundings of atoms are not those that the model was trained on.
 
     Attributes
     ----------
@@ -169,42 +153,16 @@ class DipoleFlux(CheckedAnalysis):
         per: str = "group",
         updating: bool = False,
         motions: Any = None,
-        velocities: str = "trajectory",
-        velocity_unit: str = "auto",
-        time_step: Any = None,
-        elements: Mapping[str, str] | None = None,
-        cell: Any = None,
-        pbc: Any = None,
-        charge: Any = 0.0,
         sum_rule: str = "none",
         degrees_of_freedom: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         n_threads: int = 1,
-        check_temperature: bool = True,
-        allow_aliasing: bool = False,
-        override_cell: bool = False,
-        allow_outside_domain: bool = False,
         verbose: bool = False,
+        **reading: Any,
     ) -> None:
         self._source, self._model = model, load_model(model, n_threads=n_threads)
         self._per, self._n_threads = per, n_threads
-        super().__init__(
-            atomgroup,
-            verbose,
-            {
-                "allow_aliasing": allow_aliasing,
-                "override_cell": override_cell,
-                "allow_outside_domain": allow_outside_domain,
-            },
-            velocities=velocities,
-            velocity_unit=velocity_unit,
-            time_step=time_step,
-            elements=elements,
-            cell=cell,
-            pbc=pbc,
-            charge=charge,
-            check_temperature=check_temperature,
-        )
+        super().__init__(atomgroup, verbose, **reading)
         if hasattr(self._model, "check"):
             self._model.check(self._first)
         self._sums = self._make_sums(groups, per, updating, motions, sum_rule, degrees_of_freedom)
@@ -280,8 +238,7 @@ class DipoleFlux(CheckedAnalysis):
         self._ahead = serial = isinstance(executor, str)
         if serial and n_parts not in (None, 1):
             raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
-        self._look(start, stop, step, frames)
-        self._doubts = refuse_or_warn(self._findings.checks)
+        self._doubts = refuse_or_warn(self.check(start, stop, step, frames))
         todo = self._missing()
         if not isinstance(executor, str):
             n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)

@@ -18,8 +18,8 @@ from mda_aptnn import io, units
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import Cell, cell_matrix
-from mda_aptnn.spectra.absorption import absorption_spectrum
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.estimator import Estimator, Rates
+from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.trajectory.cp2k_moments import read_moments
 
 cite(__name__)
@@ -96,21 +96,13 @@ class DipoleSeries(io.Stored):
             raise TrajectoryError(f"starts {marks} do not fit {len(values)} frames")
         if cells is None:
             return cls(values, spacing, marks)
-        if np.ndim(cells) == 3:
-            every = np.asarray(cells, dtype=float)
-            if every.shape != (len(values), 3, 3):
-                raise TrajectoryError(
-                    f"cells have the shape {every.shape}, not {(len(values), 3, 3)}"
-                )
-        else:
-            every = np.broadcast_to(cell_matrix(cells), (len(values), 3, 3))
-        parts = [slice(a, b) for a, b in zip(marks, [*marks[1:], len(values)], strict=True)]
-        return cls(
-            np.concatenate([unwrap(values[part], every[part]) for part in parts]),
-            spacing,
-            marks,
-            every,
-        )
+        every = np.asarray(cells, dtype=float) if np.ndim(cells) == 3 else cell_matrix(cells)
+        shape = len(values), 3, 3
+        if every.ndim == 3 and every.shape != shape:
+            raise TrajectoryError(f"cells have the shape {every.shape}, not {shape}")
+        every = np.broadcast_to(every, shape)
+        parts = zip(np.split(values, marks[1:]), np.split(every, marks[1:]), strict=True)
+        return cls(np.concatenate([unwrap(*part) for part in parts]), spacing, marks, every)
 
     @classmethod
     def from_cp2k(
@@ -200,19 +192,20 @@ class DipoleSeries(io.Stored):
         if volume is None and self.cells is not None:
             size = float(Cell(self.cells).volume.mean())
             volume = size if np.isfinite(size) else None
-        return absorption_spectrum(
+        rates = Rates.joined(
             [part[:, None] for part in self.flux()],
-            ["dipoles"],
             self.spacing,
-            units.magnitude(temperature, units.TEMPERATURE, "temperature"),
-            None if volume is None else units.magnitude(volume, units.VOLUME, "volume"),
-            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-            window=window,
-            unbiased=unbiased,
-            segments=segments,
-            quantum_correction=quantum_correction,
+            ["dipoles"],
             # differences of neighbours are central differences over half a step to either side
             finite_difference=self.spacing / 2,
+        )
+        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+        return infrared(
+            rates,
+            Estimator(width, window, unbiased, segments),
+            units.magnitude(temperature, units.TEMPERATURE, "temperature"),
+            None if volume is None else units.magnitude(volume, units.VOLUME, "volume"),
+            quantum_correction=quantum_correction,
             info={"model": "explicit dipoles"},
         )
 
@@ -226,15 +219,11 @@ class DipoleSeries(io.Stored):
     @classmethod
     def _read(cls, file: h5py.File) -> DipoleSeries:
         dipoles = io.read_array(file, "dipoles", units.DIPOLE, (None, 3))
-        cells = (
-            io.read_array(file, "cells", units.LENGTH, (len(dipoles), 3, 3))
-            if "cells" in file
-            else None
-        )
+        shape = len(dipoles), 3, 3
         return cls.from_array(
             dipoles,
             float(io.read_array(file, "spacing", units.TIME, ())),
-            cells=cells,
+            cells=io.read_array(file, "cells", units.LENGTH, shape) if "cells" in file else None,
             starts=io.read_array(file, "starts", shape=(None,)).tolist(),
         )
 
@@ -265,8 +254,7 @@ def unwrap(dipoles: Array, cells: Array) -> Array:
     if largest > _AMBIGUOUS:
         warnings.warn(
             f"the dipole moves by up to {largest:.2f} of e times a cell vector from frame to "
-            f"frame, so that its "
-            "branch is not sure; write dipoles more often",
+            "frame, so that its branch is not sure; write dipoles more often",
             stacklevel=3,
         )
     multiples = np.concatenate([np.zeros((1, 3)), np.cumsum(jumps, axis=0)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,15 +16,17 @@ from mda_aptnn.checks import Verdict
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.checks import given_temperature
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.absorption import absorption_spectrum
-from mda_aptnn.spectra.correlation import cross_correlation
-from mda_aptnn.spectra.members import validity_of_spread
-from mda_aptnn.spectra.raman import RamanSpectrum
-from mda_aptnn.spectra.scattering import raman_spectrum
+from mda_aptnn.spectra.estimator import Estimator, Rates, cross_correlation
+from mda_aptnn.spectra.infrared import Spectrum, infrared
+from mda_aptnn.spectra.raman import RamanSpectrum, raman_spectrum
 from mda_aptnn.spectra.self_distinct import self_and_distinct
-from mda_aptnn.spectra.sfg import COMPONENTS, SumFrequencySpectrum
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.sum_frequency import SLAB_GROUPS, slab_sums, sum_frequency_spectrum
+from mda_aptnn.spectra.sfg import (
+    COMPONENTS,
+    SLAB_GROUPS,
+    SumFrequencySpectrum,
+    slab_sums,
+    sum_frequency_spectrum,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ def correlation(
     max_lag : float, str or pint.Quantity
         Longest t, in ps; at most the longest series.
     unbiased : bool
-        See `mda_aptnn.spectra.correlation.cross_correlation`.
+        See `mda_aptnn.spectra.estimator.cross_correlation`.
 
     Returns
     -------
@@ -105,38 +108,31 @@ def spectrum(
         If the temperature is not known (constraints, rigid molecules, finite differences) or the
         series is too short, or `distinct` is asked of groups that are not molecules.
     """
-    how = {
-        "resolution": units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-        "window": window,
-        "unbiased": unbiased,
-        "segments": segments,
-    }
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+    estimator = Estimator(width, window, unbiased, segments)
     if distinct is None:
         distinct = groups is None and "species" in series.labels
     series = series if groups is None else series.regroup(groups)
-    if distinct:
-        found = self_and_distinct(series, temperature=temperature, volume=volume, **how)
-        return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
     kelvin, volume, notes = series.conditions(temperature, volume)
-    band_spread = series.info.get("band_spread", {})
-    members = None
-    if series.members is not None:
-        members = np.split(series.members, series.starts[1:])
-        notes.append(validity_of_spread(band_spread))
-    return absorption_spectrum(
-        series.segments(),
-        series.groups,
-        series.spacing,
-        kelvin,
-        volume,
-        members=members,
-        band_factor=band_spread.get("factor"),
-        quantum_correction=quantum_correction,
-        finite_difference=series.finite_difference,
-        notes=notes,
-        info=_origin(series),
-        **how,
-    )
+    if distinct:
+        found = self_and_distinct(
+            series, estimator, kelvin, volume, notes=notes, info=_origin(series)
+        )
+    else:
+        band_spread = series.info.get("band_spread", {})
+        if series.members is not None:
+            notes.append(validity_of_spread(band_spread))
+        rates = Rates(
+            series.flux,
+            series.starts,
+            series.spacing,
+            series.groups,
+            series.finite_difference,
+            series.members,
+            band_spread.get("factor"),
+        )
+        found = infrared(rates, estimator, kelvin, volume, notes=notes, info=_origin(series))
+    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
 
 
 def raman(
@@ -168,16 +164,11 @@ def raman(
     """
     series = series if groups is None else series.regroup(groups)
     kelvin, _, notes = series.conditions(temperature)
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
     return raman_spectrum(
-        series.polarizability_segments(),
-        series.groups,
-        series.spacing,
+        _polarizability(series),
+        Estimator(width, window, unbiased, segments),
         kelvin,
-        resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-        window=window,
-        unbiased=unbiased,
-        segments=segments,
-        finite_difference=series.finite_difference,
         notes=notes,
         info=_origin(series),
     )
@@ -206,8 +197,7 @@ def sum_frequency(
         Of the surface, in Å²; without, A·χ in Å⁴/V.
     sides : ndarray, shape [n_frames, n_groups, 3], optional
         How much of each group (molecule) belongs to the upper side of a slab, to its bulk and to
-        its lower side, see `mda_aptnn.spectra.sum_frequency.slab_weights`. These three are then the
-        groups.
+        its lower side, see `mda_aptnn.spectra.sfg.slab_weights`. These three are then the groups.
     components : sequence of str
         Of χ_abc, such as "xxz": ab of the polarizability, c of the dipole.
 
@@ -223,39 +213,44 @@ def sum_frequency(
     """
     series = series if groups is None else series.regroup(groups)
     kelvin, _, notes = series.conditions(temperature)
-    names, flux, rates = series.groups, series.segments(), series.polarizability_segments()
+    rates = _polarizability(series)
+    flux = dataclasses.replace(rates, values=series.flux)
     if sides is not None:
         needed = (*series.flux.shape[:2], len(SLAB_GROUPS))
         if np.shape(sides) != needed:
             raise SpectrumError(
-                f"sides has the shape {np.shape(sides)}; {len(series)} frames of {len(names)} "
+                f"sides has the shape {np.shape(sides)}; {needed[0]} frames of {needed[1]} "
                 f"groups need {needed}, from slab_weights(heights, inner, outer)"
             )
-        weights = np.split(np.asarray(sides), series.starts[1:])
-        flux = [slab_sums(part, weight) for part, weight in zip(flux, weights, strict=True)]
-        rates = [slab_sums(part, weight) for part, weight in zip(rates, weights, strict=True)]
-        names = list(SLAB_GROUPS)
-    if len(names) > _MOST_PAIRED:
+        flux, rates = (
+            dataclasses.replace(part, values=slab_sums(part.values, sides), names=SLAB_GROUPS)
+            for part in (flux, rates)
+        )
+    n_groups = len(flux.names)
+    if n_groups > _MOST_PAIRED:
         raise SpectrumError(
-            f"{len(names)} groups have {len(names)}² terms in each component; at most "
+            f"{n_groups} groups have {n_groups}² terms in each component; at most "
             f"{_MOST_PAIRED} groups are taken: give sides= for molecules of a slab, or sums of "
             "groups="
         )
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
     return sum_frequency_spectrum(
         rates,
         flux,
-        names,
-        series.spacing,
+        Estimator(width, window, unbiased, segments),
         kelvin,
         None if area is None else units.magnitude(area, "angstrom^2", "area"),
         components=components,
-        resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-        window=window,
-        unbiased=unbiased,
-        segments=segments,
-        finite_difference=series.finite_difference,
         notes=notes,
         info=_origin(series),
+    )
+
+
+def _polarizability(series: FluxSeries) -> Rates:
+    """α̇ of all groups [n_frames, n_groups, 3, 3]."""
+    parts = series.polarizability_segments()
+    return Rates.joined(
+        parts, series.spacing, series.groups, finite_difference=series.finite_difference
     )
 
 
@@ -309,6 +304,26 @@ def conditions(
         return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
     mean = float(series.volumes.mean())
     return kelvin, mean if np.isfinite(mean) else None, notes
+
+
+def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
+    """Say for which truth the error of the model holds.
+
+    Parameters
+    ----------
+    band_spread : mapping
+        See `mda_aptnn.model.predict.Model.band_spread`.
+    """
+    if "factor" not in band_spread:
+        return (
+            "the committee's spread is not calibrated on intensities of bands, where errors of "
+            "many atoms cancel or add up: mda-aptnn evaluate MODEL LABELS --calibrate does it, "
+            "with labels that the members have not seen"
+        )
+    text = "the error of the model is calibrated on frames of the same source as those of training"
+    for name, ratio in band_spread.get("elsewhere", {}).items():
+        text += f"; errors of band intensities on {name} were {ratio:.2g} times those stated"
+    return text
 
 
 def _origin(series: FluxSeries) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-
 from mda_aptnn.spectra.spectrum import Spectrum
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,263 @@
+"""How results are drawn. The functions here take arrays; results call them."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn.errors import SpectrumError
+from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
+from mda_aptnn.spectra.result import Measured
+from mda_aptnn.spectra.windows import WIDER
+
+if TYPE_CHECKING:
+    from mda_aptnn.spectra.infrared import Spectrum
+
+Array = NDArray[np.float64]
+
+#: What the vertical axis says, by unit.
+LABELS = {
+    "1/cm": r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$",
+    "km/mol*cm": r"molar absorption / km mol$^{-1}$ cm",
+}
+WAVENUMBER_LABEL = r"wavenumber / cm$^{-1}$"
+
+
+class Drawn:
+    """A result that draws itself into a figure."""
+
+    #: Width and height of the figure in inches.
+    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        limit: float = 4500.0,
+        figure: Any = None,
+    ) -> Any:
+        """Draw the result; what is drawn, the class says.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+        limit : float
+            Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+        figure : matplotlib.figure.Figure, optional
+            Drawn into; a new figure otherwise.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        figure = figure or new_figure(path, self.size)
+        self._draw(figure, limit)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+    @abc.abstractmethod
+    def _draw(self, figure: Any, limit: float) -> None:
+        """Draw into an empty figure."""
+
+
+def plot_curves(
+    wavenumber: Array,
+    totals: Mapping[str, Measured],
+    terms: Mapping[str, Array],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    ax: Any = None,
+    limit: float = 4500.0,
+    label: str = "",
+    title: str = "",
+    model_label: str = "",
+    notes: Sequence[str] = (),
+) -> Any:
+    """Draw curves with their 68 % bands, and terms as thin lines.
+
+    Parameters
+    ----------
+    wavenumber : ndarray, shape [n_frequencies]
+        In cm⁻¹.
+    totals : mapping of str to Measured
+        By the name in the legend. A single one is black.
+    terms : mapping of str to ndarray
+        Names with " × " are dashed.
+    path : path, optional
+        Written there (format by the ending) instead of being left open for display.
+    ax : matplotlib.axes.Axes, optional
+        Drawn into; a new figure otherwise.
+    limit : float
+        Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+    label, title : str
+        Of the vertical axis, and above.
+    model_label : str
+        What the error of the model is called, where it is known.
+    notes : sequence of str
+        Of the result: what is to be looked at is written below.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    if ax is None:
+        ax = new_figure(path).subplots()
+    ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    for name, curve in totals.items():
+        draw_curve(ax, wavenumber, curve, name, "black" if len(totals) == 1 else None, model_label)
+    for name, values in terms.items():
+        style = "--" if " × " in name else "-"
+        ax.plot(wavenumber, values, style, linewidth=1.0, label=plain(name))
+    if title:
+        ax.set_title(title, fontsize="medium")
+    if len(totals) > 1 or terms or model_label:
+        ax.legend(frameon=False, fontsize="small")
+    draw_doubts(ax, notes)
+    return finish(ax, path, min(limit, wavenumber[-1]), label)
+
+
+def draw_curve(
+    ax: Any,
+    wavenumber: Array,
+    curve: Measured,
+    name: str,
+    colour: str | None = None,
+    model_label: str = "",
+) -> None:
+    """Draw a line with its 68 % band, and the error of the model where it has a label.
+
+    Without a colour it takes the next one, and the legend does not name the band.
+    """
+    [line] = ax.plot(
+        wavenumber, curve.value, color=colour, linewidth=1.4, label=plain(name), zorder=3
+    )
+    fill = {"alpha": 0.2, "linewidth": 0}
+    if curve.degrees_of_freedom:
+        label = "68 %" if colour else None
+        ax.fill_between(wavenumber, *curve.limits(), color=line.get_color(), label=label, **fill)
+    if model_label:
+        reach = curve.value - curve.model_error, curve.value + curve.model_error
+        fill["alpha"] = 0.4
+        ax.fill_between(wavenumber, *reach, color="tab:red", label=model_label, **fill)
+
+
+def plot_together(
+    spectra: Mapping[str, Spectrum],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    ax: Any = None,
+    scale: float = 1.0,
+    limit: float = 4500.0,
+) -> Any:
+    """Draw the totals of several spectra with their 68 % bands.
+
+    Parameters
+    ----------
+    spectra : mapping of str to Spectrum
+        By the name in the legend; all with a volume, or none.
+    path, ax, limit
+        As in `plot_curves`.
+    scale : float
+        Heights are multiplied with it, such as one over the number of molecules.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    SpectrumError
+        If some have a volume and others not.
+    """
+    if len({spectrum.volume is None for spectrum in spectra.values()}) > 1:
+        raise SpectrumError(
+            "some spectra have a volume and others not; give volume= to those that have none"
+        )
+    if ax is None:
+        ax = new_figure(path).subplots()
+    for name, spectrum in spectra.items():
+        curve = spectrum.curve()
+        curve = dataclasses.replace(curve, value=scale * curve.value, error=scale * curve.error)
+        draw_curve(ax, spectrum.wavenumber.magnitude, curve, name)
+    ax.legend(frameon=False)
+    right = max(spectrum.wavenumber.magnitude[-1] for spectrum in spectra.values())
+    return finish(ax, path, min(limit, right), LABELS[curve.unit])
+
+
+def draw_with_error(
+    ax: Any, wavenumber: Array, curve: Measured, seen: NDArray[np.bool_], **style: Any
+) -> None:
+    """Draw a curve where it is to be seen, with its standard error."""
+    x, value, error = wavenumber[seen], curve.value[seen], curve.error[seen]
+    [line] = ax.plot(x, value, **{"linewidth": 1.2} | style)
+    ax.fill_between(x, value - error, value + error, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def finish(ax: Any, path: str | os.PathLike[str] | None, right: float, label: str) -> Any:
+    """Label the axes of a spectrum from 0 to `right`, and write the figure where there is a path."""
+    ax.set_xlim(0, right)
+    ax.set_xlabel(WAVENUMBER_LABEL)
+    ax.set_ylabel(label)
+    if path is not None:
+        save_figure(ax.figure, path)
+    return ax
+
+
+def draw_map(
+    figure: Any,
+    ax: Any,
+    x: Array,
+    edges: Array,
+    values: Array,
+    label: str,
+    *,
+    signed: bool,
+    reach: float | None = None,
+) -> None:
+    """Draw values [n_x, n_bins] as colours, with a bar that says what they are.
+
+    Parameters
+    ----------
+    figure, ax : matplotlib figure and axes
+    x : ndarray, shape [n_x]
+        Equidistant.
+    edges : ndarray, shape [n_bins + 1]
+    values : ndarray, shape [n_x, n_bins]
+    label : str
+        Of the colours.
+    signed : bool
+        White is 0, with one colour for each sign.
+    reach : float, optional
+        Value of the strongest colour; the largest of `values` by default.
+    """
+    step = x[1] - x[0]
+    reach = reach or float(np.abs(values).max()) or 1.0
+    colours = (
+        {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
+        if signed
+        else {"cmap": "magma_r", "vmin": 0.0}
+    )
+    borders = np.append(x - step / 2, x[-1] + step / 2)
+    mesh = ax.pcolormesh(borders, edges, values.T, rasterized=True, **colours)
+    ax.set_xlim(max(0.0, borders[0]), borders[-1])
+    figure.colorbar(mesh, ax=ax, label=label, pad=0.02)
+
+
+def title_of(spectrum: Any) -> str:
+    """Return temperature and resolution of a spectrum, as a title says them."""
+    title = f"{spectrum.temperature.magnitude:.0f} K"
+    resolution = spectrum.resolution.magnitude
+    if resolution > 0:
+        title += f", resolution {resolution:g} cm$^{{-1}}$"
+        effective = spectrum.effective_resolution
+        if effective is not None and abs(effective.magnitude / resolution - 1) > WIDER:
+            title += f" (lines {effective.magnitude:.3g} cm$^{{-1}}$ wide)"
+    return title
