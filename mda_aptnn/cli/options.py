@@ -80,6 +80,7 @@ _NAMES = {
     "mass_weighted": ["--mass-weighted/--not-mass-weighted"],
     "count": ["--count", "-n"],
     "band": ["--band", "-b"],
+    "output": ["--output", "-o"],
 }
 
 
