@@ -24,20 +24,14 @@ from mda_aptnn.model.file import READOUT, Member, ModelFile
 from mda_aptnn.model.irreps import name_of
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget, Target, as_target, component_slices, joint
+from mda_aptnn.training import samples
 from mda_aptnn.training.calibration import calibrate
 from mda_aptnn.training.card import accuracies, model_card
 from mda_aptnn.training.config import TrainingConfig, planned, split
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.loop import identity
 from mda_aptnn.training.ripples import without_ripples
-from mda_aptnn.training.samples import (
-    Labels,
-    as_dataset,
-    check_labels,
-    labelled_target,
-    repeated_frames,
-    with_all_parts,
-)
+from mda_aptnn.training.samples import Labels
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +114,12 @@ def train(
         if isinstance(value, int | float):
             counts[name] = value
         elif value is not None:
-            given[name] = as_dataset(value)
+            given[name] = samples.as_dataset(value)
     network, config = planned(plan, network, TrainingConfig(), settings | counts)
     wanted = [target] if isinstance(target, str | Target) else target
     options: dict[str, Any] = {"verbose": verbose, **given}
     options["target"] = None if wanted is None else joint(map(as_target, wanted))
-    dataset = as_dataset(labels)
+    dataset = samples.as_dataset(labels)
     if members == 1:
         return fit(dataset, network, config, path, **options)
     if "validation" in given:
@@ -188,8 +182,8 @@ def fit_committee(
     TrainingError
         If there are less than two members, or one diverges.
     """
-    target = target or labelled_target(dataset)
-    dataset = with_all_parts(dataset, target)
+    target = target or samples.labelled_target(dataset)
+    dataset = samples.with_all_parts(dataset, target)
     network, training = network_for(network, target), training or TrainingConfig()
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
@@ -200,12 +194,14 @@ def fit_committee(
     frames = np.random.default_rng(training.seed).permutation(sorted([*learned, *chosen])).tolist()
     parts = {
         "training": dataset.subset(sorted(frames)),
-        "held_out": dataset.subset(aside) if held_out is None else with_all_parts(held_out, target),
+        "held_out": dataset.subset(aside)
+        if held_out is None
+        else samples.with_all_parts(held_out, target),
     }
     parts = {name: part for name, part in parts.items() if len(part)}
     # refused here, before hours of training, and not at its end
-    check_labels(parts, target)
-    for name, index, before, first in repeated_frames(parts):
+    samples.check_labels(parts, target)
+    for name, index, before, first in samples.repeated_frames(parts):
         raise LabelError(
             f"{name} frame {index} is {before} frame {first} once more, and each member is "
             "validated by others: leave one out"

@@ -26,7 +26,8 @@ from mda_aptnn.labels.source import Source
 from mda_aptnn.model.predict import Model, load_model, model_identity
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig, planned, split
-from mda_aptnn.training.fit import CHECKPOINT_EVERY, fit
+from mda_aptnn.training.fit import fit
+from mda_aptnn.training.loop import CHECKPOINT_EVERY
 from mda_aptnn.training.ripples import Ripple, without_ripples
 from mda_aptnn.training.samples import Labels, as_dataset, fingerprints
 

@@ -16,15 +16,10 @@ from mda_aptnn.errors import LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.predict import load_model
+from mda_aptnn.model.protocol import turned
 from mda_aptnn.tensors import APT, Target, sum_rule_residual
-from mda_aptnn.training.samples import (
-    Labels,
-    as_dataset,
-    complete_atoms,
-    complete_labels,
-    fingerprints,
-    held_out_frames,
-)
+from mda_aptnn.training import samples
+from mda_aptnn.training.samples import Labels, complete_labels, fingerprints
 from mda_aptnn.trajectory.molecules import Molecules, find_molecules
 
 Array = NDArray[np.float64]
@@ -283,11 +278,11 @@ def evaluate(
     ModelError
         If a frame has elements that the model does not know.
     """
-    model, dataset = load_model(model), as_dataset(labels)
+    model, dataset = load_model(model), samples.as_dataset(labels)
     card: dict[str, Any] = getattr(model, "info", {})
     data = card.get("data", {})
     if held_out:
-        dataset = held_out_frames(card, dataset)
+        dataset = samples.held_out_frames(card, dataset)
     if not allow_training_frames:
         _refuse_seen(dataset, data.get("fingerprints", {}))
     own: Target = getattr(model, "target", APT).parts[0]
@@ -302,7 +297,7 @@ def evaluate(
     rows: list[tuple[NDArray[Any], ...]] = []
     squares = []
     for item, rigid in zip(dataset, rigid_tensors(dataset, target), strict=True):
-        complete = complete_atoms(item.tensors[target.name])
+        complete = samples.complete_atoms(item.tensors[target.name])
         if not complete.any():
             continue
         if is_committee:
@@ -394,19 +389,12 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:
             turn = (u @ vt).T  # shape[i] ≈ turn @ first[i]
             own = labels.setdefault(kind, [])
             places.append((frame_number, atoms, kind, turn, len(own)))
-            own.append(_turned(item.tensors[target.name][atoms], turn.T))
+            own.append(turned(item.tensors[target.name][atoms], turn.T))
     means = {kind: _means_of_others(np.array(values)) for kind, values in labels.items()}
     results = [np.empty_like(item.tensors[target.name]) for item in dataset]
     for frame_number, atoms, kind, turn, number in places:
-        results[frame_number][atoms] = _turned(means[kind][number], turn)
+        results[frame_number][atoms] = turned(means[kind][number], turn)
     return results
-
-
-def _turned(tensors: Array, turn: Array) -> Array:
-    """Every Cartesian index of [n_atoms, 3, 3, ...] turned."""
-    for axis in range(1, tensors.ndim):
-        tensors = np.moveaxis(np.tensordot(tensors, turn, axes=(axis, 1)), -1, axis)
-    return tensors
 
 
 def _means_of_others(labels: Array) -> Array:
@@ -423,7 +411,8 @@ def _means_of_others(labels: Array) -> Array:
 def _refuse_seen(dataset: Dataset, known: Mapping[str, Sequence[str]]) -> None:
     prints = fingerprints(dataset)
     for name in ("training", "validation"):
-        seen = [index for index, own in enumerate(prints) if own in set(known.get(name, ()))]
+        wanted = set(known.get(name, ()))
+        seen = [index for index, own in enumerate(prints) if own in wanted]
         if seen:
             raise LabelError(
                 f"{len(seen)} of {len(dataset)} frames (the first is number {seen[0]}, counted "
