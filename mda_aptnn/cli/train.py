@@ -87,6 +87,7 @@ def train(
     """
     from mda_aptnn import io
     from mda_aptnn.training.committee import train as train_model
+    from mda_aptnn.training.evaluate import RATES
 
     for path in filter(None, (output, plot)):
         io.check_writable(path)
@@ -127,7 +128,7 @@ def train(
         f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} "
         f"({', '.join(f'{symbol} {value:.4f}' for symbol, value in errors['rmse_per_species'].items())}; "
         f"without a network {min(errors['baseline_rmse'].values()):.3f}), relative error of the "
-        f"{label_files.RATES[errors['target']]} {errors['spectrum_error']:.4f}"
+        f"{RATES[errors['target']]} {errors['spectrum_error']:.4f}"
         for name, errors in accuracy.items()
     ]
     emit_with_files({"model": output, "plot": plot}, report, lines, as_json)
