@@ -298,6 +298,10 @@ def evaluate(
     allow_training_frames : bool
         Do not refuse frames that the model was trained or chosen by.
 
+    Returns
+    -------
+    Evaluation
+
     Raises
     ------
     LabelError
