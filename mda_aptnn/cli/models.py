@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,6 @@ from typing import Any
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
 from mda_aptnn.cli.outputs import OptionError, Outputs, emit
-
-#: What becomes of the tensors of a label along a trajectory, by its name.
-RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
 
 
 def predict(
@@ -129,6 +125,7 @@ def train(
         significant ones are taken out, and the summary says which.
     """
     from mda_aptnn.training.committee import train as train_model
+    from mda_aptnn.training.evaluate import RATES
 
     outputs = Outputs(as_json, model=output, plot=plot)
     model = train_model(
@@ -384,133 +381,23 @@ def evaluate(
         domain=record_domain,
     )
     draw = {"plot": plotting.plot_parity, "spread plot": plotting.plot_spread}
-    reports = []
+    reports, texts = [], []
     for number, (name, evaluation) in enumerate(found.items()):
         files = {
-            kind: _named(path, name if number else "") for kind, path in pictures.items() if path
+            kind: str(_named(path, name if number else ""))
+            for kind, path in pictures.items()
+            if path
         }
-        for kind, path in files.items():
-            draw[kind](evaluation, path)
-        written = {kind: str(path) for kind, path in files.items()}
-        reports.append(evaluation.summary() | {"files": written})
+        for kind, written in files.items():
+            draw[kind](evaluation, written)
+        reports.append(evaluation.summary() | {"files": files})
+        lines = [f"{kind}: {written}" for kind, written in files.items()]
+        texts.append("\n".join([evaluation.describe(), *lines]))
     # the first head's figures stand where those of a single one do
     report = reports[0] | {other["target"]: other for other in reports[1:]}
-    emit(report, as_json, "\n\n".join(_table(own) for own in reports))
+    emit(report, as_json, "\n\n".join(texts))
 
 
 def _named(path: Path, addition: str) -> Path:
     """Where the picture of a head goes."""
     return path.with_stem(f"{path.stem}-{addition}") if addition else path
-
-
-def _band_lines(bands: dict[str, Any]) -> list[str]:
-    rows = {name: row for name, row in bands.items() if isinstance(row, dict)}
-    if not rows:
-        return []
-    lines = [
-        "",
-        f"{'band':18}{'km/mol':>9}{'error, %':>17}{'stated, %':>11}{'flux error':>12}{'its spread':>12}",
-    ]
-    for name, row in rows.items():
-        scatter = "" if row["standard_error"] is None else f" +- {100 * row['standard_error']:.2f}"
-        line = f"{name:18}{row['intensity']:9.2f}{100 * row['error']:+8.2f}{scatter:9}"
-        if "stated" in row:
-            line += (
-                f"{100 * row['stated']:11.2f}{row['flux_error']:12.4f}{row['flux_spread']:12.4f}"
-            )
-        else:
-            line += f"{'':11}{row['flux_error']:12.4f}"
-        lines.append(line)
-    lines.append(
-        "intensities of bands by motion, for thermal velocities, per molecule: model over labels, "
-        "less 1"
-    )
-    if bands.get("error_over_stated") is not None:
-        factor = bands["factor"]
-        lines.append(
-            f"errors are {bands['error_over_stated']:.2f} times what the committee states of bands"
-            + (
-                ", which is not calibrated on them"
-                if factor is None
-                else f" (with its factor of {factor:.2f})"
-            )
-        )
-    return lines
-
-
-def _table(report: dict[str, Any]) -> str:
-    unit = report["unit"]
-    what = f"{report['target']}: {report['n_frames']} frames, {report['n_atoms']} labelled atoms"
-    lines = [f"{what}; errors per component in {unit}", ""]
-    lines.append(f"{'':14}{'RMSE':>9}{'MAE':>9}{'R²':>9}")
-    rows: list[tuple[str, Any, Any, Any]] = [("all", report["rmse"], report["mae"], report["r2"])]
-    for symbol in report["rmse_per_species"]:
-        rows.append(
-            (symbol, *(report[f"{name}_per_species"][symbol] for name in ("rmse", "mae", "r2")))
-        )
-    for name in report["rmse_per_irrep"]:
-        rows.append(
-            (
-                f"irrep {name}",
-                *(report[f"{measure}_per_irrep"][name] for measure in ("rmse", "mae", "r2")),
-            )
-        )
-    if report["target"] == "apt":
-        for a, b in itertools.product(range(3), repeat=2):
-            found = (report[f"{measure}_per_component"][a][b] for measure in ("rmse", "mae", "r2"))
-            rows.append((f"component {'xyz'[a]}{'xyz'[b]}", *found))
-    for name, *values in rows:
-        lines.append(
-            f"{name:14}" + "".join(f"{value:9.4f}" for value in values if value is not None)
-        )
-    lines.append("")
-    offsets = {
-        symbol: values[0][0]
-        for symbol, values in report["offset_per_species"].items()
-        if report["target"] == "apt"
-    }
-    if offsets:
-        said = ", ".join(f"{symbol} {value:+.4f}" for symbol, value in offsets.items())
-        lines.append(
-            f"isotropic offset: {said}; RMSE without it: {report['rmse_without_offset']:.4f}"
-        )
-    lines += [
-        f"without a network: {value:.4f} ({name})"
-        for name, value in report["baseline_rmse"].items()
-    ]
-    rate = RATES[report["target"]]
-    lines.append(
-        f"relative error of the {rate} for thermal velocities: {report['spectrum_error']:.4f}"
-    )
-    lines += _band_lines(report.get("bands", {}))
-    lines += _spread_lines(report)
-    lines += [f"{name}: {path}" for name, path in report["files"].items()]
-    return "\n".join(lines)
-
-
-def _spread_lines(report: dict[str, Any]) -> list[str]:
-    if "spread" not in report:
-        return []
-    factors = report["spread_factors"]
-    lines = [
-        "",
-        f"{'committee':14}{'spread':>9}{'error':>9}{'within 1':>10}{'within 2':>10}{'rank corr.':>12}",
-    ]
-    for symbol, row in report["spread"].items():
-        rank = "" if row["rank_correlation"] is None else f"{row['rank_correlation']:12.2f}"
-        lines.append(
-            f"{symbol:14}{row['rms_spread']:9.4f}{row['rms_error']:9.4f}"
-            f"{row['within_one']:10.3f}{row['within_two']:10.3f}{rank}"
-        )
-    for symbol, row in report["spread"].items():
-        bins = "  ".join(
-            f"{item['rms_spread']:.4f}/{item['rms_error']:.4f}" for item in row["bins"]
-        )
-        lines.append(f"{symbol}, spread/error of atoms by rising spread: {bins}")
-    times = ", ".join(f"{symbol} {value:.2f}" for symbol, value in factors.items())
-    lines.append(
-        f"calibrated: the members' deviation times {times}"
-        if factors
-        else "the spread is not calibrated"
-    )
-    return lines

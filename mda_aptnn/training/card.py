@@ -18,18 +18,9 @@ from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.domain import DENSITY, density_of, environment_statistics
 from mda_aptnn.model.predict import BUNDLED, load_model
 from mda_aptnn.tensors import APT, AnyTarget, Target, card_key
-from mda_aptnn.training.calibration import calibrate as calibrate_spread
-from mda_aptnn.training.calibration import stated_bands
+from mda_aptnn.training import calibration, samples
 from mda_aptnn.training.evaluate import MEASURES, Evaluation, evaluate, isotropic_means
-from mda_aptnn.training.samples import (
-    Labels,
-    as_dataset,
-    complete_atoms,
-    fingerprints,
-    held_out_frames,
-    labelled_target,
-    with_all_parts,
-)
+from mda_aptnn.training.samples import Labels, complete_atoms, fingerprints
 
 #: What a card says of an evaluation, of its `summary`.
 ACCURACY = {"target", "unit", "n_frames", "n_atoms", "spectrum_error", "sum_rule", "baseline_rmse"}
@@ -205,10 +196,10 @@ def assess(
     writes = bool(record or calibrate or domain)
     if writes:
         _check_changeable(model)
-    dataset = with_all_parts(as_dataset(labels), model.target)
+    dataset = samples.with_all_parts(samples.as_dataset(labels), model.target)
     if held_out:
-        dataset = held_out_frames(model.info, dataset)
-    labelled = labelled_target(dataset).parts
+        dataset = samples.held_out_frames(model.info, dataset)
+    labelled = samples.labelled_target(dataset).parts
     parts = [part for part in model.target.parts if part in labelled] or model.target.parts[:1]
 
     def evaluations() -> dict[Target, Evaluation]:
@@ -220,10 +211,10 @@ def assess(
     found = evaluations()
     if calibrate:
         sources = "held-out frames" if held_out else ", ".join(dataset.sources)
-        calibrate_spread(model, dataset, parts, sources)
+        calibration.calibrate(model, dataset, parts, sources)
         found = evaluations()
     if APT in found:
-        found[APT] = dataclasses.replace(found[APT], bands=stated_bands(model, dataset))
+        found[APT] = dataclasses.replace(found[APT], bands=calibration.stated_bands(model, dataset))
     if record:
         for part, evaluation in found.items():
             noted = accuracy(evaluation) | {"sources": dataset.sources, "bands": evaluation.bands}

@@ -24,20 +24,14 @@ from mda_aptnn.model.file import READOUT, Member, ModelFile
 from mda_aptnn.model.irreps import name_of
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget, Target, as_target, component_slices, joint
+from mda_aptnn.training import samples
 from mda_aptnn.training.calibration import calibrate
 from mda_aptnn.training.card import accuracies, model_card
 from mda_aptnn.training.config import TrainingConfig, planned, split
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.loop import identity
 from mda_aptnn.training.ripples import without_ripples
-from mda_aptnn.training.samples import (
-    Labels,
-    as_dataset,
-    check_labels,
-    labelled_target,
-    repeated_frames,
-    with_all_parts,
-)
+from mda_aptnn.training.samples import Labels
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +114,12 @@ def train(
         if isinstance(value, int | float):
             counts[name] = value
         elif value is not None:
-            given[name] = as_dataset(value)
+            given[name] = samples.as_dataset(value)
     network, config = planned(plan, network, TrainingConfig(), settings | counts)
     wanted = [target] if isinstance(target, str | Target) else target
     options: dict[str, Any] = {"verbose": verbose, **given}
     options["target"] = None if wanted is None else joint(map(as_target, wanted))
-    dataset = as_dataset(labels)
+    dataset = samples.as_dataset(labels)
     if members == 1:
         return fit(dataset, network, config, path, **options)
     if "validation" in given:
@@ -188,8 +182,8 @@ def fit_committee(
     TrainingError
         If there are less than two members, or one diverges.
     """
-    target = target or labelled_target(dataset)
-    dataset = with_all_parts(dataset, target)
+    target = target or samples.labelled_target(dataset)
+    dataset = samples.with_all_parts(dataset, target)
     network, training = network_for(network, target), training or TrainingConfig()
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
@@ -200,12 +194,14 @@ def fit_committee(
     frames = np.random.default_rng(training.seed).permutation(sorted([*learned, *chosen])).tolist()
     parts = {
         "training": dataset.subset(sorted(frames)),
-        "held_out": dataset.subset(aside) if held_out is None else with_all_parts(held_out, target),
+        "held_out": dataset.subset(aside)
+        if held_out is None
+        else samples.with_all_parts(held_out, target),
     }
     parts = {name: part for name, part in parts.items() if len(part)}
     # refused here, before hours of training, and not at its end
-    check_labels(parts, target)
-    for name, index, before, first in repeated_frames(parts):
+    samples.check_labels(parts, target)
+    for name, index, before, first in samples.repeated_frames(parts):
         raise LabelError(
             f"{name} frame {index} is {before} frame {first} once more, and each member is "
             "validated by others: leave one out"
@@ -214,10 +210,10 @@ def fit_committee(
     files, trained_on = [], []
     for number in range(1 if shared_body else n_members):
         own = [frames[(number * len(chosen) + k) % len(frames)] for k in range(len(chosen))]
+        options = {"validation": dataset.subset(own), "target": target, "verbose": verbose}
         trained_on.append(dataset.subset(sorted(set(frames) - set(own))))
         config = dataclasses.replace(training, seed=training.seed + number, held_out=0.0)
-        member = (trained_on[-1], dataset.subset(own), network, config, target)
-        files.append(_fit_member(folder, number, *member, verbose=verbose))
+        files.append(_fit_member(folder, number, trained_on[-1], network, config, options))
     singles = [ModelFile.load(file) for file in files]
     if shared_body:
         contents = bootstrap_readouts(singles[0], trained_on[0], n_members, training.seed)
@@ -246,18 +242,12 @@ def fit_committee(
 
 
 def _fit_member(
-    folder: Path,
-    number: int,
-    training: Dataset,
-    validation: Dataset,
-    network: Any,
-    config: TrainingConfig,
-    target: AnyTarget,
-    verbose: bool,
+    folder: Path, number: int, data: Dataset, network: Any, config: TrainingConfig, options: Any
 ) -> Path:
     """Train a member, unless it is there; its file is named by all that it depends on."""
     settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(config)}
-    who = identity(settings, {"training": training, "validation": validation}, target)
+    parts = {"training": data, "validation": options["validation"]}
+    who = identity(settings, parts, options["target"])
     folder.mkdir(exist_ok=True)
     path = folder / f"member-{number}-{hashlib.sha256(who.encode()).hexdigest()[:12]}.h5"
     if path.exists():
@@ -265,9 +255,8 @@ def _fit_member(
     logger.info("member %d", number)
     # a diverged run writes a file too, and that is no finished member
     unfinished = path.with_name(f"unfinished-{path.name}")
-    options: dict[str, Any] = {"validation": validation, "target": target, "verbose": verbose}
     try:
-        fit(training, network, config, unfinished, **options)
+        fit(data, network, config, unfinished, **options)
     except TrainingError as error:
         raise TrainingError(f"member {number}: {error}") from error
     io.move(unfinished, path)
@@ -321,33 +310,25 @@ def bootstrap_readouts(
     keep = contents.training.get("keep_ripples", False)
     labels, _ = without_ripples(dataset, contents.target, keep=keep)
     rows = [_rows(network, item, contents.target) for item in labels]
-    state = contents.shared | contents.members[0].weights
-    # name of the weights of an irrep [n_species, n_channels, n_copies] in the network's state
-    names = [f"{READOUT}weights.{k}" for k in range(len(network.readout.weights))]
-    trained = [state[name].astype(np.float64) for name in names]
     rng = np.random.default_rng([seed, len(rows)])
-    found = []
-    for _ in range(n_members):
-        drawn = [rows[int(k)] for k in rng.choice(len(rows), len(rows))]
-        found.append(
+    draws = [rng.choice(len(rows), len(rows)) for _ in range(n_members)]
+    state, layers = contents.shared | contents.members[0].weights, {}
+    for k in range(len(network.readout.weights)):
+        name = f"{READOUT}weights.{k}"
+        trained = state[name].astype(np.float64)  # [n_species, n_channels, n_copies]
+        found = np.array(
             [
-                np.stack([_regression(drawn, (s, k), own) for s, own in enumerate(weights)])
-                for k, weights in enumerate(trained)
+                [_regression([rows[i] for i in drawn], (s, k), w) for s, w in enumerate(trained)]
+                for drawn in draws
             ]
         )
-    means = [np.mean(layers, axis=0) for layers in zip(*found, strict=True)]
-    shift = [own - mean for own, mean in zip(trained, means, strict=True)]
-    shared = {name: values for name, values in state.items() if not name.startswith(READOUT)}
-    others = {name: values for name, values in state.items() if name.startswith(READOUT)}
+        layers[name] = (found + (trained - found.mean(axis=0))).astype(state[name].dtype)
     members = []
-    for number, layers in enumerate(found):
-        own = {
-            name: (layer + move).astype(state[name].dtype)
-            for name, layer, move in zip(names, layers, shift, strict=True)
-        }
+    for number in range(n_members):
+        weights = {name: values[number] for name, values in layers.items()}
         # the one learning curve is that of the body
-        curve = {} if number else contents.members[0].learning
-        members.append(Member(others | own, learning=curve))
+        members.append(Member(weights, {}, {} if number else contents.members[0].learning))
+    shared = {name: values for name, values in state.items() if name not in layers}
     return dataclasses.replace(contents, shared=shared, members=members)
 
 
@@ -360,16 +341,18 @@ def _rows(network: Any, item: LabelledFrame, target: AnyTarget) -> _Rows:
     species = inputs.species.numpy()
     scale, shift = network.scale.numpy()[species], network.shift.numpy()[species]
     scaled = (np.concatenate(components, axis=1) - shift) / scale
-    blocks: dict[str, list[slice]] = {}  # where the components of all copies of an irrep stand
-    for part, columns in component_slices(target).items():
-        for name, block in part.blocks:
-            own = slice(columns.start + block.start, columns.start + block.stop)
-            blocks.setdefault(name.split(".")[0], []).append(own)
     rows: _Rows = {}
     for k, irrep in enumerate(network.readout.irreps):
-        # [2l+1, n_atoms, n_copies] and [2l+1, n_atoms, n_channels]
-        copies = np.stack([scaled[:, block].T for block in blocks[name_of(irrep)]], axis=-1)
-        values = features[irrep].numpy()
+        copies = np.stack(
+            [
+                scaled[:, columns][:, block].T
+                for part, columns in component_slices(target).items()
+                for name, block in part.blocks
+                if name.split(".")[0] == name_of(irrep)
+            ],
+            axis=-1,
+        )  # [2l+1, n_atoms, n_copies]
+        values = features[irrep].numpy()  # [2l+1, n_atoms, n_channels]
         # an atom that lacks a component of one target lacks all of this target's irreps, not those
         # of the other
         complete = np.isfinite(copies).all(axis=(0, 2))

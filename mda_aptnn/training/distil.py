@@ -26,7 +26,8 @@ from mda_aptnn.labels.snapshots import Source
 from mda_aptnn.model.predict import Model, load_model, model_identity
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig, planned, split
-from mda_aptnn.training.fit import CHECKPOINT_EVERY, fit
+from mda_aptnn.training.fit import fit
+from mda_aptnn.training.loop import CHECKPOINT_EVERY
 from mda_aptnn.training.ripples import Ripple, without_ripples
 from mda_aptnn.training.samples import Labels, as_dataset, fingerprints
 
@@ -106,13 +107,31 @@ def distil(
     """
     network, training = planned(plan, network, training or STUDENT, settings)
     path = io.check_writable(path)
-    source = load_model(teacher)
+    source, cache = load_model(teacher), cache_path(path)
     chosen = _chosen_frames(frames, n_frames, elements=elements, cell=cell, pbc=pbc)
     true = None if labels is None else as_dataset(labels)
-    cache = cache_path(path)
+    aside = dataclasses.replace(training, held_out=0.0)
     with folders.reserved(cache.with_suffix(".lock"), f"the student {path}"):
         taught = _taught(source, chosen, cache, verbose)
-        model = _student(source, taught, true, path, network, training, verbose)
+        learned, validation, _ = split(len(taught), aside)
+        own, held_out, ripples = taught.subset(learned), None, list[Ripple]()
+        if true is not None:
+            own, held_out, ripples = _with_true(own, true, training)
+        parts = {"validation": taught.subset(validation), "held_out": held_out or None}
+        model = fit(own, network, aside, path, **parts, target=APT, verbose=verbose)
+        card = model.contents.card
+        level = (getattr(source, "info", None) or {}).get("level_of_theory", "")
+        card["teacher"] = {
+            "name": model_identity(source, source),
+            "n_frames": len(taught),
+            "level_of_theory": level,
+        }
+        if true is None:
+            card["level_of_theory"] = level
+        # those of the true labels, and what is left of them among the teacher's
+        removed = [ripple.summary() for ripple in ripples]
+        card["grid_ripples_removed"] = removed + card["grid_ripples_removed"]
+        model.contents.save(path)
         if _has_file(source):
             io.remove(cache, Dataset.kind)
     return model
@@ -128,51 +147,22 @@ def _chosen_frames(source: Any, n_frames: int, **reading: Any) -> list[Frame]:
     return [frame for _, frame in found.frames(chosen)]
 
 
-def _student(
-    teacher: Any,
-    taught: Dataset,
-    labels: Dataset | None,
-    path: Path,
-    network: Any,
-    training: TrainingConfig,
-    verbose: bool,
-) -> Model:
-    """Train on the teacher's labels and the true ones, and say so in the card."""
-    level = (getattr(teacher, "info", None) or {}).get("level_of_theory", "")
-    aside = dataclasses.replace(training, held_out=0.0)
-    learned, chosen, _ = split(len(taught), aside)
-    own = dataclasses.replace(taught.subset(learned), level_of_theory=level)
-    held_out, ripples = None, list[Ripple]()
-    if labels is not None:
-        unknown = sorted(set(taught.symbols) - set(labels.symbols))
-        if unknown:
-            raise LabelError(
-                f"the trajectory has {', '.join(unknown)}, which the labels have not: label frames "
-                "with it, or leave --labels out"
-            )
-        one, other, kept = split(len(labels), training)
-        true = labels.subset(sorted(one + other))
-        true, ripples = without_ripples(true, APT, keep=training.keep_ripples)
-        held_out, sources = labels.subset(kept), labels.sources | own.sources
-        own = Dataset([*true, *own], labels.level_of_theory, sources)
-    model = fit(
-        own,
-        network,
-        aside,
-        path,
-        validation=taught.subset(chosen),
-        held_out=held_out or None,
-        target=APT,
-        verbose=verbose,
-    )
-    card = model.contents.card
-    name = model_identity(teacher, teacher)
-    card["teacher"] = {"name": name, "n_frames": len(taught), "level_of_theory": level}
-    # those of the true labels, and what is left of them among the teacher's
-    removed = [ripple.summary() for ripple in ripples]
-    card["grid_ripples_removed"] = removed + card["grid_ripples_removed"]
-    model.contents.save(path)
-    return model
+def _with_true(
+    own: Dataset, labels: Dataset, training: TrainingConfig
+) -> tuple[Dataset, Dataset, list[Ripple]]:
+    """The teacher's labels with the true ones, the true ones held out, and the ripples removed."""
+    unknown = sorted(set(own.symbols) - set(labels.symbols))
+    if unknown:
+        raise LabelError(
+            f"the trajectory has {', '.join(unknown)}, which the labels have not: label frames "
+            "with it, or leave --labels out"
+        )
+    learned, chosen, kept = split(len(labels), training)
+    true = labels.subset(sorted(learned + chosen))
+    true, ripples = without_ripples(true, APT, keep=training.keep_ripples)
+    sources = labels.sources | own.sources
+    together = Dataset([*true, *own], labels.level_of_theory, sources)
+    return together, labels.subset(kept), ripples
 
 
 def _has_file(model: Any) -> bool:

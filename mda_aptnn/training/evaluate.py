@@ -16,15 +16,10 @@ from mda_aptnn.errors import LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.predict import load_model
+from mda_aptnn.model.protocol import turned
 from mda_aptnn.tensors import APT, Target, sum_rule_residual
-from mda_aptnn.training.samples import (
-    Labels,
-    as_dataset,
-    complete_atoms,
-    complete_labels,
-    fingerprints,
-    held_out_frames,
-)
+from mda_aptnn.training import samples
+from mda_aptnn.training.samples import Labels, complete_labels, fingerprints
 from mda_aptnn.trajectory.molecules import Molecules, find_molecules
 
 Array = NDArray[np.float64]
@@ -239,6 +234,34 @@ class Evaluation:
         plain: dict[str, Any] = _plain(report)
         return plain
 
+    def describe(self) -> str:
+        """Return all errors as tables and lines of text."""
+        report, names = self.summary(), [f"{name}_per_component" for name in MEASURES]
+        rows = {"all": [report[name] for name in MEASURES]}
+        for kind, title in (("species", ""), ("irrep", "irrep ")):
+            for key in report[f"rmse_per_{kind}"]:
+                rows[title + key] = [report[f"{name}_per_{kind}"][key] for name in MEASURES]
+        for a, b in np.ndindex(3, 3) if self.target == APT else ():
+            rows[f"component {'xyz'[a]}{'xyz'[b]}"] = [report[name][a][b] for name in names]
+        lines = [
+            f"{self.target.name}: {self.n_frames} frames, {len(self.numbers)} labelled atoms; "
+            f"errors per component in {self.target.unit}",
+            "",
+            f"{'':14}{'RMSE':>9}{'MAE':>9}{'R²':>9}",
+        ]
+        for name, values in rows.items():
+            lines.append(f"{name:14}" + "".join(f"{x:9.4f}" for x in values if x is not None))
+        lines.append("")
+        if self.target == APT:
+            offsets = [f"{k} {values[0, 0]:+.4f}" for k, values in self.offsets().items()]
+            without = f"RMSE without it: {report['rmse_without_offset']:.4f}"
+            lines.append(f"isotropic offset: {', '.join(offsets)}; {without}")
+        for name, value in report["baseline_rmse"].items():
+            lines.append(f"without a network: {value:.4f} ({name})")
+        rate, error = RATES[self.target.name], report["spectrum_error"]
+        lines.append(f"relative error of the {rate} for thermal velocities: {error:.4f}")
+        return "\n".join([*lines, *_band_lines(self.bands), *_spread_lines(report)])
+
     def _of(self, chosen: NDArray[np.bool_]) -> Evaluation:
         return dataclasses.replace(
             self,
@@ -275,6 +298,10 @@ def evaluate(
     allow_training_frames : bool
         Do not refuse frames that the model was trained or chosen by.
 
+    Returns
+    -------
+    Evaluation
+
     Raises
     ------
     LabelError
@@ -283,11 +310,11 @@ def evaluate(
     ModelError
         If a frame has elements that the model does not know.
     """
-    model, dataset = load_model(model), as_dataset(labels)
+    model, dataset = load_model(model), samples.as_dataset(labels)
     card: dict[str, Any] = getattr(model, "info", {})
     data = card.get("data", {})
     if held_out:
-        dataset = held_out_frames(card, dataset)
+        dataset = samples.held_out_frames(card, dataset)
     if not allow_training_frames:
         _refuse_seen(dataset, data.get("fingerprints", {}))
     own: Target = getattr(model, "target", APT).parts[0]
@@ -302,7 +329,7 @@ def evaluate(
     rows: list[tuple[NDArray[Any], ...]] = []
     squares = []
     for item, rigid in zip(dataset, rigid_tensors(dataset, target), strict=True):
-        complete = complete_atoms(item.tensors[target.name])
+        complete = samples.complete_atoms(item.tensors[target.name])
         if not complete.any():
             continue
         if is_committee:
@@ -394,19 +421,12 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:
             turn = (u @ vt).T  # shape[i] ≈ turn @ first[i]
             own = labels.setdefault(kind, [])
             places.append((frame_number, atoms, kind, turn, len(own)))
-            own.append(_turned(item.tensors[target.name][atoms], turn.T))
+            own.append(turned(item.tensors[target.name][atoms], turn.T))
     means = {kind: _means_of_others(np.array(values)) for kind, values in labels.items()}
     results = [np.empty_like(item.tensors[target.name]) for item in dataset]
     for frame_number, atoms, kind, turn, number in places:
-        results[frame_number][atoms] = _turned(means[kind][number], turn)
+        results[frame_number][atoms] = turned(means[kind][number], turn)
     return results
-
-
-def _turned(tensors: Array, turn: Array) -> Array:
-    """Every Cartesian index of [n_atoms, 3, 3, ...] turned."""
-    for axis in range(1, tensors.ndim):
-        tensors = np.moveaxis(np.tensordot(tensors, turn, axes=(axis, 1)), -1, axis)
-    return tensors
 
 
 def _means_of_others(labels: Array) -> Array:
@@ -423,7 +443,8 @@ def _means_of_others(labels: Array) -> Array:
 def _refuse_seen(dataset: Dataset, known: Mapping[str, Sequence[str]]) -> None:
     prints = fingerprints(dataset)
     for name in ("training", "validation"):
-        seen = [index for index, own in enumerate(prints) if own in set(known.get(name, ()))]
+        wanted = set(known.get(name, ()))
+        seen = [index for index, own in enumerate(prints) if own in wanted]
         if seen:
             raise LabelError(
                 f"{len(seen)} of {len(dataset)} frames (the first is number {seen[0]}, counted "
@@ -441,6 +462,53 @@ def rms_of_atoms(values: Array) -> Array:
     """Return the root mean square over the components of each atom, [n_atoms]."""
     result: Array = np.sqrt(np.mean(values.reshape(len(values), -1) ** 2, axis=1))
     return result
+
+
+def _band_lines(bands: Mapping[str, Any]) -> list[str]:
+    """Errors of band intensities in text; nothing if there are none."""
+    rows = {name: row for name, row in bands.items() if isinstance(row, dict)}
+    if not rows:
+        return []
+    titles = f"{'km/mol':>9}{'error, %':>17}{'stated, %':>11}{'flux error':>12}{'its spread':>12}"
+    lines = ["", f"{'band':18}{titles}"]
+    for name, row in rows.items():
+        scatter = "" if row["standard_error"] is None else f" +- {100 * row['standard_error']:.2f}"
+        stated = f"{100 * row['stated']:11.2f}" if "stated" in row else f"{'':11}"
+        spread = f"{row['flux_spread']:12.4f}" if "stated" in row else ""
+        lines.append(
+            f"{name:18}{row['intensity']:9.2f}{100 * row['error']:+8.2f}{scatter:9}{stated}"
+            f"{row['flux_error']:12.4f}{spread}"
+        )
+    lines.append(
+        "intensities of bands by motion, for thermal velocities, per molecule: model over labels, "
+        "less 1"
+    )
+    if bands.get("error_over_stated") is not None:
+        how = ", which is not calibrated on them"
+        if bands["factor"] is not None:
+            how = f" (with its factor of {bands['factor']:.2f})"
+        times = f"{bands['error_over_stated']:.2f}"
+        lines.append(f"errors are {times} times what the committee states of bands{how}")
+    return lines
+
+
+def _spread_lines(report: Mapping[str, Any]) -> list[str]:
+    """A committee's spread in text; nothing of a single model."""
+    if "spread" not in report:
+        return []
+    titles = f"{'spread':>9}{'error':>9}{'within 1':>10}{'within 2':>10}{'rank corr.':>12}"
+    lines, bins = ["", f"{'committee':14}{titles}"], []
+    for symbol, row in report["spread"].items():
+        rank = "" if row["rank_correlation"] is None else f"{row['rank_correlation']:12.2f}"
+        lines.append(
+            f"{symbol:14}{row['rms_spread']:9.4f}{row['rms_error']:9.4f}"
+            f"{row['within_one']:10.3f}{row['within_two']:10.3f}{rank}"
+        )
+        pairs = [f"{part['rms_spread']:.4f}/{part['rms_error']:.4f}" for part in row["bins"]]
+        bins.append(f"{symbol}, spread/error of atoms by rising spread: {'  '.join(pairs)}")
+    times = ", ".join(f"{symbol} {x:.2f}" for symbol, x in report["spread_factors"].items())
+    calibrated = f"calibrated: the members' deviation times {times}"
+    return [*lines, *bins, calibrated if times else "the spread is not calibrated"]
 
 
 def _plain(value: Any) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,21 +16,11 @@ from mda_aptnn.model.architectures import architecture_of, network_for
 from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget
+from mda_aptnn.training import samples
 from mda_aptnn.training.card import accuracies, model_card
 from mda_aptnn.training.config import TrainingConfig, split
-from mda_aptnn.training.loop import CHECKPOINT, DivergenceError, Run, checkpoint_path, identity
+from mda_aptnn.training.loop import CHECKPOINT, Run, checkpoint_path, identity
 from mda_aptnn.training.ripples import without_ripples
-from mda_aptnn.training.samples import (
-    check_labels,
-    labelled_target,
-    make_samples,
-    output_scales,
-    repeated_frames,
-    with_all_parts,
-)
-
-#: Wall time in s between checkpoints: what a killed run loses at most, and one validation interval.
-CHECKPOINT_EVERY = 20.0
 
 
 def fit(
@@ -94,47 +82,46 @@ def fit(
     BusyError
         If another process trains the same file.
     """
-    target = target or labelled_target(dataset)
+    target = target or samples.labelled_target(dataset)
     network, training = network_for(network, target), training or TrainingConfig()
     if held_out is not None:
         training = dataclasses.replace(training, held_out=0.0)
     path = io.check_writable(path)
     parts = {
-        name: with_all_parts(part, target)
+        name: samples.with_all_parts(part, target)
         for name, part in _split(dataset, training, validation, held_out).items()
     }
-    numbers = check_labels(parts, target)
+    numbers = samples.check_labels(parts, target)
     labels, ripples = without_ripples(parts["training"], target, keep=training.keep_ripples)
     module = _initial_network(network, parts["training"], numbers, target, training.seed)
-    run = Run(
-        module,
-        make_samples(module, labels, target, training.element_weights),
-        make_samples(module, parts["validation"], target),
-        target,
-        training,
-    )
+    learned = samples.make_samples(module, labels, target, training.element_weights)
+    chosen = samples.make_samples(module, parts["validation"], target)
+    run = Run(module, learned, chosen, target, training)
     settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(training)}
     # frames that are held out in a file of their own decide nothing about the weights
     own = {name: part for name, part in parts.items() if held_out is None or name != "held_out"}
     state = checkpoint_path(path)
     with folders.reserved(state.with_suffix(".lock"), f"the training of {path}"):
-        divergence = _run(run, state, identity(settings, own, target), verbose)
+        divergence = run.run(state, identity(settings, own, target), verbose)
         if run.best:
-            card = model_card(parts, target)
-            card["grid_ripples_removed"] = [ripple.summary() for ripple in ripples]
-            card["run"] = {"steps": run.step, "best_step": run.best_step}
+            card = model_card(parts, target) | {
+                "grid_ripples_removed": [ripple.summary() for ripple in ripples],
+                "run": {"steps": run.step, "best_step": run.best_step},
+                "accuracy": {},
+            }
             card["run"]["seconds"] = round(run.seconds, 1)
-            learning = {name: np.asarray(values) for name, values in run.learning.items()}
+            curve = {name: np.asarray(values) for name, values in run.learning.items()}
+            member = Member(run.best, state_arrays(run.average), curve)
+            architecture = architecture_of(network).name
             contents = ModelFile(
-                architecture=architecture_of(network).name,
-                network=settings["network"],
+                **settings,
                 numbers=numbers,
                 target=target,
-                members=[Member(run.best, state_arrays(run.average), learning)],
-                training=settings["training"],
+                members=[member],
                 card=card,
+                architecture=architecture,
             )
-            model, card["accuracy"] = Model(contents), {}
+            model = Model(contents)
             for name in [name for name in parts if name != "training"]:
                 card["accuracy"] |= accuracies(model, name, parts[name])
             contents.save(path)
@@ -154,10 +141,7 @@ def fit(
 
 
 def _split(
-    dataset: Dataset,
-    config: TrainingConfig,
-    validation: Dataset | None,
-    held_out: Dataset | None,
+    dataset: Dataset, config: TrainingConfig, validation: Dataset | None, held_out: Dataset | None
 ) -> dict[str, Dataset]:
     """Training, validation and (if any) held-out frames.
 
@@ -172,7 +156,7 @@ def _split(
         "validation": dataset.subset(chosen) if validation is None else validation,
         "held_out": dataset.subset(aside) if held_out is None else held_out,
     }
-    for name, index, before, _ in repeated_frames(parts):
+    for name, index, before, _ in samples.repeated_frames(parts):
         if before != name:
             raise LabelError(
                 f"{name} frame {index} is among the {before} frames too: leave out the duplicate"
@@ -189,24 +173,5 @@ def _initial_network(
         network = architecture_of(config).network(config, numbers, target)
     counts = [[int((item.frame.numbers == z).sum()) for z in numbers] for item in training]
     charge = np.array([item.frame.charge for item in training])
-    network.start_from(*output_scales(training, target, numbers), np.array(counts), charge)
+    network.start_from(*samples.output_scales(training, target, numbers), np.array(counts), charge)
     return network
-
-
-def _run(run: Run, state: Path, who: str, verbose: bool) -> DivergenceError | None:
-    """Run to the end, from a checkpoint if there is one; returns what ended it too early."""
-    if state.exists():
-        run.restore(state, who)
-    saved = time.monotonic()
-
-    def save_now_and_then() -> None:
-        nonlocal saved
-        if time.monotonic() - saved >= CHECKPOINT_EVERY:
-            run.save(state, who)
-            saved = time.monotonic()
-
-    try:
-        run.run(verbose, save_now_and_then)
-    except DivergenceError as error:
-        return error
-    return None

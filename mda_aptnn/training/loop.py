@@ -9,7 +9,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,7 @@ from tqdm.auto import tqdm
 from mda_aptnn import io
 from mda_aptnn.errors import FileFormatError, ModelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.file import (
-    Arrays,
-    load_state,
-    read_arrays,
-    state_arrays,
-    write_arrays,
-)
+from mda_aptnn.model.file import Arrays, load_state, read_arrays, state_arrays, write_arrays
 from mda_aptnn.tensors import AnyTarget, flat_basis, flat_tensors
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.samples import Sample, join
@@ -40,6 +34,8 @@ DIVERGED = 10.0
 #: their average.
 LEARNING = ("step", "seconds", "learning_rate", "training_rmse", "validation_rmse")
 
+#: Wall time in s between checkpoints: what a killed run loses at most, and one validation interval.
+CHECKPOINT_EVERY = 20.0
 #: Kind of the file of a run's state, and the numbers in it.
 CHECKPOINT = "checkpoint"
 _NUMBERS = {"step": int, "seconds": float, "best_step": int, "best_error": float}
@@ -119,24 +115,35 @@ class Run:
             patience and self.step - self.best_step >= patience
         )
 
-    def run(self, verbose: bool, at_validation: Callable[[], None]) -> None:
-        """Do the remaining steps.
+    def run(self, state: Path, who: str, verbose: bool = False) -> DivergenceError | None:
+        """Do the remaining steps, from a checkpoint if there is one.
 
         Parameters
         ----------
+        state : Path
+            Of the checkpoint.
+        who : str
+            The run's `identity`.
         verbose : bool
             Show a progress bar with the validation error and the time left.
-        at_validation : callable
-            Called after every validation; the state can be saved then.
 
-        Raises
-        ------
-        DivergenceError
-            If the run diverges; `best` stays what it was.
+        Returns
+        -------
+        DivergenceError or None
+            What ended the run too early; `best` stays what it was.
         """
+        if state.exists():
+            self.restore(state, who)
         keep_freed_memory()
-        config = self.config
-        begun, squares, count = time.monotonic() - self.seconds, 0.0, 0.0
+        try:
+            self._steps(state, who, verbose)
+        except DivergenceError as error:
+            return error
+        return None
+
+    def _steps(self, state: Path, who: str, verbose: bool) -> None:
+        config, saved = self.config, time.monotonic()
+        begun, squares, count = saved - self.seconds, 0.0, 0.0
         with tqdm(
             total=config.steps, initial=self.step, unit="step", mininterval=0.5, disable=not verbose
         ) as bar:
@@ -155,7 +162,9 @@ class Run:
                     self.learning[name].append(value)
                 squares = count = 0.0
                 bar.set_postfix_str(f"validation {error:.4f}, best {self.best_error:.4f}")
-                at_validation()
+                if time.monotonic() - saved >= CHECKPOINT_EVERY:
+                    self.save(state, who)
+                    saved = time.monotonic()
 
     def _batch(self) -> Sample:
         size = min(self.config.batch_frames, len(self.training))

@@ -101,25 +101,19 @@ def check_labels(parts: Mapping[str, Dataset], target: AnyTarget) -> list[int]:
         If frames lack the target, an element has no complete label in the training frames or occurs
         only in the others, or these have no label at all.
     """
-    elements = {
-        name: {int(z) for item in dataset for z in item.frame.numbers}
-        for name, dataset in parts.items()
-    }
+    elements: dict[str, set[int]] = {}
     for part in target.parts:
         for name, dataset in parts.items():
             for index, item in enumerate(dataset):
                 if part.name not in item.tensors:
                     raise LabelError(f"{name} frame {index} has no labels {part.name!r}")
             counts = {z: len(labels) for z, labels in complete_labels(dataset, part).items()}
+            elements[name] = set(counts)
             if not any(counts.values()):
-                advice = (
-                    "; keep other or more frames aside (seed, validation), or train the other "
-                    "target alone"
-                )
-                raise LabelError(
-                    f"no atom of the {name} frames has a complete label: every {part.name!r} has a "
-                    f"NaN{advice * (name != 'training')}"
-                )
+                what = f"no atom of the {name} frames has a complete label: every {part.name!r}"
+                advice = "keep other or more frames aside (seed, validation), or train the other"
+                advice = "" if name == "training" else f"; {advice} target alone"
+                raise LabelError(f"{what} has a NaN{advice}")
             for number, count in counts.items():
                 if name == "training" and not count:
                     raise LabelError(

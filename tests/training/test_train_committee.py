@@ -72,7 +72,7 @@ def test_a_killed_committee_goes_on_at_its_member_and_step(tmp_path, monkeypatch
         begun.append(arguments[2].seed)
         return fit(*arguments, **options)
 
-    monkeypatch.setattr("mda_aptnn.training.fit.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("mda_aptnn.training.loop.CHECKPOINT_EVERY", 0.0)
     monkeypatch.setattr(Run, "save", save_and_die)
     monkeypatch.setattr(committee, "fit", counted)
     for _ in range(2):

@@ -280,7 +280,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
         saved.append(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mda_aptnn.training.fit.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("mda_aptnn.training.loop.CHECKPOINT_EVERY", 0.0)
     monkeypatch.setattr(Run, "save", save_and_die)
     for _ in range(4):  # after each of the four validations
         with pytest.raises(KeyboardInterrupt):
@@ -300,7 +300,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(tmp_path, monkeypatch):
     path = tmp_path / "model.h5"
     state = checkpoint_path(path)
-    monkeypatch.setattr("mda_aptnn.training.fit.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("mda_aptnn.training.loop.CHECKPOINT_EVERY", 0.0)
     save = Run.save
 
     def save_and_die(*arguments):
