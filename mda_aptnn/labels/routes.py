@@ -87,7 +87,8 @@ class Route:
         info["energy"] = zero.energy
         if zero.dipole is not None:
             info["dipole"] = zero.dipole.tolist()
-            check_orientation(frame, tensors["apt"], zero)
+            if not zero.berry:
+                check_orientation(frame, tensors["apt"], zero.dipole)
         return LabelledFrame(frame, tensors, info)
 
 
@@ -362,7 +363,7 @@ def difference(quantity: str, plus: Output, minus: Output, frame: Frame) -> Arra
     return found
 
 
-def check_orientation(frame: Frame, apt: Array, zero: Output) -> None:
+def check_orientation(frame: Frame, apt: Array, dipole: Array) -> None:
     """Turn an isolated, neutral molecule: its dipole must turn with it.
 
     ``Σ_i P_i (ω × r_i) = ω × M`` for every ω; the sum rule of translations is as good for
@@ -374,19 +375,19 @@ def check_orientation(frame: Frame, apt: Array, zero: Output) -> None:
     LabelError
         If the transposed tensors obey the rule and these do not, or those of the other sign.
     """
-    if frame.pbc.any() or frame.charge or zero.berry or np.isnan(apt).any():
+    if frame.pbc.any() or frame.charge or np.isnan(apt).any():
         return
     arms, turns = frame.positions - frame.positions.mean(axis=0), np.eye(3)
 
     def missed(tensors: Array) -> float:
         turned = np.einsum("iab,iwb->wa", tensors, np.cross(turns, arms[:, None]))
-        return float(np.abs(turned - np.cross(turns, zero.dipole)).max())
+        return float(np.abs(turned - np.cross(turns, dipole)).max())
 
     for wrong, what in ((apt.transpose(0, 2, 1), "are transposed"), (-apt, "have a wrong sign")):
         if missed(apt) > max(TURNED, 3 * missed(wrong)):
             raise LabelError(
                 f"the polar tensors {what}: when the molecule turns, its dipole of "
-                f"{np.linalg.norm(zero.dipole):.3f} e·Å must turn with it, and they miss that by "
+                f"{np.linalg.norm(dipole):.3f} e·Å must turn with it, and they miss that by "
                 f"{missed(apt):.3f} e·Å, {missed(wrong):.3f} e·Å if that is mended"
             )
 
