@@ -1,4 +1,4 @@
-"""What a program must offer to label frames, and what campaign, routes and programs tell each other.
+"""What a program must offer to label frames, and what campaign, routes and programs exchange.
 
 A route (`mda_aptnn.labels.routes`) says which runs a frame needs and what is wanted of each; a
 `Recipe` writes what a run starts from; a `LabellingCode` computes the run and reads its `Output`.
@@ -23,9 +23,14 @@ from mda_aptnn import io
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.plugins import Plugins
+from mda_aptnn.units import factor
 
 if TYPE_CHECKING:
     from mda_aptnn.labels.routes import Route
+
+
+#: Bohr in Å.
+BOHR = factor("bohr", "angstrom")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Output:
     project : str
         Which run of which task it was, as the output itself says (`Job.project`).
     version : str
-        Program and version, "CP2K version 2023.1".
+        Program and version, as it says itself.
     energy : float
         In hartree.
     numbers : ndarray of int, shape [n_atoms]
@@ -283,7 +288,7 @@ class LabellingCode(Protocol):
         """Return the lines of an output, or of the standard error, that say why a run failed."""
 
     def leaves(self, project: str) -> str | None:
-        """Return the name of the file that the first run (`project`) leaves to the others, if any."""
+        """Return the name of the file that the first run (`project`) leaves to the others."""
 
 
 class InProcess:

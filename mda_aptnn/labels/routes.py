@@ -23,9 +23,8 @@ from mda_aptnn.citations import cite
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import LabelledFrame
-from mda_aptnn.labels.protocol import Output, Run
+from mda_aptnn.labels.protocol import BOHR, Output, Run
 from mda_aptnn.tensors import TARGETS, sum_rule_residual
-from mda_aptnn.units import factor
 
 cite(__name__)
 
@@ -36,8 +35,6 @@ Found = tuple[dict[str, Array], dict[str, Any]]
 
 AXES = ("x", "y", "z")
 ZERO = Run("zero")
-#: Bohr in Å.
-BOHR = factor("bohr", "angstrom")
 #: No polar tensor of an insulator has such a component, in e.
 IMPLAUSIBLE = 30.0
 #: A rotation may miss the dipole of an isolated molecule by so much and more, in e·Å, before its
@@ -63,7 +60,7 @@ class Route:
     parameters: dict[str, float | None]
 
     def runs(self, atoms: Sequence[int]) -> list[Run]:
-        """Return the runs for a snapshot, of which `atoms` are labelled if the route is `by_atom`."""
+        """Return the runs for a snapshot; `atoms` are those to label if the route is `by_atom`."""
         return [ZERO]
 
     def wanted(self, run: Run) -> frozenset[str]:

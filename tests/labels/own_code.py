@@ -9,8 +9,7 @@ import time
 import numpy as np
 
 from mda_aptnn.errors import LabelError
-from mda_aptnn.labels.protocol import InProcess, Output
-from mda_aptnn.labels.routes import BOHR
+from mda_aptnn.labels.protocol import BOHR, InProcess, Output
 
 CHARGES = np.array([-0.8, 0.4, 0.4])
 SPRING, LENGTH, POLARIZABILITY = 0.1, 1.0, 1.4  # hartree/bohr/Å, Å, Å³

@@ -144,11 +144,11 @@ def test_outputs_and_settings_are_checked_as_those_of_a_program(tmp_path):
 
 def test_a_campaign_of_a_code_that_is_not_there_names_those_that_are(tmp_path, monkeypatch):
     campaign = planned(tmp_path, FieldRoute())
+    other = protocol.Recipe("cp2k", f"strength = {STRENGTH}\n\n", "Springs strength=0.2")
     with pytest.raises(CampaignError, match="another code"):
-        other = protocol.Recipe("cp2k", f"strength = {STRENGTH}\n\n", "Springs strength=0.2")
         plan(campaign.folder, [], other, FieldRoute())
     monkeypatch.undo()
-    with pytest.raises(CampaignError, match="unknown labelling code 'springs': known are .*cp2k"):
+    with pytest.raises(CampaignError, match=r"unknown labelling code 'springs': known are .*cp2k"):
         run_campaign(campaign)
 
 
