@@ -32,6 +32,12 @@ INSPECTED = (
     *(DFT, *(f"{DFT}/{name}" for name in ("MGRID", "POISSON", "PRINT", "QS", "SCF", "SCF/PRINT"))),
     *(SUBSYS, f"{SUBSYS}/PRINT", f"{SUBSYS}/TOPOLOGY"),
 )
+#: Sections that no input for labels may have, and why.
+REFUSED = {
+    f"{DFT}/EFIELD": "the input has an electric field of its own; remove it",
+    f"{DFT}/PERIODIC_EFIELD": "the input has an electric field of its own; remove it",
+    f"{EVAL}/RESCALE_FORCES": "rescaled forces are not derivatives of an energy; remove it",
+}
 #: Keywords that name the file, or the size, of coordinates that are replaced.
 COORDINATES = (
     *("COORD_FILE_NAME", "COORDINATE_FILE_NAME", "COORD_FILE_FORMAT", "COORDINATE"),
@@ -347,36 +353,21 @@ def _check_structure(text: CP2KInput) -> None:
 def _check_method(text: CP2KInput) -> None:
     """Refuse what labels cannot have."""
     method = text.value(EVAL, "METHOD", "QUICKSTEP")
-    stress = text.keyword(EVAL, "STRESS_TENSOR")
-    scheme = text.value(f"{DFT}/KPOINTS", "SCHEME", "NONE")
+    if method not in ("QUICKSTEP", "QS"):
+        why = f"METHOD {method} has no dipole; labels need METHOD QUICKSTEP"
+        text.refuse(text.keyword(EVAL, "METHOD"), why)
+    if text.value(EVAL, "STRESS_TENSOR", "NONE") not in _OFF:
+        why = "a stress tensor aborts with an electric field; remove STRESS_TENSOR"
+        text.refuse(text.keyword(EVAL, "STRESS_TENSOR"), why)
+    for path, why in REFUSED.items():
+        text.refuse(text.section(path), why)
+    if text.value(f"{DFT}/KPOINTS", "SCHEME", "NONE") not in ("NONE", "GAMMA"):
+        why = "dipoles and fields need the Γ point only; remove &KPOINTS"
+        text.refuse(text.section(f"{DFT}/KPOINTS"), why)
     smear = text.section(f"{SCF}/SMEAR")
-    own_field = "the input has an electric field of its own; remove it"
-    faults = [
-        (
-            None if method in ("QUICKSTEP", "QS") else text.keyword(EVAL, "METHOD"),
-            f"METHOD {method} has no dipole; labels need METHOD QUICKSTEP",
-        ),
-        (
-            None if stress is None or stress.value.upper() in _OFF else stress,
-            "a stress tensor aborts with an electric field; remove STRESS_TENSOR",
-        ),
-        (text.section(f"{DFT}/EFIELD"), own_field),
-        (text.section(f"{DFT}/PERIODIC_EFIELD"), own_field),
-        (
-            text.section(f"{EVAL}/RESCALE_FORCES"),
-            "rescaled forces are not derivatives of an energy; remove it",
-        ),
-        (
-            None if scheme in ("NONE", "GAMMA") else text.section(f"{DFT}/KPOINTS"),
-            "dipoles and fields need the Γ point only; remove &KPOINTS",
-        ),
-        (
-            None if smear is None or smear.parameter.upper() in _OFF else smear,
-            "a field (and a Berry-phase dipole) needs integer occupations; remove &SMEAR",
-        ),
-    ]
-    for item, message in faults:
-        text.refuse(item, message)
+    if smear is not None and smear.parameter.upper() not in _OFF:
+        why = "a field (and a Berry-phase dipole) needs integer occupations; remove &SMEAR"
+        text.refuse(smear, why)
     value = text.value(SCF, "EPS_SCF", "1E-5").replace("D", "E")
     if float(value) > LOOSEST_EPS_SCF:
         warnings.warn(
