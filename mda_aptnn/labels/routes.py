@@ -42,8 +42,12 @@ IMPLAUSIBLE = 30.0
 TURNED = 0.01
 
 
+#: Routes by their names.
+ROUTES: dict[str, type[Route]] = {}
+
+
 class Route:
-    """Base of the routes.
+    """Base of the routes, each of which is known by its name.
 
     Attributes
     ----------
@@ -58,6 +62,9 @@ class Route:
     by_atom: ClassVar[bool] = False
 
     parameters: dict[str, float | None]
+
+    def __init_subclass__(cls) -> None:
+        ROUTES[cls.name] = cls
 
     def runs(self, atoms: Sequence[int]) -> list[Run]:
         """Return the runs for a snapshot; `atoms` are those to label if the route is `by_atom`."""
@@ -152,12 +159,12 @@ class FieldRoute(Route):
 
     def _of(self, end: str, frame: Frame, outputs: Outputs) -> dict[str, Array]:
         """Polar tensors [n_atoms, 3, 3] in e and polarizability [3, 3] in Å³ of one strength."""
-        twice = 2 * self._strengths[end]
-        apt, polarizability = np.zeros((len(frame), 3, 3)), np.zeros((3, 3))
-        for axis, name in enumerate(AXES):
-            plus, minus = (outputs[f"{sign}{name}{end}"] for sign in "pm")
-            apt[:, axis] = difference("forces", plus, minus, frame) / twice
-            polarizability[:, axis] = difference("dipole", plus, minus, frame) * BOHR**2 / twice
+        pairs = [(outputs[f"p{name}{end}"], outputs[f"m{name}{end}"]) for name in AXES]
+        forces, dipoles = (
+            np.array([difference(name, *pair, frame) for pair in pairs]) / 2 / self._strengths[end]
+            for name in ("forces", "dipole")
+        )
+        polarizability = dipoles.T * BOHR**2
         diagonal = np.diag(polarizability)
         if diagonal.min() <= 0:
             raise LabelError(
@@ -166,7 +173,7 @@ class FieldRoute(Route):
                 "a wrong sign in fields with this method (GFN1-xTB of 2023.1 has); use --route "
                 "displacement"
             )
-        return {"apt": apt, "polarizability": polarizability}
+        return {"apt": forces.transpose(1, 0, 2), "polarizability": polarizability}
 
 
 class FieldRamanRoute(FieldRoute):
@@ -199,10 +206,8 @@ class FieldRamanRoute(FieldRoute):
         polar = super()._of(end, frame, outputs)
         n_atoms, along = len(frame), {}
         for name in self.directions:
-            plus, zero, minus = (
-                outputs[run].get("forces", n_atoms)
-                for run in (f"p{name}{end}", ZERO.name, f"m{name}{end}")
-            )
+            names = f"p{name}{end}", ZERO.name, f"m{name}{end}"
+            plus, zero, minus = (outputs[run].get("forces", n_atoms) for run in names)
             along[name] = (plus + minus - 2 * zero) / self._strengths[end] ** 2
         gradients = np.zeros((n_atoms, 3, 3, 3))
         for a, first in enumerate(AXES):
@@ -310,18 +315,6 @@ class AnalyticRoute(Route):
     def tensors(self, frame: Frame, runs: Sequence[Run], outputs: Outputs) -> Found:
         """Return the tensors as they were read, in the orientation of this package."""
         return {"apt": outputs[ZERO.name].get("apt", len(frame))}, {}
-
-
-ROUTES: dict[str, type[Route]] = {
-    kind.name: kind
-    for kind in (
-        FieldRoute,
-        FieldRamanRoute,
-        DisplacementRoute,
-        DisplacementRamanRoute,
-        AnalyticRoute,
-    )
-}
 
 
 def make_route(name: str, parameters: Mapping[str, Any]) -> Route:

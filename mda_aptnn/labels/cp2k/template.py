@@ -82,11 +82,8 @@ class Template(Recipe):
         charge = text.value(DFT, "CHARGE", "0")
         if not re.fullmatch(r"[-+]?\d+(\.0*)?", charge):
             raise CampaignError(f"{text.name}: CHARGE {charge!r} is not a number")
-        level, files, periodic = (
-            _level_of_theory(text),
-            _find_files(text, path.parent),
-            _periodic(text),
-        )
+        level, periodic = _level_of_theory(text), _periodic(text)
+        files = _find_files(text, path.parent)
         return cls("cp2k", text.text, level, float(charge), files, input=text, periodic=periodic)
 
     @property
@@ -224,11 +221,8 @@ class Template(Recipe):
     def _for_frame(self, frame: Frame, kinds: list[str]) -> CP2KInput:
         """The input with the cell and coordinates of a frame, and what has to be printed."""
 
-        def rows(names: Sequence[str], vectors: NDArray[np.float64]) -> list[str]:
-            return [
-                " ".join([name, *(f"{x:.10f}" for x in vector)])
-                for name, vector in zip(names, vectors, strict=True)
-            ]
+        def row(name: str, vector: NDArray[np.float64]) -> str:
+            return " ".join([name, *(f"{x:.10f}" for x in vector)])
 
         text = self.input.copy()
         text.remove_section("EXT_RESTART")
@@ -236,15 +230,15 @@ class Template(Recipe):
             text.remove_section(f"{SUBSYS}/{name}")
         text.remove_keywords(f"{SUBSYS}/TOPOLOGY", *COORDINATES)
         if self.periodic:
-            text.replace_section(f"{SUBSYS}/CELL", [*rows("ABC", frame.cell), "PERIODIC XYZ"])
-        text.replace_section(f"{SUBSYS}/COORD", rows(kinds, frame.positions))
+            text.replace_section(f"{SUBSYS}/CELL", [*map(row, "ABC", frame.cell), "PERIODIC XYZ"])
+        text.replace_section(f"{SUBSYS}/COORD", [*map(row, kinds, frame.positions)])
         text.replace_section(f"{SUBSYS}/PRINT/ATOMIC_COORDINATES", [], "ON")
         text.replace_section(f"{SUBSYS}/PRINT/CELL", ["UNIT angstrom"], "ON")
         # a fixed reference, so that the dipole of an ion does not move with the centre of its own
         # charges or masses
-        place = rows(["REFERENCE_POINT [angstrom]"], frame.positions.mean(axis=0, keepdims=True))
+        place = row("REFERENCE_POINT [angstrom]", frame.positions.mean(axis=0))
         periodic = f"PERIODIC {'T' if self.periodic else 'F'}"
-        moments = [periodic, "REFERENCE USER_DEFINED", *place]
+        moments = [periodic, "REFERENCE USER_DEFINED", place]
         text.replace_section(f"{DFT}/PRINT/MOMENTS", moments, "ON")
         if text.value("GLOBAL", "PRINT_LEVEL", "MEDIUM") == "SILENT":
             text.set_keyword("GLOBAL", "PRINT_LEVEL", "LOW", "IOLEVEL")
