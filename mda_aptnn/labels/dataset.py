@@ -273,31 +273,27 @@ def _write_frames(
 
 def _append(file: h5py.File, items: Sequence[LabelledFrame], names: Sequence[str]) -> None:
     """Write some frames behind those that are in the file."""
-    for name, (unit, shape, _) in {**_OF_ATOMS, **_OF_FRAMES, **_TENSORS}.items():
-        if name in _OF_ATOMS:
-            values = np.concatenate([getattr(item.frame, name) for item in items])
-        elif name in _OF_FRAMES:
-            values = np.stack([np.asarray(getattr(item.frame, name)) for item in items])
-        elif name in names:
-            values = np.concatenate(
-                [
-                    item.tensors.get(name, np.full((len(item.frame), *shape), np.nan))
-                    for item in items
-                ]
-            )
+    rows = [_arrays(item, names) for item in items]
+    for name in rows[0]:
+        values = np.concatenate([row[name] for row in rows])
+        if name in file:
+            dataset = file[name]
+            dataset.resize(len(dataset) + len(values), axis=0)
+            dataset[-len(values) :] = values
         else:
-            continue
-        _extend(file, name, values, unit)
-    info = np.array([json.dumps(item.info) for item in items], dtype=object)
-    _extend(file, "info", info, None, dtype=h5py.string_dtype())
+            unit, *_ = (_OF_ATOMS | _OF_FRAMES | _TENSORS).get(name, (None,))
+            kind = h5py.string_dtype() if name == "info" else values.dtype
+            shape = (None, *values.shape[1:])
+            io.write_array(file, name, values, unit, maxshape=shape, dtype=kind)
 
 
-def _extend(
-    file: h5py.File, name: str, values: NDArray[Any], unit: str | None, **options: Any
-) -> None:
-    if name not in file:
-        io.write_array(file, name, values, unit, maxshape=(None, *values.shape[1:]), **options)
-        return
-    dataset = file[name]
-    dataset.resize(len(dataset) + len(values), axis=0)
-    dataset[-len(values) :] = values
+def _arrays(item: LabelledFrame, names: Sequence[str]) -> dict[str, Any]:
+    """What a frame adds to each array of the file."""
+    frame, n_atoms = item.frame, len(item.frame)
+    return {
+        **{name: getattr(frame, name) for name in _OF_ATOMS},
+        **{name: np.array([getattr(frame, name)]) for name in _OF_FRAMES},
+        **{name: np.full((n_atoms, *TARGETS[name].shape), np.nan) for name in names},
+        **item.tensors,
+        "info": np.array([json.dumps(item.info)], dtype=object),
+    }

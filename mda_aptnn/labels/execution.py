@@ -19,6 +19,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -110,12 +111,11 @@ def run_campaign(
     if workers < 1:
         raise CampaignError(f"{workers} workers cannot run anything")
     names = campaign.task_names
-    if task is not None:
-        if not 0 <= task < len(names):
-            raise CampaignError(
-                f"there is no task {task}: the campaign has {len(names)}, counted from 0"
-            )
-        names = [names[task]]
+    if task is not None and not 0 <= task < len(names):
+        raise CampaignError(
+            f"there is no task {task}: the campaign has {len(names)}, counted from 0"
+        )
+    names = names if task is None else [names[task]]
     found: dict[str, Outcome] = {}
     for one in map(campaign.task, names):
         failure = one.failure
@@ -125,9 +125,10 @@ def run_campaign(
             found[one.name] = Outcome(one.name, "failed", failure["message"], failure["last_lines"])
     folder = campaign.folder.resolve() / "tasks"
     missing = [folder / name for name in names if name not in found]
-    scheduler = (
-        _run_here(missing, words, workers) if dask is None else _run_on_dask(missing, words, dask)
-    )
+    if dask is None:
+        scheduler = _run_here(missing, words, workers)
+    else:
+        scheduler = _run_on_dask(missing, words, dask)
     # closed at once, not when somebody lets go of the traceback
     with (
         _ended_by_sigterm(),
@@ -162,21 +163,15 @@ def _ended_by_sigterm() -> Iterator[None]:
     Programs work in process groups of their own, so that they would outlive a process that just
     ends.
     """
-
-    def end(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    mine = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if mine:
-        signal.signal(signal.SIGTERM, end)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:
-        if mine:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def run_task(
@@ -210,11 +205,8 @@ def run_task(
                 run_name, output = run.name, ""
                 if not _is_done(task, run):
                     _execute(task, run, command, stop)
-            record = {
-                "command": shlex.join(command),
-                "host": platform.node(),
-                "seconds": round(time.monotonic() - start, 1),
-            }
+            seconds = round(time.monotonic() - start, 1)
+            record = {"command": shlex.join(command), "host": platform.node(), "seconds": seconds}
             write_json(directory / "complete.json", record)
             for name in _left(task):
                 (directory / name).unlink(missing_ok=True)
@@ -222,7 +214,8 @@ def run_task(
     except _StopError:
         return Outcome(directory.name, "stopped")
     except _RunError as error:
-        message, output = f"{run_name}: {error}", error.last_lines
+        reason, output = error.args
+        message = f"{run_name}: {reason}"
     except (CampaignError, OSError) as error:
         message = f"{run_name}: {error}" if run_name else str(error)
     with contextlib.suppress(OSError):  # no disk: the next call tries the task again
@@ -236,11 +229,7 @@ class _StopError(Exception):
 
 
 class _RunError(Exception):
-    """A run failed."""
-
-    def __init__(self, message: str, last: str) -> None:
-        super().__init__(message)
-        self.last_lines = last
+    """A run failed: why, and the last lines of its output."""
 
 
 def _left(task: Task) -> list[str]:
@@ -305,14 +294,9 @@ def _call(words: Sequence[str], *, work: Path, name: str, stop: threading.Event 
     # eats the memory
     environment = {"OMPI_MCA_ess_singleton_isolated": "1", **os.environ}
     with open(work / name, "wb") as out, open(work / "stderr", "wb") as err:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
         process = subprocess.Popen(
-            words,
-            cwd=work,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
+            words, cwd=work, env=environment, start_new_session=True, **streams
         )
         try:
             (work / "group").write_text(str(process.pid))

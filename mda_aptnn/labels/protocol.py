@@ -1,4 +1,4 @@
-"""What a program must offer to label frames, and what campaign, routes and programs tell each other.
+"""What a program must offer to label frames, and what campaign, routes and programs exchange.
 
 A route (`mda_aptnn.labels.routes`) says which runs a frame needs and what is wanted of each; a
 `Recipe` writes what a run starts from; a `LabellingCode` computes the run and reads its `Output`.
@@ -23,9 +23,14 @@ from mda_aptnn import io
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.plugins import Plugins
+from mda_aptnn.units import factor
 
 if TYPE_CHECKING:
     from mda_aptnn.labels.routes import Route
+
+
+#: Bohr in Å.
+BOHR = factor("bohr", "angstrom")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Output:
     project : str
         Which run of which task it was, as the output itself says (`Job.project`).
     version : str
-        Program and version, "CP2K version 2023.1".
+        Program and version, as it says itself.
     energy : float
         In hartree.
     numbers : ndarray of int, shape [n_atoms]
@@ -253,6 +258,9 @@ TASK = "@TASK@"
 class LabellingCode(Protocol):
     """A program, or a library, that computes the runs of a campaign.
 
+    Any object with these attributes and methods will do; who derives from this class has the last
+    two methods already.
+
     Attributes
     ----------
     name : str
@@ -281,20 +289,20 @@ class LabellingCode(Protocol):
 
     def last_lines(self, text: str, errors: str) -> str:
         """Return the lines of an output, or of the standard error, that say why a run failed."""
+        return "\n".join(f"{text}\n{errors}".strip().splitlines()[-15:])
 
     def leaves(self, project: str) -> str | None:
-        """Return the name of the file that the first run (`project`) leaves to the others, if any."""
+        """Return the name of the file that the first run (`project`) leaves to the others."""
+        return None
 
 
-class InProcess:
+class InProcess(LabellingCode):
     """Base of codes that compute in the worker's process: give `calculate` and a name.
 
     Their recipe is a TOML file, which `calculate` gets as a dictionary; ``charge`` in it is the
     total charge.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
     command: ClassVar[str | None] = None
     offers: ClassVar[frozenset[str]] = frozenset({"forces", "dipole"})
 
@@ -351,14 +359,6 @@ class InProcess:
         except (AttributeError, TypeError, ValueError) as error:
             raise LabelError(f"the output is cut off or damaged: {error}") from error
 
-    def last_lines(self, text: str, errors: str) -> str:
-        """Return nothing: the error says it."""
-        return ""
-
-    def leaves(self, project: str) -> str | None:
-        """Return None: every run starts anew."""
-        return None
-
 
 #: This package's codes.
 OWN = {"cp2k": "mda_aptnn.labels.cp2k.code:CP2K"}
@@ -366,6 +366,7 @@ OWN = {"cp2k": "mda_aptnn.labels.cp2k.code:CP2K"}
 CODES: Plugins[Callable[[], LabellingCode]] = Plugins(
     "mda_aptnn.labelling_codes", OWN, "labelling code", CampaignError
 )
+_PARTS = "title", "command", "offers", "recipe", "compute", "read", "last_lines", "leaves"
 #: The code of campaigns that name none: there was one only in 0.1.0.
 DEFAULT = next(iter(OWN))
 
@@ -376,6 +377,10 @@ def find_code(name: str) -> LabellingCode:
     Raises
     ------
     CampaignError
-        If there is none of that name, or it cannot be imported.
+        If there is none of that name, it cannot be imported, or lacks a part of `LabellingCode`.
     """
-    return CODES[name]()
+    code = CODES[name]()
+    lacking = [part for part in _PARTS if not hasattr(code, part)]
+    if lacking:
+        raise CampaignError(f"the labelling code {name!r} has no {', '.join(lacking)}")
+    return code

@@ -23,9 +23,8 @@ from mda_aptnn.citations import cite
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import LabelledFrame
-from mda_aptnn.labels.protocol import Output, Run
+from mda_aptnn.labels.protocol import BOHR, Output, Run
 from mda_aptnn.tensors import TARGETS, sum_rule_residual
-from mda_aptnn.units import factor
 
 cite(__name__)
 
@@ -36,8 +35,6 @@ Found = tuple[dict[str, Array], dict[str, Any]]
 
 AXES = ("x", "y", "z")
 ZERO = Run("zero")
-#: Bohr in Å.
-BOHR = factor("bohr", "angstrom")
 #: No polar tensor of an insulator has such a component, in e.
 IMPLAUSIBLE = 30.0
 #: A rotation may miss the dipole of an isolated molecule by so much and more, in e·Å, before its
@@ -45,8 +42,12 @@ IMPLAUSIBLE = 30.0
 TURNED = 0.01
 
 
+#: Routes by their names.
+ROUTES: dict[str, type[Route]] = {}
+
+
 class Route:
-    """Base of the routes.
+    """Base of the routes, each of which is known by its name.
 
     Attributes
     ----------
@@ -62,8 +63,11 @@ class Route:
 
     parameters: dict[str, float | None]
 
+    def __init_subclass__(cls) -> None:
+        ROUTES[cls.name] = cls
+
     def runs(self, atoms: Sequence[int]) -> list[Run]:
-        """Return the runs for a snapshot, of which `atoms` are labelled if the route is `by_atom`."""
+        """Return the runs for a snapshot; `atoms` are those to label if the route is `by_atom`."""
         return [ZERO]
 
     def wanted(self, run: Run) -> frozenset[str]:
@@ -87,7 +91,8 @@ class Route:
         info["energy"] = zero.energy
         if zero.dipole is not None:
             info["dipole"] = zero.dipole.tolist()
-            check_orientation(frame, tensors["apt"], zero)
+            if not zero.berry:
+                check_orientation(frame, tensors["apt"], zero.dipole)
         return LabelledFrame(frame, tensors, info)
 
 
@@ -154,12 +159,12 @@ class FieldRoute(Route):
 
     def _of(self, end: str, frame: Frame, outputs: Outputs) -> dict[str, Array]:
         """Polar tensors [n_atoms, 3, 3] in e and polarizability [3, 3] in Å³ of one strength."""
-        twice = 2 * self._strengths[end]
-        apt, polarizability = np.zeros((len(frame), 3, 3)), np.zeros((3, 3))
-        for axis, name in enumerate(AXES):
-            plus, minus = (outputs[f"{sign}{name}{end}"] for sign in "pm")
-            apt[:, axis] = difference("forces", plus, minus, frame) / twice
-            polarizability[:, axis] = difference("dipole", plus, minus, frame) * BOHR**2 / twice
+        pairs = [(outputs[f"p{name}{end}"], outputs[f"m{name}{end}"]) for name in AXES]
+        forces, dipoles = (
+            np.array([difference(name, *pair, frame) for pair in pairs]) / 2 / self._strengths[end]
+            for name in ("forces", "dipole")
+        )
+        polarizability = dipoles.T * BOHR**2
         diagonal = np.diag(polarizability)
         if diagonal.min() <= 0:
             raise LabelError(
@@ -168,7 +173,7 @@ class FieldRoute(Route):
                 "a wrong sign in fields with this method (GFN1-xTB of 2023.1 has); use --route "
                 "displacement"
             )
-        return {"apt": apt, "polarizability": polarizability}
+        return {"apt": forces.transpose(1, 0, 2), "polarizability": polarizability}
 
 
 class FieldRamanRoute(FieldRoute):
@@ -201,10 +206,8 @@ class FieldRamanRoute(FieldRoute):
         polar = super()._of(end, frame, outputs)
         n_atoms, along = len(frame), {}
         for name in self.directions:
-            plus, zero, minus = (
-                outputs[run].get("forces", n_atoms)
-                for run in (f"p{name}{end}", ZERO.name, f"m{name}{end}")
-            )
+            names = f"p{name}{end}", ZERO.name, f"m{name}{end}"
+            plus, zero, minus = (outputs[run].get("forces", n_atoms) for run in names)
             along[name] = (plus + minus - 2 * zero) / self._strengths[end] ** 2
         gradients = np.zeros((n_atoms, 3, 3, 3))
         for a, first in enumerate(AXES):
@@ -314,18 +317,6 @@ class AnalyticRoute(Route):
         return {"apt": outputs[ZERO.name].get("apt", len(frame))}, {}
 
 
-ROUTES: dict[str, type[Route]] = {
-    kind.name: kind
-    for kind in (
-        FieldRoute,
-        FieldRamanRoute,
-        DisplacementRoute,
-        DisplacementRamanRoute,
-        AnalyticRoute,
-    )
-}
-
-
 def make_route(name: str, parameters: Mapping[str, Any]) -> Route:
     """Return a route by its name, as it stands in a manifest.
 
@@ -362,7 +353,7 @@ def difference(quantity: str, plus: Output, minus: Output, frame: Frame) -> Arra
     return found
 
 
-def check_orientation(frame: Frame, apt: Array, zero: Output) -> None:
+def check_orientation(frame: Frame, apt: Array, dipole: Array) -> None:
     """Turn an isolated, neutral molecule: its dipole must turn with it.
 
     ``Σ_i P_i (ω × r_i) = ω × M`` for every ω; the sum rule of translations is as good for
@@ -374,19 +365,19 @@ def check_orientation(frame: Frame, apt: Array, zero: Output) -> None:
     LabelError
         If the transposed tensors obey the rule and these do not, or those of the other sign.
     """
-    if frame.pbc.any() or frame.charge or zero.berry or np.isnan(apt).any():
+    if frame.pbc.any() or frame.charge or np.isnan(apt).any():
         return
     arms, turns = frame.positions - frame.positions.mean(axis=0), np.eye(3)
 
     def missed(tensors: Array) -> float:
         turned = np.einsum("iab,iwb->wa", tensors, np.cross(turns, arms[:, None]))
-        return float(np.abs(turned - np.cross(turns, zero.dipole)).max())
+        return float(np.abs(turned - np.cross(turns, dipole)).max())
 
     for wrong, what in ((apt.transpose(0, 2, 1), "are transposed"), (-apt, "have a wrong sign")):
         if missed(apt) > max(TURNED, 3 * missed(wrong)):
             raise LabelError(
                 f"the polar tensors {what}: when the molecule turns, its dipole of "
-                f"{np.linalg.norm(zero.dipole):.3f} e·Å must turn with it, and they miss that by "
+                f"{np.linalg.norm(dipole):.3f} e·Å must turn with it, and they miss that by "
                 f"{missed(apt):.3f} e·Å, {missed(wrong):.3f} e·Å if that is mended"
             )
 

@@ -1,4 +1,4 @@
-"""Labels that are written as they come are those of a whole data set, in memory that does not grow."""
+"""Labels written as they come are those of a whole data set, in memory that does not grow."""
 
 import dataclasses
 import tracemalloc

@@ -77,7 +77,7 @@ def test_stored_gradients_of_forces_and_of_polarizabilities_agree(tmp_path):
 
 
 def test_a_dipole_that_wraps_between_the_displacements(tmp_path):
-    """A chain of Li and F at half the cell: its Berry-phase dipole sits at the edge of its branch."""
+    """A chain of Li and F at half the cell: its Berry phase sits at the edge of its branch."""
     campaign = Campaign(unpack("lif-displacement", tmp_path))
     task = only_task(campaign)
     texts = [(task.directory / f"{name}.out").read_text() for name in ("pz_0", "mz_0")]

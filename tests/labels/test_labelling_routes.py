@@ -64,8 +64,8 @@ class System:
             dipole = (turns - np.round(turns)) @ self.frame.cell
         lengths = np.linalg.norm(self.frame.cell, axis=1)
         return Output(
-            run.name, "CP2K version 0", -1.0, self.frame.numbers, self.frame.positions, self.frame.cell,
-            lengths, forces, dipole, self.berry, None, alpha,
+            run.name, "CP2K version 0", -1.0, self.frame.numbers, self.frame.positions,
+            self.frame.cell, lengths, forces, dipole, self.berry, None, alpha,
         )  # fmt: skip
 
     def labels(self, route, atoms=range(N)):

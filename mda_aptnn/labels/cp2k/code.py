@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from mda_aptnn.labels.cp2k.output import last_lines, parse_output
 from mda_aptnn.labels.cp2k.template import Template
-from mda_aptnn.labels.protocol import Job
+from mda_aptnn.labels.protocol import Job, LabellingCode
 
 
-class CP2K:
+class CP2K(LabellingCode):
     """The program CP2K: forces in fields, dipoles, response to fields and displacements."""
 
     name: ClassVar[str] = "cp2k"

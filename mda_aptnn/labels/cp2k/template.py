@@ -4,6 +4,7 @@ anything runs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -23,7 +24,7 @@ from mda_aptnn.labels.protocol import TASK, Recipe, Run
 from mda_aptnn.labels.routes import Route
 
 EVAL, DFT, SUBSYS = "FORCE_EVAL", "FORCE_EVAL/DFT", "FORCE_EVAL/SUBSYS"
-LINRES = f"{EVAL}/PROPERTIES/LINRES"
+SCF, KIND, LINRES = f"{DFT}/SCF", f"{SUBSYS}/KIND", f"{EVAL}/PROPERTIES/LINRES"
 #: Sections that are read or edited line by line: the preprocessor must not hide anything directly
 #: inside.
 INSPECTED = (
@@ -42,7 +43,6 @@ COORDINATES = (
     *("COORD_FILE_NAME", "COORDINATE_FILE_NAME", "COORD_FILE_FORMAT", "COORDINATE"),
     *("NUMBER_OF_ATOMS", "MULTIPLE_UNIT_CELL"),
 )
-RESTART = ("WFN_RESTART_FILE_NAME", "RESTART_FILE_NAME")
 #: A looser EPS_SCF than this shows in forces divided by a small field.
 LOOSEST_EPS_SCF = 1e-6
 _OFF = ("F", "FALSE", ".FALSE.", "OFF", "NO", "NONE", "0")
@@ -80,19 +80,11 @@ class Template(Recipe):
         _check_structure(text)
         _check_method(text)
         charge = text.value(DFT, "CHARGE", "0")
-        try:
-            number = float(charge)
-        except ValueError as error:
-            raise CampaignError(f"{text.name}: CHARGE {charge!r} is not a number") from error
-        return cls(
-            "cp2k",
-            text.text,
-            _level_of_theory(text),
-            number,
-            _find_files(text, path.parent),
-            input=text,
-            periodic=_is_periodic(text),
-        )
+        if not re.fullmatch(r"[-+]?\d+(\.0*)?", charge):
+            raise CampaignError(f"{text.name}: CHARGE {charge!r} is not a number")
+        level, periodic = _level_of_theory(text), _periodic(text)
+        files = _find_files(text, path.parent)
+        return cls("cp2k", text.text, level, float(charge), files, input=text, periodic=periodic)
 
     @property
     def _tight_binding(self) -> bool:
@@ -124,7 +116,7 @@ class Template(Recipe):
                     "cell (--cell), or set PERIODIC NONE in &CELL and &POISSON for an isolated "
                     "molecule"
                 )
-            return dataclasses.replace(frame, charge=self.charge)
+            return super().placed(frame)
         if frame.pbc.any():
             raise CampaignError(
                 f"{name} says PERIODIC NONE but the frame is periodic: give --pbc none, or make "
@@ -144,23 +136,18 @@ class Template(Recipe):
 
     def _box(self) -> NDArray[np.float64]:
         """The template's own cell in Å, for molecules in vacuum."""
-
-        def numbers(name: str) -> list[float]:
+        found: dict[str, list[float]] = {}
+        for name in ("ABC", "A", "B", "C", "ALPHA_BETA_GAMMA"):
             item = self.input.keyword(f"{SUBSYS}/CELL", name)
-            text = "" if item is None else self.input.expand(item.value, item.start).strip()
+            text = "" if item is None else self.input.expand(item.value, item.start)
+            words = re.sub(r"^\s*\[angstrom\]", "", text, flags=re.I).split()[:3]
             try:
-                return [
-                    float(x) for x in re.sub(r"^\[angstrom\]", "", text, flags=re.I).split()[:3]
-                ]
-            except ValueError as error:
-                assert item is not None
-                raise self.input.error(
-                    item.start, f"cannot read {name} {item.value!r}; write it in Å"
-                ) from error
-
-        values = [x for name in "ABC" for x in numbers(name)]
-        if lengths := numbers("ABC"):
-            values = lengths + (numbers("ALPHA_BETA_GAMMA") or [90.0] * 3)
+                found[name] = [float(x) for x in words]
+            except ValueError:
+                self.input.refuse(item, f"cannot read {name} {text!r}; write it in Å")
+        values = found["A"] + found["B"] + found["C"]
+        if found["ABC"]:
+            values = found["ABC"] + (found["ALPHA_BETA_GAMMA"] or [90.0] * 3)
         if len(values) not in (6, 9):
             raise CampaignError(f"{self.input.name}: give &SUBSYS &CELL with ABC or A, B, C in Å")
         return cell_matrix(values)
@@ -174,19 +161,22 @@ class Template(Recipe):
             If an element has no kind, or several and the input's own coordinates do not tell which
             atom is which.
         """
+        given = {  # the elements that kinds say themselves
+            self.input.expand(kind.parameter, kind.start): _of_kind(self.input, kind, "ELEMENT")
+            for kind in self.input.all(KIND)
+        }
         own, section = list[str](), self.input.section(f"{SUBSYS}/COORD")
         if section is not None and not section.directives:
             rows = [line.split() for line in self.input.lines(section)]
             own = [self.input.expand(row[0], section.start) for row in rows if len(row) >= 4]
-        if [self._element(name) for name in own] == frame.numbers.tolist():
+        if [self._element(name, given) for name in own] == frame.numbers.tolist():
             return own
         by_element: dict[int, list[str]] = {}
-        for kind in self.input.all(f"{SUBSYS}/KIND"):
-            name = self.input.expand(kind.parameter, kind.start)
+        for name in given:
             if name.upper() != "DEFAULT":
-                by_element.setdefault(self._element(name), []).append(name)
+                by_element.setdefault(self._element(name, given), []).append(name)
         names = {}
-        for number, symbol in dict(zip(frame.numbers.tolist(), frame.symbols, strict=True)).items():
+        for number, symbol in zip(frame.numbers.tolist(), frame.symbols, strict=True):
             found = by_element.get(number, [symbol] if self._tight_binding else [])
             if len(found) > 1:
                 raise CampaignError(
@@ -201,17 +191,13 @@ class Template(Recipe):
             names[number] = found[0]
         return [names[number] for number in frame.numbers.tolist()]
 
-    def _element(self, name: str) -> int:
-        for kind in self.input.all(f"{SUBSYS}/KIND"):
-            element = _of_kind(self.input, kind, "ELEMENT")
-            if element and self.input.expand(kind.parameter, kind.start).upper() == name.upper():
-                return int(atomic_numbers([element])[0])
-        letters = re.match(r"[A-Za-z]{1,2}", name)
-        for length in (2, 1):
-            try:
-                return int(atomic_numbers([letters[0][:length] if letters else name])[0])
-            except AptnnError:
-                continue
+    def _element(self, name: str, given: dict[str, str]) -> int:
+        """The element of a kind: what it says itself, or the letters that its name begins with."""
+        said = {kind.upper(): element for kind, element in given.items()}.get(name.upper())
+        letters = "".join(re.findall(r"^[A-Za-z]{1,2}", name))
+        for symbol in [said] if said else [letters, letters[:1]]:
+            with contextlib.suppress(AptnnError):
+                return int(atomic_numbers([symbol])[0])
         raise CampaignError(
             f"{self.input.name}: the kind {name} is not named after an element and has no ELEMENT"
         )
@@ -234,31 +220,28 @@ class Template(Recipe):
 
     def _for_frame(self, frame: Frame, kinds: list[str]) -> CP2KInput:
         """The input with the cell and coordinates of a frame, and what has to be printed."""
+
+        def row(name: str, vector: NDArray[np.float64]) -> str:
+            return " ".join([name, *(f"{x:.10f}" for x in vector)])
+
         text = self.input.copy()
         text.remove_section("EXT_RESTART")
         for name in ("VELOCITY", "TOPOLOGY/CENTER_COORDINATES"):
             text.remove_section(f"{SUBSYS}/{name}")
-        text.remove_keywords(f"{SUBSYS}/TOPOLOGY", COORDINATES)
-
-        def row(name: str, numbers: NDArray[np.float64]) -> str:
-            return " ".join([name, *(f"{x:.10f}" for x in numbers)])
-
+        text.remove_keywords(f"{SUBSYS}/TOPOLOGY", *COORDINATES)
         if self.periodic:
-            vectors = list(map(row, "ABC", frame.cell))
-            text.replace_section(f"{SUBSYS}/CELL", [*vectors, "PERIODIC XYZ"])
-        text.replace_section(f"{SUBSYS}/COORD", list(map(row, kinds, frame.positions)))
+            text.replace_section(f"{SUBSYS}/CELL", [*map(row, "ABC", frame.cell), "PERIODIC XYZ"])
+        text.replace_section(f"{SUBSYS}/COORD", [*map(row, kinds, frame.positions)])
         text.replace_section(f"{SUBSYS}/PRINT/ATOMIC_COORDINATES", [], "ON")
         text.replace_section(f"{SUBSYS}/PRINT/CELL", ["UNIT angstrom"], "ON")
-        moments = [
-            f"PERIODIC {'T' if self.periodic else 'F'}",
-            # fixed, so that the dipole of an ion does not move with the centre of its own charges
-            # or masses
-            "REFERENCE USER_DEFINED",
-            row("REFERENCE_POINT [angstrom]", frame.positions.mean(axis=0)),
-        ]
+        # a fixed reference, so that the dipole of an ion does not move with the centre of its own
+        # charges or masses
+        place = row("REFERENCE_POINT [angstrom]", frame.positions.mean(axis=0))
+        periodic = f"PERIODIC {'T' if self.periodic else 'F'}"
+        moments = [periodic, "REFERENCE USER_DEFINED", place]
         text.replace_section(f"{DFT}/PRINT/MOMENTS", moments, "ON")
         if text.value("GLOBAL", "PRINT_LEVEL", "MEDIUM") == "SILENT":
-            text.set_keyword("GLOBAL", ["PRINT_LEVEL", "IOLEVEL"], "LOW")
+            text.set_keyword("GLOBAL", "PRINT_LEVEL", "LOW", "IOLEVEL")
         return text
 
 
@@ -280,25 +263,24 @@ def _level_of_theory(text: CP2KInput) -> str:
     pair = f"{DFT}/XC/VDW_POTENTIAL/PAIR_POTENTIAL"
     if text.section(pair) is not None:
         parts.append(text.value(pair, "TYPE", "?"))
-    bases = {_of_kind(text, kind, "BASIS_SET") for kind in text.all(f"{SUBSYS}/KIND")}
-    return " ".join(
-        [*parts, *sorted(bases - {""}), f"{text.value(f'{DFT}/MGRID', 'CUTOFF', '280')} Ry"]
-    )
+    parts += sorted({_of_kind(text, kind, "BASIS_SET") for kind in text.all(KIND)} - {""})
+    return " ".join([*parts, text.value(f"{DFT}/MGRID", "CUTOFF", "280"), "Ry"])
 
 
 def _start_from(text: CP2KInput, run: Run) -> None:
     """Name the run; all but the first start from the wavefunction of the first."""
-    text.set_keyword("GLOBAL", ["PROJECT", "PROJECT_NAME"], f"{run.name}-{TASK}")
+    restart = "WFN_RESTART_FILE_NAME", "RESTART_FILE_NAME"
+    text.set_keyword("GLOBAL", "PROJECT", f"{run.name}-{TASK}", "PROJECT_NAME")
     first = run.name == "zero"
     if first:
         # a wavefunction of another geometry is not looked for
-        text.remove_keywords(DFT, RESTART)
-        if text.value(f"{DFT}/SCF", "SCF_GUESS", "ATOMIC") in ("RESTART", "HISTORY_RESTART"):
-            text.set_keyword(f"{DFT}/SCF", "SCF_GUESS", "ATOMIC")
+        text.remove_keywords(DFT, *restart)
+        if text.value(SCF, "SCF_GUESS", "ATOMIC") in ("RESTART", "HISTORY_RESTART"):
+            text.set_keyword(SCF, "SCF_GUESS", "ATOMIC")
     else:
-        text.set_keyword(DFT, RESTART, f"zero-{TASK}-RESTART.wfn")
-        text.set_keyword(f"{DFT}/SCF", "SCF_GUESS", "RESTART")
-    text.replace_section(f"{DFT}/SCF/PRINT/RESTART", ["BACKUP_COPIES 0"], "ON" if first else "OFF")
+        text.set_keyword(DFT, restart[0], f"zero-{TASK}-RESTART.wfn", restart[1])
+        text.set_keyword(SCF, "SCF_GUESS", "RESTART")
+    text.replace_section(f"{SCF}/PRINT/RESTART", ["BACKUP_COPIES 0"], "ON" if first else "OFF")
 
 
 def _ask_for(text: CP2KInput, run: Run, frame: Frame, route: Route) -> None:
@@ -340,24 +322,23 @@ def _ask_for(text: CP2KInput, run: Run, frame: Frame, route: Route) -> None:
 
 def _check_structure(text: CP2KInput) -> None:
     """Refuse what cannot be edited safely."""
-    evaluations, several = text.all(EVAL), text.all("MULTIPLE_FORCE_EVALS")
+    evaluations = text.all(EVAL)
     if not evaluations:
         raise CampaignError(f"{text.name}: no &FORCE_EVAL")
-    for extra in [*several, *evaluations[1:]][:1]:
-        raise text.error(
-            extra.start,
-            "several force evaluations; labels need one &FORCE_EVAL with METHOD QUICKSTEP",
+    for extra in [*text.all("MULTIPLE_FORCE_EVALS"), *evaluations[1:]]:
+        text.refuse(
+            extra, "several force evaluations; labels need one &FORCE_EVAL with METHOD QUICKSTEP"
         )
     for section in (section for path in INSPECTED for section in text.all(path)):
+        where = f"&{section.name}" if section.name else "the top level"
         for name, _, line in section.directives:
             if name not in ("@SET", "@PRINT"):
-                where = f"&{section.name}" if section.name else "the top level"
-                raise text.error(
+                text.refuse(
                     line, f"{name} in {where} may hide what has to change; write it out here"
                 )
         for child in section.sections:
             if "$" in child.name:
-                raise text.error(child.start, f"&{child.name}: write out the name of the section")
+                text.refuse(child, f"&{child.name}: write out the name of the section")
     for path in (DFT, SUBSYS):
         if text.section(path) is None:
             raise CampaignError(f"{text.name}: no &{path.split('/')[-1]} in &FORCE_EVAL")
@@ -367,28 +348,21 @@ def _check_method(text: CP2KInput) -> None:
     """Refuse what labels cannot have."""
     method = text.value(EVAL, "METHOD", "QUICKSTEP")
     if method not in ("QUICKSTEP", "QS"):
-        item = text.keyword(EVAL, "METHOD")
-        assert item is not None
-        raise text.error(item.start, f"METHOD {method} has no dipole; labels need METHOD QUICKSTEP")
-    stress = text.keyword(EVAL, "STRESS_TENSOR")
-    if stress is not None and stress.value.upper() not in _OFF:
-        raise text.error(
-            stress.start, "a stress tensor aborts with an electric field; remove STRESS_TENSOR"
-        )
-    for path, reason in REFUSED.items():
-        if (section := text.section(path)) is not None:
-            raise text.error(section.start, reason)
-    points = text.section(f"{DFT}/KPOINTS")
-    scheme = text.value(f"{DFT}/KPOINTS", "SCHEME", "NONE")
-    if points is not None and scheme not in ("NONE", "GAMMA"):
-        raise text.error(points.start, "dipoles and fields need the Γ point only; remove &KPOINTS")
-    smear = text.section(f"{DFT}/SCF/SMEAR")
+        why = f"METHOD {method} has no dipole; labels need METHOD QUICKSTEP"
+        text.refuse(text.keyword(EVAL, "METHOD"), why)
+    if text.value(EVAL, "STRESS_TENSOR", "NONE") not in _OFF:
+        why = "a stress tensor aborts with an electric field; remove STRESS_TENSOR"
+        text.refuse(text.keyword(EVAL, "STRESS_TENSOR"), why)
+    for path, why in REFUSED.items():
+        text.refuse(text.section(path), why)
+    if text.value(f"{DFT}/KPOINTS", "SCHEME", "NONE") not in ("NONE", "GAMMA"):
+        why = "dipoles and fields need the Γ point only; remove &KPOINTS"
+        text.refuse(text.section(f"{DFT}/KPOINTS"), why)
+    smear = text.section(f"{SCF}/SMEAR")
     if smear is not None and smear.parameter.upper() not in _OFF:
-        raise text.error(
-            smear.start,
-            "a field (and a Berry-phase dipole) needs integer occupations; remove &SMEAR",
-        )
-    value = text.value(f"{DFT}/SCF", "EPS_SCF", "1E-5").replace("D", "E")
+        why = "a field (and a Berry-phase dipole) needs integer occupations; remove &SMEAR"
+        text.refuse(smear, why)
+    value = text.value(SCF, "EPS_SCF", "1E-5").replace("D", "E")
     if float(value) > LOOSEST_EPS_SCF:
         warnings.warn(
             f"{text.name}: EPS_SCF {value} is loose for differences of small numbers; "
@@ -397,39 +371,37 @@ def _check_method(text: CP2KInput) -> None:
         )
 
 
-def _is_periodic(text: CP2KInput) -> bool:
+def _periodic(text: CP2KInput) -> bool:
     places = f"{SUBSYS}/CELL", f"{DFT}/POISSON"
     cell, poisson = (text.value(path, "PERIODIC", "XYZ") for path in places)
     if cell != poisson or cell not in ("XYZ", "NONE"):
-        item = next(filter(None, (text.keyword(path, "PERIODIC") for path in places)))
-        raise text.error(
-            item.start,
-            f"PERIODIC is {cell} in &CELL and {poisson} in &POISSON; labels need XYZ in both, or "
-            "NONE in both",
-        )
+        for path in places:
+            text.refuse(
+                text.keyword(path, "PERIODIC"),
+                f"PERIODIC is {cell} in &CELL and {poisson} in &POISSON; labels need XYZ in both, "
+                "or NONE in both",
+            )
     return cell == "XYZ"
 
 
 def _find_files(text: CP2KInput, folder: Path) -> dict[str, Path]:
     """Files that the input names and that lie beside it: basis sets, potentials, included parts."""
     replaced = {id(part) for name in ("CELL", "COORD") for part in text.all(f"{SUBSYS}/{name}")}
-    other = ("COORD", "WFN_RESTART", "RESTART")
     names: list[tuple[str, int]] = []
     for section in text.root.walk():
-        if id(section) in replaced:
-            continue
-        names += [(rest, line) for name, rest, line in section.directives if name == "@INCLUDE"]
-        names += [
-            (text.expand(item.value, item.start), item.start)
-            for item in section.keywords
-            if "FILE" in item.name and not item.name.startswith(other)
-        ]
+        if id(section) not in replaced:
+            names += [(rest, line) for name, rest, line in section.directives if name == "@INCLUDE"]
+            names += [
+                (text.expand(item.value, item.start), item.start)
+                for item in section.keywords
+                if "FILE" in item.name
+                and not item.name.startswith(("COORD", "WFN_RESTART", "RESTART"))
+            ]
     files = {}
-    for name, line in names:
-        name = name.strip("'\" ")
+    for name, line in ((name.strip("'\" "), line) for name, line in names):
         if name and (folder / name).is_file() and not os.path.isabs(name):
             if os.path.dirname(name):
-                raise text.error(
+                text.refuse(
                     line, f"{name}: put the file beside the input and name it without a folder"
                 )
             files[name] = folder / name
