@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -176,10 +177,8 @@ def run(
         typer.echo(f"task {outcome.task} failed: {outcome.message}", err=True)
         for line in outcome.last_lines.splitlines():
             typer.echo(f"    {line}", err=True)
-    states = {
-        state: sum(outcome.state == state for outcome in outcomes)
-        for state in ("complete", "failed", "busy")
-    }
+    counts = Counter(outcome.state for outcome in outcomes)
+    states = {state: counts[state] for state in ("complete", "failed", "busy")}
     text = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     if failed:
         text += "\nrun the failed ones again with --retry"
@@ -233,28 +232,27 @@ def collect(
     max_pgt_residual : float
         Largest accepted component of Σ G (polarizability gradients) for each atom, in Å².
     """
-    from mda_aptnn import io
     from mda_aptnn.errors import LabelError
     from mda_aptnn.labels.campaign import Campaign
     from mda_aptnn.labels.collect import collect as gather
 
-    io.check_writable(output)
+    Outputs(as_json, labels=output)
     dataset, left_out = gather(Campaign(folder), max_residual, max_pgt_residual)
     for item in left_out:
         typer.echo(f"left out: {item.frame}: {item.reason}", err=True)
     if not len(dataset):
         raise LabelError(f"no snapshot of {folder} has usable labels; nothing was written")
     dataset.save(output)
+    theory = dataset.level_of_theory
     report = {
         "labels": str(output),
         "frames": len(dataset),
         "left_out": {item.frame: item.reason for item in left_out},
         "max_residual": max_residual,
-        "level_of_theory": dataset.level_of_theory,
+        "level_of_theory": theory,
     }
     text = (
-        f"{len(dataset)} frames in {output}, {len(left_out)} left out ({dataset.level_of_theory}); "
-        f"sum rule within "
+        f"{len(dataset)} frames in {output}, {len(left_out)} left out ({theory}); sum rule within "
         f"{max_residual:g} e an atom"
     )
     emit(report, as_json, text)
@@ -270,66 +268,42 @@ def check(
     """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers,
     linearity.
     """
-    from mda_aptnn import io
     from mda_aptnn.labels.quality import check_labels, plot_quality
 
-    if plot:
-        io.check_writable(plot)
+    Outputs(as_json, plot=plot)
     quality = check_labels(read(labels, cell))
     if plot:
         plot_quality(quality, plot)
-    emit(quality.summary(), as_json, _quality_text(quality.summary()))
-
-
-def _quality_text(report: dict[str, Any]) -> str:
-    residuals = [value for value in report["sum_rule_per_atom"] if value is not None]
-    lines = [f"{len(report['sum_rule_per_atom'])} frames"]
-    if residuals:
-        worst = max(residuals)
-        lines.append(
-            f"sum rule: largest component per atom {worst:.1e} e (frame "
-            f"{report['sum_rule_per_atom'].index(worst)}), "
-            f"median {sorted(residuals)[len(residuals) // 2]:.1e} e"
-        )
-    lines.append(
-        f"{'':4}{'atoms':>7}{'trace/3':>10}{'deviation':>11}{'symmetric':>11}{'antisymmetric':>15} "
-        f"  (e)"
-    )
-    for symbol, row in report["species"].items():
-        lines.append(
-            f"{symbol:4}{row['atoms']:7d}{row['trace_mean']:10.4f}{row['trace_deviation']:11.4f}"
-            f"{row['symmetric_rms']:11.4f}{row['antisymmetric_rms']:15.4f}"
-        )
+    report = quality.summary()
     pairs = [f"{first} and {second}" for first, second in report["duplicates"]]
-    lines.append(f"duplicates: {'; '.join(pairs) or 'none'}")
     found = [
         f"{item['element']} {item['atom']} of frame {item['frame']}" for item in report["outliers"]
     ]
-    shown = "; ".join(found[:10]) + (f"; and {len(found) - 10} more" if len(found) > 10 else "")
-    lines.append(f"outliers: {shown or 'none'}")
-    if report["linearity"]:
-        lines.append(
-            f"linearity: largest change with field strength "
-            f"{max(report['linearity'].values()):.1e} e"
-        )
+    more = [f"and {len(found) - 10} more"] if len(found) > 10 else []
+    lines = [
+        f"{len(report['sum_rule_per_atom'])} frames",
+        *_tensor_lines(report, "e"),
+        f"duplicates: {'; '.join(pairs) or 'none'}",
+        f"outliers: {'; '.join([*found[:10], *more]) or 'none'}",
+    ]
     if "polarizability_gradients" in report:
-        lines += _gradient_lines(report["polarizability_gradients"])
-    return "\n".join(lines)
+        lines += ["polarizability gradients (norms)"]
+        lines += _tensor_lines(report["polarizability_gradients"], "Å²")
+    emit(report, as_json, "\n".join(lines))
 
 
-def _gradient_lines(report: dict[str, Any]) -> list[str]:
-    residuals = [value for value in report["sum_rule_per_atom"] if value is not None]
-    lines = ["polarizability gradients"]
-    if residuals:
-        lines.append(f"sum rule: largest component per atom {max(residuals):.1e} Å²")
-    lines.append(f"{'':4}{'atoms':>7}{'isotropic':>11}{'anisotropic':>13}   (Å², rms of the norm)")
-    for symbol, row in report["species"].items():
+def _tensor_lines(report: dict[str, Any], unit: str) -> list[str]:
+    """What is found of the tensors of one kind: their sum rule, elements and linearity."""
+    residuals = report["sum_rule_per_atom"]
+    known = sorted(value for value in residuals if value is not None)
+    lines = []
+    if known:
         lines.append(
-            f"{symbol:4}{row['atoms']:7d}{row['isotropic_rms']:11.4f}{row['anisotropic_rms']:13.4f}"
+            f"sum rule: largest component per atom {known[-1]:.1e} {unit} (frame "
+            f"{residuals.index(known[-1])}), median {known[len(known) // 2]:.1e} {unit}"
         )
+    lines += table(report["species"])
     if report["linearity"]:
-        lines.append(
-            f"linearity: largest change with field strength "
-            f"{max(report['linearity'].values()):.1e} Å²"
-        )
+        largest = max(report["linearity"].values())
+        lines.append(f"linearity: largest change with field strength {largest:.1e} {unit}")
     return lines

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import OptionError, Outputs, emit
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
 from mda_aptnn.cli.spectra import topology_and_flux
 
 
@@ -258,16 +258,9 @@ def learn(
     outputs.files = {
         name: last / f"{name}.h5" for name in ("labels", "committee", "flux", "spectrum")
     }
-    lines = [
-        f"{'round':>5}{'frames':>8}{'test RMSE/e':>13}{'change':>9}{'model error':>13}   (of the "
-        "error bar)"
-    ]
-    for row in reports:
-        change = "" if row["change"] is None else f"{row['change']:.2f}"
-        lines.append(
-            f"{row['round']:5d}{row['training_frames']:8d}{row['rmse']:13.4f}{change:>9}"
-            f"{row['model_error']:13.2f}"
-        )
+    shown = ("training_frames", "rmse", "change", "model_error")
+    lines = table({row["round"]: {name: row[name] for name in shown} for row in reports})
+    lines.append("RMSE of the test frames in e; change and model's error in error bars")
     lines.append(
         f"done: the spectrum has changed by less than {tolerance:g} of its error bar"
         if reports[-1]["stop"]

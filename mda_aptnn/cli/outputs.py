@@ -159,3 +159,18 @@ def check_lines(checks: Checks, every: bool = False) -> list[str]:
     counts = Counter(check.verdict for check in checks)
     words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     return [f"checks: {words}", *map(str, checks if every else checks.doubtful)]
+
+
+def table(rows: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+    """Return numbers in columns, a line for each row; names of columns are the keys of the rows."""
+    cells = [["", *(key.replace("_", " ") for key in next(iter(rows.values()), {}))]]
+    for name, row in rows.items():
+        shown = [
+            "" if v is None else f"{v:.4f}" if isinstance(v, float) else v for v in row.values()
+        ]
+        cells.append([name, *shown])
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(f"{cell!s:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    ]
