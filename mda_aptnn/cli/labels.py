@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import OptionError, emit
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
 
 if TYPE_CHECKING:
     from mda_aptnn.labels.dataset import Dataset
