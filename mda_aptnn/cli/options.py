@@ -154,18 +154,15 @@ class Lines:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Estimate(Lines):
-    """How a spectral density and its error bars are estimated.
+class ErrorBars(Lines):
+    """How a spectrum and its error bars are estimated.
 
     Attributes
     ----------
-    unbiased : bool
-        Unbiased correlation; intensities may be negative.
     segments : str
         Parts of the run for error bars: a number, "auto", "replicas" or "none".
     """
 
-    unbiased: bool = False
     segments: str = "auto"
 
     def keywords(self) -> dict[str, Any]:
@@ -178,7 +175,24 @@ class Estimate(Lines):
             raise OptionError(
                 f"--segments {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'"
             )
-        return {**super().keywords(), "unbiased": self.unbiased, "segments": parts}
+        return {**super().keywords(), "segments": parts}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate(ErrorBars):
+    """The same for the correlation of a flux.
+
+    Attributes
+    ----------
+    unbiased : bool
+        Unbiased correlation; intensities may be negative.
+    """
+
+    unbiased: bool = False
+
+    def keywords(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.keywords`."""
+        return {**super().keywords(), "unbiased": self.unbiased}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

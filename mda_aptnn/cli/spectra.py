@@ -183,7 +183,7 @@ def vdos(
     reading: opt.Moving,
     *,
     terms: opt.Terms,
-    estimate: opt.Estimate,
+    estimate: opt.ErrorBars,
     saving: opt.Saving,
     output: opt.Output = Path("vdos.h5"),
     temperature: Annotated[
@@ -206,7 +206,6 @@ def vdos(
 
     outputs = saving.outputs(vdos=output)
     settings = estimate.keywords()
-    del settings["unbiased"]
     universe = reading.joined_universe()
     found = VelocitySpectrum(
         select(universe, terms.select, "--select"),
@@ -217,18 +216,11 @@ def vdos(
     ).run(*reading.chosen())
     density = found.density(temperature, mass_weighted=mass_weighted, **settings)
     outputs.save(density)
-    counts = {name: density.integral(name=name).value for name in density.names}
-    report = {
-        "n_frames": found.n_frames,
-        "degrees_of_freedom": density.degrees_of_freedom,
-        "terms": counts,
-        "segments": None if density.segments is None else len(density.segments.lengths),
-        "notes": density.info["notes"],
-    }
-    lines = [f"{found.n_frames} frames, {density.degrees_of_freedom:.1f} degrees of freedom"]
-    lines += [f"{name}: {count:.1f}" for name, count in counts.items()]
-    lines += _notes(density.info["notes"])
-    outputs.tell(report, lines, Checks.from_json(density.info["checks"]))
+    checks = Checks.from_json(density.info["checks"])
+    first = f"{found.n_frames} frames"
+    outputs.tell(
+        {"n_frames": found.n_frames, **density.summary()}, [first, density.describe()], checks
+    )
 
 
 def dipoles(

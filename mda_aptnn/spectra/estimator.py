@@ -106,7 +106,7 @@ class Rates:
     @property
     def series(self) -> list[NDArray[np.int64]]:
         """Numbers of the frames of each uninterrupted series."""
-        return np.split(np.arange(len(self.values)), self.starts[1:])
+        return np.split(np.arange(self.values.shape[0]), self.starts[1:])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,7 +110,8 @@ def plot_curves(
     """
     if ax is None:
         ax = new_figure(path).subplots()
-    ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    if any((values < 0).any() for values in terms.values()):
+        ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
     for name, curve in totals.items():
         draw_curve(ax, wavenumber, curve, name, "black" if len(totals) == 1 else None, model_label)
     for name, values in terms.items():
