@@ -45,8 +45,8 @@ from mda_aptnn.labels.snapshots import choose_frames
 from mda_aptnn.labels.source import Source, plan_labels
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.selection import select
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.statistics import choose_segments
+from mda_aptnn.spectra.estimator import choose_segments
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.training.committee import fit_committee
 from mda_aptnn.training.config import TrainingConfig
 
@@ -416,9 +416,10 @@ def compare(before: Spectrum | None, after: Spectrum) -> dict[str, float | None]
     SpectrumError
         If the spectra have no common frequencies or no error bars.
     """
-    section = after.cross_section.magnitude
-    error = float(np.sqrt((after.section_error() ** 2).sum()))
-    model = float(np.sqrt((after.section_model_error() ** 2).sum()))
+    error, model = (
+        np.linalg.norm(errors.magnitude) / after.scale
+        for errors in (after.standard_error(), after.model_error())
+    )
     change = None
     if before is not None:
         old, new = (spectrum.wavenumber.magnitude for spectrum in (before, after))
@@ -426,15 +427,9 @@ def compare(before: Spectrum | None, after: Spectrum) -> dict[str, float | None]
             raise SpectrumError(
                 "the spectra to compare have other frequencies: give them the same resolution"
             )
-        change = float(
-            np.sqrt(
-                (
-                    (section - before.cross_section.to(after.cross_section.units).magnitude) ** 2
-                ).sum()
-            )
-        )
-        change /= error
-    return {"change": change, "model_error": model / error}
+        difference = (after.cross_section - before.cross_section).magnitude
+        change = float(np.linalg.norm(difference) / error)
+    return {"change": change, "model_error": float(model / error)}
 
 
 def _files(universe: Any) -> list[str]:

@@ -14,7 +14,7 @@ from mda_aptnn.averages import mean_with_error
 from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.model.domain import OPTION, sum_rule_check
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 
 #: Part of the highest maximum that may be left at the highest frequency.
 LEFT_OVER = 0.02
@@ -177,8 +177,7 @@ def _residual(series: FluxSeries) -> Check:
 
 def _highest_frequency(spectrum: Spectrum) -> Check:
     name = "frames are close enough in time"
-    values, _ = spectrum.default_values()
-    left = _edge(values)
+    left = _edge(spectrum.curve().value)
     found = (
         f"{100 * left:.2g} % of the maximum is left at {spectrum.wavenumber.magnitude[-1]:.0f} cm⁻¹"
     )
@@ -202,8 +201,8 @@ def _statistics(spectrum: Spectrum) -> Check:
     meaning = "It goes with one over the square root of time and of resolution: run longer, or ask for a coarser one."
     if spectrum.segments is None:
         return Check(name, "too short for error bars at this resolution", Verdict.LOOK, meaning)
-    values = spectrum.default_values()[0]
-    top = int(values.argmax())
-    relative = float(spectrum.default_error()[top] / values[top])
+    curve = spectrum.curve()
+    top = int(curve.value.argmax())
+    relative = float(curve.error[top] / curve.value[top])
     found = f"{100 * relative:.0f} % at {spectrum.wavenumber.magnitude[top]:.0f} cm⁻¹"
     return Check(name, found, _fine(relative < 0.25), meaning)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.model.domain import domain_checks
-from mda_aptnn.spectra.densities import FINITE_DIFFERENCE_LIMIT
+from mda_aptnn.spectra.estimator import FINITE_DIFFERENCE_LIMIT
 from mda_aptnn.trajectory.given_spacing import any_held, check_nyquist, check_pace, hydrogens_united
 from mda_aptnn.trajectory.kinetics import constrained_bonds
 from mda_aptnn.trajectory.molecules import Molecules, find_molecules

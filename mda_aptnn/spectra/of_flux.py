@@ -15,14 +15,12 @@ from mda_aptnn.checks import Verdict
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.checks import given_temperature
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.absorption import absorption_spectrum
-from mda_aptnn.spectra.correlation import cross_correlation
-from mda_aptnn.spectra.members import validity_of_spread
+from mda_aptnn.spectra.estimator import Estimator, Rates, cross_correlation
+from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.spectra.raman import RamanSpectrum
 from mda_aptnn.spectra.scattering import raman_spectrum
 from mda_aptnn.spectra.self_distinct import self_and_distinct
 from mda_aptnn.spectra.sfg import COMPONENTS, SumFrequencySpectrum
-from mda_aptnn.spectra.spectrum import Spectrum
 from mda_aptnn.spectra.sum_frequency import SLAB_GROUPS, slab_sums, sum_frequency_spectrum
 
 logger = logging.getLogger(__name__)
@@ -44,7 +42,7 @@ def correlation(
     max_lag : float, str or pint.Quantity
         Longest t, in ps; at most the longest series.
     unbiased : bool
-        See `mda_aptnn.spectra.correlation.cross_correlation`.
+        See `mda_aptnn.spectra.estimator.cross_correlation`.
 
     Returns
     -------
@@ -105,38 +103,31 @@ def spectrum(
         If the temperature is not known (constraints, rigid molecules, finite differences) or the
         series is too short, or `distinct` is asked of groups that are not molecules.
     """
-    how = {
-        "resolution": units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-        "window": window,
-        "unbiased": unbiased,
-        "segments": segments,
-    }
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+    estimator = Estimator(width, window, unbiased, segments)
     if distinct is None:
         distinct = groups is None and "species" in series.labels
     series = series if groups is None else series.regroup(groups)
-    if distinct:
-        found = self_and_distinct(series, temperature=temperature, volume=volume, **how)
-        return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
     kelvin, volume, notes = series.conditions(temperature, volume)
-    band_spread = series.info.get("band_spread", {})
-    members = None
-    if series.members is not None:
-        members = np.split(series.members, series.starts[1:])
-        notes.append(validity_of_spread(band_spread))
-    return absorption_spectrum(
-        series.segments(),
-        series.groups,
-        series.spacing,
-        kelvin,
-        volume,
-        members=members,
-        band_factor=band_spread.get("factor"),
-        quantum_correction=quantum_correction,
-        finite_difference=series.finite_difference,
-        notes=notes,
-        info=_origin(series),
-        **how,
-    )
+    if distinct:
+        found = self_and_distinct(
+            series, estimator, kelvin, volume, notes=notes, info=_origin(series)
+        )
+    else:
+        band_spread = series.info.get("band_spread", {})
+        if series.members is not None:
+            notes.append(validity_of_spread(band_spread))
+        rates = Rates(
+            series.flux,
+            series.starts,
+            series.spacing,
+            series.groups,
+            series.finite_difference,
+            series.members,
+            band_spread.get("factor"),
+        )
+        found = infrared(rates, estimator, kelvin, volume, notes=notes, info=_origin(series))
+    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
 
 
 def raman(
@@ -309,6 +300,26 @@ def conditions(
         return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
     mean = float(series.volumes.mean())
     return kelvin, mean if np.isfinite(mean) else None, notes
+
+
+def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
+    """Say for which truth the error of the model holds.
+
+    Parameters
+    ----------
+    band_spread : mapping
+        See `mda_aptnn.model.predict.Model.band_spread`.
+    """
+    if "factor" not in band_spread:
+        return (
+            "the committee's spread is not calibrated on intensities of bands, where errors of "
+            "many atoms cancel or add up: mda-aptnn evaluate MODEL LABELS --calibrate does it, "
+            "with labels that the members have not seen"
+        )
+    text = "the error of the model is calibrated on frames of the same source as those of training"
+    for name, ratio in band_spread.get("elsewhere", {}).items():
+        text += f"; errors of band intensities on {name} were {ratio:.2g} times those stated"
+    return text
 
 
 def _origin(series: FluxSeries) -> dict[str, Any]:

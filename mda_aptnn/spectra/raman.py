@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.bands import band_weights
 from mda_aptnn.spectra.display import Pictured
+from mda_aptnn.spectra.result import band_weights
 from mda_aptnn.spectra.statistics import Measured, Segments
 from mda_aptnn.spectra.terms import pair_index, term_of
 from mda_aptnn.tensors import COMPONENTS
