@@ -38,6 +38,10 @@ SAMPLES = 5
 #: molecules at constant pressure, which have 9 %.
 SAME_VOLUME = 1.5
 
+#: Spectra of central differences of positions are corrected up to this part of the Nyquist
+#: frequency, then cut.
+FINITE_DIFFERENCE_LIMIT = 0.7
+
 #: Positions [n_atoms, 3] in Å, and the cell that they are in.
 Place = tuple[NDArray[np.float64], Cell]
 
