@@ -154,8 +154,8 @@ def find_atoms(
         )
     if len(kept) < len(atoms):
         gone = Counter(_label(atoms[index]) for index, symbol in enumerate(symbols) if not symbol)
-        names = ", ".join(f"{n} {name}" for name, n in gone.items())
-        notes.append(f"dropped sites that are no atoms: {names}")
+        sites = ", ".join(f"{n} {name}" for name, n in gone.items())
+        notes.append(f"dropped sites that are no atoms: {sites}")
     names = [str(symbols[index]) for index in kept]
     try:
         numbers = atomic_numbers(names)
