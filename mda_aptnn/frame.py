@@ -166,7 +166,7 @@ class Frame:
             ("cell", np.float64),
             ("pbc", np.bool_),
         ):
-            object.__setattr__(self, name, np.array(getattr(self, name), dtype=kind))
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype=kind, order="C"))
         n = len(self.numbers)
         if n == 0:
             raise FrameError("the frame has no atoms")
