@@ -169,7 +169,7 @@ def find_atoms(
     if not np.isnan(own).any() and not known.all():
         notes.append(
             f"{int((~known).sum())} atoms have no mass in the topology (virtual sites?): those of "
-            f"the elements"
+            "the elements"
         )
     return Atoms(kept, numbers, np.where(known, own, standard), notes)
 
@@ -195,7 +195,7 @@ def _symbols_given(
         if isinstance(elements, str) or len(elements) != len(atoms):
             raise TrajectoryError(
                 f"elements: give one symbol for each of the {len(atoms)} atoms, or a mapping from "
-                f"name or type"
+                "name or type"
             )
         return [str(symbol) for symbol in elements]
     symbols = np.full(len(atoms), None, dtype=object)
@@ -236,9 +236,9 @@ def _unknown_message(atoms: Any) -> str:
     }
     return (
         f"the elements of {len(atoms)} atoms are not known ({kind} {', '.join(labels)}): the "
-        "topology has no elements, and no masses, only guessed ones, or none near an element; give "
-        f"elements={suggestion} with the right symbols ('' for a site that is no atom), on the "
-        "command line --element NAME=SYMBOL, or a topology with elements or masses"
+        "topology has no elements, and no masses, only guessed ones, or none near an element; "
+        f"give elements={suggestion} with the right symbols ('' for a site that is no atom), on "
+        "the command line --element NAME=SYMBOL, or a topology with elements or masses"
     )
 
 

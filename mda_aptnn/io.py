@@ -323,7 +323,7 @@ def _check_seal(path: Path) -> None:
     if seal != _SEAL + digest.hexdigest().encode() + b"\n":
         raise FileFormatError(
             f"{path} is damaged: its content has changed since it was written; make or copy it "
-            f"again"
+            "again"
         )
 
 
@@ -396,7 +396,7 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
         if not isinstance(version, int | np.integer) or version > FORMAT:
             raise FileFormatError(
                 f"{path} has format {version!r}, newer than this version reads ({FORMAT}); update "
-                f"mda-aptnn"
+                "mda-aptnn"
             )
         if os.path.realpath(path) not in _inputs:
             protect([path], kind)
@@ -421,7 +421,7 @@ def _refuse_links(file: h5py.File, path: Path) -> None:
     if foreign:
         raise FileFormatError(
             f"{path}: {foreign[0].decode(errors='replace')} is a link, or its numbers are in "
-            f"another file, which mda-aptnn neither writes nor follows: copy all data into one file"
+            "another file, which mda-aptnn neither writes nor follows: copy all data into one file"
         )
 
 

@@ -87,13 +87,13 @@ CELL = Question(
 )
 COORDINATES = Question(
     "coordinates",
-    "MDAnalysis keeps positions in single precision: at 10^5 Å tensors are wrong by 0.6 %. "
-    f"Wrap positions into the cell where they are beyond {FAR:g} Å.",
+    "MDAnalysis keeps positions in single precision: at 10^5 Å tensors are wrong by 0.6 %. Wrap "
+    f"positions into the cell where they are beyond {FAR:g} Å.",
 )
 TEMPERATURES = Question(
     "kinetic temperatures",
-    "In equilibrium every element and every motion has the same; bands of a part that is too "
-    "hot are too high. Equilibrate longer, with a thermostat on every degree of freedom.",
+    "In equilibrium every element and every motion has the same; bands of a part that is too hot "
+    "are too high. Equilibrate longer, with a thermostat on every degree of freedom.",
 )
 REPLICAS = Question(
     "replicas",
@@ -345,7 +345,7 @@ def _time(pace: Pace, spacing: float) -> Check:
         f"The time between *recorded* frames is about {femto / middle:.2g} fs by what atoms move, "
         f"but said to be {femto:g} fs, too {'long' if low > 1 else 'short'}: all wavenumbers would "
         f"be {1 / middle:.3g} times theirs. Or the unit of the velocities is wrong. Give the right "
-        f"one (time_step=, --time-step; velocity_unit=, --velocity-unit)."
+        "one (time_step=, --time-step; velocity_unit=, --velocity-unit)."
     )
     fine = off <= NOTICED
     return TIME.answer(found, fine, grave=off > WRONG, meaning="" if fine else meaning)
@@ -427,7 +427,7 @@ def _replicas(series: Sequence[tuple[int, UniverseFrames, NDArray[np.int64]]]) -
                 found = (
                     f"trajectory {other_place}, frame {other[0]}, and trajectory {place}, frame "
                     f"{numbers[0]}, and those {last} frames later, have the same positions and "
-                    f"velocities"
+                    "velocities"
                 )
                 meaning = f"{REPLICAS.meaning} Give each trajectory once."
                 return REPLICAS.answer(found, False, grave=True, meaning=meaning)

@@ -239,11 +239,9 @@ def broken_note(
     symbols = "-".join(symbols_of(molecules.numbers[pair]))
     note = (
         f"bonds change: in frame {frames[first]} ({times[first]:.6g} ps) the bond {symbols} of "
-        f"atoms "
-        f"{indices[pair[0]]} and {indices[pair[1]]} (counted from 0) is broken; there are such "
-        f"bonds in {len(at)} of "
-        f"{len(broken)} frames. Molecules stay those of the first frame; groups of atoms do not "
-        f"depend on them"
+        f"atoms {indices[pair[0]]} and {indices[pair[1]]} (counted from 0) is broken; there are "
+        f"such bonds in {len(at)} of {len(broken)} frames. Molecules stay those of the first "
+        "frame; groups of atoms do not depend on them"
     )
     warnings.warn(note, stacklevel=2)
     return [note]
