@@ -150,10 +150,7 @@ class NeighbourList:
         """
         from mda_aptnn.pair_search import follow
 
-        positions, cell = (
-            _rounded(frame.positions[order]),
-            _rounded(frame.box.filled),
-        )
+        positions, cell = (_rounded(frame.positions[order]), _rounded(frame.box.filled))
         inverse = (
             self._inverse
             if (cell == self._cell).all()

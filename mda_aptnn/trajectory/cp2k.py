@@ -181,8 +181,8 @@ class CP2KReader(ReaderBase):
             if len(wrong):
                 raise FileFormatError(
                     f"step {steps[wrong[0]]} has the time {times[0][wrong[0]]} fs in "
-                    f"{self.filename} and "
-                    f"{times[1][wrong[0]]} fs in {self._velocity_path}: they are of different runs"
+                    f"{self.filename} and {times[1][wrong[0]]} fs in {self._velocity_path}: they "
+                    "are of different runs"
                 )
         missing = [f"{count} frames of {name}" for name, count in lost.items() if count]
         if missing:
@@ -207,9 +207,8 @@ class CP2KReader(ReaderBase):
                 atom = next(k for k, (a, b) in enumerate(zip(names, others, strict=True)) if a != b)
                 raise FileFormatError(
                     f"{self._velocity_path} has another order of atoms than {self.filename}: atom "
-                    f"{atom} (counted "
-                    f"from 0) of step {self.steps[frame]} is {others[atom].decode()} and "
-                    f"{names[atom].decode()}"
+                    f"{atom} (counted from 0) of step {self.steps[frame]} is "
+                    f"{others[atom].decode()} and {names[atom].decode()}"
                 )
             ts.velocities = velocities * self.velocity_factor
         cell = self._fixed_cell if self._cells is None else self._cells[frame]

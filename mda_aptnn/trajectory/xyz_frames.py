@@ -104,7 +104,7 @@ class XYZFrames:
         if replaced:
             self.repairs.append(
                 f"{self.path.name}: {replaced} frames were written again after a restart; the "
-                f"later ones count"
+                "later ones count"
             )
         self.steps = np.array([row[0] for row in kept], dtype=np.int64)
         self.times = np.array([row[1] for row in kept])
@@ -179,8 +179,7 @@ def check_packed(path: Path) -> None:
 def _bomb(path: Path) -> str:
     return (
         f"{path} unpacks to more than {_LARGEST_EXPANSION} times its size, unlike trajectories; if "
-        f"it is one, unpack "
-        "it yourself"
+        "it is one, unpack it yourself"
     )
 
 
