@@ -22,7 +22,7 @@ from mda_aptnn.flux.blocks import BlockStore
 from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.flux.flux_series import ARRAYS, FluxSeries
-from mda_aptnn.flux.frame_flux import FrameFlux, degrees_of_freedom
+from mda_aptnn.flux.frame_flux import FrameFlux, known_freedom
 from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import checkpoint_plan, description, file_states, frame_fingerprint
@@ -309,7 +309,7 @@ class DipoleFlux(CheckedAnalysis):
         if motions is not None:
             motions = make_motions(motions, self._atoms, indices, masses, molecules)
         samples = None if self._finite_difference else frames.samples()
-        freedom = degrees_of_freedom(given, samples, masses, notes)
+        freedom = known_freedom(given, samples, masses, notes)
         return FrameFlux(
             chosen,
             motions,

@@ -182,7 +182,7 @@ def _of_shape(tensors: Any, shape: tuple[int, ...], what: str) -> NDArray[np.flo
     return array
 
 
-def degrees_of_freedom(
+def known_freedom(
     given: int | None,
     samples: Iterable[tuple[Frame, NDArray[np.float64]]] | None,
     masses: NDArray[np.float64],
