@@ -196,6 +196,19 @@ def _reduction(formula: str) -> tuple[tuple[tuple[int, int, int], ...], NDArray[
     return irreps, basis
 
 
+#: Order of the components of a symmetric tensor of rank 2, such as the polarizability.
+COMPONENTS = ("xx", "yy", "zz", "xy", "xz", "yz")
+#: Their first and second axes.
+ROWS, COLUMNS = np.array([["xyz".index(axis) for axis in name] for name in COMPONENTS]).T
+
+
+def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return symmetric tensors [..., 3, 3] from components [..., 6] in the order of `COMPONENTS`."""
+    tensors = np.empty((*components.shape[:-1], 3, 3))
+    tensors[..., ROWS, COLUMNS] = tensors[..., COLUMNS, ROWS] = components
+    return tensors
+
+
 SUM_RULES = ("none", "mass", "uniform")
 
 

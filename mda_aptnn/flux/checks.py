@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from mda_aptnn import units
 from mda_aptnn.averages import mean_with_error
 from mda_aptnn.checks import Check, Checks, Question
 from mda_aptnn.flux.flux_series import FluxSeries
@@ -35,20 +38,23 @@ EQUIPARTITION = Question(
 )
 
 
-def check_series(series: FluxSeries, temperature: float | None = None) -> Checks:
+def check_series(series: FluxSeries, temperature: Any = None) -> Checks:
     """Return the checks of a flux: those made before the run, and those of all its frames.
 
     Parameters
     ----------
     series : FluxSeries
-    temperature : float, optional
+    temperature : float, str or pint.Quantity, optional
         That is given for a spectrum, in K.
 
     Returns
     -------
     Checks
     """
-    given = [] if temperature is None else [given_temperature(series, temperature)]
+    given = []
+    if temperature is not None:
+        kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+        given = [given_temperature(series, kelvin)]
     n_atoms, expected = series.info.get("n_atoms", 1), series.info.get("expected_residual")
     residual = sum_rule_check(series.residuals, int(n_atoms), expected)
     whole = Checks([*given, _temperature(series), _equipartition(series), residual])

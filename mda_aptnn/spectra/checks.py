@@ -9,7 +9,7 @@ from mda_aptnn import units
 from mda_aptnn.checks import Check, Checks, Question
 from mda_aptnn.flux.checks import check_series
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 
 #: Part of the highest maximum that may be left at the highest frequency.
 LEFT_OVER = 0.02
@@ -66,7 +66,7 @@ def _integral(series: FluxSeries, spectrum: Spectrum) -> Check:
 
 def _highest_frequency(spectrum: Spectrum) -> Check:
     """Mean of the last hundredth of the spectrum over its maximum."""
-    values = np.abs(spectrum.default_values()[0])
+    values = np.abs(spectrum.curve().value)
     left = float(values[-max(1, len(values) // 100) :].mean() / max(values.max(), 1e-300))
     highest = spectrum.wavenumber.magnitude[-1]
     found = f"{100 * left:.2g} % of the maximum is left at {highest:.0f} cm⁻¹"
@@ -76,8 +76,8 @@ def _highest_frequency(spectrum: Spectrum) -> Check:
 def _statistics(spectrum: Spectrum) -> Check:
     if spectrum.segments is None:
         return STATISTICS.answer("too short for error bars at this resolution", False)
-    values = spectrum.default_values()[0]
-    top = int(values.argmax())
-    relative = float(spectrum.default_error()[top] / values[top])
+    curve = spectrum.curve()
+    top = int(curve.value.argmax())
+    relative = float(curve.error[top] / curve.value[top])
     found = f"{100 * relative:.0f} % at {spectrum.wavenumber.magnitude[top]:.0f} cm⁻¹"
     return STATISTICS.answer(found, relative < COARSE)

@@ -18,8 +18,8 @@ from mda_aptnn import io, units
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import Cell, cell_matrix
-from mda_aptnn.spectra.absorption import absorption_spectrum
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.estimator import Estimator, Rates
+from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.trajectory.cp2k_moments import read_moments
 
 cite(__name__)
@@ -200,19 +200,20 @@ class DipoleSeries(io.Stored):
         if volume is None and self.cells is not None:
             size = float(Cell(self.cells).volume.mean())
             volume = size if np.isfinite(size) else None
-        return absorption_spectrum(
+        rates = Rates.joined(
             [part[:, None] for part in self.flux()],
-            ["dipoles"],
             self.spacing,
-            units.magnitude(temperature, units.TEMPERATURE, "temperature"),
-            None if volume is None else units.magnitude(volume, units.VOLUME, "volume"),
-            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-            window=window,
-            unbiased=unbiased,
-            segments=segments,
-            quantum_correction=quantum_correction,
+            ["dipoles"],
             # differences of neighbours are central differences over half a step to either side
             finite_difference=self.spacing / 2,
+        )
+        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+        return infrared(
+            rates,
+            Estimator(width, window, unbiased, segments),
+            units.magnitude(temperature, units.TEMPERATURE, "temperature"),
+            None if volume is None else units.magnitude(volume, units.VOLUME, "volume"),
+            quantum_correction=quantum_correction,
             info={"model": "explicit dipoles"},
         )
 

@@ -18,8 +18,8 @@ from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.molecular_flux import MolecularFlux, MoleculeBlock
 from mda_aptnn.frame import Cell
-from mda_aptnn.spectra.absorption import section_factor
 from mda_aptnn.spectra.densities import velocity_correction
+from mda_aptnn.spectra.infrared import section_factor
 from mda_aptnn.spectra.origin_blocks import OriginBlock, OriginCorrelation, origin_blocks
 from mda_aptnn.spectra.shells import Shells
 from mda_aptnn.spectra.slabs import Slabs

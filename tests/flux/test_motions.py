@@ -8,11 +8,11 @@ from scipy.spatial.transform import Rotation
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import GroupError
-from mda_aptnn.flux.motions.internal_coordinates import InternalCoordinates, find_coordinates
-from mda_aptnn.flux.motions.normal_modes import NormalModeMotions, NormalModes
-from mda_aptnn.flux.motions.rigid_motions import RigidMotions
 from mda_aptnn.frame import Frame, cell_matrix
 from mda_aptnn.trajectory.molecules import bonded_paths, find_molecules
+from mda_aptnn.trajectory.motions.internal_coordinates import InternalCoordinates, find_coordinates
+from mda_aptnn.trajectory.motions.normal_modes import NormalModeMotions, NormalModes
+from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 from tests.systems import MASSES
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.elements import SYMBOLS
-from mda_aptnn.flux.motions.rigid_motions import RigidMotions
 from mda_aptnn.trajectory.molecules import Molecules
+from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 from mda_aptnn.trajectory.universe_frames import Moment
 
 Array = NDArray[np.float64]
