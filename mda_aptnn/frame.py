@@ -63,6 +63,8 @@ class Cell:
         """The vectors [..., 3, 3] in Å, unit normals of the others where they do not repeat."""
         if self.pbc.all():
             return self.vectors
+        if not self.pbc.any():
+            return np.array(np.broadcast_to(np.eye(3), self.vectors.shape))
         # rows for singular values of zero span what is normal to the vectors that repeat
         basis = np.linalg.svd(self.vectors * self.pbc[..., None])[2]
         row = self.pbc.sum(axis=-1, keepdims=True) + np.cumsum(~self.pbc, axis=-1) - 1
@@ -72,6 +74,8 @@ class Cell:
     @functools.cached_property
     def inverse(self) -> NDArray[np.float64]:
         """Inverse matrices of `filled`, [..., 3, 3] in 1/Å."""
+        if not self.pbc.any():
+            return self.filled
         return np.asarray(np.linalg.inv(self.filled), dtype=np.float64)
 
     @property
@@ -211,8 +215,8 @@ class Frame:
                 "Å? Give the right one"
             )
         # translations that may bring an atom within 10 Å of another
-        images = float(np.prod(2 * np.ceil(10.0 / self.box.heights[self.pbc]) + 1))
-        if images > MOST_IMAGES:
+        steps = np.ceil(10.0 / self.box.heights[self.pbc]) if self.pbc.any() else np.zeros(1)
+        if (images := float(np.prod(2 * steps + 1))) > MOST_IMAGES:
             raise FrameError(
                 f"the cell is so short or so oblique that {images:.3g} images of it lie within 10 "
                 f"Å: {self.cell.tolist()}; is it in Å? Give the right one"
