@@ -38,8 +38,12 @@ if TYPE_CHECKING:
     from mda_aptnn.spectra.infrared import Spectrum
     from mda_aptnn.spectra.raman import RamanSpectrum
     from mda_aptnn.spectra.sfg import SumFrequencySpectrum
-    from mda_aptnn.spectra.spatial import axis_profile, distance_spectrum
-    from mda_aptnn.spectra.spatial_spectra import AxisProfile, DistanceSpectrum
+    from mda_aptnn.spectra.spatial import (
+        AxisProfile,
+        DistanceSpectrum,
+        axis_profile,
+        distance_spectrum,
+    )
     from mda_aptnn.spectra.spectrogram import Spectrogram, spectrogram
     from mda_aptnn.spectra.vdos import VibrationalDensity
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum, stored_density
@@ -50,12 +54,12 @@ cite(__name__)
 
 #: Where each public name lives; torch is imported by the first one that needs it.
 _HOME = {
-    "AxisProfile": "spectra.spatial_spectra",
+    "AxisProfile": "spectra.spatial",
     "Dataset": "labels.dataset",
     "DielectricSpectrum": "spectra.dielectric",
     "DipoleFlux": "flux.dipole_flux",
     "DipoleSeries": "spectra.dipoles",
-    "DistanceSpectrum": "spectra.spatial_spectra",
+    "DistanceSpectrum": "spectra.spatial",
     "FixedCharges": "model.fixed_charges",
     "FluxSeries": "flux.flux_series",
     "FluxStream": "live",

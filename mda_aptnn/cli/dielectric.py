@@ -51,11 +51,4 @@ def dielectric(
         Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction
     )
     save(found, output, csv, plot)
-    static = found.static_conductivity
-    report = {
-        "static_conductivity_limit": static.value,
-        "static_conductivity_limit_error": static.error if static.error == static.error else None,
-        "unit": "S/m",
-        "meaning": found.conduction,
-    }
-    emit_with_files(files, report, [found.conduction], as_json)
+    emit_with_files(files, found.summary(), [found.describe()], as_json)

@@ -80,21 +80,8 @@ def raman(
         if factors is not None:
             found = found.scattered(**factors)
         save(found, output, csv, plot)
-    report = {**_figures(found), **summary(series), "notes": found.notes}
-    bands = ", ".join(
-        f"{band['shift']:.0f} ({band['depolarization']:.2f}"
-        + (
-            ")"
-            if band["depolarization_error"] is None
-            else f" +- {band['depolarization_error']:.2f})"
-        )
-        for band in report["maxima"]
-    )
-    lines = [
-        text_summary(series, found.notes),
-        f"band maxima [cm^-1] (depolarization): {bands}",
-        f"unit: {report['unit']}",
-    ]
+    report = {**summary(series), **found.summary()}
+    lines = [text_summary(series, found.notes), found.describe()]
     emit_with_files(files, report, lines, as_json, series.check(temperature))
 
 
@@ -165,32 +152,9 @@ def sfg(
     with keeping(series, kept or flux_output, reading, output, "sfg"):
         found = series.sum_frequency(**settings, area=area, components=components)
         save(found, output, csv, plot)
-    report = {
-        "extrema": found.extrema(),
-        "unit": str(found.component(components[0]).units),
-        "segments": None if found.segments is None else len(found.segments.lengths),
-        "temperature_used": float(found.temperature.magnitude),
-        **summary(series),
-        "notes": found.notes,
-    }
-    lines = [text_summary(series, found.notes), f"largest |Im chi| [{report['unit']}]:"]
-    for name, row in report["extrema"].items():
-        error = "" if row["error"] is None else f" +- {row['error']:.2g}"
-        lines.append(f"  {name}: {row['imaginary']:.4g}{error} at {row['wavenumber']:.0f} cm^-1")
+    report = {**summary(series), **found.summary()}
+    lines = [text_summary(series, found.notes), found.describe()]
     emit_with_files(files, report, lines, as_json, series.check(temperature))
-
-
-def _figures(spectrum: Any) -> dict[str, Any]:
-    """What a Raman spectrum says in numbers."""
-    from mda_aptnn.spectra.raman_plot import maxima
-
-    return {
-        "maxima": maxima(spectrum),
-        "unit": spectrum.unit,
-        "factors": spectrum.factors,
-        "segments": None if spectrum.segments is None else len(spectrum.segments[0].lengths),
-        "temperature_used": float(spectrum.temperature.magnitude),
-    }
 
 
 def _factors(laser: str | None, detection: str, bose: str | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.outputs import check_outputs, emit_with_files, save
 
 if TYPE_CHECKING:
-    from mda_aptnn.spectra.resolved import ResolvedSpectrum
+    from mda_aptnn.spectra.infrared import Absorption
 
 Flux = Annotated[
     Path, typer.Argument(help="Flux file with every atom's flux (--per atom).", show_default=False)
@@ -47,7 +47,7 @@ def distances(
     """
     from mda_aptnn.spectra.spatial import distance_spectrum
 
-    def make(molecules: Any, series: Any, **settings: Any) -> ResolvedSpectrum:
+    def make(molecules: Any, series: Any, **settings: Any) -> Absorption:
         limits = None if edges is None else _numbers(edges)
         return distance_spectrum(
             molecules, series, edges=limits, bin_width=bin_width, n_threads=threads, **settings
@@ -96,7 +96,7 @@ def profile(
     """Spectrum along an axis, in the plane and out of it, as at an interface."""
     from mda_aptnn.spectra.spatial import axis_profile
 
-    def make(molecules: Any, series: Any, **settings: Any) -> ResolvedSpectrum:
+    def make(molecules: Any, series: Any, **settings: Any) -> Absorption:
         limits = None if edges is None else _numbers(edges)
         return axis_profile(
             molecules,
@@ -124,7 +124,7 @@ def profile(
 
 def _resolve(
     flux: Path, topology: Path, output: Path, plot: Path | None, make: Any, settings: dict[str, Any]
-) -> ResolvedSpectrum:
+) -> Absorption:
     """Check names, open the flux with its molecules, and write what `make` makes of them."""
     import MDAnalysis
 
@@ -135,7 +135,7 @@ def _resolve(
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
     with open_molecules(flux, MDAnalysis.Universe(str(topology))) as (series, molecules):
-        found: ResolvedSpectrum = make(molecules, series, **settings)
+        found: Absorption = make(molecules, series, **settings)
     save(found, output, plot=plot)
     return found
 
@@ -147,9 +147,9 @@ def _numbers(text: str) -> list[float]:
         raise opt.OptionError(f'--edges {text!r}: give numbers in Å, like "2.5,3.5,6"') from None
 
 
-def _report(found: ResolvedSpectrum) -> dict[str, Any]:
+def _report(found: Absorption) -> dict[str, Any]:
     return {"temperature": float(found.temperature.magnitude), "notes": found.notes}
 
 
-def _notes(found: ResolvedSpectrum) -> list[str]:
+def _notes(found: Absorption) -> list[str]:
     return [f"note: {note}" for note in found.notes]

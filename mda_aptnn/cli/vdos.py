@@ -94,15 +94,6 @@ def vdos(
         temperature, resolution, window, mass_weighted=mass_weighted, segments=parts
     )
     save(density, output, csv, plot)
-    counts = {name: density.integral(name=name) for name in density.names}
-    report = {
-        "n_frames": found.n_frames,
-        "degrees_of_freedom": density.degrees_of_freedom,
-        "terms": {name: count.value for name, count in counts.items()},
-        "segments": None if density.segments is None else len(density.segments.lengths),
-        "notes": density.info["notes"],
-    }
-    lines = [f"{found.n_frames} frames, {density.degrees_of_freedom:.1f} degrees of freedom"]
-    lines += [f"{name}: {count.value:.1f}" for name, count in counts.items()]
-    lines += [f"note: {note}" for note in density.info["notes"]]
+    report = {"n_frames": found.n_frames, **density.summary()}
+    lines = [f"{found.n_frames} frames", density.describe()]
     emit_with_files(files, report, lines, as_json, Checks.from_json(density.info["checks"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,15 @@ from mda_aptnn.flux.checks import given_temperature
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.estimator import Estimator, Rates, cross_correlation
 from mda_aptnn.spectra.infrared import Spectrum, infrared
-from mda_aptnn.spectra.raman import RamanSpectrum
-from mda_aptnn.spectra.scattering import raman_spectrum
+from mda_aptnn.spectra.raman import RamanSpectrum, raman_spectrum
 from mda_aptnn.spectra.self_distinct import self_and_distinct
-from mda_aptnn.spectra.sfg import COMPONENTS, SumFrequencySpectrum
-from mda_aptnn.spectra.sum_frequency import SLAB_GROUPS, slab_sums, sum_frequency_spectrum
+from mda_aptnn.spectra.sfg import (
+    COMPONENTS,
+    SLAB_GROUPS,
+    SumFrequencySpectrum,
+    slab_sums,
+    sum_frequency_spectrum,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -159,16 +164,11 @@ def raman(
     """
     series = series if groups is None else series.regroup(groups)
     kelvin, _, notes = series.conditions(temperature)
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
     return raman_spectrum(
-        series.polarizability_segments(),
-        series.groups,
-        series.spacing,
+        _polarizability(series),
+        Estimator(width, window, unbiased, segments),
         kelvin,
-        resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-        window=window,
-        unbiased=unbiased,
-        segments=segments,
-        finite_difference=series.finite_difference,
         notes=notes,
         info=_origin(series),
     )
@@ -197,8 +197,7 @@ def sum_frequency(
         Of the surface, in Å²; without, A·χ in Å⁴/V.
     sides : ndarray, shape [n_frames, n_groups, 3], optional
         How much of each group (molecule) belongs to the upper side of a slab, to its bulk and to
-        its lower side, see `mda_aptnn.spectra.sum_frequency.slab_weights`. These three are then the
-        groups.
+        its lower side, see `mda_aptnn.spectra.sfg.slab_weights`. These three are then the groups.
     components : sequence of str
         Of χ_abc, such as "xxz": ab of the polarizability, c of the dipole.
 
@@ -214,39 +213,44 @@ def sum_frequency(
     """
     series = series if groups is None else series.regroup(groups)
     kelvin, _, notes = series.conditions(temperature)
-    names, flux, rates = series.groups, series.segments(), series.polarizability_segments()
+    rates = _polarizability(series)
+    flux = dataclasses.replace(rates, values=series.flux)
     if sides is not None:
         needed = (*series.flux.shape[:2], len(SLAB_GROUPS))
         if np.shape(sides) != needed:
             raise SpectrumError(
-                f"sides has the shape {np.shape(sides)}; {len(series)} frames of {len(names)} "
+                f"sides has the shape {np.shape(sides)}; {needed[0]} frames of {needed[1]} "
                 f"groups need {needed}, from slab_weights(heights, inner, outer)"
             )
-        weights = np.split(np.asarray(sides), series.starts[1:])
-        flux = [slab_sums(part, weight) for part, weight in zip(flux, weights, strict=True)]
-        rates = [slab_sums(part, weight) for part, weight in zip(rates, weights, strict=True)]
-        names = list(SLAB_GROUPS)
-    if len(names) > _MOST_PAIRED:
+        flux, rates = (
+            dataclasses.replace(part, values=slab_sums(part.values, sides), names=SLAB_GROUPS)
+            for part in (flux, rates)
+        )
+    n_groups = len(flux.names)
+    if n_groups > _MOST_PAIRED:
         raise SpectrumError(
-            f"{len(names)} groups have {len(names)}² terms in each component; at most "
+            f"{n_groups} groups have {n_groups}² terms in each component; at most "
             f"{_MOST_PAIRED} groups are taken: give sides= for molecules of a slab, or sums of "
             "groups="
         )
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
     return sum_frequency_spectrum(
         rates,
         flux,
-        names,
-        series.spacing,
+        Estimator(width, window, unbiased, segments),
         kelvin,
         None if area is None else units.magnitude(area, "angstrom^2", "area"),
         components=components,
-        resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-        window=window,
-        unbiased=unbiased,
-        segments=segments,
-        finite_difference=series.finite_difference,
         notes=notes,
         info=_origin(series),
+    )
+
+
+def _polarizability(series: FluxSeries) -> Rates:
+    """α̇ of all groups [n_frames, n_groups, 3, 3]."""
+    parts = series.polarizability_segments()
+    return Rates.joined(
+        parts, series.spacing, series.groups, finite_difference=series.finite_difference
     )
 
 
