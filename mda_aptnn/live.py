@@ -233,11 +233,7 @@ class FluxStream:
             kelvin,
             volume,
             notes=[*self.notes, *notes],
-            info={
-                **self._info,
-                "n_frames": self.n_frames,
-                "sum_rule_residual": self._residual,
-            },
+            info={**self._info, "n_frames": self.n_frames, "sum_rule_residual": self._residual},
         )
 
     @property

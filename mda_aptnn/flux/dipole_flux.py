@@ -393,11 +393,7 @@ class DipoleFlux(CheckedAnalysis):
         self.results = self._empty(self.n_frames)
 
     def _empty(self, n_frames: int) -> Results:
-        sizes = {
-            "frames": n_frames,
-            "groups": len(self._sums.names),
-            "members": self._n_members,
-        }
+        sizes = {"frames": n_frames, "groups": len(self._sums.names), "members": self._n_members}
         left_out = {"times"}
         left_out |= set() if self._n_members else {"members"}
         left_out |= set() if self._with_gradients else {"polarizability"}

@@ -15,13 +15,7 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.averages import ratio_with_error
 from mda_aptnn.checks import Checks
-from mda_aptnn.errors import (
-    CheckError,
-    FileFormatError,
-    GroupError,
-    SpectrumError,
-    TrajectoryError,
-)
+from mda_aptnn.errors import CheckError, FileFormatError, GroupError, SpectrumError, TrajectoryError
 from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.tensors import full_tensors
 
