@@ -63,6 +63,8 @@ class Cell:
         """The vectors [..., 3, 3] in Å, unit normals of the others where they do not repeat."""
         if self.pbc.all():
             return self.vectors
+        if not self.pbc.any():
+            return np.array(np.broadcast_to(np.eye(3), self.vectors.shape))
         # rows for singular values of zero span what is normal to the vectors that repeat
         basis = np.linalg.svd(self.vectors * self.pbc[..., None])[2]
         row = self.pbc.sum(axis=-1, keepdims=True) + np.cumsum(~self.pbc, axis=-1) - 1
@@ -72,6 +74,8 @@ class Cell:
     @functools.cached_property
     def inverse(self) -> NDArray[np.float64]:
         """Inverse matrices of `filled`, [..., 3, 3] in 1/Å."""
+        if not self.pbc.any():
+            return self.filled
         return np.asarray(np.linalg.inv(self.filled), dtype=np.float64)
 
     @property
@@ -166,7 +170,7 @@ class Frame:
             ("cell", np.float64),
             ("pbc", np.bool_),
         ):
-            object.__setattr__(self, name, np.array(getattr(self, name), dtype=kind))
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype=kind, order="C"))
         n = len(self.numbers)
         if n == 0:
             raise FrameError("the frame has no atoms")
@@ -183,7 +187,7 @@ class Frame:
         if self.numbers.min() < 1 or self.numbers.max() >= len(SYMBOLS):
             raise FrameError(
                 f"atomic numbers from {self.numbers.min()} to {self.numbers.max()} are not all "
-                f"elements"
+                "elements"
             )
         if not np.isfinite(self.positions).all():
             atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
@@ -196,29 +200,26 @@ class Frame:
         if self.periodic_measure() < 1e-6:
             raise FrameError(
                 f"the cell has no volume: {self.cell.tolist()} with pbc {self.pbc.tolist()}; give "
-                f"the cell"
+                "the cell"
             )
         largest = max(np.abs(self.positions).max(), np.abs(self.cell).max())
         if largest > LARGEST:
             raise FrameError(
                 f"the frame is {largest:.3g} Å large, and no simulation of atoms is larger than "
-                f"{LARGEST:g} Å; are "
-                "positions and cell in Å?"
+                f"{LARGEST:g} Å; are positions and cell in Å?"
             )
         volume = self.volume
         if volume is not None and volume < DENSEST * n:
             raise FrameError(
                 f"the cell of {volume:.3g} Å³ is too small for {n} atom{'s' * (n != 1)}; is it in "
-                f"Å? Give the "
-                "right one"
+                "Å? Give the right one"
             )
         # translations that may bring an atom within 10 Å of another
-        images = float(np.prod(2 * np.ceil(10.0 / self.box.heights[self.pbc]) + 1))
-        if images > MOST_IMAGES:
+        steps = np.ceil(10.0 / self.box.heights[self.pbc]) if self.pbc.any() else np.zeros(1)
+        if (images := float(np.prod(2 * steps + 1))) > MOST_IMAGES:
             raise FrameError(
                 f"the cell is so short or so oblique that {images:.3g} images of it lie within 10 "
-                f"Å: "
-                f"{self.cell.tolist()}; is it in Å? Give the right one"
+                f"Å: {self.cell.tolist()}; is it in Å? Give the right one"
             )
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,9 +25,6 @@ ModelToCheck = Annotated[
     Option("--model", "-m", help="Also hold the frames against what this model knows."),
 ]
 Beads = StrEnum("Beads", ["beads", "centroid"])
-
-#: More groups than this are not listed one by one.
-_MANY = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -269,7 +266,7 @@ def flux(
         made = analyses[0] if reading.per == "atom" else series
     outputs.save(made)
     reading.forget(output)
-    outputs.tell(summary(series), text_summary(series), series.check())
+    outputs.tell(series.summary(), series.describe(), series.check())
 
 
 def check(
@@ -313,47 +310,3 @@ def check(
     emit(report, as_json, "\n".join([*about, *check_lines(checks, every=True)]))
     if checks.worst is Verdict.REFUSED:
         raise typer.Exit(1)
-
-
-def summary(series: FluxSeries) -> dict[str, Any]:
-    """What a flux says by itself, as plain numbers."""
-    ratio, error = series.equipartition_ratio()
-    finite = {
-        "temperature": float(series.temperatures.mean()),
-        "volume": float(series.volumes.mean()),
-        "equipartition_ratio": ratio,
-        "equipartition_error": error,
-    }
-    return {
-        "n_frames": len(series),
-        "n_series": len(series.starts),
-        "spacing_ps": series.spacing,
-        "groups": series.groups,
-        **{name: value if value == value else None for name, value in finite.items()},
-        "sum_rule_residual_max": float(abs(series.residuals).max()),
-        "notes": series.info.get("notes", []),
-    }
-
-
-def text_summary(series: FluxSeries, notes: Sequence[str] = ()) -> str:
-    """The same for people, with the notes of what was made of the flux."""
-    values, groups = summary(series), series.groups
-    listed = (
-        f"{len(groups)} groups: {groups[0]}, {groups[1]}, ... {groups[-1]}"
-        if len(groups) > _MANY
-        else f"groups: {', '.join(groups)}"
-    )
-    lines = [
-        f"{values['n_frames']} frames, {series.spacing * 1000:g} fs apart, in "
-        f"{values['n_series']} series; {listed}"
-    ]
-    if values["temperature"] is not None:
-        lines.append(f"kinetic temperature: {values['temperature']:.1f} K")
-    if values["equipartition_ratio"] is not None:
-        ratio, error = values["equipartition_ratio"], values["equipartition_error"] or 0.0
-        lines.append(f"<M'^2> over equipartition: {ratio:.3f} +- {error:.3f}")
-    lines.append(
-        f"largest component of the sum rule's residual: {values['sum_rule_residual_max']:.3f} e"
-    )
-    more = [note for note in notes if note not in values["notes"]]
-    return "\n".join(lines + [f"note: {note}" for note in [*values["notes"], *more]])

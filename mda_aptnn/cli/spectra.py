@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.fluxes import Reading, summary, text_summary
+from mda_aptnn.cli.fluxes import Reading
 from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.errors import FileFormatError
 
@@ -157,10 +157,10 @@ def _of_flux(
     with reading.obtained(name, output, kept, temperature) as (series, groups):
         found = make(series, groups=groups, temperature=given)
         outputs.save(found)
-    lines = [text_summary(series, found.notes), found.describe()]
+    lines = [series.describe(found.notes), found.describe()]
     if found.segments is None:
         lines.append(_no_error_bars(series, float(found.resolution.magnitude)))
-    outputs.tell({**summary(series), **found.summary()}, lines, series.check(temperature))
+    outputs.tell({**series.summary(), **found.summary()}, lines, series.check(temperature))
 
 
 def _check_gradients(reading: Reading) -> None:

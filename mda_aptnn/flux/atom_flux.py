@@ -127,7 +127,7 @@ class StoredAtoms:
         Frame
         """
         cell = self.data["cells"][0] if "cells" in self.data else np.zeros((3, 3))
-        return Frame(self.numbers, self.data["positions"][0], cell, cell.any(axis=1))
+        return Frame(self.numbers, self.data["positions"][0], cell, Cell(cell).pbc)
 
     def blocks(self, bytes_per_frame: int) -> Iterator[slice]:
         """Give all frames in pieces that fit into memory.
@@ -253,8 +253,8 @@ def load_groups(
             numbers = np.arange(len(series))
             notes += broken_note(molecules.found, broken, numbers, series.times, indices)
     info = series.info | {"notes": list(dict.fromkeys([*series.info.get("notes", []), *notes]))}
-    given = {"members": None, "polarizability": None} | sums
-    return dataclasses.replace(series, groups=terms, labels=labels, info=info, **given)
+    arrays: dict[str, Any] = {"members": None, "polarizability": None} | sums
+    return dataclasses.replace(series, groups=terms, labels=labels, info=info, **arrays)
 
 
 def identify_atoms(
@@ -283,8 +283,8 @@ def identify_atoms(
     n_motions = len(io.read_json(atoms, "motions", list)) if "motions" in atoms.attrs else 0
     for name, (unit, n) in RECORDS.items():
         if name in atoms:
-            rows = (3,) if name == "cells" else (len(indices),)
-            rows = (n_motions, *rows) if name.startswith("motion") else rows
+            rows = [3] if name == "cells" else [len(indices)]
+            rows = [n_motions, *rows] if name.startswith("motion") else rows
             io.find_array(atoms, name, unit, (n_frames, *rows, n), "f")
     if len(indices) and indices.min() < 0:
         raise FileFormatError(f"{path}: negative numbers of atoms")

@@ -22,7 +22,7 @@ from mda_aptnn.flux.blocks import BlockStore
 from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.flux.flux_series import ARRAYS, FluxSeries
-from mda_aptnn.flux.frame_flux import FrameFlux, degrees_of_freedom
+from mda_aptnn.flux.frame_flux import FrameFlux, known_freedom
 from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import checkpoint_plan, description, file_states, frame_fingerprint
@@ -309,7 +309,7 @@ class DipoleFlux(CheckedAnalysis):
         if motions is not None:
             motions = make_motions(motions, self._atoms, indices, masses, molecules)
         samples = None if self._finite_difference else frames.samples()
-        freedom = degrees_of_freedom(given, samples, masses, notes)
+        freedom = known_freedom(given, samples, masses, notes)
         return FrameFlux(
             chosen,
             motions,
@@ -393,11 +393,7 @@ class DipoleFlux(CheckedAnalysis):
         self.results = self._empty(self.n_frames)
 
     def _empty(self, n_frames: int) -> Results:
-        sizes = {
-            "frames": n_frames,
-            "groups": len(self._sums.names),
-            "members": self._n_members,
-        }
+        sizes = {"frames": n_frames, "groups": len(self._sums.names), "members": self._n_members}
         left_out = {"times"}
         left_out |= set() if self._n_members else {"members"}
         left_out |= set() if self._with_gradients else {"polarizability"}

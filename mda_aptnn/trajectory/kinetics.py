@@ -4,7 +4,6 @@ constrained bonds.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.errors import TrajectoryError, UnitError
 from mda_aptnn.frame import Frame
-from mda_aptnn.trajectory.bonds import near_pairs
+from mda_aptnn.trajectory.molecules import bonded_paths, near_pairs
 
 #: Units in which programs write velocities: GROMACS nm/ps, LAMMPS Å/ps (metal) and Å/fs (real),
 #: CP2K and other electronic-structure codes atomic units, Amber and CHARMM Å per 48.88821 fs.
@@ -155,14 +154,8 @@ def constrained_bonds(
 
 def _bonded_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Pairs at bonding distance and 1-3 pairs, each once, with their vectors."""
-    centre, neighbour, vectors = near_pairs(frame)
-    once = centre < neighbour
-    i, j, d = [centre[once]], [neighbour[once]], [vectors[once]]
-    starts = np.searchsorted(centre, np.arange(len(frame) + 1))
-    for first, last in itertools.pairwise(starts):
-        if last - first > 1:
-            p, q = np.triu_indices(last - first, 1)
-            i.append(neighbour[first:last][p])
-            j.append(neighbour[first:last][q])
-            d.append(vectors[first:last][q] - vectors[first:last][p])
-    return np.concatenate(i), np.concatenate(j), np.concatenate(d)
+    centre, neighbour, _ = near_pairs(frame)
+    bonds = np.stack([centre, neighbour], axis=1)[centre < neighbour]
+    ends = bonded_paths(bonds, len(frame), 3)[:, [0, 2]]
+    i, j = np.concatenate([bonds, ends[ends[:, 0] < ends[:, 1]]]).T
+    return i, j, frame.box.nearest(frame.positions[j] - frame.positions[i])

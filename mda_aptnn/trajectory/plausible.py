@@ -68,9 +68,9 @@ class Usual:
             raise TrajectoryError(
                 f"frame {number}: atom {self._indices[atom]} (counted from 0) has "
                 f"{np.linalg.norm(velocities[atom]):.4g} Å/ps, and all atoms "
-                f"{energies.mean() / 3 * self.temperature:.4g} K, elsewhere "
-                f"{self.temperature:.4g} K; leave this frame out (--start, --stop), or "
-                f"check_temperature=False (--no-check-temperature) if it is meant"
+                f"{energies.mean() / 3 * self.temperature:.4g} K, elsewhere {self.temperature:.4g} "
+                "K; leave this frame out (--start, --stop), or check_temperature=False "
+                "(--no-check-temperature) if it is meant"
             )
 
     def refuse_jump(
@@ -103,6 +103,6 @@ class Usual:
             raise TrajectoryError(
                 f"frame {number}: atom {self._indices[atom]} (counted from 0) has moved by "
                 f"{moved[atom]:.3g} Å since frame {last}, {1000 * time:.4g} fs earlier: are frames "
-                f"missing or in another order, or another run's? Give an even part (--start, "
-                f"--stop), or check_temperature=False (--no-check-temperature) if it is meant"
+                "missing or in another order, or another run's? Give an even part (--start, "
+                "--stop), or check_temperature=False (--no-check-temperature) if it is meant"
             )

@@ -126,8 +126,8 @@ def timestep_cell(trajectory: Any) -> NDArray[np.float64]:
     if not np.isfinite(dimensions).all() or (lengths < 0).any() or not whole.any():
         raise TrajectoryError(
             f"frame {ts.frame}: the cell {dimensions.tolist()} (lengths in Å, angles in degrees) "
-            f"has no volume; give the right one (cell=, --cell), or pbc='none' and cell= for a "
-            f"molecule in vacuum"
+            "has no volume; give the right one (cell=, --cell), or pbc='none' and cell= for a "
+            "molecule in vacuum"
         )
     return np.where(there[:, None], whole, 0.0)
 

@@ -62,8 +62,8 @@ class Clock:
             if not knows_times(trajectory):
                 raise TrajectoryError(
                     f"the trajectory ({', '.join(sorted(formats))}) does not say when its frames "
-                    f"were recorded; give time_step=, the spacing of the recorded frames "
-                    f"(--time-step '1 fs')"
+                    "were recorded; give time_step=, the spacing of the recorded frames "
+                    "(--time-step '1 fs')"
                 )
             self._marks = recorded_times(trajectory)
         elif "LAMMPSDUMP" in formats:
@@ -133,6 +133,6 @@ def _spacing(times: NDArray[np.float64], first: int, stride: int, what: str) -> 
     raise TrajectoryError(
         f"the frames are not evenly spaced in time: from frame {first + worst * stride} to frame "
         f"{first + (worst + 1) * stride} the {what} goes from {times[worst]:g} to "
-        f"{times[worst + 1]:g}, elsewhere by {usual:g}; choose an even part (start, stop, step), or "
-        f"give time_step= if the {what}s are wrong"
+        f"{times[worst + 1]:g}, elsewhere by {usual:g}; choose an even part (start, stop, step), "
+        f"or give time_step= if the {what}s are wrong"
     )

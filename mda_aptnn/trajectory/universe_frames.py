@@ -38,6 +38,10 @@ SAMPLES = 5
 #: molecules at constant pressure, which have 9 %.
 SAME_VOLUME = 1.5
 
+#: Spectra of central differences of positions are corrected up to this part of the Nyquist
+#: frequency, then cut.
+FINITE_DIFFERENCE_LIMIT = 0.7
+
 #: Positions [n_atoms, 3] in Å, and the cell that they are in.
 Place = tuple[NDArray[np.float64], Cell]
 
@@ -390,7 +394,7 @@ class UniverseFrames:
         if turning:
             raise TrajectoryError(
                 f"the transformation {', '.join(turning)} turns positions, but neither velocities "
-                f"nor the cell; leave it out, a spectrum does not need it"
+                "nor the cell; leave it out, a spectrum does not need it"
             )
         if self._source == "finite-difference":
             if trajectory.n_frames < 3:
@@ -433,7 +437,7 @@ class UniverseFrames:
         if not ts.has_positions:
             raise TrajectoryError(
                 f"frame {ts.frame} has no positions; write positions and velocities equally often "
-                f"(GROMACS: nstxout = nstvout)"
+                "(GROMACS: nstxout = nstvout)"
             )
         return self._finite(ts.positions, "position", ts.frame), self._cell(trajectory)
 
@@ -445,25 +449,25 @@ class UniverseFrames:
         if self._found_pbc and self._pbc is not None and (there & ~cell.pbc).any():
             raise TrajectoryError(
                 f"frame {number} has a cell vector along a direction where the first frame has "
-                f"none; say which directions are periodic (pbc=, --pbc)"
+                "none; say which directions are periodic (pbc=, --pbc)"
             )
         if (cell.pbc & ~there).any():
             raise TrajectoryError(
                 f"frame {number} has no cell vector along a periodic direction (the cell is "
                 f"{vectors.tolist()}); give the cell (cell=, --cell), or pbc='none' for molecules "
-                f"in vacuum"
+                "in vacuum"
             )
         volume = cell.volume
         if volume < DENSEST * len(self.numbers):
             raise TrajectoryError(
                 f"frame {number}: the cell has a volume of {volume:.3g} Å³ for {len(self.numbers)} "
-                f"atoms; give the right one in Å (cell=, --cell)"
+                "atoms; give the right one in Å (cell=, --cell)"
             )
         if self._volume is not None and not 1 / SAME_VOLUME < volume / self._volume < SAME_VOLUME:
             raise TrajectoryError(
                 f"frame {number}: the cell has a volume of {volume:.4g} Å³, the first frame "
                 f"{self._volume:.4g} Å³; leave this frame out (--start, --stop), or give the cell "
-                f"(cell=, --cell)"
+                "(cell=, --cell)"
             )
         return cell
 
@@ -484,9 +488,9 @@ class UniverseFrames:
         if not ts.has_velocities:
             raise TrajectoryError(
                 f"frame {ts.frame} has no velocities; write them with the trajectory (GROMACS "
-                f"nstvout, LAMMPS vx vy vz, CP2K &VELOCITIES), or choose "
-                f"velocities='finite-difference' (--velocities finite-difference) if frames are at "
-                f"most 2 fs apart"
+                "nstvout, LAMMPS vx vy vz, CP2K &VELOCITIES), or choose "
+                "velocities='finite-difference' (--velocities finite-difference) if frames are at "
+                "most 2 fs apart"
             )
         return self._finite(ts.velocities, "velocity", ts.frame) * self._factor
 
@@ -521,8 +525,8 @@ class UniverseFrames:
                 return 1.0
             raise TrajectoryError(
                 f"the trajectory ({', '.join(sorted(formats))}) does not say in which unit its "
-                f"velocities are{self._hint(self._typical().temperature)}; say it "
-                f"(velocity_unit=, --velocity-unit)"
+                f"velocities are{self._hint(self._typical().temperature)}; say it (velocity_unit=, "
+                "--velocity-unit)"
             )
         if len(conversions) > 1:
             raise TrajectoryError(

@@ -9,8 +9,9 @@ from mda_aptnn.errors import CheckError
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
-from mda_aptnn.trajectory.given_spacing import fastest_motion, measure_pace, nyquist
+from mda_aptnn.trajectory.fastest_motion import fastest_motion, nyquist
 from mda_aptnn.trajectory.molecules import find_molecules
+from mda_aptnn.trajectory.pace import measure_pace
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 from tests import systems, trajectory_files
 
