@@ -50,6 +50,7 @@ Temperature = Annotated[
     str | None,
     Option("--temperature", "-T", help='Such as "300 K"; from the velocities if not given.'),
 ]
+Volume = Annotated[str | None, Option(help='Where there is no cell: "1000 angstrom^3".')]
 Resolution = Annotated[str, Option(help="Full width at half maximum of a line.")]
 Workers = Annotated[int, Option(min=1, help="Processes, or threads, that share the work.")]
 AllowOutsideDomain = Annotated[
@@ -105,18 +106,12 @@ class Saving:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What a spectrum needs to know of the sample, where its flux does not.
-
-    Attributes
-    ----------
-    volume : str
-        Where there is no cell: "1000 angstrom^3".
-    """
+    """What a spectrum needs to know of the sample, where its flux does not."""
 
     temperature: Temperature = None
-    volume: str | None = None
+    volume: Volume = None
 
-    def keywords(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Keyword arguments of what makes the spectrum.
 
         Raises
@@ -145,8 +140,8 @@ class Lines:
     resolution: Resolution = "10 cm^-1"
     window: Window = Window.gaussian
 
-    def keywords(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Sample.keywords`."""
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
         from mda_aptnn import units
 
         resolution = positive(self.resolution, units.WAVENUMBER, "--resolution")
@@ -165,8 +160,8 @@ class ErrorBars(Lines):
 
     segments: str = "auto"
 
-    def keywords(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Sample.keywords`."""
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
         text = self.segments
         parts: Any = {"none": None}.get(text, text)
         if text.isdecimal() and int(text) > 1:
@@ -175,7 +170,7 @@ class ErrorBars(Lines):
             raise OptionError(
                 f"--segments {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'"
             )
-        return {**super().keywords(), "segments": parts}
+        return {**super().settings(), "segments": parts}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,9 +185,9 @@ class Estimate(ErrorBars):
 
     unbiased: bool = False
 
-    def keywords(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Sample.keywords`."""
-        return {**super().keywords(), "unbiased": self.unbiased}
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
+        return {**super().settings(), "unbiased": self.unbiased}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

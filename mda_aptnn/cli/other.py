@@ -12,8 +12,8 @@ from typing import Any
 import typer
 
 from mda_aptnn.cli import options as opt
+from mda_aptnn.cli import spectra
 from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
-from mda_aptnn.cli.spectra import topology_and_flux
 
 
 def demo(
@@ -33,27 +33,24 @@ def demo(
     workers : int
         Processes; one for each core by default.
     """
-    from mda_aptnn.cli.fluxes import Reading
-    from mda_aptnn.cli.spectra import spectrum
     from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 
     output.mkdir(parents=True, exist_ok=True)
     result = output / "water.h5"
     if not _of_a_demo(result):
         raise OptionError(f"{result} is there and was not made by demo: give another folder (-o)")
-    spectrum(
-        Reading(
-            topology=Path(WATER64_TOPOLOGY),
-            trajectory=[Path(WATER64_TRAJECTORY)],
-            group=["O=element O", "H=element H"],
-            workers=workers or os.cpu_count() or 1,
-        ),
-        sample=opt.Sample(),
-        estimate=opt.Estimate(resolution="40 cm^-1"),
-        saving=opt.Saving(csv=output / "water.csv", plot=output / "water.png", as_json=as_json),
-        output=result,
+    how = spectra.OfFlux(
+        topology=Path(WATER64_TOPOLOGY),
+        trajectory=[Path(WATER64_TRAJECTORY)],
+        group=["O=element O", "H=element H"],
+        workers=workers or os.cpu_count() or 1,
+        resolution="40 cm^-1",
+        csv=output / "water.csv",
+        plot=output / "water.png",
         flux_output=output / "water-flux.h5",
+        as_json=as_json,
     )
+    spectra.spectrum(how, output=result)
 
 
 def _of_a_demo(path: Path) -> bool:
@@ -91,13 +88,13 @@ def report(
     from mda_aptnn.report import write_report
 
     outputs = Outputs(as_json, report=output)
-    settings = {**sample.keywords(), **lines.keywords()}
+    settings = {**sample.settings(), **lines.settings()}
     flux, distances = files[0], None
     if len(files) > 1:
         from mda_aptnn.flux.molecular_flux import open_molecules
         from mda_aptnn.spectra.spatial import distance_spectrum
 
-        topology, flux = topology_and_flux(files)
+        topology, flux = spectra.topology_and_flux(files)
         [universe] = opt.open_universes(topology, [])
         with open_molecules(flux, universe) as (series, molecules):
             distances = distance_spectrum(molecules, series, **settings)
@@ -153,7 +150,7 @@ def live(
             model,
             opt.pairs(group, "group"),
             elements=opt.pairs(element, "element"),
-            **lines.keywords(),
+            **lines.settings(),
             **charges.sums(),
         )
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from enum import StrEnum
@@ -25,23 +26,61 @@ Bose = StrEnum("Bose", ["stokes", "classical", "none"])
 Axis = StrEnum("Axis", ["x", "y", "z"])
 Origin = StrEnum("Origin", ["cell", "centre"])
 
-FluxOutput = Annotated[
-    Path | None, Option("--flux", help="Also keep the flux, to make other spectra of it.")
-]
 Files = Annotated[
     list[Path],
     Argument(help="Topology of the run, for its molecules, and its flux file (--per atom)."),
 ]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfFlux(Reading, opt.Estimate, opt.Saving):
+    """How a spectrum is made of a trajectory, or of a stored flux.
+
+    Attributes
+    ----------
+    flux_output : path
+        Also keep the flux, to make other spectra of it.
+    """
+
+    temperature: opt.Temperature = None
+    flux_output: Path | None = None
+
+    def make(self, kind: str, output: Path, function: Callable[..., Any]) -> None:
+        """Make, save and tell the spectrum that `function` makes of a flux and of settings."""
+        from mda_aptnn import units
+
+        outputs = self.outputs(**{kind: output, "flux": self.flux_output})
+        settings = self.settings()
+        given = opt.positive(self.temperature, units.TEMPERATURE, "--temperature")
+        with self.obtained(kind, output, self.flux_output, given) as (series, groups):
+            found = function(series, groups=groups, temperature=given, **settings)
+            outputs.save(found)
+        lines = [series.describe(found.notes), found.describe()]
+        if found.segments is None:
+            lines.append(_no_error_bars(series, float(found.resolution.magnitude)))
+        outputs.tell({**series.summary(), **found.summary()}, lines, series.check(given))
+
+    def check_gradients(self) -> None:
+        """Refuse a model without polarizability gradients before the long run."""
+        from mda_aptnn.model.file import stored_target
+        from mda_aptnn.model.predict import model_path
+        from mda_aptnn.tensors import APT, PGT
+
+        if self.is_flux or self.is_stored:
+            return
+        if not {APT, PGT} <= set(stored_target(model_path(self.model)).parts):
+            raise OptionError(
+                f"the model {self.model!r} predicts no polarizability gradients; train one with "
+                "labels that have them (mda-aptnn label plan --route field-raman) and name it by "
+                "--model"
+            )
+
+
 def spectrum(
-    reading: Reading,
+    how: OfFlux,
     *,
-    sample: opt.Sample,
-    estimate: opt.Estimate,
-    saving: opt.Saving,
     output: opt.Output = Path("spectrum.h5"),
-    flux_output: FluxOutput = None,
+    volume: opt.Volume = None,
     quantum_correction: Correction = Correction.harmonic,
 ) -> None:
     """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms and motions of
@@ -50,24 +89,20 @@ def spectrum(
     Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the
     trajectory. With --per molecule (or residue) the spectrum has a self and a distinct part.
     """
-    outputs = saving.outputs(spectrum=output, flux=flux_output)
-    settings = {"volume": sample.keywords()["volume"], **estimate.keywords()}
-    settings["quantum_correction"] = quantum_correction
+    from mda_aptnn import units
 
-    def make(series: FluxSeries, **more: Any) -> Any:
-        return series.spectrum(**settings, **more)
+    opt.positive(volume, units.VOLUME, "--volume")
 
-    _of_flux(reading, outputs, sample.temperature, make)
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return series.spectrum(volume=volume, quantum_correction=quantum_correction, **settings)
+
+    how.make("spectrum", output, make)
 
 
 def raman(
-    reading: Reading,
+    how: OfFlux,
     *,
-    estimate: opt.Estimate,
-    saving: opt.Saving,
     output: opt.Output = Path("raman.h5"),
-    flux_output: FluxOutput = None,
-    temperature: opt.Temperature = None,
     laser: str | None = None,
     detection: Detection = Detection.power,
     bose: Bose | None = None,
@@ -90,29 +125,23 @@ def raman(
     """
     from mda_aptnn import units
 
-    outputs = saving.outputs(raman=output, flux=flux_output)
-    settings = estimate.keywords()
     if laser is not None:
         units.wavenumber_of_light(laser, "--laser")
+    how.check_gradients()
 
-    def make(series: FluxSeries, **more: Any) -> Any:
-        found = series.raman(**settings, **more)
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        found = series.raman(**settings)
         if laser is None and bose is None:
             return found
         return found.scattered(laser=laser, detection=detection, bose=bose or "stokes")
 
-    _check_gradients(reading)
-    _of_flux(reading, outputs, temperature, make)
+    how.make("raman", output, make)
 
 
 def sfg(
-    reading: Reading,
+    how: OfFlux,
     *,
-    estimate: opt.Estimate,
-    saving: opt.Saving,
     output: opt.Output = Path("sfg.h5"),
-    flux_output: FluxOutput = None,
-    temperature: opt.Temperature = None,
     area: str | None = None,
     component: list[str] | None = None,
 ) -> None:
@@ -132,51 +161,16 @@ def sfg(
     """
     from mda_aptnn.spectra.sfg import COMPONENTS, axes_of
 
-    outputs = saving.outputs(sfg=output, flux=flux_output)
-    settings = {**estimate.keywords(), "components": component or list(COMPONENTS)}
-    for name in settings["components"]:
+    components = component or list(COMPONENTS)
+    for name in components:
         axes_of(name)
-    settings["area"] = opt.positive(area, "angstrom^2", "--area")
+    opt.positive(area, "angstrom^2", "--area")
+    how.check_gradients()
 
-    def make(series: FluxSeries, **more: Any) -> Any:
-        return series.sum_frequency(**settings, **more)
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return series.sum_frequency(area=area, components=components, **settings)
 
-    _check_gradients(reading)
-    _of_flux(reading, outputs, temperature, make)
-
-
-def _of_flux(
-    reading: Reading, outputs: Outputs, temperature: str | None, make: Callable[..., Any]
-) -> None:
-    """Make, save and tell a spectrum of the flux that the options ask for."""
-    from mda_aptnn import units
-
-    given = opt.positive(temperature, units.TEMPERATURE, "--temperature")
-    name, output = next(iter(outputs.files.items()))
-    kept = outputs.files.get("flux")
-    with reading.obtained(name, output, kept, temperature) as (series, groups):
-        found = make(series, groups=groups, temperature=given)
-        outputs.save(found)
-    lines = [series.describe(found.notes), found.describe()]
-    if found.segments is None:
-        lines.append(_no_error_bars(series, float(found.resolution.magnitude)))
-    outputs.tell({**series.summary(), **found.summary()}, lines, series.check(temperature))
-
-
-def _check_gradients(reading: Reading) -> None:
-    """Refuse a model without polarizability gradients before the long run."""
-    from mda_aptnn.model.file import stored_target
-    from mda_aptnn.model.predict import model_path
-    from mda_aptnn.tensors import APT, PGT
-
-    if reading.is_flux or reading.is_stored:
-        return
-    if not {APT, PGT} <= set(stored_target(model_path(reading.model)).parts):
-        raise OptionError(
-            f"the model {reading.model!r} predicts no polarizability gradients; train one with "
-            "labels that have them (mda-aptnn label plan --route field-raman) and name it by "
-            "--model"
-        )
+    how.make("sfg", output, make)
 
 
 def vdos(
@@ -205,7 +199,7 @@ def vdos(
     from mda_aptnn.trajectory.selection import select
 
     outputs = saving.outputs(vdos=output)
-    settings = estimate.keywords()
+    settings = estimate.settings()
     universe = reading.joined_universe()
     found = VelocitySpectrum(
         select(universe, terms.select, "--select"),
@@ -233,7 +227,7 @@ def dipoles(
     time_step: opt.TimeStep = None,
     cell: opt.Cell = None,
     start: int = 0,
-    volume: str | None = None,
+    volume: opt.Volume = None,
 ) -> None:
     """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar
     tensors.
@@ -244,12 +238,10 @@ def dipoles(
         File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.
     start : int
         First frame, counted from 0.
-    volume : str
-        Where there is no cell: "1000 angstrom^3".
     """
     outputs = saving.outputs(spectrum=output)
     series = _read_dipoles(moments, time_step, cell)[start:]
-    found = series.spectrum(temperature, volume=volume, **estimate.keywords())
+    found = series.spectrum(temperature, volume=volume, **estimate.settings())
     outputs.save(found)
     report = {"n_frames": len(series), **found.summary()}
     first = f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"
@@ -312,8 +304,8 @@ def distances(
         edges=opt.numbers(edges, "--edges"),
         bin_width=bin_width,
         n_threads=workers,
-        **sample.keywords(),
-        **lines.keywords(),
+        **sample.settings(),
+        **lines.settings(),
     )
     outputs.save(found)
     neighbours = [round(float(n), 4) for n in found.neighbours]
@@ -368,8 +360,8 @@ def profile(
         n_slabs=slabs,
         edges=opt.numbers(edges, "--edges"),
         relative_to=relative_to,
-        **sample.keywords(),
-        **lines.keywords(),
+        **sample.settings(),
+        **lines.settings(),
     )
     outputs.save(found)
     report = {
@@ -448,7 +440,7 @@ def spectrogram(
         step=step,
         group=group,
         highest=highest,
-        **sample.keywords(),
+        **sample.settings(),
     )
     outputs.save(found)
     width = float(found.time_resolution.magnitude)
