@@ -57,6 +57,7 @@ class Absorption(Result):
     """
 
     volume: Any = array(units.VOLUME, default=None)
+    cross_sections: Any = array(SECTION, "frequencies")
 
     main: ClassVar[str] = "cross_sections"
 
@@ -146,7 +147,7 @@ class Spectrum(Absorption):
     """
 
     kind: ClassVar[str] = "spectrum"
-    upgrades = {"cross_sections": ("cross_section_terms", _old_pairs)}
+    upgrades: ClassVar = {"cross_sections": ("cross_section_terms", _old_pairs)}
 
     groups: list[str] = attribute(list)
     cross_sections: Any = array(SECTION, "frequencies", "pairs")
