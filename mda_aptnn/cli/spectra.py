@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.fluxes import Reading
@@ -25,11 +25,6 @@ Detection = StrEnum("Detection", ["power", "photons"])
 Bose = StrEnum("Bose", ["stokes", "classical", "none"])
 Axis = StrEnum("Axis", ["x", "y", "z"])
 Origin = StrEnum("Origin", ["cell", "centre"])
-
-Files = Annotated[
-    list[Path],
-    Argument(help="Topology of the run, for its molecules, and its flux file (--per atom)."),
-]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,12 +204,8 @@ def vdos(
         verbose=True,
     ).run(*reading.chosen())
     density = found.density(temperature, mass_weighted=mass_weighted, **settings)
-    outputs.save(density)
-    checks = Checks.from_json(density.info["checks"])
-    first = f"{found.n_frames} frames"
-    outputs.tell(
-        {"n_frames": found.n_frames, **density.summary()}, [first, density.describe()], checks
-    )
+    checks, n_frames = Checks.from_json(density.info["checks"]), found.n_frames
+    outputs.finish(density, checks, f"{n_frames} frames", n_frames=n_frames)
 
 
 def dipoles(
@@ -242,10 +233,8 @@ def dipoles(
     outputs = saving.outputs(spectrum=output)
     series = _read_dipoles(moments, time_step, cell)[start:]
     found = series.spectrum(temperature, volume=volume, **estimate.settings())
-    outputs.save(found)
-    report = {"n_frames": len(series), **found.summary()}
     first = f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"
-    outputs.tell(report, [first, found.describe()])
+    outputs.finish(found, first=first, n_frames=len(series))
 
 
 def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
@@ -273,17 +262,40 @@ def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> Dipole
     return DipoleSeries.from_cp2k(path, time_step, cell=cell)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfAtoms(opt.Sample, opt.Lines):
+    """How a spectrum is resolved in space, of the flux of every atom.
+
+    Attributes
+    ----------
+    files : paths
+        Topology of the run, for its molecules, and its flux file (--per atom).
+    """
+
+    files: list[Path] = dataclasses.field(kw_only=False)
+    plot: opt.Plot = None
+    as_json: opt.Json = False
+
+    def make(self, output: Path, function: Callable[..., Any], **options: Any) -> None:
+        """Make, save and tell what `function` makes of the molecules and their flux."""
+        from mda_aptnn.flux.molecular_flux import open_molecules
+
+        outputs = Outputs(self.as_json, output=output, plot=self.plot)
+        settings = {**opt.Sample.settings(self), **opt.Lines.settings(self)}
+        topology, flux = topology_and_flux(self.files)
+        [universe] = opt.open_universes(topology, [])
+        with open_molecules(flux, universe) as (series, molecules):
+            found = function(molecules, series, **options, **settings)
+        outputs.finish(found, temperature=float(found.temperature.magnitude))
+
+
 def distances(
-    files: Files,
+    how: OfAtoms,
     *,
-    sample: opt.Sample,
-    lines: opt.Lines,
     output: opt.Output = Path("distances.h5"),
-    plot: opt.Plot = None,
     bin_width: str = "0.5 angstrom",
     edges: str | None = None,
     workers: opt.Workers = 1,
-    as_json: opt.Json = False,
 ) -> None:
     """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum
     to the total.
@@ -297,45 +309,18 @@ def distances(
     """
     from mda_aptnn.spectra.spatial import distance_spectrum
 
-    outputs = Outputs(as_json, output=output, plot=plot)
-    found = _resolved(
-        files,
-        distance_spectrum,
-        edges=opt.numbers(edges, "--edges"),
-        bin_width=bin_width,
-        n_threads=workers,
-        **sample.settings(),
-        **lines.settings(),
-    )
-    outputs.save(found)
-    neighbours = [round(float(n), 4) for n in found.neighbours]
-    limits = [float(edge) for edge in found.edges.magnitude[:-1]]
-    report = {
-        "temperature": float(found.temperature.magnitude),
-        "notes": found.notes,
-        "edges_angstrom": limits,
-        "neighbours": neighbours,
-    }
-    ends = [*(f"to {edge:g} Å" for edge in limits[1:]), "Å and beyond"]
-    text = [
-        f"{low:g} {end}: {n:.3f} molecules around one"
-        for low, end, n in zip(limits, ends, neighbours, strict=True)
-    ]
-    outputs.tell(report, [*text, *_notes(found.notes)])
+    limits = opt.numbers(edges, "--edges")
+    how.make(output, distance_spectrum, edges=limits, bin_width=bin_width, n_threads=workers)
 
 
 def profile(
-    files: Files,
+    how: OfAtoms,
     *,
-    sample: opt.Sample,
-    lines: opt.Lines,
     output: opt.Output = Path("profile.h5"),
-    plot: opt.Plot = None,
     axis: Axis = Axis.z,
     slabs: opt.Count = 20,
     edges: str | None = None,
     relative_to: Origin = Origin.cell,
-    as_json: opt.Json = False,
 ) -> None:
     """Spectrum along an axis, in the plane and out of it, as at an interface.
 
@@ -352,35 +337,9 @@ def profile(
     """
     from mda_aptnn.spectra.spatial import axis_profile
 
-    outputs = Outputs(as_json, output=output, plot=plot)
-    found = _resolved(
-        files,
-        axis_profile,
-        axis=axis,
-        n_slabs=slabs,
-        edges=opt.numbers(edges, "--edges"),
-        relative_to=relative_to,
-        **sample.settings(),
-        **lines.settings(),
-    )
-    outputs.save(found)
-    report = {
-        "temperature": float(found.temperature.magnitude),
-        "notes": found.notes,
-        "edges_angstrom": [float(edge) for edge in found.edges.magnitude],
-        "molecules": [float(n) for n in found.density],
-    }
-    outputs.tell(report, _notes(found.notes))
-
-
-def _resolved(files: list[Path], make: Callable[..., Any], **settings: Any) -> Any:
-    """What `make` makes of a topology and a flux file with every atom's flux."""
-    from mda_aptnn.flux.molecular_flux import open_molecules
-
-    topology, flux = topology_and_flux(files)
-    [universe] = opt.open_universes(topology, [])
-    with open_molecules(flux, universe) as (series, molecules):
-        return make(molecules, series, **settings)
+    limits = opt.numbers(edges, "--edges")
+    options: dict[str, Any] = {"n_slabs": slabs, "edges": limits, "relative_to": relative_to}
+    how.make(output, axis_profile, axis=axis, **options)
 
 
 def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
@@ -442,11 +401,7 @@ def spectrogram(
         highest=highest,
         **sample.settings(),
     )
-    outputs.save(found)
-    width = float(found.time_resolution.magnitude)
-    report = {"n_windows": len(found.weights), "time_resolution_ps": width, "notes": found.notes}
-    text = [f"{len(found.weights)} windows, {width:.3g} ps wide", *_notes(found.notes)]
-    outputs.tell(report, text)
+    outputs.finish(found)
 
 
 def convergence(
@@ -523,8 +478,7 @@ def dielectric(
     found = dielectric_spectrum(
         Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction
     )
-    outputs.save(found)
-    outputs.tell(found.summary(), found.describe())
+    outputs.finish(found)
 
 
 def compare(
@@ -578,10 +532,6 @@ def band_limits(text: str) -> tuple[float, float]:
             f"--band {text!r}: write the lower and the upper limit in cm⁻¹, such as 2800-4000"
         )
     return float(match[1]), float(match[2])
-
-
-def _notes(notes: list[str]) -> list[str]:
-    return [f"note: {note}" for note in notes]
 
 
 def _finite(value: float) -> float | None:
