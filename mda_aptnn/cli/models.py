@@ -8,7 +8,7 @@ from typing import Any
 
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
-from mda_aptnn.cli.outputs import OptionError, Outputs, emit
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
 
 
 def predict(
@@ -125,7 +125,6 @@ def train(
         significant ones are taken out, and the summary says which.
     """
     from mda_aptnn.training.committee import train as train_model
-    from mda_aptnn.training.evaluate import RATES
 
     outputs = Outputs(as_json, model=output, plot=plot)
     model = train_model(
@@ -147,60 +146,46 @@ def train(
 
         curves = [member.learning for member in model.contents.members if member.learning]
         plot_learning(curves, model.target.unit, plot)
-    accuracy = model.info["accuracy"]
-    ripples = _ripples(model.info)
-    report = {
-        "n_frames": model.info["data"]["n_frames"],
-        **model.info["run"],
-        "grid_ripples_removed": ripples,
-        "accuracy": accuracy,
-    }
-    lines = _committee_lines(model.info) if members > 1 else []
-    lines += [
-        f"taken out of the labels that were trained on (keep it: --keep-ripples): {text}"
-        for text in ripples
-    ]
-    for name, errors in accuracy.items():
-        species = ", ".join(
-            f"{symbol} {value:.4f}" for symbol, value in errors["rmse_per_species"].items()
-        )
-        lines.append(
-            f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} ({species}; "
-            f"without a network {min(errors['baseline_rmse'].values()):.3f}), relative error of "
-            f"the {RATES[errors['target']]} {errors['spectrum_error']:.4f}"
-        )
-    outputs.tell(report, lines)
-
-
-def _ripples(info: dict[str, Any]) -> list[str]:
-    """What the real-space grid added to labels of the training frames; of a committee, of each
-    member's.
-    """
-    trained = info.get("committee", {}).get("trained")
-    cards = (
-        {"": info}
-        if trained is None
-        else {f"member {number}: ": card for number, card in enumerate(trained)}
-    )
-    return [
-        f"{name}a ripple of {ripple['amplitude']:.2g} ± {ripple['standard_error']:.1g} e in the "
-        f"tensors of {ripple['element']}, with {ripple['points']} grid points along an edge"
-        for name, card in cards.items()
+    info = model.info
+    trained = info.get("committee", {}).get("trained", [])
+    ripples = [
+        f"{f'member {number}: ' if trained else ''}a ripple of {ripple['amplitude']:.2g} ± "
+        f"{ripple['standard_error']:.1g} e in the tensors of {ripple['element']}, with "
+        f"{ripple['points']} grid points along an edge"
+        for number, card in enumerate(trained or [info])
         for ripple in card["grid_ripples_removed"]
     ]
+    removed = "taken out of the labels that were trained on (keep it: --keep-ripples)"
+    lines = [f"{removed}: {ripple}" for ripple in ripples]
+    if trained:
+        errors = ", ".join(f"{member['validation_rmse']:.4f}" for member in trained)
+        lines.append(
+            f"{info['members']} members ({info['committee']['kind']}); validation, each on its own "
+            f"frames: {errors}"
+        )
+    if factors := info.get("spread", {}).get("factors"):
+        lines.append(f"spread times {', '.join(f'{s} {f:.2f}' for s, f in factors.items())}")
+    report = {
+        "n_frames": info["data"]["n_frames"],
+        **info["run"],
+        "grid_ripples_removed": ripples,
+        "accuracy": info["accuracy"],
+    }
+    outputs.tell(report, [*lines, *_accuracy(info)])
 
 
-def _committee_lines(info: dict[str, Any]) -> list[str]:
-    trained = info["committee"]["trained"]
-    errors = ", ".join(f"{member['validation_rmse']:.4f}" for member in trained)
-    lines = [
-        f"{info['members']} members ({info['committee']['kind']}); validation, each on its own "
-        f"frames: {errors}"
-    ]
-    if factors := info.get("spread", {}).get("factors", {}):
-        said = ", ".join(f"{symbol} {value:.2f}" for symbol, value in factors.items())
-        lines.append(f"spread times {said}")
-    return lines
+def _accuracy(info: dict[str, Any]) -> list[str]:
+    """The errors in the card of a model, in columns."""
+    rows = {
+        f"{name.replace('_', ' ')}, {errors['unit']}": {
+            "RMSE": errors["rmse"],
+            **errors["rmse_per_species"],
+            "without a network": min(errors["baseline_rmse"].values()),
+            "relative error of the rate": errors["spectrum_error"],
+        }
+        for name, errors in info["accuracy"].items()
+    }
+    return table(rows)
 
 
 def distil(
@@ -252,15 +237,9 @@ def distil(
         verbose=True,
     )
     about, accuracy = model.info["teacher"], model.info["accuracy"]
+    first = f"{about['n_frames']} frames labelled by {about['name']}, which validation is against"
     report = {"teacher": about, **model.info["run"], "accuracy": accuracy}
-    against = {"validation": "the teacher", "held_out": "true labels"}
-    lines = [f"{about['n_frames']} frames labelled by {about['name']}"]
-    lines += [
-        f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} e from {against[name]}, relative "
-        f"error of the flux {errors['spectrum_error']:.4f}"
-        for name, errors in accuracy.items()
-    ]
-    outputs.tell(report, lines)
+    outputs.tell(report, [first, *_accuracy(model.info)])
 
 
 def select(

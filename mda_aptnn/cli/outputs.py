@@ -174,11 +174,11 @@ def check_lines(checks: Checks, every: bool = False) -> list[str]:
 
 def table(rows: Mapping[Any, Mapping[str, Any]]) -> list[str]:
     """Return numbers in columns, a line for each row; names of columns are the keys of the rows."""
-    cells = [["", *(key.replace("_", " ") for key in next(iter(rows.values()), {}))]]
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    cells: list[list[Any]] = [["", *(key.replace("_", " ") for key in columns)]]
     for name, row in rows.items():
-        shown = [
-            "" if v is None else f"{v:.4f}" if isinstance(v, float) else v for v in row.values()
-        ]
+        values = [row.get(key) for key in columns]
+        shown = [f"{v:.4f}" if isinstance(v, float) else "" if v is None else v for v in values]
         cells.append([name, *shown])
     widths = [max(len(str(cell)) for cell in column) for column in zip(*cells, strict=True)]
     return [
