@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mda_aptnn
+from mda_aptnn import io
+from mda_aptnn.checks import Checks
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
 from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
@@ -31,20 +34,19 @@ def predict(
     """
     from tqdm.auto import tqdm
 
-    from mda_aptnn.checks import Checks
     from mda_aptnn.flux.guard import refuse_or_warn
     from mda_aptnn.labels.dataset import LabelledFrame, write_labels
     from mda_aptnn.model.domain import OPTION, domain_checks
-    from mda_aptnn.model.predict import load_model
     from mda_aptnn.tensors import sum_rule_residual
-    from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
     outputs = Outputs(as_json, labels=output)
-    predictor = load_model(model)
+    predictor = mda_aptnn.load_model(model)
     universes = reading.universes()
     start, stop, step = reading.chosen()
     options = {**reading.keywords(), "charge": charge}
-    sources = [UniverseFrames(universe, velocities=None, **options) for universe in universes]
+    sources = [
+        mda_aptnn.UniverseFrames(universe, velocities=None, **options) for universe in universes
+    ]
     if not any(len(universe.trajectory[start:stop:step]) for universe in universes):
         raise OptionError("no frames in the chosen range")
     # tensors of atoms that the model was not made for are no spectrum yet: marked, not refused
@@ -124,10 +126,8 @@ def train(
         Train on the labels with the ripples of the real-space grid that made them; by default
         significant ones are taken out, and the summary says which.
     """
-    from mda_aptnn.training.committee import train as train_model
-
     outputs = Outputs(as_json, model=output, plot=plot)
-    model = train_model(
+    model = mda_aptnn.train(
         read(labels, cell),
         output,
         plan=config,
@@ -218,14 +218,13 @@ def distil(
         Of the split, the first weights and the order.
     """
     from mda_aptnn.labels.snapshots import choose_frames
-    from mda_aptnn.training.distil import distil as make_student
 
     outputs = Outputs(as_json, model=output)
     source = reading.source()
     numbers = source.numbers(*reading.chosen())
     count = min(reading.how_many() or 200, len(numbers))
     chosen = [numbers[k] for k in choose_frames(len(numbers), count, "uniform")]
-    model = make_student(
+    model = mda_aptnn.distil(
         teacher,
         [frame for _, frame in source.frames(chosen)],
         output,
@@ -267,11 +266,9 @@ def select(
     template : path
         Your working CP2K input, for --campaign.
     """
-    from mda_aptnn import io
     from mda_aptnn.labels.campaign import plan_labels
     from mda_aptnn.labels.cp2k.template import Template
     from mda_aptnn.labels.routes import make_route
-    from mda_aptnn.model.predict import load_model
     from mda_aptnn.model.selection import select as choose
 
     if (campaign is None) != (template is None):
@@ -281,7 +278,7 @@ def select(
     source = reading.source()
     numbers = source.numbers(*reading.chosen())
     found = choose(
-        load_model(model), source.frames(numbers), count, total=len(numbers), verbose=True
+        mda_aptnn.load_model(model), source.frames(numbers), count, total=len(numbers), verbose=True
     )
     with io.replacing(output) as temporary:
         temporary.write_text(" ".join(map(str, found.indices)) + "\n")

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from typer import Argument, Option
 
+import mda_aptnn
+from mda_aptnn import units
 from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.errors import TrajectoryError
 
@@ -119,8 +121,6 @@ class Sample:
         OptionError
             If one cannot be; the spectrum would refuse it too, but after the long run.
         """
-        from mda_aptnn import units
-
         return {
             "temperature": positive(self.temperature, units.TEMPERATURE, "--temperature"),
             "volume": positive(self.volume, units.VOLUME, "--volume"),
@@ -142,8 +142,6 @@ class Lines:
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
-        from mda_aptnn import units
-
         resolution = positive(self.resolution, units.WAVENUMBER, "--resolution")
         return {"resolution": resolution, "window": self.window}
 
@@ -383,9 +381,7 @@ class Terms:
             raise OptionError(f"{' and '.join(names)} are two ways to say it; leave one out")
         motions: Any = self.motions
         if self.normal_modes is not None:
-            from mda_aptnn.trajectory.motions.normal_modes import NormalModes
-
-            motions = NormalModes.from_molden(self.normal_modes)
+            motions = mda_aptnn.NormalModes.from_molden(self.normal_modes)
         if coordinates := pairs(self.coordinate, "coordinate"):
             motions = {
                 name: tuple(part.strip() for part in text.split(";"))
@@ -527,8 +523,6 @@ def positive(value: str | None, unit: str, name: str) -> str | None:
     UnitError
         If it cannot be understood.
     """
-    from mda_aptnn import units
-
     if value is not None and units.magnitude(value, unit, name) <= 0:
         raise OptionError(f"{name} {value!r} must be positive")
     return value

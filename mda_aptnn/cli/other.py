@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+import mda_aptnn
+from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli import spectra
 from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
@@ -84,9 +86,6 @@ def report(
     title : str
         Name of the flux file if not given.
     """
-    from mda_aptnn.flux.flux_series import FluxSeries
-    from mda_aptnn.report import write_report
-
     outputs = Outputs(as_json, report=output)
     settings = {**sample.settings(), **lines.settings()}
     flux, distances = files[0], None
@@ -98,8 +97,8 @@ def report(
         [universe] = opt.open_universes(topology, [])
         with open_molecules(flux, universe) as (series, molecules):
             distances = distance_spectrum(molecules, series, **settings)
-    checks = write_report(
-        FluxSeries.load(flux),
+    checks = mda_aptnn.write_report(
+        mda_aptnn.FluxSeries.load(flux),
         output,
         title=title or flux.stem,
         source=flux,
@@ -140,12 +139,11 @@ def live(
     import MDAnalysis
 
     from mda_aptnn.errors import SpectrumError
-    from mda_aptnn.live import FluxStream
 
     outputs = Outputs(as_json, spectrum=output, plot=plot)
     universe = MDAnalysis.Universe(str(topology), address)
     try:
-        stream = FluxStream(
+        stream = mda_aptnn.FluxStream(
             universe,
             model,
             opt.pairs(group, "group"),
@@ -225,7 +223,6 @@ def learn(
     retry : bool
         Label again what failed.
     """
-    from mda_aptnn import units
     from mda_aptnn.learning import Learning, LearningPlan
     from mda_aptnn.training.config import TrainingConfig, read_plan
 
@@ -274,17 +271,14 @@ def info(name: str, *, as_json: opt.Json = False) -> None:
     name : str
         Name of a bundled model, or any file of mda-aptnn.
     """
-    from mda_aptnn import io
-
     of_file = io.kind_of(name) not in (None, "model")
     found = _describe_file(Path(name)) if of_file else _describe_model(name)
     emit(found, as_json, "\n".join(_lines(found)))
 
 
 def _describe_model(name: str) -> dict[str, Any]:
-    from mda_aptnn.model.predict import load_model
 
-    return {"model": name, **load_model(name).info}
+    return {"model": name, **mda_aptnn.load_model(name).info}
 
 
 def _describe_file(path: Path) -> dict[str, Any]:

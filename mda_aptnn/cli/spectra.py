@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+import mda_aptnn
+from mda_aptnn import io, units
+from mda_aptnn.checks import Checks
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.fluxes import Reading
 from mda_aptnn.cli.outputs import OptionError, Outputs
@@ -42,8 +45,6 @@ class OfFlux(Reading, opt.Estimate, opt.Saving):
 
     def make(self, kind: str, output: Path, function: Callable[..., Any]) -> None:
         """Make, save and tell the spectrum that `function` makes of a flux and of settings."""
-        from mda_aptnn import units
-
         outputs = self.outputs(**{kind: output, "flux": self.flux_output})
         settings = self.settings()
         given = opt.positive(self.temperature, units.TEMPERATURE, "--temperature")
@@ -84,8 +85,6 @@ def spectrum(
     Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the
     trajectory. With --per molecule (or residue) the spectrum has a self and a distinct part.
     """
-    from mda_aptnn import units
-
     opt.positive(volume, units.VOLUME, "--volume")
 
     def make(series: FluxSeries, **settings: Any) -> Any:
@@ -118,8 +117,6 @@ def raman(
     bose : str
         Multiply with the occupation of the modes; stokes with --laser.
     """
-    from mda_aptnn import units
-
     if laser is not None:
         units.wavenumber_of_light(laser, "--laser")
     how.check_gradients()
@@ -189,14 +186,12 @@ def vdos(
     mass_weighted : bool
         Count atoms by m v², or by v².
     """
-    from mda_aptnn.checks import Checks
-    from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
     from mda_aptnn.trajectory.selection import select
 
     outputs = saving.outputs(vdos=output)
     settings = estimate.settings()
     universe = reading.joined_universe()
-    found = VelocitySpectrum(
+    found = mda_aptnn.VelocitySpectrum(
         select(universe, terms.select, "--select"),
         opt.pairs(terms.group, "group"),
         **terms.parts(),
@@ -240,9 +235,6 @@ def dipoles(
 def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
     import numpy as np
 
-    from mda_aptnn import io
-    from mda_aptnn.spectra.dipoles import DipoleSeries
-
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     if io.kind_of(path) == "dipoles":
@@ -250,7 +242,7 @@ def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> Dipole
             raise OptionError(
                 f"{path} has its time step and cells: leave --time-step and --cell out"
             )
-        return DipoleSeries.load(path)
+        return mda_aptnn.DipoleSeries.load(path)
     if time_step is None:
         raise OptionError('give --time-step, the time between dipoles, such as "0.5 fs"')
     if path.suffix == ".npy":
@@ -258,8 +250,8 @@ def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> Dipole
             values = np.load(path, allow_pickle=False)
         except ValueError as error:
             raise FileFormatError(f"{path} is not an array of numpy: {error}") from error
-        return DipoleSeries.from_array(values, time_step, cells=cell)
-    return DipoleSeries.from_cp2k(path, time_step, cell=cell)
+        return mda_aptnn.DipoleSeries.from_array(values, time_step, cells=cell)
+    return mda_aptnn.DipoleSeries.from_cp2k(path, time_step, cell=cell)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -353,8 +345,6 @@ def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
     FileNotFoundError
         If one is not there.
     """
-    from mda_aptnn import io
-
     if len(files) != 2:
         raise OptionError("give the topology of the run, and its flux file (flux --per atom)")
     for path in files:
@@ -389,12 +379,11 @@ def spectrogram(
     highest : str
         Where the spectrum ends.
     """
-    from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.spectra.spectrogram import spectrogram as follow
 
     outputs = Outputs(as_json, output=output, plot=plot)
     found = follow(
-        FluxSeries.load(flux),
+        mda_aptnn.FluxSeries.load(flux),
         resolution=resolution,
         step=step,
         group=group,
@@ -426,12 +415,11 @@ def convergence(
     lengths : int
         How many lengths of the trajectory.
     """
-    from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.spectra.convergence import convergence as converge
 
     outputs = Outputs(as_json, plot=plot)
     found = converge(
-        FluxSeries.load(flux),
+        mda_aptnn.FluxSeries.load(flux),
         *band_limits(band),
         n_lengths=lengths,
         segments=segments,
@@ -501,14 +489,13 @@ def compare(
     same_trajectory : bool
         Both are of the same frames: what is common is in no error.
     """
-    from mda_aptnn.spectra.comparison import compare as compare_spectra
     from mda_aptnn.spectra.infrared import Spectrum
     from mda_aptnn.spectra.plots import plot_together
 
     outputs = Outputs(as_json, plot=plot)
     one, other = Spectrum.load(first), Spectrum.load(second)
     found = [
-        compare_spectra(one, other, *band_limits(text), same_trajectory=same_trajectory)
+        mda_aptnn.compare(one, other, *band_limits(text), same_trajectory=same_trajectory)
         for text in band
     ]
     if plot is not None:
