@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ModelToCheck = Annotated[
     str | None,
-    Option("--model", "-m", help="Also hold the frames against what this model knows."),
+    Option(help="Also hold the frames against what this model knows."),
 ]
 Beads = StrEnum("Beads", ["beads", "centroid"])
 

@@ -38,11 +38,9 @@ Velocities = StrEnum("Velocities", {"trajectory": "trajectory", "finite": "finit
 Count = Annotated[int, Option(min=1)]
 Topology = Annotated[Path, Argument(help="Topology or structure that MDAnalysis reads.")]
 Flux = Annotated[Path, Argument(help="Flux file.")]
-Model = Annotated[str, Option("--model", "-m", help="Name of a bundled model, or a model file.")]
+Model = Annotated[str, Option(help="Name of a bundled model, or a model file.")]
 Groups = list[str] | None
-Group = Annotated[
-    Groups, Option("--group", "-g", help='NAME=SELECTION, repeatable: "O=element O".')
-]
+Group = Annotated[Groups, Option(help='NAME=SELECTION, repeatable: "O=element O".')]
 Element = Annotated[
     Groups, Option(help="TYPE=SYMBOL, repeatable, where the topology has no elements.")
 ]
@@ -50,18 +48,18 @@ Cell = Annotated[str | None, Option(help='"a b c alpha beta gamma" in Å and deg
 TimeStep = Annotated[str | None, Option(help='Time between recorded frames, such as "2 fs".')]
 Temperature = Annotated[
     str | None,
-    Option("--temperature", "-T", help='Such as "300 K"; from the velocities if not given.'),
+    Option(help='Such as "300 K"; from the velocities if not given.'),
 ]
 Volume = Annotated[str | None, Option(help='Where there is no cell: "1000 angstrom^3".')]
 Resolution = Annotated[str, Option(help="Full width at half maximum of a line.")]
 Workers = Annotated[int, Option(min=1, help="Processes, or threads, that share the work.")]
 AllowOutsideDomain = Annotated[
     bool,
-    Option("--allow-outside-domain", help="Go on with a model that was not made for such atoms."),
+    Option(help="Go on with a model that was not made for such atoms."),
 ]
-Output = Annotated[Path, Option("--output", "-o", help="File to write.")]
+Output = Annotated[Path, Option(help="File to write.")]
 Plot = Annotated[Path | None, Option(help="Also draw a picture (png, pdf, svg).")]
-Json = Annotated[bool, Option("--json", help="Print one JSON object instead of text.")]
+Json = Annotated[bool, Option(help="Print one JSON object instead of text.")]
 Template = Annotated[Path, Option(help="Your working CP2K input.")]
 Route = Annotated[
     str,
@@ -71,19 +69,24 @@ Route = Annotated[
         "as well."
     ),
 ]
-Command = Annotated[
-    str, Option("--command", "-c", help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')
-]
+Command = Annotated[str, Option(help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')]
 Plan = Annotated[Path | None, Option(help="TOML plan: tables [training] and [network].")]
 
 #: Names of options that are not those of the parameters.
 _NAMES = {
-    "file_format": ["--format"],
-    "flux_output": ["--flux"],
-    "mass_weighted": ["--mass-weighted/--not-mass-weighted"],
-    "count": ["--count", "-n"],
-    "band": ["--band", "-b"],
-    "output": ["--output", "-o"],
+    "as_json": "--json",
+    "file_format": "--format",
+    "flux_output": "--flux",
+    "mass_weighted": "--mass-weighted/--not-mass-weighted",
+}
+_SHORT = {
+    "band": "-b",
+    "command": "-c",
+    "count": "-n",
+    "group": "-g",
+    "model": "-m",
+    "output": "-o",
+    "temperature": "-T",
 }
 
 
@@ -471,10 +474,10 @@ def _parameter(
     given = getattr(hint, "__metadata__", ())
     info = copy.copy(given[0]) if given else Argument() if is_argument else Option()
     info.help = info.help or said.get(name)
-    if info.default is ... and not is_argument:
-        # a flag that is off has no name to turn it off
-        own = [f"--{name.replace('_', '-')}"] if default is False else None
-        info.param_decls = _NAMES.get(name, own)
+    names = [_NAMES.get(name, f"--{name.replace('_', '-')}"), *_SHORT.get(name, "").split()]
+    # a flag that is on by default has a name to turn it off, which typer makes
+    if not is_argument and (default is not True or name in _NAMES):
+        info.param_decls = names
     hint = Annotated[get_args(hint)[0] if given else hint, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 

@@ -174,7 +174,7 @@ def vdos(
     output: opt.Output = Path("vdos.h5"),
     temperature: Annotated[
         str | None,
-        Option("--temperature", "-T", help="Counts the degrees of freedom that move; else 3N."),
+        Option(help="Counts the degrees of freedom that move; else 3N."),
     ] = None,
     mass_weighted: bool = True,
 ) -> None:
@@ -208,7 +208,7 @@ def dipoles(
     *,
     estimate: opt.Estimate,
     saving: opt.Saving,
-    temperature: Annotated[str, Option("--temperature", "-T", help='Such as "300 K".')],
+    temperature: Annotated[str, Option(help='Such as "300 K".')],
     output: opt.Output = Path("dipole-spectrum.h5"),
     time_step: opt.TimeStep = None,
     cell: opt.Cell = None,
