@@ -5,7 +5,7 @@ measured of them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import h5py
@@ -402,12 +402,7 @@ class RamanSpectrum(plots.Drawn, Result):
 
 
 def raman_spectrum(
-    rates: Rates,
-    estimator: Estimator,
-    temperature: float,
-    *,
-    notes: Sequence[str] = (),
-    info: Mapping[str, Any] | None = None,
+    rates: Rates, estimator: Estimator, temperature: float, **origin: Any
 ) -> RamanSpectrum:
     """Return the Raman spectrum of a changing polarizability, as squares of ∂α/∂Q per wavenumber.
 
@@ -419,8 +414,8 @@ def raman_spectrum(
     estimator : Estimator
     temperature : float
         In K.
-    notes, info
-        Kept with the result; the estimator is added.
+    **origin
+        notes and info, kept with the result.
 
     Raises
     ------
@@ -459,7 +454,7 @@ def raman_spectrum(
     components = density.terms[:, places[2]] * (0.5 + 0.5 * np.eye(6))
     density = density.map(lambda terms: terms[:, : 2 * n_pairs].reshape(-1, 2, n_pairs))
     return RamanSpectrum(
-        **density.common(notes, info),
+        **density.common(**origin),
         groups=list(rates.names),
         terms=units.quantity(density.terms, units.RAMAN_ACTIVITY),
         components=units.quantity(components, units.RAMAN_ACTIVITY),

@@ -551,7 +551,8 @@ def read_fields(cls: type, file: h5py.File) -> dict[str, Any]:
         optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
         if "kind" in field.metadata and not (missing and optional):
             found[field.name] = _read_attribute(file, field.name, field.metadata["kind"])
-    lengths: dict[str, int] = {}
+    # lengths that bear the name of a list are its length
+    lengths = {name: len(value) for name, value in found.items() if isinstance(value, list)}
     for field in fields:
         if "unit" not in field.metadata:
             continue
