@@ -60,15 +60,8 @@ def distances(
         "volume": volume,
     }
     found = _resolve(flux, topology, output, plot, make, settings)
-    neighbours = [round(float(n), 4) for n in found.neighbours]  # type: ignore[attr-defined]
-    limits = [float(edge) for edge in found.edges.magnitude[:-1]]  # type: ignore[attr-defined]
-    report = _report(found) | {"edges_angstrom": limits, "neighbours": neighbours}
-    ends = [*(f"to {edge:g} Å" for edge in limits[1:]), "Å and beyond"]
-    text = [
-        f"{low:g} {end}: {n:.3f} molecules around one"
-        for low, end, n in zip(limits, ends, neighbours, strict=True)
-    ]
-    emit_with_files({"output": output, "plot": plot}, report, [*text, *_notes(found)], as_json)
+    text = [found.describe(), *_notes(found)]
+    emit_with_files({"output": output, "plot": plot}, found.summary(), text, as_json)
 
 
 def profile(
@@ -115,11 +108,7 @@ def profile(
         "volume": volume,
     }
     found = _resolve(flux, topology, output, plot, make, settings)
-    report = _report(found) | {
-        "edges_angstrom": [float(edge) for edge in found.edges.magnitude],  # type: ignore[attr-defined]
-        "molecules": [float(n) for n in found.density],  # type: ignore[attr-defined]
-    }
-    emit_with_files({"output": output, "plot": plot}, report, _notes(found), as_json)
+    emit_with_files({"output": output, "plot": plot}, found.summary(), _notes(found), as_json)
 
 
 def _resolve(
@@ -145,10 +134,6 @@ def _numbers(text: str) -> list[float]:
         return [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
         raise opt.OptionError(f'--edges {text!r}: give numbers in Å, like "2.5,3.5,6"') from None
-
-
-def _report(found: Absorption) -> dict[str, Any]:
-    return {"temperature": float(found.temperature.magnitude), "notes": found.notes}
 
 
 def _notes(found: Absorption) -> list[str]:

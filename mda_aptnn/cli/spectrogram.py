@@ -48,10 +48,5 @@ def spectrogram(
         volume=volume,
     )
     save(found, output, plot=plot)
-    width = float(found.time_resolution.magnitude)
-    report = {"n_windows": len(found.weights), "time_resolution_ps": width, "notes": found.notes}
-    lines = [
-        f"{len(found.weights)} windows, {width:.3g} ps wide",
-        *(f"note: {note}" for note in found.notes),
-    ]
-    emit_with_files(files, report, lines, as_json)
+    lines = [found.describe(), *(f"note: {note}" for note in found.notes)]
+    emit_with_files(files, found.summary(), lines, as_json)

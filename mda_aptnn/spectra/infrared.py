@@ -448,9 +448,7 @@ class Spectrum(Absorption):
             "unit": self.unit,
             "resolution": float(self.resolution.magnitude),
             "effective_resolution": None if effective is None else float(effective.magnitude),
-            "segments": None if self.segments is None else len(self.segments.lengths),
-            "temperature_used": float(self.temperature.magnitude),
-            "notes": self.notes,
+            **super().summary(),
         }
 
     def describe(self) -> str:
