@@ -306,7 +306,7 @@ class Estimator:
 
     Attributes
     ----------
-    resolution : float
+    resolution : float, str or pint.Quantity
         Full width at half maximum of the line that a single frequency becomes, in cm⁻¹.
     window : str
         Lag window, see `mda_aptnn.spectra.windows.lag_window`.
@@ -317,10 +317,15 @@ class Estimator:
         Disjoint parts for the error bars, see `choose_segments`.
     """
 
-    resolution: float = 10.0
+    resolution: Any = 10.0
     window: str = "gaussian"
     unbiased: bool = False
     segments: int | str | None = "auto"
+
+    def __post_init__(self) -> None:
+        """Take the resolution in any unit."""
+        width = units.magnitude(self.resolution, units.WAVENUMBER, "resolution")
+        object.__setattr__(self, "resolution", width)
 
     def plan(self, spacing: float, lengths: Sequence[int], finite_difference: float = 0.0) -> Plan:
         """Choose lags and grid.

@@ -246,8 +246,7 @@ class Velocities:
         """
         if temperature is not None and not mass_weighted:
             raise SpectrumError("a temperature normalises m v²; leave it out without mass weights")
-        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-        estimator = Estimator(width, window, segments=segments)
+        estimator = Estimator(resolution, window, segments=segments)
         names = [" ".join(filter(None, pair)) for pair in product(self.groups, self.rates.names)]
         if len(self.groups) == 1 < len(self.rates.names):
             names = list(self.rates.names)
