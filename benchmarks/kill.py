@@ -36,7 +36,7 @@ import h5py
 import MDAnalysis
 import numpy as np
 
-import mda_aptnn.training.fit
+import mda_aptnn.training.loop
 from mda_aptnn.cli import app
 from mda_aptnn.flux import blocks
 from tests import cp2k_stand_in
@@ -139,7 +139,7 @@ def main() -> None:
 def prepare(top: Path) -> None:
     """Write inputs, and load once what every run needs."""
     blocks._BLOCK_SECONDS = OFTEN
-    mda_aptnn.training.fit.CHECKPOINT_EVERY = OFTEN
+    mda_aptnn.training.loop.CHECKPOINT_EVERY = OFTEN
     given = top / "input"
     given.mkdir()
     for name, u in (("gas", gas(FRAMES)), ("one", gas(40, n_molecules=1, cell=None))):

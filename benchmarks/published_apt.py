@@ -36,8 +36,8 @@ from mda_aptnn.io import file_hash
 from mda_aptnn.labels.dataset import Dataset, read_labels
 from mda_aptnn.labels.snapshots import choose_frames
 from mda_aptnn.labels.source import Source
+from mda_aptnn.model.density import NetworkConfig
 from mda_aptnn.model.dipole import DipoleConfig
-from mda_aptnn.model.network import NetworkConfig
 from mda_aptnn.model.predict import BUNDLED
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.distil import STUDENT, distil

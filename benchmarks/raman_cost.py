@@ -20,8 +20,8 @@ import torch
 from suite.boxes import TOPOLOGY, TRAJECTORY, cpu_seconds, frames_of
 
 from mda_aptnn import DipoleFlux
-from mda_aptnn.model.model_file import Member, ModelFile, state_arrays
-from mda_aptnn.model.network import DensityNetwork, default_network
+from mda_aptnn.model.density import DensityNetwork, default_network
+from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.predict import Model
 from mda_aptnn.tensors import APT, PGT, AnyTarget, joint
 

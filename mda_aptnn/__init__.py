@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mda_aptnn.live import FluxStream
     from mda_aptnn.model.fixed_charges import FixedCharges
     from mda_aptnn.model.predict import load_model
+    from mda_aptnn.model.protocol import check_model
     from mda_aptnn.report import write_report
     from mda_aptnn.spectra.comparison import compare
     from mda_aptnn.spectra.convergence import convergence
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from mda_aptnn.spectra.spectrogram import Spectrogram, spectrogram
     from mda_aptnn.spectra.vdos import VibrationalDensity
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum, stored_density
+    from mda_aptnn.training.committee import train
+    from mda_aptnn.training.distil import distil
+    from mda_aptnn.training.evaluate import evaluate
     from mda_aptnn.trajectory.motions.normal_modes import NormalModes
     from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
@@ -77,9 +81,13 @@ _HOME = {
     "average_beads": "flux.path_integrals",
     "axis_profile": "spectra.spatial",
     "centroid_universe": "flux.path_integrals",
+    "check_model": "model.protocol",
     "compare": "spectra.comparison",
     "convergence": "spectra.convergence",
     "dielectric_spectrum": "spectra.dielectric",
+    "distil": "training.distil",
+    "evaluate": "training.evaluate",
+    "train": "training.committee",
     "distance_spectrum": "spectra.spatial",
     "load_groups": "flux.atom_flux",
     "load_model": "model.predict",
@@ -116,16 +124,20 @@ __all__ = [
     "average_beads",
     "axis_profile",
     "centroid_universe",
+    "check_model",
     "compare",
     "convergence",
     "dielectric_spectrum",
     "distance_spectrum",
+    "distil",
+    "evaluate",
     "load_groups",
     "load_model",
     "open_molecules",
     "read_labels",
     "spectrogram",
     "stored_density",
+    "train",
     "write_report",
     "write_xyz",
 ]

@@ -13,7 +13,7 @@ from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork
 
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import NeighbourList
-from mda_aptnn.model.model_file import READOUT, Member, ModelFile
+from mda_aptnn.model.file import READOUT, Member, ModelFile
 from mda_aptnn.model.predict import Model, model_path
 from suite.boxes import CELLS, cpu_seconds, frames_of, in_a_process, molecule
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.model.network import DensityNetwork, NetworkConfig
-from mda_aptnn.model.simple_network import SimpleNetwork, SimpleNetworkConfig
+from mda_aptnn.model.density import DensityNetwork, NetworkConfig
+from mda_aptnn.model.simple import SimpleNetwork, SimpleNetworkConfig
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.loop import Run

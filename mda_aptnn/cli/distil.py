@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -54,39 +54,23 @@ def distil(
 
     A run that was killed goes on where it stood: repeat the command.
     """
-    import dataclasses
-
     from mda_aptnn.cli import labels as label_files
-    from mda_aptnn.labels.snapshots import choose_frames
-    from mda_aptnn.labels.source import Source
-    from mda_aptnn.training.config import read_plan
-    from mda_aptnn.training.distil import STUDENT
     from mda_aptnn.training.distil import distil as make_student
 
     check_outputs({"model": output})
-    network, training = read_plan(config) if config else (None, STUDENT)
-    given: dict[str, Any] = {"held_out": held_out_frames, "seed": seed} | (
-        {} if steps is None else {"steps": steps}
-    )
-    training = dataclasses.replace(training, **given)
-    universes = opt.open_universes(topology, trajectory, file_format, topology_format, cell)
-    source = Source(
-        universes,
-        [path.name for path in trajectory or [topology]],
+    model = make_student(
+        teacher,
+        opt.open_universes(topology, trajectory, file_format, topology_format, cell),
+        output,
+        labels=label_files.read(labels, None) if labels else None,
+        n_frames=frames,
+        plan=config,
         elements=opt.pairs(element, "element"),
         cell=cell,
         pbc=pbc,
-    )
-    total = len(source)
-    chosen = choose_frames(total, min(frames, total), "uniform")
-    true = label_files.read(labels, None) if labels else None
-    model = make_student(
-        teacher,
-        [frame for _, frame in source.frames(chosen)],
-        output,
-        labels=true,
-        network=network,
-        training=training,
+        held_out=held_out_frames,
+        seed=seed,
+        steps=steps,
         verbose=True,
     )
     accuracy = model.info["accuracy"]

@@ -26,9 +26,6 @@ Cell = Annotated[
     ),
 ]
 
-#: What becomes of the tensors of a label along a trajectory, by its name.
-RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
-
 
 def read(labels: list[Path], cell: str | None) -> Dataset:
     """Return the labelled frames of all files.

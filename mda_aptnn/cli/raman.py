@@ -174,7 +174,7 @@ def _factors(laser: str | None, detection: str, bose: str | None) -> dict[str, A
 def _check_model(topology: Path, trajectory: list[Path] | None, reading: opt.Reading) -> None:
     """Refuse a model without polarizability gradients before the long run."""
     from mda_aptnn import io
-    from mda_aptnn.model.model_file import stored_target
+    from mda_aptnn.model.file import stored_target
     from mda_aptnn.model.predict import model_path
     from mda_aptnn.tensors import APT, PGT
 

@@ -85,44 +85,26 @@ def train(
     Options given here go before the plan. A run that was killed goes on where it stood: repeat the
     command.
     """
-    import dataclasses
-
     from mda_aptnn import io
-    from mda_aptnn.tensors import as_target, joint
-    from mda_aptnn.training.committee import fit_committee
-    from mda_aptnn.training.config import TrainingConfig, read_plan
-    from mda_aptnn.training.fit import fit
+    from mda_aptnn.training.committee import train as train_model
+    from mda_aptnn.training.evaluate import RATES
 
-    if members < 1 or (shared_body and members < 2):
-        raise opt.OptionError(f"--members {members}: a committee has two or more, a single model 1")
     for path in filter(None, (output, plot)):
         io.check_writable(path)
-    network, training = read_plan(config) if config else (None, TrainingConfig())
-    given: dict[str, Any] = {
-        "validation": validation_frames,
-        "held_out": held_out_frames,
-        "seed": seed,
-        "steps": steps,
-        "keep_ripples": keep_ripples or None,
-    }
-    training = dataclasses.replace(
-        training, **{key: value for key, value in given.items() if value is not None}
+    model = train_model(
+        label_files.read(labels, cell),
+        output,
+        plan=config,
+        members=members,
+        shared_body=shared_body,
+        target=target or None,
+        validation=validation_frames,
+        held_out=held_out_frames,
+        seed=seed,
+        steps=steps,
+        keep_ripples=keep_ripples or None,
+        verbose=True,
     )
-    wanted = joint(map(as_target, target)) if target else None
-    dataset = label_files.read(labels, cell)
-    if members == 1:
-        model = fit(dataset, network, training, output, target=wanted, verbose=True)
-    else:
-        model = fit_committee(
-            dataset,
-            members,
-            network,
-            training,
-            output,
-            shared_body=shared_body,
-            target=wanted,
-            verbose=True,
-        )
     if plot:
         from mda_aptnn.training.plotting import plot_learning
 
@@ -146,7 +128,7 @@ def train(
         f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} "
         f"({', '.join(f'{symbol} {value:.4f}' for symbol, value in errors['rmse_per_species'].items())}; "
         f"without a network {min(errors['baseline_rmse'].values()):.3f}), relative error of the "
-        f"{label_files.RATES[errors['target']]} {errors['spectrum_error']:.4f}"
+        f"{RATES[errors['target']]} {errors['spectrum_error']:.4f}"
         for name, errors in accuracy.items()
     ]
     emit_with_files({"model": output, "plot": plot}, report, lines, as_json)

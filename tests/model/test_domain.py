@@ -30,8 +30,8 @@ from mda_aptnn.model.domain import (
     expected_residual,
     sum_rule_check,
 )
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.inputs import radial_basis
-from mda_aptnn.model.model_file import ModelFile
 from mda_aptnn.model.predict import BUNDLED, load_model
 from mda_aptnn.training.card import domain
 from mda_aptnn.training.config import TrainingConfig

@@ -20,10 +20,11 @@ from mda_aptnn.compiled import processor_features
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import CLOSEST, NeighbourList, Pairs, frame_atoms, neighbours, search_pairs
-from mda_aptnn.model.cpu_kernels import PAIRS, Exchange, Geometry, Scratch, run_layer
-from mda_aptnn.model.cpu_program import BLOCK, LayerProgram, padded, programs
-from mda_aptnn.model.cpu_tiles import RADIAL, ROWS
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.architectures import ARCHITECTURES
+from mda_aptnn.model.file import ModelFile
+from mda_aptnn.model.kernels.kernels import PAIRS, Exchange, Geometry, Scratch, run_layer
+from mda_aptnn.model.kernels.program import BLOCK, LayerProgram, padded, programs
+from mda_aptnn.model.kernels.tiles import RADIAL, ROWS
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class CpuEngine:
     Parameters
     ----------
     contents : ModelFile
-        Of the architecture "density".
+        Of an architecture that has the engine "cpu".
     dtype : {"float32", "float64"}
         Of weights and features; geometry is float64 always.
     n_threads : int
@@ -67,6 +68,11 @@ class CpuEngine:
     most_atoms = 200_000
 
     def __init__(self, contents: ModelFile, dtype: str, n_threads: int) -> None:
+        if "cpu" not in ARCHITECTURES[contents.architecture].engines:
+            raise ModelError(
+                f"engine 'cpu' has no kernels for architecture {contents.architecture!r}: use "
+                "'torch'"
+            )
         if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
             raise ModelError(
                 "engine 'cpu' is compiled, which NUMBA_DISABLE_JIT forbids: unset it, or use "

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn.model.cpu_tiles import CHUNK, RADIAL, ROWS, VECTOR_BYTES
+from mda_aptnn.model.density import Convolution, DensityNetwork, Layer
 from mda_aptnn.model.irreps import Coupling, Irrep, Mixing, Products
-from mda_aptnn.model.network import Convolution, DensityNetwork, Layer
+from mda_aptnn.model.kernels.tiles import CHUNK, RADIAL, ROWS, VECTOR_BYTES
 
 #: Atoms of a block; a multiple of the rows of a tile.
 BLOCK = 2 * ROWS

@@ -17,13 +17,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.model.inputs import Inputs, frame_inputs, species_of
+from mda_aptnn.model.architectures import Architecture, TensorNetwork
+from mda_aptnn.model.inputs import Inputs, Shell, frame_inputs, species_of
 from mda_aptnn.model.irreps import (
     LARGEST_DEGREE,
     Coupling,
@@ -80,6 +81,11 @@ class LayerConfig:
     lmax: int = 2
     order: int = 2
     factors: str = ""
+
+    @property
+    def shell(self) -> Shell:
+        """What its geometry depends on."""
+        return self.cutoff, self.n_radial, self.lmax
 
     def __post_init__(self) -> None:
         if (
@@ -175,13 +181,6 @@ def default_network(target: AnyTarget) -> NetworkConfig:
         factors="+".join(name_of(irrep) for irrep in known),
     )
     return NetworkConfig((*config.layers[:-1], last))
-
-
-def network_for(config: Any, target: AnyTarget) -> Any:
-    """Return the settings that were given; where none were, or the default ones, `default_network`
-    of the target.
-    """
-    return default_network(target) if config is None or config == NetworkConfig() else config
 
 
 class Convolution(torch.nn.Module):
@@ -337,7 +336,7 @@ class Layer(torch.nn.Module):
         return gated
 
 
-class DensityNetwork(torch.nn.Module):
+class DensityNetwork(TensorNetwork):
     """Atomic tensors of a frame, by layers in the density form.
 
     irreps_in: elements and positions; irreps_out: those of the target.
@@ -353,8 +352,7 @@ class DensityNetwork(torch.nn.Module):
     Attributes
     ----------
     scale, shift : Tensor, shape [n_species, n_components]
-        The output is scale · network + shift, in the target's unit. To keep equivariance the scale
-        must be the same for all components of an irrep, and the shift zero but for 0e.
+        See `TensorNetwork`.
 
     Raises
     ------
@@ -367,16 +365,8 @@ class DensityNetwork(torch.nn.Module):
     kept in float64.
     """
 
-    scale: torch.Tensor
-    shift: torch.Tensor
-
-    #: Atoms of a frame that it is given at a time: some GB.
-    most_atoms = 20_000
-
     def __init__(self, config: NetworkConfig, numbers: Sequence[int], target: AnyTarget) -> None:
-        super().__init__()
-        self.config, self.target = config, target
-        self.numbers = tuple(int(number) for number in numbers)
+        super().__init__(config, numbers, target)
         n_species = len(self.numbers)
         features: dict[Irrep, int] = {}
         layers = []
@@ -393,12 +383,6 @@ class DensityNetwork(torch.nn.Module):
                 f"the last layer's features lack {', '.join(missing)}, which {target.name} has"
             )
         self.readout = Mixing(features, self.outputs, n_species)
-        self.register_buffer(
-            "scale", torch.ones(n_species, target.n_components, dtype=torch.float32)
-        )
-        self.register_buffer(
-            "shift", torch.zeros(n_species, target.n_components, dtype=torch.float32)
-        )
 
     def inputs(self, frame: Frame) -> Inputs:
         """Return what the network needs of a frame: geometry in float64, then cast to the network's
@@ -411,10 +395,11 @@ class DensityNetwork(torch.nn.Module):
         FrameError
             If two atoms are on top of each other.
         """
-        layers = [(layer.cutoff, layer.n_radial, layer.lmax) for layer in self.config.layers]
-        return frame_inputs(
-            frame, species_of(frame, self.numbers), len(self.numbers), layers, self.scale.dtype
+        species, shells = (
+            species_of(frame, self.numbers),
+            [layer.shell for layer in self.config.layers],
         )
+        return frame_inputs(frame, species, len(self.numbers), shells, self.scale.dtype)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """Return [n_atoms, n_components] in the order of the target's components and in its unit."""
@@ -446,3 +431,8 @@ class DensityNetwork(torch.nn.Module):
             )
         outputs = torch.cat(parts, dim=1) * self.scale[inputs.species] + self.shift[inputs.species]
         return outputs[inputs.places]
+
+
+ARCHITECTURE = Architecture(
+    "density", NetworkConfig, DensityNetwork, ("cpu", "torch"), default_network
+)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.compiled import compiled, kept, stand_apart
-from mda_aptnn.model.cpu_program import (
+from mda_aptnn.model.kernels.program import (
     ADD,
     BLOCK,
     FILL,
@@ -28,7 +28,7 @@ from mda_aptnn.model.cpu_program import (
     SILU,
     LayerProgram,
 )
-from mda_aptnn.model.cpu_tiles import CHUNK, RADIAL, ROWS, VECTOR_BYTES, WIDEST, tile
+from mda_aptnn.model.kernels.tiles import CHUNK, RADIAL, ROWS, VECTOR_BYTES, WIDEST, tile
 
 
 class Geometry(NamedTuple):

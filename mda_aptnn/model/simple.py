@@ -13,7 +13,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from e3nn import o3
 from e3nn.math import soft_one_hot_linspace
@@ -22,9 +21,10 @@ from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork as E3nnNetwo
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import neighbours
-from mda_aptnn.model.inputs import species_of
+from mda_aptnn.model.architectures import Architecture, TensorNetwork
+from mda_aptnn.model.density import LARGEST_CUTOFF
+from mda_aptnn.model.inputs import joined, species_of
 from mda_aptnn.model.irreps import LARGEST_DEGREE
-from mda_aptnn.model.network import LARGEST_CUTOFF
 from mda_aptnn.tensors import AnyTarget
 
 
@@ -100,19 +100,16 @@ class PairInputs(NamedTuple):
     @classmethod
     def together(cls, items: Sequence[PairInputs]) -> PairInputs:
         """Return several frames as if they were one, of parts that do not see each other."""
-        offsets = np.cumsum([0, *(len(item.species) for item in items[:-1])]).tolist()
         return cls(
-            torch.cat([item.species for item in items]),
-            torch.cat([item.centre + offset for item, offset in zip(items, offsets, strict=True)]),
-            torch.cat(
-                [item.neighbour + offset for item, offset in zip(items, offsets, strict=True)]
-            ),
-            torch.cat([item.angular for item in items]),
-            torch.cat([item.radial for item in items]),
+            joined(items, "species"),
+            joined(items, "centre", "species"),
+            joined(items, "neighbour", "species"),
+            joined(items, "angular"),
+            joined(items, "radial"),
         )
 
 
-class SimpleNetwork(torch.nn.Module):
+class SimpleNetwork(TensorNetwork):
     """Atomic tensors of a frame by e3nn's SimpleNetwork v2106.
 
     irreps_in: elements (one scalar each) and positions; irreps_out: those of the target.
@@ -128,7 +125,7 @@ class SimpleNetwork(torch.nn.Module):
     Attributes
     ----------
     scale, shift : Tensor, shape [n_species, n_components]
-        The output is scale · network + shift, in the target's unit, as in `DensityNetwork`.
+        See `TensorNetwork`.
 
     Notes
     -----
@@ -137,18 +134,13 @@ class SimpleNetwork(torch.nn.Module):
     trained in.
     """
 
-    scale: torch.Tensor
-    shift: torch.Tensor
-
     #: Atoms of a frame that it is given at a time: some GB.
     most_atoms = 1_000
 
     def __init__(
         self, config: SimpleNetworkConfig, numbers: Sequence[int], target: AnyTarget
     ) -> None:
-        super().__init__()
-        self.config, self.target = config, target
-        self.numbers = tuple(int(number) for number in numbers)
+        super().__init__(config, numbers, target)
         with _default_dtype(torch.float64):
             self.e3nn = E3nnNetwork(
                 irreps_in=f"{len(self.numbers)}x0e",
@@ -163,9 +155,6 @@ class SimpleNetwork(torch.nn.Module):
                 lmax=config.lmax,
                 pool_nodes=False,
             )
-        shape = len(self.numbers), target.n_components
-        self.register_buffer("scale", torch.ones(shape, dtype=torch.float64))
-        self.register_buffer("shift", torch.zeros(shape, dtype=torch.float64))
         self._constants = {name: values.clone() for name, values in self.e3nn.named_buffers()}
         self.float()
 
@@ -209,7 +198,7 @@ class SimpleNetwork(torch.nn.Module):
                 cutoff=True,
             ).mul(self.e3nn.number_of_basis**0.5)
         return PairInputs(
-            torch.from_numpy(species_of(frame, self.numbers)),
+            species_of(frame, self.numbers),
             torch.from_numpy(found.centre),
             torch.from_numpy(found.neighbour),
             angular.to(self.scale.dtype),
@@ -240,3 +229,6 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+ARCHITECTURE = Architecture("simple-network", SimpleNetworkConfig, SimpleNetwork)

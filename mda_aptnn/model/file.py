@@ -35,19 +35,10 @@ from torch.overrides import TorchFunctionMode
 from mda_aptnn import io
 from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.errors import FileFormatError, ModelError
-from mda_aptnn.model.dipole import DipoleConfig, DipoleNetwork
-from mda_aptnn.model.network import DensityNetwork, NetworkConfig
-from mda_aptnn.model.simple_network import SimpleNetwork, SimpleNetworkConfig
+from mda_aptnn.model.architectures import ARCHITECTURES, DEFAULT
 from mda_aptnn.tensors import AnyTarget, JointTarget, Target
 
 Arrays = dict[str, NDArray[Any]]
-
-#: What a file's `architecture` may be: the class of its settings and of its network.
-ARCHITECTURES: dict[str, tuple[type, type]] = {
-    "density": (NetworkConfig, DensityNetwork),
-    "dipole": (DipoleConfig, DipoleNetwork),
-    "simple-network": (SimpleNetworkConfig, SimpleNetwork),
-}
 
 #: How the names of the last layer's arrays begin, in every network whose last layer is linear.
 READOUT = "readout."
@@ -107,7 +98,7 @@ class ModelFile(io.Stored):
     members: list[Member]
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     card: dict[str, Any] = dataclasses.field(default_factory=dict)
-    architecture: str = "density"
+    architecture: str = DEFAULT
     shared: Arrays = dataclasses.field(default_factory=dict)
 
     def _write(self, file: h5py.File) -> None:
@@ -186,12 +177,9 @@ class ModelFile(io.Stored):
         ModelError
             If the architecture is unknown or its settings are not.
         """
-        if self.architecture not in ARCHITECTURES:
-            raise ModelError(
-                f"unknown architecture {self.architecture!r}: known are {', '.join(ARCHITECTURES)}"
-            )
+        architecture = ARCHITECTURES[self.architecture]
         try:
-            return ARCHITECTURES[self.architecture][0](**self.network)
+            return architecture.config(**self.network)
         except TypeError as error:
             raise ModelError(f"the settings of its network cannot be read: {error}") from error
 
@@ -205,7 +193,7 @@ class ModelFile(io.Stored):
         """
         config, weights = self.config, self.shared | self.members[member].weights
         with _NoMoreThan(sum(array.size for array in weights.values())):
-            network = ARCHITECTURES[self.architecture][1](config, self.numbers, self.target)
+            network = ARCHITECTURES[self.architecture].network(config, self.numbers, self.target)
         network = network.to(dtype)
         load_state(network, weights)
         network.eval().requires_grad_(False)
@@ -270,22 +258,6 @@ def stored_target(path: str | os.PathLike[str]) -> AnyTarget:
     """
     with io.open_checked(path, "model") as file:
         return from_json(io.read_json(file, "target", (dict, list)))
-
-
-def architecture_of(config: Any) -> str:
-    """Return the key in `ARCHITECTURES` of the settings of a network.
-
-    Raises
-    ------
-    ModelError
-        If they are of no known network.
-    """
-    for name, (settings, _) in ARCHITECTURES.items():
-        if type(config) is settings:
-            return name
-    raise ModelError(
-        f"{config!r} are not the settings of a network: known are {', '.join(ARCHITECTURES)}"
-    )
 
 
 def state_arrays(network: torch.nn.Module) -> Arrays:
