@@ -36,7 +36,6 @@ from mda_aptnn.trajectory.kinetics import (
     is_plausible,
     kinetic_temperature,
     likely_unit,
-    velocity_factor,
 )
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
@@ -130,7 +129,7 @@ class FluxStream:
             atoms.universe, velocities=None, elements=elements, cell=cell, pbc=pbc, charge=charge
         )
         self._frames.watch_volume()
-        self._factor = velocity_factor(velocity_unit)
+        self._factor = units.velocity_factor(velocity_unit)
         self.notes: list[str] = self._frames.notes
         frame = self._frames.frame()
         if hasattr(self._model, "check"):

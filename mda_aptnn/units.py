@@ -158,6 +158,31 @@ def wavenumber_of_light(value: Any, name: str) -> float:
     return float(wavenumber)
 
 
+def velocity_factor(unit: object) -> float:
+    """Return how many Å/ps are in one `unit`.
+
+    Parameters
+    ----------
+    unit : str or pint.Quantity
+        ``"angstrom/fs"``, ``"bohr/atomic_unit_of_time"``, or a multiple such as ``"20.455
+        angstrom/ps"``.
+
+    Raises
+    ------
+    UnitError
+        If it is not a positive velocity.
+    """
+    text = unit.strip() if isinstance(unit, str) else unit
+    if text == "":
+        raise UnitError("velocity_unit is empty; say it like 'angstrom/fs'")
+    if isinstance(text, str) and not text[:1].isdigit():
+        text = f"1 {text}"
+    value = float(magnitude(text, VELOCITY, "velocity_unit"))
+    if value <= 0:
+        raise UnitError(f"velocity_unit {unit!r} is not positive")
+    return value
+
+
 def factor(source: str, target: str) -> float:
     """Return how many `target` are in one `source`.
 

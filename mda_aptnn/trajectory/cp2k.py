@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
 from mda_aptnn.frame import cell_matrix
-from mda_aptnn.trajectory.kinetics import velocity_factor
 from mda_aptnn.trajectory.xyz_frames import (
     COMMENT,
     foreign,
@@ -122,7 +121,7 @@ class CP2KReader(ReaderBase):
         super().__init__(filename, **kwargs)
         self._length_factor = units.factor(length_unit, units.LENGTH)
         #: Å/ps per number in the velocity file.
-        self.velocity_factor = velocity_factor(velocity_unit)
+        self.velocity_factor = units.velocity_factor(velocity_unit)
         self._velocity_path = (
             self._sibling("{project}-vel-{run}.xyz") if velocities is None else Path(velocities)
         )
