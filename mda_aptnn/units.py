@@ -80,7 +80,8 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
             value = source.to(unit, *["spectroscopy"] * spectroscopic).magnitude
         except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
             raise UnitError(
-                f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like '1 {unit}'"
+                f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like "
+                f"'1 {unit}'"
             ) from error
     try:
         result = np.asarray(value, dtype=float)
@@ -92,7 +93,7 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
 
 
 def _parse(text: str, unit: str, name: str) -> Any:
-    """A number and a unit apart, so that offset units (25 degC) work; a bare number is in `unit`."""
+    """A number and a unit apart, for offset units (25 degC); a bare number is in `unit`."""
     match = re.fullmatch(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(.*?)\s*", text)
     try:
         if match is None:

@@ -7,7 +7,7 @@ import re
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from MDAnalysis.coordinates.base import ReaderBase
@@ -106,7 +106,7 @@ class CP2KReader(ReaderBase):
     format = "CP2K"
     # as the frames leave: MDAnalysis knows no atomic units of velocity, so this reader converts by
     # itself
-    units = {"time": "ps", "length": "Angstrom", "velocity": "Angstrom/ps"}
+    units: ClassVar = {"time": "ps", "length": "Angstrom", "velocity": "Angstrom/ps"}
 
     @store_init_arguments
     def __init__(

@@ -1,4 +1,4 @@
-"""The fastest motion that elements, bonds and constraints let expect, and what frames can follow."""
+"""The fastest motion that elements, bonds and constraints let expect."""
 
 from __future__ import annotations
 
