@@ -35,14 +35,13 @@ from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.origin import trajectory_files
-from mda_aptnn.labels.campaign import read_json, write_json
+from mda_aptnn.labels.campaign import plan_labels, read_json, write_json
 from mda_aptnn.labels.collect import collect
-from mda_aptnn.labels.cp2k.routes import make_route
 from mda_aptnn.labels.cp2k.template import Template
 from mda_aptnn.labels.dataset import Dataset, read_labels
 from mda_aptnn.labels.execution import run_campaign
-from mda_aptnn.labels.snapshots import choose_frames
-from mda_aptnn.labels.source import Source, plan_labels
+from mda_aptnn.labels.routes import make_route
+from mda_aptnn.labels.snapshots import Source, choose_frames
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.selection import select
 from mda_aptnn.spectra.estimator import choose_segments
@@ -66,7 +65,7 @@ class LearningPlan:
     template : Path
         CP2K input for the labels.
     route : str
-        From its outputs to labels, see `mda_aptnn.labels.cp2k.routes`.
+        From its outputs to labels, see `mda_aptnn.labels.routes`.
     initial : int
         Frames that the first committee is trained on.
     test : int

@@ -35,9 +35,7 @@ class Plugins(Generic[T]):
         self, group: str, own: Mapping[str, str], kind: str, error: type[AptnnError]
     ) -> None:
         self.group, self.kind, self.error = group, kind, error
-        self._found: dict[str, EntryPoint | T] = {
-            name: EntryPoint(name, value, group) for name, value in own.items()
-        }
+        self._found: dict[str, str | T] = dict(own)
         self._complete = False
 
     def register(self, name: str, item: T) -> None:
@@ -61,16 +59,17 @@ class Plugins(Generic[T]):
         found = self._all().get(name)
         if found is None:
             raise self.error(f"unknown {self.kind} {name!r}: known are {', '.join(self)}")
-        if isinstance(found, EntryPoint):
+        if isinstance(found, str):
             try:
-                found = self._found[name] = found.load()
+                found = self._found[name] = EntryPoint(name, found, self.group).load()
             except (ImportError, AttributeError) as error:
                 raise self.error(f"{self.kind} {name!r} cannot be imported: {error}") from error
         return found
 
-    def _all(self) -> dict[str, EntryPoint | T]:
+    def _all(self) -> dict[str, str | T]:
         if not self._complete:
+            # their texts: the objects may be of the package importlib_metadata instead
             for point in entry_points(group=self.group):
-                self._found.setdefault(point.name, point)
+                self._found.setdefault(point.name, point.value)
             self._complete = True
         return self._found
