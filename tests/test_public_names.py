@@ -40,15 +40,23 @@ PUBLIC = {name: getattr(mda_aptnn, name) for name in NAMES} | {
 
 
 def callables():
-    """Public functions, and public methods that this package defines, by their full names."""
+    """Public functions, and public methods that this package defines, by their full names; one
+    that overrides another is documented there.
+    """
+    classes = {}
     for name, thing in PUBLIC.items():
         if inspect.isfunction(thing):
             yield name, thing
-        for member, value in vars(thing).items() if inspect.isclass(thing) else ():
+        elif inspect.isclass(thing):
+            ours = [part for part in thing.__mro__ if part.__module__.startswith("mda_aptnn")]
+            classes |= {part: part.__name__ for part in ours} | {thing: name}
+    for thing, name in classes.items():
+        for member, value in vars(thing).items():
             function = getattr(value, "__func__", value)
             if isinstance(value, LateMethod):
                 function = getattr(thing, member)
-            if not member.startswith("_") and inspect.isfunction(function):
+            overrides = any(member in vars(part) for part in thing.__mro__[1:])
+            if not member.startswith("_") and inspect.isfunction(function) and not overrides:
                 yield f"{name}.{member}", function
 
 

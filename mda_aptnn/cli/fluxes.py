@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
+import mda_aptnn
+from mda_aptnn import io
+from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.outputs import OptionError, Outputs, check_lines, emit, hold
 from mda_aptnn.errors import AptnnError, SpectrumError
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 ModelToCheck = Annotated[
     str | None,
-    Option("--model", "-m", help="Also hold the frames against what this model knows."),
+    Option(help="Also hold the frames against what this model knows."),
 ]
 Beads = StrEnum("Beads", ["beads", "centroid"])
 
@@ -60,8 +63,6 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         OptionError
             If some are and others are not.
         """
-        from mda_aptnn import io
-
         kinds = [io.kind_of(path) == "flux" for path in self.trajectory or []]
         if any(kinds) and not all(kinds):
             raise OptionError(
@@ -73,8 +74,6 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
     @property
     def is_flux(self) -> bool:
         """Whether a flux file is all that was named."""
-        from mda_aptnn import io
-
         return not self.trajectory and io.kind_of(self.topology) == "flux"
 
     def stored(self) -> FluxSeries:
@@ -87,7 +86,6 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
             If an option has been given that only a prediction can follow.
         """
         from mda_aptnn.flux.atom_flux import load_groups
-        from mda_aptnn.flux.flux_series import FluxSeries
 
         assert self.trajectory is not None
         self._refuse_unused(
@@ -107,7 +105,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
             "motions": self.motions == "stored",
         }
         groups = opt.pairs(self.group, "group")
-        return FluxSeries.merge(
+        return mda_aptnn.FluxSeries.merge(
             load_groups(path, universe, groups, **how) for path in self.trajectory
         )
 
@@ -143,8 +141,6 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         that the same command goes on after an interruption or an error in a late frame.
         """
         from mda_aptnn.flux import blocks
-        from mda_aptnn.flux.dipole_flux import DipoleFlux
-        from mda_aptnn.flux.flux_series import FluxSeries
         from mda_aptnn.flux.guard import check_replicas
         from mda_aptnn.flux.path_integrals import average_beads
         from mda_aptnn.trajectory.selection import select
@@ -173,7 +169,9 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
             for number, universe in enumerate(universes):
                 part = folder / f"part-{number + 1}"
                 atoms = select(universe, self.select, "--select")
-                analyses.append(DipoleFlux(atoms, self.model, groups, checkpoint=part, **options))
+                analyses.append(
+                    mda_aptnn.DipoleFlux(atoms, self.model, groups, checkpoint=part, **options)
+                )
             if temperature_needed and not all(each.knows_temperature for each in analyses):
                 raise OptionError(
                     "the kinetic temperature is not known, as bonds are constrained or velocities "
@@ -184,7 +182,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
             for analysis in analyses:
                 analysis.run(*frames, verbose=True, **how)
             parts = [analysis.series for analysis in analyses]
-            return average_beads(parts) if beads else FluxSeries.merge(parts), analyses
+            return average_beads(parts) if beads else mda_aptnn.FluxSeries.merge(parts), analyses
         finally:
             if is_ours and not list(folder.glob("part-*/block-*.h5")):
                 blocks.remove(folder)
@@ -210,15 +208,13 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         A prediction is not begun where a spectrum would lack the temperature. A flux that is in no
         file is kept if what is made of it fails: options that do not fit the data cost no time.
         """
-        from mda_aptnn.flux.flux_series import FluxSeries
-
         sums = None
         is_new = False
         if self.is_flux:
             self._refuse_unused(self.topology, {"group"})
             groups = opt.pairs(self.group, "group")
             sums = {name: parts.split("+") for name, parts in groups.items()} if groups else None
-            series = FluxSeries.load(self.topology)
+            series = mda_aptnn.FluxSeries.load(self.topology)
         elif self.trajectory and self.is_stored:
             series = self.stored()
         elif self.per == "atom":
@@ -279,24 +275,20 @@ def check(
     """Check a trajectory by a few of its frames, as every command does before it predicts. Exit
     code 1 if refused.
     """
-    from mda_aptnn.checks import Check, Checks, Verdict
     from mda_aptnn.flux.checked_analysis import chosen_timeline
     from mda_aptnn.flux.guard import check_replicas, check_run
-    from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
     known: Any = None
     if model is not None:
-        from mda_aptnn.model.predict import load_model
-
-        known = load_model(model)
+        known = mda_aptnn.load_model(model)
     options = reading.keywords()
     allowed = {name: options.pop(name) for name in ("allow_aliasing", "override_cell")}
     allowed["allow_outside_domain"] = allow_outside_domain
-    readers: list[UniverseFrames] = []
+    readers: list[mda_aptnn.UniverseFrames] = []
     found: list[Check] = []
     about: list[str] = []
     for universe in reading.universes():
-        frames = UniverseFrames(universe, **options)
+        frames = mda_aptnn.UniverseFrames(universe, **options)
         wanted, timeline = chosen_timeline(frames, *reading.chosen(), None)
         found += check_run(frames, wanted, timeline, model=known, **allowed).checks
         readers.append(frames)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
 
@@ -95,7 +96,6 @@ def plan(
     """
     import warnings
 
-    from mda_aptnn import units
     from mda_aptnn.labels.campaign import plan as write
     from mda_aptnn.labels.cp2k.template import Template
     from mda_aptnn.labels.routes import make_route
@@ -203,7 +203,6 @@ def script(
     output : path
         Write to a file instead of the screen.
     """
-    from mda_aptnn import io
     from mda_aptnn.labels.campaign import Campaign
     from mda_aptnn.labels.execution import slurm_script
 

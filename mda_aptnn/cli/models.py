@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mda_aptnn
+from mda_aptnn import io
+from mda_aptnn.checks import Checks
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
-from mda_aptnn.cli.outputs import OptionError, Outputs, emit
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
 
 
 def predict(
@@ -31,20 +34,19 @@ def predict(
     """
     from tqdm.auto import tqdm
 
-    from mda_aptnn.checks import Checks
     from mda_aptnn.flux.guard import refuse_or_warn
     from mda_aptnn.labels.dataset import LabelledFrame, write_labels
     from mda_aptnn.model.domain import OPTION, domain_checks
-    from mda_aptnn.model.predict import load_model
     from mda_aptnn.tensors import sum_rule_residual
-    from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
     outputs = Outputs(as_json, labels=output)
-    predictor = load_model(model)
+    predictor = mda_aptnn.load_model(model)
     universes = reading.universes()
     start, stop, step = reading.chosen()
     options = {**reading.keywords(), "charge": charge}
-    sources = [UniverseFrames(universe, velocities=None, **options) for universe in universes]
+    sources = [
+        mda_aptnn.UniverseFrames(universe, velocities=None, **options) for universe in universes
+    ]
     if not any(len(universe.trajectory[start:stop:step]) for universe in universes):
         raise OptionError("no frames in the chosen range")
     # tensors of atoms that the model was not made for are no spectrum yet: marked, not refused
@@ -124,11 +126,8 @@ def train(
         Train on the labels with the ripples of the real-space grid that made them; by default
         significant ones are taken out, and the summary says which.
     """
-    from mda_aptnn.training.committee import train as train_model
-    from mda_aptnn.training.evaluate import RATES
-
     outputs = Outputs(as_json, model=output, plot=plot)
-    model = train_model(
+    model = mda_aptnn.train(
         read(labels, cell),
         output,
         plan=config,
@@ -147,60 +146,46 @@ def train(
 
         curves = [member.learning for member in model.contents.members if member.learning]
         plot_learning(curves, model.target.unit, plot)
-    accuracy = model.info["accuracy"]
-    ripples = _ripples(model.info)
-    report = {
-        "n_frames": model.info["data"]["n_frames"],
-        **model.info["run"],
-        "grid_ripples_removed": ripples,
-        "accuracy": accuracy,
-    }
-    lines = _committee_lines(model.info) if members > 1 else []
-    lines += [
-        f"taken out of the labels that were trained on (keep it: --keep-ripples): {text}"
-        for text in ripples
-    ]
-    for name, errors in accuracy.items():
-        species = ", ".join(
-            f"{symbol} {value:.4f}" for symbol, value in errors["rmse_per_species"].items()
-        )
-        lines.append(
-            f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} {errors['unit']} ({species}; "
-            f"without a network {min(errors['baseline_rmse'].values()):.3f}), relative error of "
-            f"the {RATES[errors['target']]} {errors['spectrum_error']:.4f}"
-        )
-    outputs.tell(report, lines)
-
-
-def _ripples(info: dict[str, Any]) -> list[str]:
-    """What the real-space grid added to labels of the training frames; of a committee, of each
-    member's.
-    """
-    trained = info.get("committee", {}).get("trained")
-    cards = (
-        {"": info}
-        if trained is None
-        else {f"member {number}: ": card for number, card in enumerate(trained)}
-    )
-    return [
-        f"{name}a ripple of {ripple['amplitude']:.2g} ± {ripple['standard_error']:.1g} e in the "
-        f"tensors of {ripple['element']}, with {ripple['points']} grid points along an edge"
-        for name, card in cards.items()
+    info = model.info
+    trained = info.get("committee", {}).get("trained", [])
+    ripples = [
+        f"{f'member {number}: ' if trained else ''}a ripple of {ripple['amplitude']:.2g} ± "
+        f"{ripple['standard_error']:.1g} e in the tensors of {ripple['element']}, with "
+        f"{ripple['points']} grid points along an edge"
+        for number, card in enumerate(trained or [info])
         for ripple in card["grid_ripples_removed"]
     ]
+    removed = "taken out of the labels that were trained on (keep it: --keep-ripples)"
+    lines = [f"{removed}: {ripple}" for ripple in ripples]
+    if trained:
+        errors = ", ".join(f"{member['validation_rmse']:.4f}" for member in trained)
+        lines.append(
+            f"{info['members']} members ({info['committee']['kind']}); validation, each on its own "
+            f"frames: {errors}"
+        )
+    if factors := info.get("spread", {}).get("factors"):
+        lines.append(f"spread times {', '.join(f'{s} {f:.2f}' for s, f in factors.items())}")
+    report = {
+        "n_frames": info["data"]["n_frames"],
+        **info["run"],
+        "grid_ripples_removed": ripples,
+        "accuracy": info["accuracy"],
+    }
+    outputs.tell(report, [*lines, *_accuracy(info)])
 
 
-def _committee_lines(info: dict[str, Any]) -> list[str]:
-    trained = info["committee"]["trained"]
-    errors = ", ".join(f"{member['validation_rmse']:.4f}" for member in trained)
-    lines = [
-        f"{info['members']} members ({info['committee']['kind']}); validation, each on its own "
-        f"frames: {errors}"
-    ]
-    if factors := info.get("spread", {}).get("factors", {}):
-        said = ", ".join(f"{symbol} {value:.2f}" for symbol, value in factors.items())
-        lines.append(f"spread times {said}")
-    return lines
+def _accuracy(info: dict[str, Any]) -> list[str]:
+    """The errors in the card of a model, in columns."""
+    rows = {
+        f"{name.replace('_', ' ')}, {errors['unit']}": {
+            "RMSE": errors["rmse"],
+            **errors["rmse_per_species"],
+            "without a network": min(errors["baseline_rmse"].values()),
+            "relative error of the rate": errors["spectrum_error"],
+        }
+        for name, errors in info["accuracy"].items()
+    }
+    return table(rows)
 
 
 def distil(
@@ -233,14 +218,13 @@ def distil(
         Of the split, the first weights and the order.
     """
     from mda_aptnn.labels.snapshots import choose_frames
-    from mda_aptnn.training.distil import distil as make_student
 
     outputs = Outputs(as_json, model=output)
     source = reading.source()
     numbers = source.numbers(*reading.chosen())
     count = min(reading.how_many() or 200, len(numbers))
     chosen = [numbers[k] for k in choose_frames(len(numbers), count, "uniform")]
-    model = make_student(
+    model = mda_aptnn.distil(
         teacher,
         [frame for _, frame in source.frames(chosen)],
         output,
@@ -252,15 +236,9 @@ def distil(
         verbose=True,
     )
     about, accuracy = model.info["teacher"], model.info["accuracy"]
+    first = f"{about['n_frames']} frames labelled by {about['name']}, which validation is against"
     report = {"teacher": about, **model.info["run"], "accuracy": accuracy}
-    against = {"validation": "the teacher", "held_out": "true labels"}
-    lines = [f"{about['n_frames']} frames labelled by {about['name']}"]
-    lines += [
-        f"{name.replace('_', ' ')}: RMSE {errors['rmse']:.4f} e from {against[name]}, relative "
-        f"error of the flux {errors['spectrum_error']:.4f}"
-        for name, errors in accuracy.items()
-    ]
-    outputs.tell(report, lines)
+    outputs.tell(report, [first, *_accuracy(model.info)])
 
 
 def select(
@@ -288,11 +266,9 @@ def select(
     template : path
         Your working CP2K input, for --campaign.
     """
-    from mda_aptnn import io
     from mda_aptnn.labels.campaign import plan_labels
     from mda_aptnn.labels.cp2k.template import Template
     from mda_aptnn.labels.routes import make_route
-    from mda_aptnn.model.predict import load_model
     from mda_aptnn.model.selection import select as choose
 
     if (campaign is None) != (template is None):
@@ -302,7 +278,7 @@ def select(
     source = reading.source()
     numbers = source.numbers(*reading.chosen())
     found = choose(
-        load_model(model), source.frames(numbers), count, total=len(numbers), verbose=True
+        mda_aptnn.load_model(model), source.frames(numbers), count, total=len(numbers), verbose=True
     )
     with io.replacing(output) as temporary:
         temporary.write_text(" ".join(map(str, found.indices)) + "\n")

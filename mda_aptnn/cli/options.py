@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from typer import Argument, Option
 
+import mda_aptnn
+from mda_aptnn import units
 from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.errors import TrajectoryError
 
@@ -36,11 +38,9 @@ Velocities = StrEnum("Velocities", {"trajectory": "trajectory", "finite": "finit
 Count = Annotated[int, Option(min=1)]
 Topology = Annotated[Path, Argument(help="Topology or structure that MDAnalysis reads.")]
 Flux = Annotated[Path, Argument(help="Flux file.")]
-Model = Annotated[str, Option("--model", "-m", help="Name of a bundled model, or a model file.")]
+Model = Annotated[str, Option(help="Name of a bundled model, or a model file.")]
 Groups = list[str] | None
-Group = Annotated[
-    Groups, Option("--group", "-g", help='NAME=SELECTION, repeatable: "O=element O".')
-]
+Group = Annotated[Groups, Option(help='NAME=SELECTION, repeatable: "O=element O".')]
 Element = Annotated[
     Groups, Option(help="TYPE=SYMBOL, repeatable, where the topology has no elements.")
 ]
@@ -48,17 +48,18 @@ Cell = Annotated[str | None, Option(help='"a b c alpha beta gamma" in Å and deg
 TimeStep = Annotated[str | None, Option(help='Time between recorded frames, such as "2 fs".')]
 Temperature = Annotated[
     str | None,
-    Option("--temperature", "-T", help='Such as "300 K"; from the velocities if not given.'),
+    Option(help='Such as "300 K"; from the velocities if not given.'),
 ]
+Volume = Annotated[str | None, Option(help='Where there is no cell: "1000 angstrom^3".')]
 Resolution = Annotated[str, Option(help="Full width at half maximum of a line.")]
 Workers = Annotated[int, Option(min=1, help="Processes, or threads, that share the work.")]
 AllowOutsideDomain = Annotated[
     bool,
-    Option("--allow-outside-domain", help="Go on with a model that was not made for such atoms."),
+    Option(help="Go on with a model that was not made for such atoms."),
 ]
-Output = Annotated[Path, Option("--output", "-o", help="File to write.")]
+Output = Annotated[Path, Option(help="File to write.")]
 Plot = Annotated[Path | None, Option(help="Also draw a picture (png, pdf, svg).")]
-Json = Annotated[bool, Option("--json", help="Print one JSON object instead of text.")]
+Json = Annotated[bool, Option(help="Print one JSON object instead of text.")]
 Template = Annotated[Path, Option(help="Your working CP2K input.")]
 Route = Annotated[
     str,
@@ -68,19 +69,24 @@ Route = Annotated[
         "as well."
     ),
 ]
-Command = Annotated[
-    str, Option("--command", "-c", help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')
-]
+Command = Annotated[str, Option(help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')]
 Plan = Annotated[Path | None, Option(help="TOML plan: tables [training] and [network].")]
 
 #: Names of options that are not those of the parameters.
 _NAMES = {
-    "file_format": ["--format"],
-    "flux_output": ["--flux"],
-    "mass_weighted": ["--mass-weighted/--not-mass-weighted"],
-    "count": ["--count", "-n"],
-    "band": ["--band", "-b"],
-    "output": ["--output", "-o"],
+    "as_json": "--json",
+    "file_format": "--format",
+    "flux_output": "--flux",
+    "mass_weighted": "--mass-weighted/--not-mass-weighted",
+}
+_SHORT = {
+    "band": "-b",
+    "command": "-c",
+    "count": "-n",
+    "group": "-g",
+    "model": "-m",
+    "output": "-o",
+    "temperature": "-T",
 }
 
 
@@ -105,18 +111,12 @@ class Saving:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What a spectrum needs to know of the sample, where its flux does not.
-
-    Attributes
-    ----------
-    volume : str
-        Where there is no cell: "1000 angstrom^3".
-    """
+    """What a spectrum needs to know of the sample, where its flux does not."""
 
     temperature: Temperature = None
-    volume: str | None = None
+    volume: Volume = None
 
-    def keywords(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Keyword arguments of what makes the spectrum.
 
         Raises
@@ -124,8 +124,6 @@ class Sample:
         OptionError
             If one cannot be; the spectrum would refuse it too, but after the long run.
         """
-        from mda_aptnn import units
-
         return {
             "temperature": positive(self.temperature, units.TEMPERATURE, "--temperature"),
             "volume": positive(self.volume, units.VOLUME, "--volume"),
@@ -145,10 +143,8 @@ class Lines:
     resolution: Resolution = "10 cm^-1"
     window: Window = Window.gaussian
 
-    def keywords(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Sample.keywords`."""
-        from mda_aptnn import units
-
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
         resolution = positive(self.resolution, units.WAVENUMBER, "--resolution")
         return {"resolution": resolution, "window": self.window}
 
@@ -165,8 +161,8 @@ class ErrorBars(Lines):
 
     segments: str = "auto"
 
-    def keywords(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Sample.keywords`."""
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
         text = self.segments
         parts: Any = {"none": None}.get(text, text)
         if text.isdecimal() and int(text) > 1:
@@ -175,7 +171,7 @@ class ErrorBars(Lines):
             raise OptionError(
                 f"--segments {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'"
             )
-        return {**super().keywords(), "segments": parts}
+        return {**super().settings(), "segments": parts}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,9 +186,9 @@ class Estimate(ErrorBars):
 
     unbiased: bool = False
 
-    def keywords(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Sample.keywords`."""
-        return {**super().keywords(), "unbiased": self.unbiased}
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
+        return {**super().settings(), "unbiased": self.unbiased}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -388,9 +384,7 @@ class Terms:
             raise OptionError(f"{' and '.join(names)} are two ways to say it; leave one out")
         motions: Any = self.motions
         if self.normal_modes is not None:
-            from mda_aptnn.trajectory.motions.normal_modes import NormalModes
-
-            motions = NormalModes.from_molden(self.normal_modes)
+            motions = mda_aptnn.NormalModes.from_molden(self.normal_modes)
         if coordinates := pairs(self.coordinate, "coordinate"):
             motions = {
                 name: tuple(part.strip() for part in text.split(";"))
@@ -480,10 +474,10 @@ def _parameter(
     given = getattr(hint, "__metadata__", ())
     info = copy.copy(given[0]) if given else Argument() if is_argument else Option()
     info.help = info.help or said.get(name)
-    if info.default is ... and not is_argument:
-        # a flag that is off has no name to turn it off
-        own = [f"--{name.replace('_', '-')}"] if default is False else None
-        info.param_decls = _NAMES.get(name, own)
+    names = [_NAMES.get(name, f"--{name.replace('_', '-')}"), *_SHORT.get(name, "").split()]
+    # a flag that is on by default has a name to turn it off, which typer makes
+    if not is_argument and (default is not True or name in _NAMES):
+        info.param_decls = names
     hint = Annotated[get_args(hint)[0] if given else hint, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
@@ -532,8 +526,6 @@ def positive(value: str | None, unit: str, name: str) -> str | None:
     UnitError
         If it cannot be understood.
     """
-    from mda_aptnn import units
-
     if value is not None and units.magnitude(value, unit, name) <= 0:
         raise OptionError(f"{name} {value!r} must be positive")
     return value

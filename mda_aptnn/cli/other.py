@@ -11,9 +11,11 @@ from typing import Any
 
 import typer
 
+import mda_aptnn
+from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
+from mda_aptnn.cli import spectra
 from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
-from mda_aptnn.cli.spectra import topology_and_flux
 
 
 def demo(
@@ -33,27 +35,24 @@ def demo(
     workers : int
         Processes; one for each core by default.
     """
-    from mda_aptnn.cli.fluxes import Reading
-    from mda_aptnn.cli.spectra import spectrum
     from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 
     output.mkdir(parents=True, exist_ok=True)
     result = output / "water.h5"
     if not _of_a_demo(result):
         raise OptionError(f"{result} is there and was not made by demo: give another folder (-o)")
-    spectrum(
-        Reading(
-            topology=Path(WATER64_TOPOLOGY),
-            trajectory=[Path(WATER64_TRAJECTORY)],
-            group=["O=element O", "H=element H"],
-            workers=workers or os.cpu_count() or 1,
-        ),
-        sample=opt.Sample(),
-        estimate=opt.Estimate(resolution="40 cm^-1"),
-        saving=opt.Saving(csv=output / "water.csv", plot=output / "water.png", as_json=as_json),
-        output=result,
+    how = spectra.OfFlux(
+        topology=Path(WATER64_TOPOLOGY),
+        trajectory=[Path(WATER64_TRAJECTORY)],
+        group=["O=element O", "H=element H"],
+        workers=workers or os.cpu_count() or 1,
+        resolution="40 cm^-1",
+        csv=output / "water.csv",
+        plot=output / "water.png",
         flux_output=output / "water-flux.h5",
+        as_json=as_json,
     )
+    spectra.spectrum(how, output=result)
 
 
 def _of_a_demo(path: Path) -> bool:
@@ -87,22 +86,19 @@ def report(
     title : str
         Name of the flux file if not given.
     """
-    from mda_aptnn.flux.flux_series import FluxSeries
-    from mda_aptnn.report import write_report
-
     outputs = Outputs(as_json, report=output)
-    settings = {**sample.keywords(), **lines.keywords()}
+    settings = {**sample.settings(), **lines.settings()}
     flux, distances = files[0], None
     if len(files) > 1:
         from mda_aptnn.flux.molecular_flux import open_molecules
         from mda_aptnn.spectra.spatial import distance_spectrum
 
-        topology, flux = topology_and_flux(files)
+        topology, flux = spectra.topology_and_flux(files)
         [universe] = opt.open_universes(topology, [])
         with open_molecules(flux, universe) as (series, molecules):
             distances = distance_spectrum(molecules, series, **settings)
-    checks = write_report(
-        FluxSeries.load(flux),
+    checks = mda_aptnn.write_report(
+        mda_aptnn.FluxSeries.load(flux),
         output,
         title=title or flux.stem,
         source=flux,
@@ -143,17 +139,16 @@ def live(
     import MDAnalysis
 
     from mda_aptnn.errors import SpectrumError
-    from mda_aptnn.live import FluxStream
 
     outputs = Outputs(as_json, spectrum=output, plot=plot)
     universe = MDAnalysis.Universe(str(topology), address)
     try:
-        stream = FluxStream(
+        stream = mda_aptnn.FluxStream(
             universe,
             model,
             opt.pairs(group, "group"),
             elements=opt.pairs(element, "element"),
-            **lines.keywords(),
+            **lines.settings(),
             **charges.sums(),
         )
         try:
@@ -228,7 +223,6 @@ def learn(
     retry : bool
         Label again what failed.
     """
-    from mda_aptnn import units
     from mda_aptnn.learning import Learning, LearningPlan
     from mda_aptnn.training.config import TrainingConfig, read_plan
 
@@ -277,17 +271,14 @@ def info(name: str, *, as_json: opt.Json = False) -> None:
     name : str
         Name of a bundled model, or any file of mda-aptnn.
     """
-    from mda_aptnn import io
-
     of_file = io.kind_of(name) not in (None, "model")
     found = _describe_file(Path(name)) if of_file else _describe_model(name)
     emit(found, as_json, "\n".join(_lines(found)))
 
 
 def _describe_model(name: str) -> dict[str, Any]:
-    from mda_aptnn.model.predict import load_model
 
-    return {"model": name, **load_model(name).info}
+    return {"model": name, **mda_aptnn.load_model(name).info}
 
 
 def _describe_file(path: Path) -> dict[str, Any]:

@@ -118,6 +118,17 @@ class Outputs:
         if "plot" in self.files:
             result.plot(self.files["plot"])
 
+    def finish(
+        self, result: Any, checks: Checks | None = None, first: str = "", **more: Any
+    ) -> None:
+        """Save a result, and print what it says of itself and its notes, after a `first` line;
+        `more` is for JSON.
+        """
+        self.save(result)
+        report, notes = result.summary(), [f"note: {note}" for note in result.notes]
+        lines = [first, *result.describe().splitlines(), *notes]
+        self.tell({**more, **report}, list(dict.fromkeys(filter(None, lines))), checks)
+
     def tell(
         self,
         report: Mapping[str, Any],
@@ -141,7 +152,7 @@ class Outputs:
         # notes that are checks as well are said once
         said = [] if checks is None else [f"note: {check}" for check in checks]
         lines = text.splitlines() if isinstance(text, str) else "\n".join(text).splitlines()
-        lines = [line for line in lines if line not in said]
+        lines = [line for line in lines if line and line not in said]
         lines += [] if checks is None else check_lines(checks)
         lines += [f"{name}: {path}" for name, path in files.items()]
         emit({"files": files, **report, **found}, self.as_json, "\n".join(lines))
@@ -163,11 +174,11 @@ def check_lines(checks: Checks, every: bool = False) -> list[str]:
 
 def table(rows: Mapping[Any, Mapping[str, Any]]) -> list[str]:
     """Return numbers in columns, a line for each row; names of columns are the keys of the rows."""
-    cells = [["", *(key.replace("_", " ") for key in next(iter(rows.values()), {}))]]
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    cells: list[list[Any]] = [["", *(key.replace("_", " ") for key in columns)]]
     for name, row in rows.items():
-        shown = [
-            "" if v is None else f"{v:.4f}" if isinstance(v, float) else v for v in row.values()
-        ]
+        values = [row.get(key) for key in columns]
+        shown = [f"{v:.4f}" if isinstance(v, float) else "" if v is None else v for v in values]
         cells.append([name, *shown])
     widths = [max(len(str(cell)) for cell in column) for column in zip(*cells, strict=True)]
     return [

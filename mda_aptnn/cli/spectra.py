@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
+import mda_aptnn
+from mda_aptnn import io, units
+from mda_aptnn.checks import Checks
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.fluxes import Reading
 from mda_aptnn.cli.outputs import OptionError, Outputs
@@ -25,23 +29,54 @@ Bose = StrEnum("Bose", ["stokes", "classical", "none"])
 Axis = StrEnum("Axis", ["x", "y", "z"])
 Origin = StrEnum("Origin", ["cell", "centre"])
 
-FluxOutput = Annotated[
-    Path | None, Option("--flux", help="Also keep the flux, to make other spectra of it.")
-]
-Files = Annotated[
-    list[Path],
-    Argument(help="Topology of the run, for its molecules, and its flux file (--per atom)."),
-]
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfFlux(Reading, opt.Estimate, opt.Saving):
+    """How a spectrum is made of a trajectory, or of a stored flux.
+
+    Attributes
+    ----------
+    flux_output : path
+        Also keep the flux, to make other spectra of it.
+    """
+
+    temperature: opt.Temperature = None
+    flux_output: Path | None = None
+
+    def make(self, kind: str, output: Path, function: Callable[..., Any]) -> None:
+        """Make, save and tell the spectrum that `function` makes of a flux and of settings."""
+        outputs = self.outputs(**{kind: output, "flux": self.flux_output})
+        settings = self.settings()
+        given = opt.positive(self.temperature, units.TEMPERATURE, "--temperature")
+        with self.obtained(kind, output, self.flux_output, given) as (series, groups):
+            found = function(series, groups=groups, temperature=given, **settings)
+            outputs.save(found)
+        lines = [series.describe(found.notes), found.describe()]
+        if found.segments is None:
+            lines.append(_no_error_bars(series, float(found.resolution.magnitude)))
+        outputs.tell({**series.summary(), **found.summary()}, lines, series.check(given))
+
+    def check_gradients(self) -> None:
+        """Refuse a model without polarizability gradients before the long run."""
+        from mda_aptnn.model.file import stored_target
+        from mda_aptnn.model.predict import model_path
+        from mda_aptnn.tensors import APT, PGT
+
+        if self.is_flux or self.is_stored:
+            return
+        if not {APT, PGT} <= set(stored_target(model_path(self.model)).parts):
+            raise OptionError(
+                f"the model {self.model!r} predicts no polarizability gradients; train one with "
+                "labels that have them (mda-aptnn label plan --route field-raman) and name it by "
+                "--model"
+            )
 
 
 def spectrum(
-    reading: Reading,
+    how: OfFlux,
     *,
-    sample: opt.Sample,
-    estimate: opt.Estimate,
-    saving: opt.Saving,
     output: opt.Output = Path("spectrum.h5"),
-    flux_output: FluxOutput = None,
+    volume: opt.Volume = None,
     quantum_correction: Correction = Correction.harmonic,
 ) -> None:
     """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms and motions of
@@ -50,24 +85,18 @@ def spectrum(
     Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the
     trajectory. With --per molecule (or residue) the spectrum has a self and a distinct part.
     """
-    outputs = saving.outputs(spectrum=output, flux=flux_output)
-    settings = {"volume": sample.keywords()["volume"], **estimate.keywords()}
-    settings["quantum_correction"] = quantum_correction
+    opt.positive(volume, units.VOLUME, "--volume")
 
-    def make(series: FluxSeries, **more: Any) -> Any:
-        return series.spectrum(**settings, **more)
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return series.spectrum(volume=volume, quantum_correction=quantum_correction, **settings)
 
-    _of_flux(reading, outputs, sample.temperature, make)
+    how.make("spectrum", output, make)
 
 
 def raman(
-    reading: Reading,
+    how: OfFlux,
     *,
-    estimate: opt.Estimate,
-    saving: opt.Saving,
     output: opt.Output = Path("raman.h5"),
-    flux_output: FluxOutput = None,
-    temperature: opt.Temperature = None,
     laser: str | None = None,
     detection: Detection = Detection.power,
     bose: Bose | None = None,
@@ -88,31 +117,23 @@ def raman(
     bose : str
         Multiply with the occupation of the modes; stokes with --laser.
     """
-    from mda_aptnn import units
-
-    outputs = saving.outputs(raman=output, flux=flux_output)
-    settings = estimate.keywords()
     if laser is not None:
         units.wavenumber_of_light(laser, "--laser")
+    how.check_gradients()
 
-    def make(series: FluxSeries, **more: Any) -> Any:
-        found = series.raman(**settings, **more)
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        found = series.raman(**settings)
         if laser is None and bose is None:
             return found
         return found.scattered(laser=laser, detection=detection, bose=bose or "stokes")
 
-    _check_gradients(reading)
-    _of_flux(reading, outputs, temperature, make)
+    how.make("raman", output, make)
 
 
 def sfg(
-    reading: Reading,
+    how: OfFlux,
     *,
-    estimate: opt.Estimate,
-    saving: opt.Saving,
     output: opt.Output = Path("sfg.h5"),
-    flux_output: FluxOutput = None,
-    temperature: opt.Temperature = None,
     area: str | None = None,
     component: list[str] | None = None,
 ) -> None:
@@ -132,51 +153,16 @@ def sfg(
     """
     from mda_aptnn.spectra.sfg import COMPONENTS, axes_of
 
-    outputs = saving.outputs(sfg=output, flux=flux_output)
-    settings = {**estimate.keywords(), "components": component or list(COMPONENTS)}
-    for name in settings["components"]:
+    components = component or list(COMPONENTS)
+    for name in components:
         axes_of(name)
-    settings["area"] = opt.positive(area, "angstrom^2", "--area")
+    opt.positive(area, "angstrom^2", "--area")
+    how.check_gradients()
 
-    def make(series: FluxSeries, **more: Any) -> Any:
-        return series.sum_frequency(**settings, **more)
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return series.sum_frequency(area=area, components=components, **settings)
 
-    _check_gradients(reading)
-    _of_flux(reading, outputs, temperature, make)
-
-
-def _of_flux(
-    reading: Reading, outputs: Outputs, temperature: str | None, make: Callable[..., Any]
-) -> None:
-    """Make, save and tell a spectrum of the flux that the options ask for."""
-    from mda_aptnn import units
-
-    given = opt.positive(temperature, units.TEMPERATURE, "--temperature")
-    name, output = next(iter(outputs.files.items()))
-    kept = outputs.files.get("flux")
-    with reading.obtained(name, output, kept, temperature) as (series, groups):
-        found = make(series, groups=groups, temperature=given)
-        outputs.save(found)
-    lines = [series.describe(found.notes), found.describe()]
-    if found.segments is None:
-        lines.append(_no_error_bars(series, float(found.resolution.magnitude)))
-    outputs.tell({**series.summary(), **found.summary()}, lines, series.check(temperature))
-
-
-def _check_gradients(reading: Reading) -> None:
-    """Refuse a model without polarizability gradients before the long run."""
-    from mda_aptnn.model.file import stored_target
-    from mda_aptnn.model.predict import model_path
-    from mda_aptnn.tensors import APT, PGT
-
-    if reading.is_flux or reading.is_stored:
-        return
-    if not {APT, PGT} <= set(stored_target(model_path(reading.model)).parts):
-        raise OptionError(
-            f"the model {reading.model!r} predicts no polarizability gradients; train one with "
-            "labels that have them (mda-aptnn label plan --route field-raman) and name it by "
-            "--model"
-        )
+    how.make("sfg", output, make)
 
 
 def vdos(
@@ -188,7 +174,7 @@ def vdos(
     output: opt.Output = Path("vdos.h5"),
     temperature: Annotated[
         str | None,
-        Option("--temperature", "-T", help="Counts the degrees of freedom that move; else 3N."),
+        Option(help="Counts the degrees of freedom that move; else 3N."),
     ] = None,
     mass_weighted: bool = True,
 ) -> None:
@@ -200,14 +186,12 @@ def vdos(
     mass_weighted : bool
         Count atoms by m v², or by v².
     """
-    from mda_aptnn.checks import Checks
-    from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
     from mda_aptnn.trajectory.selection import select
 
     outputs = saving.outputs(vdos=output)
-    settings = estimate.keywords()
+    settings = estimate.settings()
     universe = reading.joined_universe()
-    found = VelocitySpectrum(
+    found = mda_aptnn.VelocitySpectrum(
         select(universe, terms.select, "--select"),
         opt.pairs(terms.group, "group"),
         **terms.parts(),
@@ -215,12 +199,8 @@ def vdos(
         verbose=True,
     ).run(*reading.chosen())
     density = found.density(temperature, mass_weighted=mass_weighted, **settings)
-    outputs.save(density)
-    checks = Checks.from_json(density.info["checks"])
-    first = f"{found.n_frames} frames"
-    outputs.tell(
-        {"n_frames": found.n_frames, **density.summary()}, [first, density.describe()], checks
-    )
+    checks, n_frames = Checks.from_json(density.info["checks"]), found.n_frames
+    outputs.finish(density, checks, f"{n_frames} frames", n_frames=n_frames)
 
 
 def dipoles(
@@ -228,12 +208,12 @@ def dipoles(
     *,
     estimate: opt.Estimate,
     saving: opt.Saving,
-    temperature: Annotated[str, Option("--temperature", "-T", help='Such as "300 K".')],
+    temperature: Annotated[str, Option(help='Such as "300 K".')],
     output: opt.Output = Path("dipole-spectrum.h5"),
     time_step: opt.TimeStep = None,
     cell: opt.Cell = None,
     start: int = 0,
-    volume: str | None = None,
+    volume: opt.Volume = None,
 ) -> None:
     """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar
     tensors.
@@ -244,23 +224,16 @@ def dipoles(
         File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.
     start : int
         First frame, counted from 0.
-    volume : str
-        Where there is no cell: "1000 angstrom^3".
     """
     outputs = saving.outputs(spectrum=output)
     series = _read_dipoles(moments, time_step, cell)[start:]
-    found = series.spectrum(temperature, volume=volume, **estimate.keywords())
-    outputs.save(found)
-    report = {"n_frames": len(series), **found.summary()}
+    found = series.spectrum(temperature, volume=volume, **estimate.settings())
     first = f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"
-    outputs.tell(report, [first, found.describe()])
+    outputs.finish(found, first=first, n_frames=len(series))
 
 
 def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
     import numpy as np
-
-    from mda_aptnn import io
-    from mda_aptnn.spectra.dipoles import DipoleSeries
 
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
@@ -269,7 +242,7 @@ def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> Dipole
             raise OptionError(
                 f"{path} has its time step and cells: leave --time-step and --cell out"
             )
-        return DipoleSeries.load(path)
+        return mda_aptnn.DipoleSeries.load(path)
     if time_step is None:
         raise OptionError('give --time-step, the time between dipoles, such as "0.5 fs"')
     if path.suffix == ".npy":
@@ -277,21 +250,44 @@ def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> Dipole
             values = np.load(path, allow_pickle=False)
         except ValueError as error:
             raise FileFormatError(f"{path} is not an array of numpy: {error}") from error
-        return DipoleSeries.from_array(values, time_step, cells=cell)
-    return DipoleSeries.from_cp2k(path, time_step, cell=cell)
+        return mda_aptnn.DipoleSeries.from_array(values, time_step, cells=cell)
+    return mda_aptnn.DipoleSeries.from_cp2k(path, time_step, cell=cell)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfAtoms(opt.Sample, opt.Lines):
+    """How a spectrum is resolved in space, of the flux of every atom.
+
+    Attributes
+    ----------
+    files : paths
+        Topology of the run, for its molecules, and its flux file (--per atom).
+    """
+
+    files: list[Path] = dataclasses.field(kw_only=False)
+    plot: opt.Plot = None
+    as_json: opt.Json = False
+
+    def make(self, output: Path, function: Callable[..., Any], **options: Any) -> None:
+        """Make, save and tell what `function` makes of the molecules and their flux."""
+        from mda_aptnn.flux.molecular_flux import open_molecules
+
+        outputs = Outputs(self.as_json, output=output, plot=self.plot)
+        settings = {**opt.Sample.settings(self), **opt.Lines.settings(self)}
+        topology, flux = topology_and_flux(self.files)
+        [universe] = opt.open_universes(topology, [])
+        with open_molecules(flux, universe) as (series, molecules):
+            found = function(molecules, series, **options, **settings)
+        outputs.finish(found, temperature=float(found.temperature.magnitude))
 
 
 def distances(
-    files: Files,
+    how: OfAtoms,
     *,
-    sample: opt.Sample,
-    lines: opt.Lines,
     output: opt.Output = Path("distances.h5"),
-    plot: opt.Plot = None,
     bin_width: str = "0.5 angstrom",
     edges: str | None = None,
     workers: opt.Workers = 1,
-    as_json: opt.Json = False,
 ) -> None:
     """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum
     to the total.
@@ -305,45 +301,18 @@ def distances(
     """
     from mda_aptnn.spectra.spatial import distance_spectrum
 
-    outputs = Outputs(as_json, output=output, plot=plot)
-    found = _resolved(
-        files,
-        distance_spectrum,
-        edges=opt.numbers(edges, "--edges"),
-        bin_width=bin_width,
-        n_threads=workers,
-        **sample.keywords(),
-        **lines.keywords(),
-    )
-    outputs.save(found)
-    neighbours = [round(float(n), 4) for n in found.neighbours]
-    limits = [float(edge) for edge in found.edges.magnitude[:-1]]
-    report = {
-        "temperature": float(found.temperature.magnitude),
-        "notes": found.notes,
-        "edges_angstrom": limits,
-        "neighbours": neighbours,
-    }
-    ends = [*(f"to {edge:g} Å" for edge in limits[1:]), "Å and beyond"]
-    text = [
-        f"{low:g} {end}: {n:.3f} molecules around one"
-        for low, end, n in zip(limits, ends, neighbours, strict=True)
-    ]
-    outputs.tell(report, [*text, *_notes(found.notes)])
+    limits = opt.numbers(edges, "--edges")
+    how.make(output, distance_spectrum, edges=limits, bin_width=bin_width, n_threads=workers)
 
 
 def profile(
-    files: Files,
+    how: OfAtoms,
     *,
-    sample: opt.Sample,
-    lines: opt.Lines,
     output: opt.Output = Path("profile.h5"),
-    plot: opt.Plot = None,
     axis: Axis = Axis.z,
     slabs: opt.Count = 20,
     edges: str | None = None,
     relative_to: Origin = Origin.cell,
-    as_json: opt.Json = False,
 ) -> None:
     """Spectrum along an axis, in the plane and out of it, as at an interface.
 
@@ -360,35 +329,9 @@ def profile(
     """
     from mda_aptnn.spectra.spatial import axis_profile
 
-    outputs = Outputs(as_json, output=output, plot=plot)
-    found = _resolved(
-        files,
-        axis_profile,
-        axis=axis,
-        n_slabs=slabs,
-        edges=opt.numbers(edges, "--edges"),
-        relative_to=relative_to,
-        **sample.keywords(),
-        **lines.keywords(),
-    )
-    outputs.save(found)
-    report = {
-        "temperature": float(found.temperature.magnitude),
-        "notes": found.notes,
-        "edges_angstrom": [float(edge) for edge in found.edges.magnitude],
-        "molecules": [float(n) for n in found.density],
-    }
-    outputs.tell(report, _notes(found.notes))
-
-
-def _resolved(files: list[Path], make: Callable[..., Any], **settings: Any) -> Any:
-    """What `make` makes of a topology and a flux file with every atom's flux."""
-    from mda_aptnn.flux.molecular_flux import open_molecules
-
-    topology, flux = topology_and_flux(files)
-    [universe] = opt.open_universes(topology, [])
-    with open_molecules(flux, universe) as (series, molecules):
-        return make(molecules, series, **settings)
+    limits = opt.numbers(edges, "--edges")
+    options: dict[str, Any] = {"n_slabs": slabs, "edges": limits, "relative_to": relative_to}
+    how.make(output, axis_profile, axis=axis, **options)
 
 
 def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
@@ -402,8 +345,6 @@ def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
     FileNotFoundError
         If one is not there.
     """
-    from mda_aptnn import io
-
     if len(files) != 2:
         raise OptionError("give the topology of the run, and its flux file (flux --per atom)")
     for path in files:
@@ -438,23 +379,18 @@ def spectrogram(
     highest : str
         Where the spectrum ends.
     """
-    from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.spectra.spectrogram import spectrogram as follow
 
     outputs = Outputs(as_json, output=output, plot=plot)
     found = follow(
-        FluxSeries.load(flux),
+        mda_aptnn.FluxSeries.load(flux),
         resolution=resolution,
         step=step,
         group=group,
         highest=highest,
-        **sample.keywords(),
+        **sample.settings(),
     )
-    outputs.save(found)
-    width = float(found.time_resolution.magnitude)
-    report = {"n_windows": len(found.weights), "time_resolution_ps": width, "notes": found.notes}
-    text = [f"{len(found.weights)} windows, {width:.3g} ps wide", *_notes(found.notes)]
-    outputs.tell(report, text)
+    outputs.finish(found)
 
 
 def convergence(
@@ -479,12 +415,11 @@ def convergence(
     lengths : int
         How many lengths of the trajectory.
     """
-    from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.spectra.convergence import convergence as converge
 
     outputs = Outputs(as_json, plot=plot)
     found = converge(
-        FluxSeries.load(flux),
+        mda_aptnn.FluxSeries.load(flux),
         *band_limits(band),
         n_lengths=lengths,
         segments=segments,
@@ -531,8 +466,7 @@ def dielectric(
     found = dielectric_spectrum(
         Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction
     )
-    outputs.save(found)
-    outputs.tell(found.summary(), found.describe())
+    outputs.finish(found)
 
 
 def compare(
@@ -555,14 +489,13 @@ def compare(
     same_trajectory : bool
         Both are of the same frames: what is common is in no error.
     """
-    from mda_aptnn.spectra.comparison import compare as compare_spectra
     from mda_aptnn.spectra.infrared import Spectrum
     from mda_aptnn.spectra.plots import plot_together
 
     outputs = Outputs(as_json, plot=plot)
     one, other = Spectrum.load(first), Spectrum.load(second)
     found = [
-        compare_spectra(one, other, *band_limits(text), same_trajectory=same_trajectory)
+        mda_aptnn.compare(one, other, *band_limits(text), same_trajectory=same_trajectory)
         for text in band
     ]
     if plot is not None:
@@ -586,10 +519,6 @@ def band_limits(text: str) -> tuple[float, float]:
             f"--band {text!r}: write the lower and the upper limit in cm⁻¹, such as 2800-4000"
         )
     return float(match[1]), float(match[2])
-
-
-def _notes(notes: list[str]) -> list[str]:
-    return [f"note: {note}" for note in notes]
 
 
 def _finite(value: float) -> float | None:

@@ -386,6 +386,29 @@ class Result(io.Stored):
         """Return what is drawn: the total, or a term by its names, with its errors."""
         raise NotImplementedError
 
+    def summary(self) -> dict[str, Any]:
+        """Return what the result says, as plain numbers: here what all have.
+
+        Returns
+        -------
+        dict of str to value
+        """
+        kelvin = self.temperature
+        return {
+            "segments": None if self.segments is None else len(self.segments.lengths),
+            "temperature_used": None if kelvin is None else float(kelvin.magnitude),
+            "notes": self.notes,
+        }
+
+    def describe(self) -> str:
+        """Return the same for people.
+
+        Returns
+        -------
+        str
+        """
+        return repr(self)
+
     def times(self, factor: Any, **changes: Any) -> Self:
         """Return the values, and all that has their unit, times a factor for each frequency.
 
