@@ -234,7 +234,8 @@ class DipoleFlux(CheckedAnalysis):
         if serial and n_parts not in (None, 1):
             raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
         self._doubts = refuse_or_warn(self.check(start, stop, step, frames))
-        todo, alone = self._wanted, contextlib.nullcontext()
+        todo = self._wanted
+        alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self._store is not None:
             todo = self._store.missing(self._wanted, self._fingerprint)
             alone = self._store.alone()
