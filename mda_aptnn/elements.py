@@ -213,7 +213,7 @@ def _symbols_given(
 
 
 def _element_of_mass(mass: float) -> str | None:
-    """The one element within the tolerance, "" of no atom, None if there is none or more than one."""
+    """The one element within the tolerance, "" of no atom, None if there is not just one."""
     if mass < LIGHTEST:
         return ""
     near = {SYMBOLS[NUMBERS[symbol]] for symbol, m in STANDARD.items() if abs(m - mass) < TOLERANCE}

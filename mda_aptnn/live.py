@@ -35,7 +35,6 @@ from mda_aptnn.trajectory.kinetics import (
     is_plausible,
     kinetic_temperature,
     likely_unit,
-    velocity_factor,
 )
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
@@ -118,7 +117,7 @@ class FluxStream:
         self._model = load_model(model, n_threads=n_threads)
         self._frames = UniverseFrames(atoms.universe, velocities=None, **reading)
         self._frames.watch_volume()
-        self._factor = velocity_factor(velocity_unit)
+        self._factor = units.velocity_factor(velocity_unit)
         self.notes: list[str] = self._frames.notes
         frame, masses = self._frames.frame(), self._frames.masses
         if hasattr(self._model, "check"):

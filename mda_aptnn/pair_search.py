@@ -183,7 +183,7 @@ def _near(centre, position, bins, cell, pbc, limit, atoms, codes, squares):  # t
 
 @exactly
 def _enter(atom, code, start, end, neighbour, image):  # type: ignore[no-untyped-def]
-    """Put a pair behind those that are in a list; several images of one neighbour in their order."""
+    """Put a pair behind those that are in a list; images of one neighbour in their order."""
     place = end
     while place > start and neighbour[place - 1] == atom and image[place - 1] > code:
         neighbour[place], image[place] = neighbour[place - 1], image[place - 1]

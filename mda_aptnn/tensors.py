@@ -166,7 +166,7 @@ def flat_basis(target: AnyTarget) -> NDArray[np.float64]:
 def flat_tensors(
     target: AnyTarget, tensors: Mapping[str, NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """Return the Cartesian components of all parts, [n_atoms, n_cartesian], from tensors by name."""
+    """Return the Cartesian components [n_atoms, n_cartesian] of all parts, by name."""
     blocks = [tensors[part.name] for part in target.parts]
     return np.concatenate([np.reshape(block, (len(block), -1)) for block in blocks], axis=1)
 
@@ -203,7 +203,7 @@ ROWS, COLUMNS = np.array([["xyz".index(axis) for axis in name] for name in COMPO
 
 
 def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return symmetric tensors [..., 3, 3] from components [..., 6] in the order of `COMPONENTS`."""
+    """Return symmetric tensors [..., 3, 3] from components [..., 6] ordered as `COMPONENTS`."""
     tensors = np.empty((*components.shape[:-1], 3, 3))
     tensors[..., ROWS, COLUMNS] = tensors[..., COLUMNS, ROWS] = components
     return tensors

@@ -80,7 +80,8 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
             value = source.to(unit, *["spectroscopy"] * spectroscopic).magnitude
         except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
             raise UnitError(
-                f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like '1 {unit}'"
+                f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like "
+                f"'1 {unit}'"
             ) from error
     try:
         result = np.asarray(value, dtype=float)
@@ -92,7 +93,7 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
 
 
 def _parse(text: str, unit: str, name: str) -> Any:
-    """A number and a unit apart, so that offset units (25 degC) work; a bare number is in `unit`."""
+    """A number and a unit apart, for offset units (25 degC); a bare number is in `unit`."""
     match = re.fullmatch(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(.*?)\s*", text)
     try:
         if match is None:
@@ -156,6 +157,31 @@ def wavenumber_of_light(value: Any, name: str) -> float:
     if not wavenumber > 0:
         raise UnitError(f"{name}: {value} must be positive")
     return float(wavenumber)
+
+
+def velocity_factor(unit: object) -> float:
+    """Return how many Å/ps are in one `unit`.
+
+    Parameters
+    ----------
+    unit : str or pint.Quantity
+        ``"angstrom/fs"``, ``"bohr/atomic_unit_of_time"``, or a multiple such as ``"20.455
+        angstrom/ps"``.
+
+    Raises
+    ------
+    UnitError
+        If it is not a positive velocity.
+    """
+    text = unit.strip() if isinstance(unit, str) else unit
+    if text == "":
+        raise UnitError("velocity_unit is empty; say it like 'angstrom/fs'")
+    if isinstance(text, str) and not text[:1].isdigit():
+        text = f"1 {text}"
+    value = float(magnitude(text, VELOCITY, "velocity_unit"))
+    if value <= 0:
+        raise UnitError(f"velocity_unit {unit!r} is not positive")
+    return value
 
 
 def factor(source: str, target: str) -> float:

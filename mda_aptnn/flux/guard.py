@@ -16,15 +16,13 @@ from mda_aptnn import units
 from mda_aptnn.checks import Check, Checks, Question, Verdict
 from mda_aptnn.model.domain import domain_checks
 from mda_aptnn.trajectory.fastest_motion import fastest_motion, nyquist
-from mda_aptnn.trajectory.kinetics import constrained_bonds
+from mda_aptnn.trajectory.kinetics import Moment, constrained_bonds, kinetic_parts
 from mda_aptnn.trajectory.molecules import Molecules, find_molecules
-from mda_aptnn.trajectory.motions.kinetic_parts import kinetic_parts
 from mda_aptnn.trajectory.pace import Pace, heavy_units, measured_paces, unit_means
 from mda_aptnn.trajectory.times import Timeline
 from mda_aptnn.trajectory.universe_frames import (
     FINITE_DIFFERENCE_LIMIT,
     SAMPLES,
-    Moment,
     UniverseFrames,
 )
 

@@ -240,7 +240,11 @@ def domain_checks(
     every = math.ceil(len(samples) / max(1, MOST_ATOMS // len(samples[0])))
     samples, tensors = samples[::every], None if tensors is None else tensors[::every]
     elements = _elements(domain, getattr(model, "numbers", None), samples)
-    checks = [elements, _density(domain, samples), _temperature(domain, temperature)]
+    checks = [
+        elements,
+        _density(domain, samples),
+        temperature_check(domain.get("temperature"), temperature),
+    ]
     if elements.verdict is Verdict.REFUSED:
         return checks
     path = str(getattr(model, "path", None) or "MODEL")
@@ -298,8 +302,20 @@ def _density(domain: Mapping[str, Any], samples: Sequence[Frame]) -> Check:
     return Check(name, found, verdict, meaning)
 
 
-def _temperature(domain: Mapping[str, Any], temperature: float | None) -> Check:
-    trained = domain.get("temperature")
+def temperature_check(trained: Sequence[float] | None, temperature: float | None) -> Check:
+    """Hold the kinetic temperature of a run against those of training.
+
+    Parameters
+    ----------
+    trained : sequence of 2 float, or None
+        Lowest and highest in K; None where the labels do not state them.
+    temperature : float or None
+        In K; None or NaN where it is not known.
+
+    Returns
+    -------
+    Check
+    """
     known = temperature is not None and math.isfinite(temperature)
     if known and trained is not None:
         return _against(TEMPERATURE, float(temperature or 0), trained, "K", TEMPERATURE_MARGIN)

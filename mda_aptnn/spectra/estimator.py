@@ -24,15 +24,13 @@ from mda_aptnn.spectra.windows import (
     lag_window,
     weights_of_lags,
 )
+from mda_aptnn.trajectory.universe_frames import FINITE_DIFFERENCE_LIMIT
 
 Array = NDArray[np.float64]
 Pieces = Sequence[Sequence[NDArray[np.int64]]]
 
 #: Points of the frequency grid per resolution element.
 _POINTS_PER_RESOLUTION = 8
-#: Central differences of positions are corrected up to this part of the Nyquist frequency, then
-#: cut.
-FINITE_DIFFERENCE_LIMIT = 0.7
 #: Terms of all pairs of groups take up to this much, and correlations, segments and work as much
 #: again each.
 _PAIR_BYTES = 200_000_000

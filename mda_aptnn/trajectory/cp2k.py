@@ -7,7 +7,7 @@ import re
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from MDAnalysis.coordinates.base import ReaderBase
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
 from mda_aptnn.frame import cell_matrix
-from mda_aptnn.trajectory.kinetics import velocity_factor
 from mda_aptnn.trajectory.xyz_frames import (
     COMMENT,
     foreign,
@@ -107,7 +106,7 @@ class CP2KReader(ReaderBase):
     format = "CP2K"
     # as the frames leave: MDAnalysis knows no atomic units of velocity, so this reader converts by
     # itself
-    units = {"time": "ps", "length": "Angstrom", "velocity": "Angstrom/ps"}
+    units: ClassVar = {"time": "ps", "length": "Angstrom", "velocity": "Angstrom/ps"}
 
     @store_init_arguments
     def __init__(
@@ -122,7 +121,7 @@ class CP2KReader(ReaderBase):
         super().__init__(filename, **kwargs)
         self._length_factor = units.factor(length_unit, units.LENGTH)
         #: Å/ps per number in the velocity file.
-        self.velocity_factor = velocity_factor(velocity_unit)
+        self.velocity_factor = units.velocity_factor(velocity_unit)
         self._velocity_path = (
             self._sibling("{project}-vel-{run}.xyz") if velocities is None else Path(velocities)
         )

@@ -1,4 +1,4 @@
-"""The fastest motion that elements, bonds and constraints let expect, and what frames can follow."""
+"""The fastest motion that elements, bonds and constraints let expect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.elements import SYMBOLS
+from mda_aptnn.trajectory.kinetics import Moment
 from mda_aptnn.trajectory.molecules import Molecules, bonded_paths
-from mda_aptnn.trajectory.universe_frames import Moment
 
 Array = NDArray[np.float64]
 

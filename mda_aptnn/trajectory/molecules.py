@@ -100,7 +100,7 @@ class Molecules:
         return positions
 
     def broken_bond(self, frame: Frame) -> int:
-        """Return the number of the first bond that is longer than its limit, −1 if there is none."""
+        """Return the number of the first bond that is longer than its limit, −1 if none is."""
         vectors = _vectors(self.bonds, frame)
         broken = np.flatnonzero(np.einsum("ia,ia->i", vectors, vectors) > self.limits**2)
         return int(broken[0]) if len(broken) else -1

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
+from mda_aptnn.trajectory.kinetics import Moment
 from mda_aptnn.trajectory.molecules import Molecules
-from mda_aptnn.trajectory.universe_frames import Moment
 
 Array = NDArray[np.float64]
 

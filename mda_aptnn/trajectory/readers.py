@@ -32,7 +32,7 @@ def readers_of(trajectory: Any) -> list[Any]:
 
 
 def format_names(reader: Any) -> set[str]:
-    """Return the names of the format of a reader, or of the current file of a chain, in capitals."""
+    """Return the names of the format of a reader, or of a chain's current file, in capitals."""
     names = getattr(getattr(reader, "active_reader", reader), "format", "")
     return {str(name).upper() for name in ([names] if isinstance(names, str) else names)}
 
@@ -54,7 +54,7 @@ def independent(trajectory: Any) -> Any:
 
 
 def velocity_conversion(reader: Any) -> float | None:
-    """Return what a reader has multiplied velocities with to have Å/ps; None if it knows no unit."""
+    """Return what a reader has multiplied velocities with to have Å/ps; None if not known."""
     own = getattr(reader, "velocity_factor", None)
     if own is not None:
         return float(own)
@@ -133,7 +133,7 @@ def timestep_cell(trajectory: Any) -> NDArray[np.float64]:
 
 
 def is_oriented(trajectory: Any) -> bool:
-    """Return whether the current cell's orientation is known: by vectors, format or right angles."""
+    """Return whether the cell's orientation is known: by vectors, format or right angles."""
     dimensions = trajectory.ts.dimensions
     return bool(
         dimensions is None

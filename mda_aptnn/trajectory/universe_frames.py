@@ -4,7 +4,6 @@ what they are.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from mda_aptnn import io, units
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import DENSEST, Cell, Frame, cell_matrix, periodic_directions
-from mda_aptnn.trajectory.kinetics import is_plausible, likely_unit, velocity_factor
+from mda_aptnn.trajectory.kinetics import Moment, is_plausible, likely_unit
 from mda_aptnn.trajectory.plausible import Usual
 from mda_aptnn.trajectory.readers import (
     UNDECLARED,
@@ -44,30 +43,6 @@ FINITE_DIFFERENCE_LIMIT = 0.7
 
 #: Positions [n_atoms, 3] in Å, and the cell that they are in.
 Place = tuple[NDArray[np.float64], Cell]
-
-
-@dataclasses.dataclass(frozen=True)
-class Moment:
-    """A frame with what surrounds it in time.
-
-    Attributes
-    ----------
-    number : int
-        Of the frame in the trajectory.
-    frame : Frame
-    velocities : ndarray, shape [n_atoms, 3], or None
-        In Å/ps.
-    moved : ndarray, shape [n_atoms, 3], or None
-        From the frame before to the one after, in Å, in the nearest image.
-    next_velocities : ndarray, shape [n_atoms, 3], or None
-        In the frame after, in Å/ps.
-    """
-
-    number: int
-    frame: Frame
-    velocities: NDArray[np.float64] | None
-    moved: NDArray[np.float64] | None = None
-    next_velocities: NDArray[np.float64] | None = None
 
 
 class UniverseFrames:
@@ -534,7 +509,7 @@ class UniverseFrames:
             )
         # what has been multiplied with is taken back: the unit said is that of the numbers in the
         # file
-        factor = velocity_factor(velocity_unit) / (conversions.pop() or 1.0)
+        factor = units.velocity_factor(velocity_unit) / (conversions.pop() or 1.0)
         if abs(factor - 1) > 1e-6:
             self.notes.append(f"velocities taken to be in {velocity_unit}")
         return factor

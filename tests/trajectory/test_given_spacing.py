@@ -41,7 +41,7 @@ def test_the_pace_of_an_oscillator_is_that_of_central_differences():
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2.0])
-def test_the_time_between_frames_lies_within_its_bounds_for_any_spectrum_below_the_nyquist_frequency(
+def test_the_time_between_frames_lies_within_its_bounds_for_any_spectrum_below_nyquist(
     factor,
 ):
     rng = np.random.default_rng(4)
