@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 #: Modules with compiled functions, for all of which they are kept together.
-_SOURCES = ("compiled.py", "pair_search.py", "model/cpu_*.py", "model/kernels/*.py")
+_SOURCES = ("compiled.py", "pair_search.py", "model/kernels/*.py")
 
 
 def _cache_folder() -> str:
