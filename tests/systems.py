@@ -1,10 +1,11 @@
-"""Small systems in memory whose flux and spectrum are known, and models that say what they predict."""
+"""Small systems in memory whose flux and spectrum are known, and models that are known."""
 
 import numpy as np
 from MDAnalysis import Universe
 from MDAnalysis.coordinates.memory import MemoryReader
 from scipy.constants import N_A, atomic_mass, c, e, epsilon_0, k
 
+from mda_aptnn.spectra import raman, sfg
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import infrared
 
@@ -57,6 +58,21 @@ def absorption_spectrum(
     )
     estimator = Estimator(resolution, window, unbiased, segments)
     return infrared(rates, estimator, temperature, volume, **options)
+
+
+def raman_spectrum(series, groups, spacing, temperature, *, finite_difference=0.0, **options):
+    """The Raman spectrum of series of α̇ [n_frames, n_groups, 3, 3]."""
+    rates = Rates.joined(series, spacing, list(groups), finite_difference=finite_difference)
+    notes = options.pop("notes", ())
+    return raman.raman_spectrum(rates, Estimator(**options), temperature, notes=notes)
+
+
+def sum_frequency_spectrum(
+    polarizability, flux, groups, spacing, temperature, area, *, components=sfg.COMPONENTS, **options
+):
+    """χ⁽²⁾ of series of α̇ [n_frames, n_groups, 3, 3] and Ṁ [n_frames, n_groups, 3]."""
+    rates = (Rates.joined(series, spacing, list(groups)) for series in (polarizability, flux))
+    return sfg.sum_frequency_spectrum(*rates, Estimator(**options), temperature, area, components=components)
 
 
 def universe(positions, velocities, symbols, *, cell=None, time_step=0.5e-3) -> Universe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import os
 import re
 import time
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import folders, io
-from mda_aptnn.errors import FileFormatError, TrajectoryError
+from mda_aptnn.errors import FileFormatError, TrajectoryError, WorkerError
+
+logger = logging.getLogger(__name__)
 
 #: A block of finished frames is written when it is this old, in s, or this large.
 _BLOCK_SECONDS = 20.0
@@ -221,6 +224,42 @@ class BlockStore:
             others.update(frames[at[stale[at]]].tolist())
         same, changed_frames = sorted(found), sorted(others - found)
         return np.array(same, dtype=np.int64), np.array(changed_frames, dtype=np.int64)
+
+    def missing(
+        self, wanted: NDArray[np.int64], fingerprint: Callable[[int], np.uint64]
+    ) -> NDArray[np.int64]:
+        """Return the wanted frames that are not there as they are now; parameters as of
+        `reusable`.
+        """
+        there, changed = self.reusable(wanted, fingerprint)
+        if len(there):
+            logger.info("%d of %d frames are in %s", len(there), len(wanted), self.folder)
+        if len(changed):
+            logger.warning(
+                "%d frames in %s are not those of the trajectory as it is now, the first is %d: "
+                "predicted again",
+                len(changed),
+                self.folder,
+                changed[0],
+            )
+        return np.setdiff1d(wanted, there)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from the folder, and say what is in it if a worker dies.
+
+        Raises
+        ------
+        BusyError
+            If another process fills it.
+        """
+        try:
+            with folders.reserved(self.folder / folders.LOCK, f"the checkpoint {self.folder}"):
+                yield
+        except WorkerError as error:
+            raise WorkerError(
+                f"{error}; what is computed is kept in {self.folder}, and used then"
+            ) from error
 
     def rows(
         self, frames: NDArray[np.int64]

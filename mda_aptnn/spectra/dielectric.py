@@ -8,9 +8,8 @@ e^{−iωt}; its real part is ε₀c n(ω)α(ω), and ε(ω) = ε∞ + iσ(ω)/(
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
@@ -19,67 +18,73 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.columns import write_columns
-from mda_aptnn.spectra.display import Pictured
+from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.infrared import Spectrum
-from mda_aptnn.spectra.result import Measured
+from mda_aptnn.spectra.result import Measured, Result, array, attribute
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
+_SIEMENS = "siemens/meter"
 #: ε₀c: n·α in cm⁻¹ to the real part of the conductivity in S/m.
-_CONDUCTIVITY = float(
-    (units.ureg.Quantity(1.0, "1/cm*vacuum_permittivity*speed_of_light"))
-    .to("siemens/meter")
-    .magnitude
-)
+_CONDUCTIVITY = units.factor("1/cm*vacuum_permittivity*speed_of_light", _SIEMENS)
 #: How much finer than the trajectory the correlation function is interpolated for its one-sided
 #: transform.
 _OVERSAMPLING = 16
+#: What follows from ε and the wavenumber, with its unit.
+_CURVES: dict[str, tuple[Callable[[NDArray[Any], Array], Array], str]] = {
+    "epsilon real": (lambda epsilon, grid: epsilon.real, ""),
+    "epsilon imaginary": (lambda epsilon, grid: epsilon.imag, ""),
+    "n": (lambda epsilon, grid: np.sqrt(epsilon).real, ""),
+    "alpha": (lambda epsilon, grid: 4 * np.pi * grid * np.sqrt(epsilon).imag, units.ABSORPTION),
+    "kappa": (lambda epsilon, grid: np.sqrt(epsilon).imag, ""),
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class DielectricSpectrum(io.Stored, Pictured):
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class DielectricSpectrum(plots.Drawn, Result):
     """The dielectric function of a sample and what follows from it.
+
+    The wavenumbers begin one step above zero, where the permittivity of a conductor is infinite; ε″
+    is not meaningful below the resolution.
 
     Attributes
     ----------
-    wavenumber : pint.Quantity, shape [n_frequencies]
-        In cm⁻¹, equidistant, from one step above zero, where the permittivity of a conductor is
-        infinite.
     permittivity : pint.Quantity, complex, shape [n_frequencies]
         ε = ε′ + iε″, relative, ε″ > 0 for absorption.
-    conductivity : pint.Quantity, complex, shape [n_frequencies]
-        Frequency-dependent σ in S/m, of nuclei and their electrons; the real part is ε₀c n(ω)α(ω).
     static_conductivity : Measured
         σ′ at zero frequency in S/m, seen through the window: an upper limit of the conductivity for
         direct current. See `conduction`.
     epsilon_infinity : float
         ε∞, the electronic permittivity that was given.
+    subtract_conduction : bool
+        Whether ε is without the pole of direct current.
     volume : pint.Quantity
         Of the sample.
-    resolution : pint.Quantity
-        Full width at half maximum of a line: ε″ is not meaningful below it.
-    error : pint.Quantity, shape [n_frequencies, 4], or None
-        Standard errors of ε′, ε″, n and α (the last in cm⁻¹, all as plain numbers).
-    degrees_of_freedom : int
-        Of the errors.
-    info : dict
-        Of the spectrum it was made from.
+    error : ndarray, shape [n_frequencies, 4], or None
+        Standard errors of ε′, ε″, n and α, of files of version 0.1.0, which have no segments.
     """
 
     kind: ClassVar[str] = "dielectric"
+    main: ClassVar[str] = "permittivity"
 
-    wavenumber: Any
-    permittivity: Any
-    conductivity: Any
-    static_conductivity: Measured
-    epsilon_infinity: float
-    volume: Any
-    resolution: Any
-    error: Array | None = None
-    degrees_of_freedom: int = 0
-    info: dict[str, Any] = dataclasses.field(default_factory=dict)
+    permittivity: Any = array("", "frequencies")
+    static_conductivity: Measured = Measured(float("nan"), float("nan"), "S/m")
+    epsilon_infinity: float = attribute(float)
+    subtract_conduction: bool = attribute(bool, False)
+    volume: Any = array(units.VOLUME)
+    error: Array | None = array(None, "frequencies", 4, default=None)
+
+    @property
+    def conductivity(self) -> Any:
+        """Frequency-dependent complex σ [n_frequencies] in S/m, of nuclei and their electrons; the
+        real part is ε₀c n(ω)α(ω).
+        """
+        omega = 2 * np.pi * self.wavenumber.magnitude * _CONDUCTIVITY
+        sigma = -1j * omega * (self.permittivity.magnitude - self.epsilon_infinity)
+        if self.subtract_conduction:
+            sigma = sigma + self.static_conductivity.value
+        return units.quantity(sigma, _SIEMENS)
 
     @property
     def conduction(self) -> str:
@@ -94,7 +99,7 @@ class DielectricSpectrum(io.Stored, Pictured):
         """
         found, width = self.static_conductivity, float(self.resolution.magnitude)
         text = f"real part of the conductivity below {width:g} cm⁻¹: {found}"
-        if found.error != found.error:
+        if np.isnan(found.error):
             return f"{text}, without an error bar; of direct current it is an upper limit"
         if found.value < 2 * found.error:
             return f"{text}, which is not different from zero"
@@ -103,27 +108,42 @@ class DielectricSpectrum(io.Stored, Pictured):
         slow = 1 / (2 * np.pi * units.SPEED_OF_LIGHT * width)
         return (
             f"{text}; of direct current it is an upper limit, as neutral molecules that reorient "
-            f"in more than "
-            f"{slow:.2g} ps add to it: only a part that stays at a finer resolution is conduction "
-            f"by ions"
+            f"in more than {slow:.2g} ps add to it: only a part that stays at a finer resolution "
+            "is conduction by ions"
         )
 
     @property
     def refractive_index(self) -> Any:
         """n(ω) = Re √ε [n_frequencies]."""
-        return units.quantity(np.sqrt(self.permittivity.magnitude).real, "")
+        return self._quantity("n")
 
     @property
     def extinction(self) -> Any:
         """κ(ω) = Im √ε [n_frequencies]."""
-        return units.quantity(np.sqrt(self.permittivity.magnitude).imag, "")
+        return self._quantity("kappa")
 
     @property
     def absorption_coefficient(self) -> Any:
         """α(ω) = 2ωκ/c [n_frequencies] in cm⁻¹, base e."""
-        return units.quantity(
-            4 * np.pi * self.wavenumber.magnitude * self.extinction.magnitude, units.ABSORPTION
-        )
+        return self._quantity("alpha")
+
+    def _quantity(self, name: str) -> Any:
+        function, unit = _CURVES[name]
+        return units.quantity(function(self.values, self.wavenumber.magnitude), unit)
+
+    def curve(self, *term: str) -> Measured:
+        """Return one of these with its standard error [n_frequencies].
+
+        Parameters
+        ----------
+        *term : {"epsilon real", "epsilon imaginary", "n", "alpha", "kappa"}
+            α in cm⁻¹.
+        """
+        function, unit = _CURVES[term[0]]
+        found = self.measure(lambda epsilon: function(epsilon, self.wavenumber.magnitude), unit)
+        if self.error is None or term[0] == "kappa":
+            return found
+        return dataclasses.replace(found, error=self.error[:, list(_CURVES).index(term[0])])
 
     def molar_coefficient(self, n_molecules: int) -> Any:
         """Return the decadic molar absorption coefficient α V N_A/(N ln 10) [n_frequencies] in
@@ -139,112 +159,79 @@ class DielectricSpectrum(io.Stored, Pictured):
         pint.Quantity, shape [n_frequencies]
             In L/(mol cm).
         """
-        molar = (
-            self.absorption_coefficient
-            * self.volume
-            * units.ureg.Quantity(1.0, "avogadro_constant")
-        )
+        molar = self.absorption_coefficient * self.volume * units.ureg.avogadro_constant
         return (molar / (n_molecules * np.log(10))).to("liter/mol/cm")
 
-    def plot(self, path: str | os.PathLike[str] | None = None, *, limit: float = 4500.0) -> Any:
-        """Draw ε′ and ε″, and below them n and α, with standard errors.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-        limit : float
-            Right end of the axis in cm⁻¹, if the spectrum reaches so far.
-
-        Returns
-        -------
-        list of matplotlib.axes.Axes
-        """
-        from mda_aptnn.figures import new_figure, save_figure
-
-        figure = new_figure(path, (7.0, 6.4))
+    def _draw(self, figure: Any, limit: float) -> None:
+        """ε′ and ε″, and below them n and α, with standard errors."""
         upper, lower = figure.subplots(2, 1, sharex=True)
         right = lower.twinx()
         grid = self.wavenumber.magnitude
-        shown = (grid >= self.resolution.magnitude) & (grid <= limit)
-        epsilon = self.permittivity.magnitude
-        curves = (
-            (upper, epsilon.real, "C0", r"$\varepsilon'$"),
-            (upper, epsilon.imag, "C3", r"$\varepsilon''$"),
-            (lower, self.refractive_index.magnitude, "C0", "$n$"),
-            (right, self.absorption_coefficient.magnitude, "C3", r"$\alpha$"),
-        )
-        for column, (ax, values, color, label) in enumerate(curves):
-            ax.plot(grid[shown], values[shown], color=color, linewidth=1.2, label=label)
-            if self.error is not None:
-                low, high = values - self.error[:, column], values + self.error[:, column]
-                ax.fill_between(
-                    grid[shown], low[shown], high[shown], color=color, alpha=0.2, linewidth=0
-                )
+        seen = (grid >= self.resolution.magnitude) & (grid <= limit)
+        for ax, name, color, label in (
+            (upper, "epsilon real", "C0", r"$\varepsilon'$"),
+            (upper, "epsilon imaginary", "C3", r"$\varepsilon''$"),
+            (lower, "n", "C0", "$n$"),
+            (right, "alpha", "C3", r"$\alpha$"),
+        ):
+            plots.draw_with_error(ax, grid, self.curve(name), seen, color=color, label=label)
         upper.legend(frameon=False)
         upper.set_ylabel("relative permittivity")
-        lower.set_ylabel("refractive index $n$", color="C0")
         right.set_ylabel(r"$\alpha$ / cm$^{-1}$", color="C3")
-        lower.set_xlabel(r"wavenumber / cm$^{-1}$")
-        lower.set_xlim(0, min(limit, grid[-1]))
-        if path is not None:
-            save_figure(figure, path)
-        return [upper, lower, right]
+        lower.set_ylabel("refractive index $n$", color="C0")
+        lower.set(xlim=(0, min(limit, grid[-1])), xlabel=plots.WAVENUMBER_LABEL)
 
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write wavenumber, ε′, ε″, n, α and σ as columns.
+    def columns(self) -> Mapping[str, Array]:
+        """Return wavenumber, ε′, ε″, n, α and σ."""
+        columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
+        for name in ("epsilon real", "epsilon imaginary", "n", "alpha"):
+            unit = _CURVES[name][1]
+            columns[f"{name} [{unit}]" if unit else name] = self._quantity(name).magnitude
+        sigma = self.conductivity.magnitude
+        return columns | {"sigma real [S/m]": sigma.real, "sigma imaginary [S/m]": sigma.imag}
 
-        Parameters
-        ----------
-        path : path
-        """
-        columns = {
-            "wavenumber [1/cm]": self.wavenumber.magnitude,
-            "epsilon real": self.permittivity.magnitude.real,
-            "epsilon imaginary": self.permittivity.magnitude.imag,
-            "n": self.refractive_index.magnitude,
-            "alpha [1/cm]": self.absorption_coefficient.magnitude,
-            "sigma real [S/m]": self.conductivity.magnitude.real,
-            "sigma imaginary [S/m]": self.conductivity.magnitude.imag,
+    def summary(self) -> dict[str, Any]:
+        """Return what the spectrum says, as plain numbers."""
+        static = self.static_conductivity
+        return {
+            "static_conductivity_limit": static.value,
+            "static_conductivity_limit_error": None if np.isnan(static.error) else static.error,
+            "unit": "S/m",
+            "meaning": self.conduction,
         }
-        write_columns(path, columns)
+
+    def describe(self) -> str:
+        """Return the same for people."""
+        return self.conduction
 
     def _write(self, file: h5py.File) -> None:
-        io.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
-        for name, unit in (("permittivity", ""), ("conductivity", "siemens/meter")):
-            values = getattr(self, name).magnitude
-            io.write_array(file, name, np.stack([values.real, values.imag], axis=1), unit)
-        io.write_array(file, "epsilon_infinity", self.epsilon_infinity, "")
-        io.write_quantity(file, "volume", self.volume, units.VOLUME)
-        io.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
-        if self.error is not None:
-            io.write_array(file, "error", self.error)
+        super()._write(file)
         static = self.static_conductivity
-        io.write_array(file, "static_conductivity", [static.value, static.error], "siemens/meter")
-        file.attrs["degrees_of_freedom"] = self.degrees_of_freedom
-        file.attrs["info"] = json.dumps(self.info)
+        io.write_array(file, "static_conductivity", [static.value, static.error], _SIEMENS)
+        file.attrs["degrees_of_freedom"] = static.degrees_of_freedom
 
     @classmethod
-    def _read(cls, file: h5py.File) -> DielectricSpectrum:
-        wavenumber = io.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
-        n = len(wavenumber)
-        parts = {
-            name: io.read_array(file, name, unit, (n, 2)) @ np.array([1.0, 1j])
-            for name, unit in (("permittivity", ""), ("conductivity", "siemens/meter"))
-        }
-        value, error = io.read_array(file, "static_conductivity", "siemens/meter", (2,))
+    def _read(cls, file: h5py.File) -> Self:
+        value, error = io.read_array(file, "static_conductivity", _SIEMENS, (2,))
         degrees = int(file.attrs["degrees_of_freedom"])
+        static = Measured(float(value), float(error), "S/m", degrees, positive=True)
+        if file["permittivity"].ndim == 1:
+            return dataclasses.replace(super()._read(file), static_conductivity=static)
+        # version 0.1.0: real and imaginary part, and errors instead of segments
+        wavenumber = io.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
+        n, info = len(wavenumber), io.read_json(file, "info", dict)
+        epsilon = io.read_array(file, "permittivity", "", (n, 2)) @ np.array([1.0, 1j])
         return cls(
             wavenumber=wavenumber,
-            permittivity=units.quantity(parts["permittivity"], ""),
-            conductivity=units.quantity(parts["conductivity"], "siemens/meter"),
-            static_conductivity=Measured(float(value), float(error), "S/m", degrees, positive=True),
+            permittivity=units.quantity(epsilon, ""),
+            static_conductivity=static,
             epsilon_infinity=float(io.read_array(file, "epsilon_infinity", "", ())),
+            subtract_conduction=bool(info.get("subtract_conduction")),
             volume=io.read_quantity(file, "volume", units.VOLUME, ()),
             resolution=io.read_quantity(file, "resolution", units.WAVENUMBER, ()),
+            window="",
             error=io.read_array(file, "error", shape=(n, 4)) if "error" in file else None,
-            degrees_of_freedom=degrees,
-            info=json.loads(file.attrs["info"]),
+            info=info,
         )
 
 
@@ -274,41 +261,38 @@ def dielectric_spectrum(
     """
     if not epsilon_infinity >= 1:
         raise SpectrumError(f"epsilon_infinity must be 1 or more, not {epsilon_infinity}")
-    grid = spectrum.wavenumber.magnitude
-    absorption = spectrum.absorption.magnitude
-    sigma = causal_transform(absorption)
+    grid, absorption = spectrum.wavenumber.magnitude, spectrum.absorption.magnitude
 
-    def optical(values: Array) -> Array:
-        epsilon = permittivity(
-            grid, values, epsilon_infinity, subtract_conduction=subtract_conduction
-        )
-        root = np.sqrt(epsilon)
-        return np.stack(
-            [epsilon.real, epsilon.imag, root.real, 4 * np.pi * grid[1:] * root.imag], axis=1
+    def epsilon(n_alpha: Array) -> Complex:
+        return permittivity(
+            grid, n_alpha, epsilon_infinity, subtract_conduction=subtract_conduction
         )
 
-    error, degrees, of_static = None, 0, float("nan")
-    if spectrum.segments is not None:
-        found = spectrum.measure(optical, of=lambda values: spectrum.scale * values.sum(axis=1))
-        error, degrees = found.error, found.degrees_of_freedom
-        of_static = float(spectrum.standard_error().magnitude[0]) * _CONDUCTIVITY
-    static = Measured(
-        float(absorption[0]) * _CONDUCTIVITY, of_static, "S/m", degrees, positive=True
-    )
-    epsilon = permittivity(
-        grid, absorption, epsilon_infinity, subtract_conduction=subtract_conduction
-    )
+    replicates = {}
+    for name in ("segments", "members"):
+        found = getattr(spectrum, name)
+        if found is not None:
+            terms = [
+                epsilon(spectrum.scale * part.sum(axis=1, dtype=float)) for part in found.terms
+            ]
+            replicates[name] = dataclasses.replace(found, terms=np.array(terms, np.complex64))
+    total = spectrum.curve()
+    value, error = (_CONDUCTIVITY * float(part[0]) for part in (total.value, total.error))
     return DielectricSpectrum(
-        wavenumber=units.quantity(grid[1:], units.WAVENUMBER),
-        permittivity=units.quantity(epsilon, ""),
-        conductivity=units.quantity(sigma[1:] * _CONDUCTIVITY, "siemens/meter"),
-        static_conductivity=static,
+        wavenumber=spectrum.wavenumber[1:],
+        permittivity=units.quantity(epsilon(absorption), ""),
+        static_conductivity=Measured(value, error, "S/m", total.degrees_of_freedom, True),
         epsilon_infinity=float(epsilon_infinity),
+        subtract_conduction=subtract_conduction,
         volume=spectrum.volume,
+        temperature=spectrum.temperature,
         resolution=spectrum.resolution,
-        error=error,
-        degrees_of_freedom=degrees,
-        info={**spectrum.info, "subtract_conduction": subtract_conduction},
+        effective_resolution=spectrum.effective_resolution,
+        least_relative_error=spectrum.least_relative_error,
+        window=spectrum.window,
+        notes=spectrum.notes,
+        info=spectrum.info,
+        **replicates,
     )
 
 

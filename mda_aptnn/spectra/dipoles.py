@@ -96,21 +96,13 @@ class DipoleSeries(io.Stored):
             raise TrajectoryError(f"starts {marks} do not fit {len(values)} frames")
         if cells is None:
             return cls(values, spacing, marks)
-        if np.ndim(cells) == 3:
-            every = np.asarray(cells, dtype=float)
-            if every.shape != (len(values), 3, 3):
-                raise TrajectoryError(
-                    f"cells have the shape {every.shape}, not {(len(values), 3, 3)}"
-                )
-        else:
-            every = np.broadcast_to(cell_matrix(cells), (len(values), 3, 3))
-        parts = [slice(a, b) for a, b in zip(marks, [*marks[1:], len(values)], strict=True)]
-        return cls(
-            np.concatenate([unwrap(values[part], every[part]) for part in parts]),
-            spacing,
-            marks,
-            every,
-        )
+        every = np.asarray(cells, dtype=float) if np.ndim(cells) == 3 else cell_matrix(cells)
+        shape = len(values), 3, 3
+        if every.ndim == 3 and every.shape != shape:
+            raise TrajectoryError(f"cells have the shape {every.shape}, not {shape}")
+        every = np.broadcast_to(every, shape)
+        parts = zip(np.split(values, marks[1:]), np.split(every, marks[1:]), strict=True)
+        return cls(np.concatenate([unwrap(*part) for part in parts]), spacing, marks, every)
 
     @classmethod
     def from_cp2k(
@@ -227,15 +219,11 @@ class DipoleSeries(io.Stored):
     @classmethod
     def _read(cls, file: h5py.File) -> DipoleSeries:
         dipoles = io.read_array(file, "dipoles", units.DIPOLE, (None, 3))
-        cells = (
-            io.read_array(file, "cells", units.LENGTH, (len(dipoles), 3, 3))
-            if "cells" in file
-            else None
-        )
+        shape = len(dipoles), 3, 3
         return cls.from_array(
             dipoles,
             float(io.read_array(file, "spacing", units.TIME, ())),
-            cells=cells,
+            cells=io.read_array(file, "cells", units.LENGTH, shape) if "cells" in file else None,
             starts=io.read_array(file, "starts", shape=(None,)).tolist(),
         )
 
@@ -266,8 +254,7 @@ def unwrap(dipoles: Array, cells: Array) -> Array:
     if largest > _AMBIGUOUS:
         warnings.warn(
             f"the dipole moves by up to {largest:.2f} of e times a cell vector from frame to "
-            f"frame, so that its "
-            "branch is not sure; write dipoles more often",
+            "frame, so that its branch is not sure; write dipoles more often",
             stacklevel=3,
         )
     multiples = np.concatenate([np.zeros((1, 3)), np.cumsum(jumps, axis=0)])

@@ -104,7 +104,7 @@ class Rates:
     @property
     def series(self) -> list[NDArray[np.int64]]:
         """Numbers of the frames of each uninterrupted series."""
-        return np.split(np.arange(len(self.values)), self.starts[1:])
+        return np.split(np.arange(self.values.shape[0]), self.starts[1:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +145,11 @@ class Plan:
         grid = np.arange(self.size // 2 + 1) / (self.size * self.spacing * units.SPEED_OF_LIGHT)
         return grid[self._phase(grid) <= FINITE_DIFFERENCE_LIMIT]
 
+    @functools.cached_property
+    def correction(self) -> Array:
+        """What densities are multiplied with for what finite differences lose [n_frequencies]."""
+        return np.asarray(np.sinc(self._phase(self.wavenumber)) ** -2)
+
     def _phase(self, wavenumber: Array) -> Array:
         return np.asarray(2 * units.SPEED_OF_LIGHT * wavenumber * self.finite_difference)
 
@@ -163,7 +168,7 @@ class Plan:
         """
         weights = 2 * self.spacing * self.window
         weights[0] *= 0.5
-        correction = np.sinc(self._phase(self.wavenumber)) ** -2
+        correction = self.correction
         functions = correlation.reshape(len(correlation), -1)
         values = np.empty((len(correction), functions.shape[1]))
         # the transform of very many at once takes six times the memory of the result
@@ -452,7 +457,8 @@ class Estimator:
         series = rates.series
         plan = self.plan(rates.spacing, [len(part) for part in series], rates.finite_difference)
         if pieces is None:
-            pieces = choose_segments(series, self.segments, self.resolution, rates.spacing)
+            most = min(MOST, _SEGMENT_BYTES // (4 * len(plan.wavenumber) * n_terms))
+            pieces = choose_segments(series, self.segments, self.resolution, rates.spacing, most)
         parts = [series, *pieces]
         sums = np.zeros((len(parts), plan.n_lags, n_terms))
         for values, places in batches:

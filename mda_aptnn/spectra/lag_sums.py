@@ -91,7 +91,7 @@ class LagSums:
         """Return correlations of groups [n_lags, n_groups, n_groups] and of components [n_lags, 3,
         3].
 
-        Divided by the number of frames, as `mda_aptnn.spectra.correlation.cross_correlation` does.
+        Divided by the number of frames, as `mda_aptnn.spectra.estimator.cross_correlation` does.
         """
         count = max(1, self.n_frames)
         return self._sums.sum(axis=0)[:n_lags] / count, self._components[:n_lags] / count

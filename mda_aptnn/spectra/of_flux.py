@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,15 @@ from mda_aptnn.flux.checks import given_temperature
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.estimator import Estimator, Rates, cross_correlation
 from mda_aptnn.spectra.infrared import Spectrum, infrared
-from mda_aptnn.spectra.raman import RamanSpectrum
-from mda_aptnn.spectra.scattering import raman_spectrum
+from mda_aptnn.spectra.raman import RamanSpectrum, raman_spectrum
 from mda_aptnn.spectra.self_distinct import self_and_distinct
-from mda_aptnn.spectra.sfg import COMPONENTS, SumFrequencySpectrum
-from mda_aptnn.spectra.sum_frequency import SLAB_GROUPS, slab_sums, sum_frequency_spectrum
+from mda_aptnn.spectra.sfg import (
+    COMPONENTS,
+    SLAB_GROUPS,
+    SumFrequencySpectrum,
+    slab_sums,
+    sum_frequency_spectrum,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -159,16 +164,11 @@ def raman(
     """
     series = series if groups is None else series.regroup(groups)
     kelvin, _, notes = series.conditions(temperature)
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
     return raman_spectrum(
-        series.polarizability_segments(),
-        series.groups,
-        series.spacing,
+        _polarizability(series),
+        Estimator(width, window, unbiased, segments),
         kelvin,
-        resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-        window=window,
-        unbiased=unbiased,
-        segments=segments,
-        finite_difference=series.finite_difference,
         notes=notes,
         info=_origin(series),
     )
@@ -197,8 +197,7 @@ def sum_frequency(
         Of the surface, in Å²; without, A·χ in Å⁴/V.
     sides : ndarray, shape [n_frames, n_groups, 3], optional
         How much of each group (molecule) belongs to the upper side of a slab, to its bulk and to
-        its lower side, see `mda_aptnn.spectra.sum_frequency.slab_weights`. These three are then the
-        groups.
+        its lower side, see `mda_aptnn.spectra.sfg.slab_weights`. These three are then the groups.
     components : sequence of str
         Of χ_abc, such as "xxz": ab of the polarizability, c of the dipole.
 
@@ -214,39 +213,44 @@ def sum_frequency(
     """
     series = series if groups is None else series.regroup(groups)
     kelvin, _, notes = series.conditions(temperature)
-    names, flux, rates = series.groups, series.segments(), series.polarizability_segments()
+    rates = _polarizability(series)
+    flux = dataclasses.replace(rates, values=series.flux)
     if sides is not None:
         needed = (*series.flux.shape[:2], len(SLAB_GROUPS))
         if np.shape(sides) != needed:
             raise SpectrumError(
-                f"sides has the shape {np.shape(sides)}; {len(series)} frames of {len(names)} "
+                f"sides has the shape {np.shape(sides)}; {needed[0]} frames of {needed[1]} "
                 f"groups need {needed}, from slab_weights(heights, inner, outer)"
             )
-        weights = np.split(np.asarray(sides), series.starts[1:])
-        flux = [slab_sums(part, weight) for part, weight in zip(flux, weights, strict=True)]
-        rates = [slab_sums(part, weight) for part, weight in zip(rates, weights, strict=True)]
-        names = list(SLAB_GROUPS)
-    if len(names) > _MOST_PAIRED:
+        flux, rates = (
+            dataclasses.replace(part, values=slab_sums(part.values, sides), names=SLAB_GROUPS)
+            for part in (flux, rates)
+        )
+    n_groups = len(flux.names)
+    if n_groups > _MOST_PAIRED:
         raise SpectrumError(
-            f"{len(names)} groups have {len(names)}² terms in each component; at most "
+            f"{n_groups} groups have {n_groups}² terms in each component; at most "
             f"{_MOST_PAIRED} groups are taken: give sides= for molecules of a slab, or sums of "
             "groups="
         )
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
     return sum_frequency_spectrum(
         rates,
         flux,
-        names,
-        series.spacing,
+        Estimator(width, window, unbiased, segments),
         kelvin,
         None if area is None else units.magnitude(area, "angstrom^2", "area"),
         components=components,
-        resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-        window=window,
-        unbiased=unbiased,
-        segments=segments,
-        finite_difference=series.finite_difference,
         notes=notes,
         info=_origin(series),
+    )
+
+
+def _polarizability(series: FluxSeries) -> Rates:
+    """α̇ of all groups [n_frames, n_groups, 3, 3]."""
+    parts = series.polarizability_segments()
+    return Rates.joined(
+        parts, series.spacing, series.groups, finite_difference=series.finite_difference
     )
 
 
@@ -281,25 +285,61 @@ def conditions(
         note for note in map(str, series.info.get("notes", [])) if not note.startswith(earlier)
     ]
     notes += map(str, checks.doubtful)
-    if temperature is None:
-        kelvin = float(series.temperatures.mean())
-        if not np.isfinite(kelvin):
-            raise SpectrumError(
-                "the kinetic temperature is not known, as the trajectory has constraints or rigid "
-                "molecules, or velocities are finite differences; give temperature="
-                '"300 K" (for constraints also: degrees_of_freedom to DipoleFlux)'
-            )
-        notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the trajectory")
-        logger.info(notes[-1])
+    kinetic, mean_volume = float(series.temperatures.mean()), float(series.volumes.mean())
+    kelvin, volume, more = chosen_conditions(
+        temperature, volume, kinetic, mean_volume, "trajectory"
+    )
+    check = given_temperature(series, kelvin)
+    if temperature is not None and check.verdict is Verdict.LOOK:
+        warnings.warn(check.brief, stacklevel=3)
+    return kelvin, volume, notes + more
+
+
+def chosen_conditions(
+    temperature: Any, volume: Any, kinetic: float, mean_volume: float, of: str
+) -> tuple[float, float | None, list[str]]:
+    """Return temperature (K) and volume (Å³ or None) as given, or else those of the run.
+
+    Parameters
+    ----------
+    temperature, volume
+        As in `spectrum`.
+    kinetic, mean_volume : float
+        Mean kinetic temperature in K and volume in Å³; NaN where they are not known.
+    of : str
+        What has these velocities: "trajectory".
+
+    Returns
+    -------
+    temperature : float
+    volume : float or None
+    notes : list of str
+
+    Raises
+    ------
+    SpectrumError
+        If the temperature is neither given nor known.
+    """
+    notes = []
+    if temperature is not None:
+        kinetic = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+    elif np.isfinite(kinetic):
+        notes.append(f"temperature {kinetic:.1f} K taken from the velocities of the {of}")
+        logger.info(notes[0])
     else:
-        kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
-        check = given_temperature(series, kelvin)
-        if check.verdict is Verdict.LOOK:
-            warnings.warn(check.brief, stacklevel=3)
+        raise SpectrumError(
+            f"the kinetic temperature is not known, as the {of} has constraints or rigid "
+            'molecules, or velocities are finite differences; give temperature="300 K" (for '
+            "constraints also: degrees_of_freedom to DipoleFlux)"
+        )
     if volume is not None:
-        return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
-    mean = float(series.volumes.mean())
-    return kelvin, mean if np.isfinite(mean) else None, notes
+        return kinetic, units.magnitude(volume, units.VOLUME, "volume"), notes
+    return kinetic, mean_volume if np.isfinite(mean_volume) else None, notes
+
+
+def _origin(series: FluxSeries) -> dict[str, Any]:
+    """What a spectrum keeps of the flux that it was made of: all but the notes."""
+    return {name: value for name, value in series.info.items() if name != "notes"}
 
 
 def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
@@ -320,8 +360,3 @@ def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
     for name, ratio in band_spread.get("elsewhere", {}).items():
         text += f"; errors of band intensities on {name} were {ratio:.2g} times those stated"
     return text
-
-
-def _origin(series: FluxSeries) -> dict[str, Any]:
-    """What a spectrum keeps of the flux that it was made of: all but the notes."""
-    return {name: value for name, value in series.info.items() if name != "notes"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,45 @@ LABELS = {
     "km/mol*cm": r"molar absorption / km mol$^{-1}$ cm",
 }
 WAVENUMBER_LABEL = r"wavenumber / cm$^{-1}$"
+
+
+class Drawn:
+    """A result that draws itself into a figure."""
+
+    #: Width and height of the figure in inches.
+    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        limit: float = 4500.0,
+        figure: Any = None,
+    ) -> Any:
+        """Draw the result; what is drawn, the class says.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+        limit : float
+            Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+        figure : matplotlib.figure.Figure, optional
+            Drawn into; a new figure otherwise.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        figure = figure or new_figure(path, self.size)
+        self._draw(figure, limit)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+    @abc.abstractmethod
+    def _draw(self, figure: Any, limit: float) -> None:
+        """Draw into an empty figure."""
 
 
 def plot_curves(
@@ -70,7 +110,8 @@ def plot_curves(
     """
     if ax is None:
         ax = new_figure(path).subplots()
-    ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    if any((values < 0).any() for values in terms.values()):
+        ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
     for name, curve in totals.items():
         draw_curve(ax, wavenumber, curve, name, "black" if len(totals) == 1 else None, model_label)
     for name, values in terms.items():
@@ -150,6 +191,15 @@ def plot_together(
     ax.legend(frameon=False)
     right = max(spectrum.wavenumber.magnitude[-1] for spectrum in spectra.values())
     return finish(ax, path, min(limit, right), LABELS[curve.unit])
+
+
+def draw_with_error(
+    ax: Any, wavenumber: Array, curve: Measured, seen: NDArray[np.bool_], **style: Any
+) -> None:
+    """Draw a curve where it is to be seen, with its standard error."""
+    x, value, error = wavenumber[seen], curve.value[seen], curve.error[seen]
+    [line] = ax.plot(x, value, **{"linewidth": 1.2} | style)
+    ax.fill_between(x, value - error, value + error, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def finish(ax: Any, path: str | os.PathLike[str] | None, right: float, label: str) -> Any:

@@ -1,25 +1,36 @@
-"""A Raman spectrum with every auto and cross term: isotropic and anisotropic parts, and what is
+"""Raman spectra with every auto and cross term: isotropic and anisotropic parts, and what is
 measured of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import io, units
-from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.display import Pictured
-from mda_aptnn.spectra.result import band_weights
-from mda_aptnn.spectra.statistics import Measured, Segments
-from mda_aptnn.spectra.terms import pair_index, term_of
-from mda_aptnn.tensors import COMPONENTS
+from mda_aptnn.errors import FileFormatError, SpectrumError
+from mda_aptnn.spectra import plots
+from mda_aptnn.spectra.bands import maxima_of
+from mda_aptnn.spectra.estimator import Estimator, Rates, check_pairs, pair_columns, pairs
+from mda_aptnn.spectra.infrared import check_conditions
+from mda_aptnn.spectra.result import (
+    Measured,
+    Result,
+    Segments,
+    all_pairs,
+    array,
+    attribute,
+    band_weights,
+    error_columns,
+    pair_index,
+    read_segments,
+)
+from mda_aptnn.tensors import COLUMNS, COMPONENTS, ROWS
 
 Array = NDArray[np.float64]
 
@@ -33,113 +44,95 @@ KINDS = {
 }
 DETECTIONS = ("power", "photons")
 BOSE_FACTORS = ("stokes", "classical", "none")
+#: Depolarization is drawn where VV is more than this part of its maximum: a ratio of nothing to
+#: nothing says nothing.
+_VISIBLE = 0.005
+#: Most groups whose own terms are drawn.
+_FEW = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class RamanSpectrum(io.Stored, Pictured):
+def _old_terms(file: h5py.File) -> Array:
+    """The terms of a file of version 0.1.0, two symmetric matrices."""
+    n, g = len(io.find_array(file, "wavenumber")), len(io.read_json(file, "groups", list))
+    parts = [
+        pair_columns(io.read_array(file, name, str(file.attrs["unit"]), (n, g, g)))
+        for name in ("isotropic_terms", "anisotropic_terms")
+    ]
+    return np.stack(parts, axis=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class RamanSpectrum(plots.Drawn, Result):
     """A Raman spectrum, the sum of its auto and cross terms.
 
     Attributes
     ----------
-    wavenumber : pint.Quantity, shape [n_frequencies]
-        Raman shift ν̃ in cm⁻¹, equidistant.
     groups : list of str
         Names of the groups.
-    isotropic_terms : pint.Quantity, shape [n_frequencies, n_groups, n_groups]
-        ᾱ'² of each pair of groups per wavenumber, ᾱ = tr α/3, symmetric. The sum over both indices
-        is the total. In Å⁴/u per cm⁻¹, or in another unit after `scattered`.
-    anisotropic_terms : pint.Quantity, shape [n_frequencies, n_groups, n_groups]
-        γ'², the anisotropy, of each pair of groups, in the same unit.
+    unit : str
+        Of all values: Å⁴/u per cm⁻¹, or another one after `scattered`.
+    terms : pint.Quantity, shape [n_frequencies, 2, n_pairs]
+        ᾱ'² and γ'², the anisotropy, per wavenumber, ᾱ = tr α/3: of each group, then of each pair of
+        them (both orders). The sum over pairs is the total.
     components : pint.Quantity, shape [n_frequencies, 6, 6]
         α'_ab α'_cd of the sample, for ab and cd in xx, yy, zz, xy, xz, yz: for oriented samples.
-        Same unit.
-    temperature : pint.Quantity
-    resolution : pint.Quantity
-        Full width at half maximum of the line that a single frequency becomes.
-    window : str
-        Name of the lag window.
-    segments : tuple of Segments, or None
-        Isotropic and anisotropic part of disjoint parts of the trajectory, for the statistical
-        error.
     factors : dict of str to str
         What `scattered` has multiplied it with; empty for activities.
-    notes : list of str
-        What was assumed on the way.
-    info : dict
-        What it was made of and how.
     """
 
     kind: ClassVar[str] = "raman"
+    main: ClassVar[str] = "terms"
+    size: ClassVar[tuple[float, float]] = (7.0, 5.2)
+    upgrades = {"terms": ("isotropic_terms", _old_terms)}
 
-    wavenumber: Any
-    groups: list[str]
-    isotropic_terms: Any
-    anisotropic_terms: Any
-    components: Any
-    temperature: Any
-    resolution: Any
-    window: str
-    segments: tuple[Segments, Segments] | None = None
-    factors: dict[str, str] = dataclasses.field(default_factory=dict)
-    notes: list[str] = dataclasses.field(default_factory=list)
-    info: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    @property
-    def unit(self) -> str:
-        """Unit of all values."""
-        return str(self.isotropic_terms.units)
+    groups: list[str] = attribute(list)
+    unit: str = attribute(str, units.RAMAN_ACTIVITY)
+    terms: Any = array("unit", "frequencies", 2, "pairs")
+    components: Any = array("unit", "frequencies", 6, 6)
+    factors: dict[str, str] = attribute(dict, {})
 
     @property
     def vv(self) -> Any:
         """Scattering polarized like the laser [n_frequencies]: isotropic + 4/3 VH, from a
         disordered sample.
         """
-        return self.values("vv")
+        return self.curve("vv").quantity
 
     @property
     def vh(self) -> Any:
         """Scattering polarized across the laser's polarization [n_frequencies]: γ²/15, from a
         disordered sample.
         """
-        return self.values("vh")
+        return self.curve("vh").quantity
 
     @property
     def activity(self) -> Any:
         """45 ᾱ'² + 7 γ'² [n_frequencies]; its integral over a band is the band's Raman activity in
         Å⁴/u.
         """
-        return self.values("activity")
+        return self.curve("activity").quantity
 
-    @property
-    def depolarization(self) -> Array:
-        """VH/VV at each frequency, between 0 and 3/4; NaN where there is no scattering."""
-        return self._measured(_ratio)[0]
-
-    def values(self, kind: str, first: str | None = None, second: str | None = None) -> Any:
-        """Return what is measured, of the total or of a term [n_frequencies].
+    def curve(self, *term: str) -> Measured:
+        """Return what is measured, of the total or of a term, with its standard error.
 
         Parameters
         ----------
-        kind : {"isotropic", "anisotropy", "vv", "vh", "activity"}
-            ᾱ'², γ'², and what a disordered sample scatters: VV = ᾱ'² + 4/45 γ'², VH = γ'²/15, 45
-            ᾱ'² + 7 γ'².
-        first, second : str, optional
-            Names of groups: the auto term of one, or the whole cross term of two (both orders).
+        *term : str
+            First one of "isotropic", "anisotropy", "vv", "vh", "activity": ᾱ'², γ'², and what a
+            disordered sample scatters, VV = ᾱ'² + 4/45 γ'², VH = γ'²/15, 45 ᾱ'² + 7 γ'². Then names
+            of groups: the auto term of one, or the whole cross term of two (both orders).
 
         Returns
         -------
-        pint.Quantity, shape [n_frequencies]
+        Measured
+            [n_frequencies]
 
         Raises
         ------
         SpectrumError
             If there is no such kind or group.
         """
-        isotropic, anisotropic = self._factors(kind)
-        terms = isotropic * self.isotropic_terms + anisotropic * self.anisotropic_terms
-        if first is None:
-            return terms.sum(axis=(1, 2))
-        return term_of(terms, self.groups, first, second or first)
+        return self.measure(lambda curve: curve, self.unit, of=self._reduction(*term))
 
     def component(self, first: str, second: str | None = None) -> Any:
         """Return α'_ab α'_cd of the sample as it lies [n_frequencies], such as ("zz",) or ("xx",
@@ -159,39 +152,13 @@ class RamanSpectrum(io.Stored, Pictured):
         SpectrumError
             If there is no such component.
         """
+        found = []
         for name in (first, second or first):
             if "".join(sorted(name)) not in COMPONENTS:
                 raise SpectrumError(f"component {name!r}: choose of {', '.join(COMPONENTS)}")
-        a, b = (COMPONENTS.index("".join(sorted(name))) for name in (first, second or first))
+            found.append(COMPONENTS.index("".join(sorted(name))))
+        a, b = found
         return self.components[:, a, b]
-
-    def standard_error(self, kind: str, first: str | None = None, second: str | None = None) -> Any:
-        """Return the statistical standard error of `values` [n_frequencies].
-
-        Parameters
-        ----------
-        kind, first, second : str
-            As in `values`.
-
-        Returns
-        -------
-        pint.Quantity, shape [n_frequencies]
-
-        Raises
-        ------
-        SpectrumError
-            If there are no error bars, or no such kind or group.
-        """
-        if self.segments is None:
-            raise SpectrumError(
-                "the spectrum has no error bars: the trajectory is short or they were not wanted"
-            )
-        pair = None if first is None else pair_index(self.groups, first, second or first)
-        values = sum(
-            factor * part.of_pair(pair)
-            for factor, part in zip(self._factors(kind), self.segments, strict=True)
-        )
-        return units.quantity(self.segments[0].standard_error(np.asarray(values)), self.unit)
 
     def integral(self, kind: str, low: Any = 0.0, high: Any = None) -> Measured:
         """Return the integral over a band with its standard error, for "activity" its Raman
@@ -200,67 +167,73 @@ class RamanSpectrum(io.Stored, Pictured):
         Parameters
         ----------
         kind : str
-            As in `values`.
+            As in `curve`.
         low, high : float, str or pint.Quantity
             Limits in cm⁻¹; the whole spectrum by default.
-
-        Returns
-        -------
-        Measured
-            The error, NaN without error bars, is that of the jackknife over segments.
         """
-        isotropic, anisotropic = self._factors(kind)
         weights = band_weights(self.wavenumber.magnitude, low, high)
-        value, error = self._measured(
-            lambda mean, rest: (isotropic * mean + anisotropic * rest) @ weights
-        )
-        unit = str(units.ureg.Quantity(1.0, self.unit).units * units.ureg.Unit(units.WAVENUMBER))
-        return Measured(float(value), float(error), unit, self._degrees_of_freedom, positive=True)
+        unit = units.ureg.Unit(self.unit) * units.ureg.Unit(units.WAVENUMBER)
+        found = self.measure(lambda curve: weights @ curve, str(unit), of=self._reduction(kind))
+        return dataclasses.replace(found, positive=True)
 
-    def band_depolarization(self, low: Any = 0.0, high: Any = None) -> Measured:
-        """Return VH/VV of the integrals over a band, with its standard error.
+    def depolarization(self, *limits: Any) -> Measured:
+        """Return VH/VV, between 0 and 3/4; NaN where there is no scattering.
 
         Parameters
         ----------
-        low, high : float, str or pint.Quantity
-            Limits in cm⁻¹; the whole spectrum by default.
+        *limits : float, str or pint.Quantity, optional
+            Two, in cm⁻¹: of the integrals over this band. Without, at each frequency.
 
         Returns
         -------
         Measured
-            The error is that of the ratio, by the jackknife: what VH and VV have in common cancels.
+            One number, or [n_frequencies]. What VH and VV have in common cancels in its error.
         """
-        weights = band_weights(self.wavenumber.magnitude, low, high)
-        value, error = self._measured(lambda mean, rest: _ratio(mean @ weights, rest @ weights))
-        return Measured(float(value), float(error), "", self._degrees_of_freedom, positive=True)
+        weights = band_weights(self.wavenumber.magnitude, *limits) if limits else None
 
-    def depolarization_error(self) -> Array:
-        """Return the standard error of `depolarization`; NaN without error bars.
+        def parts(values: Array) -> Array:
+            total: Array = values.sum(axis=2)
+            return total if weights is None else np.asarray(weights @ total)
+
+        return dataclasses.replace(self.measure(_ratio, of=parts), positive=True)
+
+    def _reduction(self, kind: str, *names: str) -> Callable[[Array], Array]:
+        """What makes a curve [n_frequencies] of the terms."""
+        if kind not in KINDS:
+            raise SpectrumError(f"there is no {kind!r}: choose of {', '.join(KINDS)}")
+        pair = slice(None)
+        if names:
+            place = pair_index(self.groups, names[0], names[-1])
+            pair = slice(place, place + 1)
+        return lambda values: values[:, :, pair].sum(axis=2) @ np.array(KINDS[kind])
+
+    def maxima(self, *, prominence: float = 0.02) -> list[dict[str, float | None]]:
+        """Return the grid points where VV + 2 VH has its band maxima.
+
+        Parameters
+        ----------
+        prominence : float
+            The least height of a band above its surroundings, as a part of the highest maximum.
 
         Returns
         -------
-        ndarray, shape [n_frequencies]
+        list of dict
+            shift in cm⁻¹, vv, depolarization, and the standard errors vv_error and
+            depolarization_error, None without error bars.
         """
-        return self._measured(_ratio)[1]
-
-    @property
-    def _degrees_of_freedom(self) -> int:
-        return 0 if self.segments is None else self.segments[0].degrees_of_freedom
-
-    def _measured(self, function: Callable[[Array, Array], Any]) -> tuple[Array, Array]:
-        """A function of ᾱ'² and γ'² of the total, both [n_frequencies], and its standard error."""
-        value = np.asarray(
-            function(
-                *(
-                    part.magnitude.sum(axis=(1, 2))
-                    for part in (self.isotropic_terms, self.anisotropic_terms)
-                )
-            )
-        )
-        if self.segments is None:
-            return value, np.full(value.shape, np.nan)
-        both = np.stack([part.of_pair(None) for part in self.segments], axis=1)
-        return value, self.segments[0].jackknife(lambda mean: function(*mean), both)
+        vv, ratio = self.curve("vv"), self.depolarization()
+        columns = {
+            "shift": self.wavenumber.magnitude,
+            "vv": vv.value,
+            "vv_error": vv.error,
+            "depolarization": ratio.value,
+            "depolarization_error": ratio.error,
+        }
+        unknown = {name for name in columns if self.segments is None and name.endswith("_error")}
+        return [
+            {name: None if name in unknown else float(part[k]) for name, part in columns.items()}
+            for k in maxima_of((self.vv + 2 * self.vh).magnitude, prominence)
+        ]
 
     def scattered(
         self, laser: Any = None, *, detection: str = "power", bose: str = "stokes"
@@ -302,115 +275,208 @@ class RamanSpectrum(io.Stored, Pictured):
         if detection not in DETECTIONS or bose not in BOSE_FACTORS:
             raise SpectrumError(
                 f"detection {detection!r}, bose {bose!r}: choose of {', '.join(DETECTIONS)}, and "
-                f"of "
-                f"{', '.join(BOSE_FACTORS)}"
+                f"of {', '.join(BOSE_FACTORS)}"
             )
-        wavenumber = self.wavenumber.magnitude
-        kept = wavenumber > 0
-        unit, factors = "angstrom^6*cm", {"bose": bose}
+        shift = self.wavenumber.magnitude
+        kept = shift > 0
         if laser is not None:
             laser = units.wavenumber_of_light(laser, "laser")
-            kept &= wavenumber < laser
-            unit, factors = (
-                "angstrom^2/sr*cm",
-                {"laser": f"{laser:.10g} 1/cm", "detection": detection, **factors},
-            )
-        shift = wavenumber[kept]
-        factor = (
-            units.GROUND_STATE_SQUARE
-            / shift
-            * _bose_factor(bose, shift, float(self.temperature.magnitude))
-        )
+            kept &= shift < laser
+        shift = shift[kept]
+        x = units.SECOND_RADIATION_CONSTANT * shift / float(self.temperature.magnitude)
+        occupation = {"stokes": -1 / np.expm1(-x), "classical": 1 / x, "none": np.ones_like(x)}
+        factor = units.GROUND_STATE_SQUARE / shift * occupation[bose]
+        unit, factors = "angstrom^6*cm", {"bose": bose}
         if laser is not None:
             emitted = laser - shift
             powers = emitted**4 if detection == "power" else laser * emitted**3
-            factor = factor * (2 * np.pi * units.factor("1/cm", "1/angstrom")) ** 4 * powers
-        return self._times(factor, kept, unit, factors)
-
-    def _times(
-        self, factor: Array, kept: NDArray[np.bool_], unit: str, factors: dict[str, str]
-    ) -> RamanSpectrum:
-        def of_terms(terms: Any) -> Any:
-            return units.quantity(terms.magnitude[kept] * factor[:, None, None], unit)
-
-        segments = self.segments
+            factor *= (2 * np.pi * units.factor("1/cm", "1/angstrom")) ** 4 * powers
+            unit = "angstrom^2/sr*cm"
+            factors = {"laser": f"{laser:.10g} 1/cm", "detection": detection, **factors}
+        column, segments = factor[:, None, None], self.segments
         if segments is not None:
-            first, second = (
-                dataclasses.replace(
-                    part, terms=(part.terms[:, kept] * factor[:, None]).astype(np.float32)
-                )
-                for part in segments
-            )
-            segments = first, second
+            terms = (segments.terms[:, kept] * column).astype(np.float32)
+            segments = dataclasses.replace(segments, terms=terms)
         return dataclasses.replace(
             self,
             wavenumber=self.wavenumber[kept],
-            isotropic_terms=of_terms(self.isotropic_terms),
-            anisotropic_terms=of_terms(self.anisotropic_terms),
-            components=of_terms(self.components),
+            unit=unit,
+            terms=units.quantity(self.terms.magnitude[kept] * column, unit),
+            components=units.quantity(self.components.magnitude[kept] * column, unit),
             segments=segments,
             factors=factors,
         )
 
-    def _factors(self, kind: str) -> tuple[float, float]:
-        if kind not in KINDS:
-            raise SpectrumError(f"there is no {kind!r}: choose of {', '.join(KINDS)}")
-        return KINDS[kind]
-
-    def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Draw VV, VH and the depolarization; see `mda_aptnn.spectra.raman_plot.plot_raman`.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-        **options
-            Of `plot_raman`.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
+    def _draw(self, figure: Any, limit: float) -> None:
+        """VV and VH with their 68 % bands, own terms of two to five groups, and the depolarization
+        below.
         """
-        from mda_aptnn.spectra.raman_plot import plot_raman
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        grid, vv, ratio = self.wavenumber.magnitude, self.curve("vv"), self.depolarization()
+        own = self.groups if 2 <= len(self.groups) <= _FEW else []
+        factors = (f"{name}: {value}" for name, value in self.factors.items())
+        plots.plot_curves(
+            grid,
+            {"VV": vv, "VH": self.curve("vh")},
+            {f"VV, {name}": self.curve("vv", name).value for name in own},
+            ax=above,
+            label=f"VV, VH / {units.ureg.Unit(self.unit):~P}",
+            title=", ".join([plots.title_of(self), *factors]),
+        )
+        visible = np.where(vv.value > _VISIBLE * vv.value.max(), 1.0, np.nan)
+        seen = dataclasses.replace(ratio, value=visible * ratio.value)
+        plots.plot_curves(
+            grid, {"VH / VV": seen}, {}, ax=below, limit=limit, label="VH / VV", notes=self.notes
+        )
+        above.set_xlabel("")
+        below.set(ylim=(0, 0.8), xlabel=r"Raman shift / cm$^{-1}$")
+        below.axhline(0.75, color="0.6", linewidth=0.8, linestyle=":")
 
-        return plot_raman(self, path, **options)
-
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write columns of numbers; see `mda_aptnn.spectra.raman_file.write_csv`.
-
-        Parameters
-        ----------
-        path : path
+    def columns(self) -> Mapping[str, Array]:
+        """Return wavenumber, everything that is measured with its error, and VV and VH of every
+        auto and cross term.
         """
-        from mda_aptnn.spectra.raman_file import write_csv
+        columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
+        for kind in KINDS:
+            columns |= error_columns(f"{kind} [{self.unit}]", self.curve(kind))
+        columns |= error_columns("depolarization", self.depolarization())
+        for a, b in all_pairs(self.groups) if len(self.groups) > 1 else []:
+            for kind in ("vv", "vh"):
+                label = a if a == b else f"{a} x {b}"
+                columns[f"{kind} of {label} [{self.unit}]"] = self.curve(kind, a, b).value
+        return columns
 
-        write_csv(self, path)
+    def summary(self) -> dict[str, Any]:
+        """Return what the spectrum says, as plain numbers."""
+        return {
+            "maxima": self.maxima(),
+            "unit": self.unit,
+            "factors": self.factors,
+            "segments": None if self.segments is None else len(self.segments.lengths),
+            "temperature_used": float(self.temperature.magnitude),
+            "notes": self.notes,
+        }
 
-    def _write(self, file: h5py.File) -> None:
-        from mda_aptnn.spectra.raman_file import write_raman
-
-        write_raman(self, file)
+    def describe(self) -> str:
+        """Return the same for people."""
+        bands = []
+        for band in self.maxima():
+            error = band["depolarization_error"]
+            text = "" if error is None else f" +- {error:.2f}"
+            bands.append(f"{band['shift']:.0f} ({band['depolarization']:.2f}{text})")
+        return f"band maxima [cm^-1] (depolarization): {', '.join(bands)}\nunit: {self.unit}"
 
     @classmethod
-    def _read(cls, file: h5py.File) -> RamanSpectrum:
-        from mda_aptnn.spectra.raman_file import read_raman
+    def _read(cls, file: h5py.File) -> Self:
+        found = super()._read(file)
+        if found.terms.shape[2] != len(all_pairs(found.groups)):
+            raise FileFormatError(
+                f"{file.filename}: terms has shape {found.terms.shape}, which does not fit "
+                f"{len(found.groups)} groups"
+            )
+        return found
 
-        return read_raman(file)
+    @classmethod
+    def _read_segments(cls, group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segments:
+        if "isotropic" not in group:
+            return super()._read_segments(group, unit, shape)
+        parts = [
+            read_segments(group[name], unit, (shape[0], shape[2]))
+            for name in ("isotropic", "anisotropic")
+        ]
+        terms = np.stack([part.terms for part in parts], axis=2)
+        return dataclasses.replace(parts[0], terms=terms)
 
 
-def _ratio(isotropic: Array, anisotropic: Array) -> Array:
-    """VH/VV of ᾱ'² and γ'²; NaN where there is no scattering."""
-    (a, b), (c, d) = KINDS["vh"], KINDS["vv"]
-    vh, vv = (
-        np.asarray(a * isotropic + b * anisotropic),
-        np.asarray(c * isotropic + d * anisotropic),
+def raman_spectrum(
+    rates: Rates,
+    estimator: Estimator,
+    temperature: float,
+    *,
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
+) -> RamanSpectrum:
+    """Return the Raman spectrum of a changing polarizability, as squares of ∂α/∂Q per wavenumber.
+
+    Parameters
+    ----------
+    rates : Rates
+        α̇ of each group, α/4πε₀, in Å³/ps [n_frames, n_groups, 3, 3]. Only its symmetric part
+        counts.
+    estimator : Estimator
+    temperature : float
+        In K.
+    notes, info
+        Kept with the result; the estimator is added.
+
+    Raises
+    ------
+    SpectrumError
+        If the series are too short for the resolution, the groups are too many for the memory, or
+        the temperature is not positive.
+
+    Notes
+    -----
+    ᾱ'²(ν̃) = (2c/k_BT) ∫ dt cos(ωt) ⟨ᾱ̇(0) ᾱ̇(t)⟩ with ᾱ = tr α/3, and γ'²(ν̃) with (3/2) tr
+    β̇(0)β̇(t), β = α − ᾱ·1: a classical harmonic mode, whose ⟨Q̇²⟩ is k_BT, gives a band with the
+    integral (∂ᾱ/∂Q)², at any temperature and frequency. Derived in docs/raman.md.
+    """
+    check_conditions(temperature, None)
+    n = len(rates.names)
+    of_pairs, of_components = _places(n), _places(len(COMPONENTS))
+    n_pairs, n_components = of_pairs.max() + 1, of_components.max() + 1
+    lengths = [len(part) for part in rates.series]
+    plan = estimator.plan(rates.spacing, lengths, rates.finite_difference)
+    check_pairs(n, plan.size // 2 + 1)
+    if estimator.window != "none":
+        # nine components at most, but where a band is totally symmetric there is one
+        plan.warn_if_short(estimator.resolution, 1)
+    starts = 0, n_pairs, 2 * n_pairs
+    places = (place + start for place, start in zip((of_pairs, of_pairs, of_components), starts))
+    density = estimator.batched_density(
+        rates,
+        zip(_parts(rates.values), places, strict=True),
+        2 * n_pairs + n_components,
+        factor=2 * units.SPEED_OF_LIGHT / (units.BOLTZMANN * temperature),
     )
+    if estimator.positive:
+        # what is below zero in an auto term is rounding
+        for start, number in zip(starts, (n, n, len(COMPONENTS)), strict=True):
+            autos = density.terms[:, start : start + number]
+            np.maximum(autos, 0.0, out=autos)
+    # of a pair there are both orders
+    components = density.terms[:, 2 * n_pairs + of_components] * (0.5 + 0.5 * np.eye(6))
+    density = density.map(lambda terms: terms[:, : 2 * n_pairs].reshape(-1, 2, n_pairs))
+    return RamanSpectrum(
+        **density.common(notes, info),
+        groups=list(rates.names),
+        terms=units.quantity(density.terms, units.RAMAN_ACTIVITY),
+        components=units.quantity(components, units.RAMAN_ACTIVITY),
+        temperature=units.quantity(temperature, units.TEMPERATURE),
+    )
+
+
+def _places(n: int) -> NDArray[np.int64]:
+    """Where the term of each two of n stands in the order of `all_pairs` [n, n]."""
+    first, second = pairs(n)
+    places = np.empty((n, n), dtype=np.int64)
+    places[first, second] = places[second, first] = np.arange(len(first))
+    return places
+
+
+def _parts(rates: Array) -> Iterator[Array]:
+    """ᾱ̇ [n_frames, n_groups, 1]; √(3/2) β̇ [n_frames, n_groups, 9]; the components of the whole
+    sample [n_frames, 6, 1].
+    """
+    tensors = 0.5 * (rates + rates.swapaxes(2, 3))
+    mean = np.trace(tensors, axis1=2, axis2=3)[:, :, None] / 3
+    yield mean
+    yield np.sqrt(1.5) * (tensors - mean[..., None] * np.eye(3)).reshape(*tensors.shape[:2], 9)
+    yield tensors.sum(axis=1)[:, ROWS, COLUMNS][:, :, None]
+
+
+def _ratio(parts: Array) -> Array:
+    """VH/VV of ᾱ'² and γ'² [..., 2]; NaN where there is no scattering."""
+    vh, vv = (parts @ np.array(KINDS[kind]) for kind in ("vh", "vv"))
     ratio: Array = np.divide(vh, vv, out=np.full(vv.shape, np.nan), where=vv > 0)
     return ratio
-
-
-def _bose_factor(name: str, wavenumber: Array, temperature: float) -> Array:
-    x = units.SECOND_RADIATION_CONSTANT * wavenumber / temperature
-    if name == "stokes":
-        return -1 / np.expm1(-x)
-    return 1 / x if name == "classical" else np.ones_like(x)

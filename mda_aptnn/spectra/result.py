@@ -143,7 +143,7 @@ class Segments:
 
     def mean(self, values: NDArray[Any]) -> Array:
         """Return the mean over segments of `values` [n_segments, ...], weighted by their lengths."""
-        return np.tensordot(self.lengths / self.lengths.sum(), np.asarray(values, dtype=float), 1)
+        return np.tensordot(self.lengths / self.lengths.sum(), np.asarray(values), 1)
 
     def jackknife(self, function: Callable[[Array], Any], values: NDArray[Any]) -> Array:
         """Return the standard error of a function of the mean, by leaving out one segment after the
@@ -163,7 +163,7 @@ class Segments:
         length, which are x_k where the function is linear: F. M. T. A. Busing, E. Meijer, R. van
         der Leeden, Stat. Comput. 9, 3 (1999).
         """
-        values = np.asarray(values, dtype=float)
+        values = np.asarray(values)
         mean = self.mean(values)
         whole = np.asarray(function(mean))
         parts = self.lengths.sum() / self.lengths
@@ -330,7 +330,7 @@ class Result(io.Stored):
         whole = np.asarray(function(values))
         error = model_error = np.full(whole.shape, np.nan)
         if self.segments is not None:
-            parts = np.array([reduce(part.astype(float)) for part in self.segments.terms])
+            parts = np.array([reduce(_double(part)) for part in self.segments.terms])
             error = self.segments.jackknife(function, parts)
             like = like or (function if positive else None)
             if like is not None:
@@ -340,7 +340,7 @@ class Result(io.Stored):
                     np.divide(ratio, mean, out=np.ones(mean.shape), where=mean != 0)
                 )
         if self.members is not None:
-            found = [function(reduce(part.astype(float))) for part in self.members.terms]
+            found = [function(reduce(_double(part))) for part in self.members.terms]
             squares = (np.array(found) - whole) ** 2
             model_error = np.sqrt(squares.sum(axis=0) / (len(found) - 1))
         degrees = 0 if self.segments is None else self.segments.degrees_of_freedom
@@ -463,12 +463,17 @@ class Result(io.Stored):
         unit, shape = found._unit_of_main(), found.values.shape
         changes: dict[str, Any] = {}
         if "segments" in file:
-            changes["segments"] = read_segments(file["segments"], unit, shape)
+            changes["segments"] = cls._read_segments(file["segments"], unit, shape)
         if "members" in file:
             terms = io.read_array(file, "members", unit, (None, *shape))
             calibrated = bool(file["members"].attrs.get("calibrated", False))
             changes["members"] = Members(np.asarray(terms, dtype=np.float32), calibrated)
         return dataclasses.replace(found, **changes)
+
+    @classmethod
+    def _read_segments(cls, group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segments:
+        """Segments of a file; those of older ones may have another shape."""
+        return read_segments(group, unit, shape)
 
     def _unit_of_main(self) -> str:
         fields = {field.name: field.metadata for field in dataclasses.fields(self)}
@@ -485,8 +490,14 @@ def read_segments(group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segme
         If arrays are missing, damaged or of other shapes.
     """
     lengths = io.read_array(group, "lengths", units.TIME, (None,))
-    terms = io.read_array(group, "terms", unit, (len(lengths), *shape))
-    return Segments(np.asarray(terms, dtype=np.float32), lengths, float(group.attrs["inflation"]))
+    terms = io.read_array(group, "terms", unit, (len(lengths), *shape), kinds="fc")
+    kind = np.complex64 if np.iscomplexobj(terms) else np.float32
+    return Segments(np.asarray(terms, kind), lengths, float(group.attrs["inflation"]))
+
+
+def _double(values: NDArray[Any]) -> NDArray[Any]:
+    """The same in double precision, real or complex."""
+    return values.astype(np.result_type(values, np.float64))
 
 
 def write_fields(result: Any, file: h5py.File) -> None:
@@ -531,7 +542,8 @@ def read_fields(cls: type, file: h5py.File) -> dict[str, Any]:
             values = io.read_array(file, field.name, unit, shape, kinds="fiuc")
         else:
             continue
-        if not np.isfinite(values).all():
+        # the last limit of bins may be infinite
+        if np.isnan(values).any() or ("frequencies" in names and np.isinf(values).any()):
             raise FileFormatError(f"{file.filename}: {field.name} is not finite")
         lengths |= {n: m for n, m in zip(names, np.shape(values), strict=True) if type(n) is str}
         found[field.name] = values if unit is None else units.quantity(values, unit)
@@ -547,6 +559,14 @@ def _read_attribute(file: h5py.File, name: str, kind: type) -> Any:
         noun = "number" if kind is float else kind.__name__
         raise FileFormatError(f"{file.filename}: {name} is no {noun}")
     return kind(value)
+
+
+def error_columns(name: str, found: Measured) -> dict[str, Array]:
+    """Return columns of a table: values and, where they are known, their standard errors."""
+    columns = {name: found.value}
+    if not np.isnan(found.error).all():
+        columns[f"standard error of {name}"] = found.error
+    return columns
 
 
 def picture_of(result: Any) -> bytes:

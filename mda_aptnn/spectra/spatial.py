@@ -4,28 +4,28 @@ an axis.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-import functools
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.molecular_flux import MolecularFlux, MoleculeBlock
+from mda_aptnn.flux.molecular_flux import MolecularFlux
 from mda_aptnn.frame import Cell
-from mda_aptnn.spectra.densities import velocity_correction
-from mda_aptnn.spectra.infrared import section_factor
-from mda_aptnn.spectra.origin_blocks import OriginBlock, OriginCorrelation, origin_blocks
-from mda_aptnn.spectra.shells import Shells
-from mda_aptnn.spectra.slabs import Slabs
-from mda_aptnn.spectra.spatial_spectra import AxisProfile, DistanceSpectrum
-from mda_aptnn.spectra.statistics import FEWEST, SEGMENT_LENGTH, Segments
-from mda_aptnn.spectra.transform import CosineTransform
+from mda_aptnn.spectra import plots
+from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
+from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
+from mda_aptnn.spectra.regions import Shells, Slabs
+from mda_aptnn.spectra.result import Measured, Segments, array, attribute
+
+Array = NDArray[np.float64]
 
 #: Numbers of a block of molecules that are in memory at a time, at 8 bytes each.
 _BLOCK_NUMBERS = 16_000_000
@@ -34,6 +34,198 @@ _FEWEST, _MOST = 0.5, 4.0
 #: Error bars are made of no more segments than this.
 _MOST_SEGMENTS = 8
 
+#: What a spectrum by distance may be asked for, of the self term and the shells.
+_PARTS: dict[str, Callable[[Array], Array]] = {
+    "self": lambda parts: parts[..., 0],
+    "shells": lambda parts: parts[..., 1:],
+    "cumulative": lambda parts: parts.cumsum(axis=-1),
+    "distinct": lambda parts: parts[..., 1:].sum(axis=-1),
+    "total": lambda parts: parts.sum(axis=-1),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class DistanceSpectrum(plots.Drawn, Absorption):
+    """The spectrum of molecules, by the distance of the two whose fluxes are correlated, at the
+    earlier time.
+
+    Attributes
+    ----------
+    cross_sections : pint.Quantity, shape [n_frequencies, 1 + n_shells]
+        V · n(ω)α(ω) in Å²: the self term, then each shell. Their sum is the total.
+    edges : pint.Quantity, shape [n_shells + 1]
+        Limits of the shells in Å; the last may be infinite.
+    neighbours : ndarray, shape [n_shells]
+        Mean number of molecules in each shell around one.
+
+    Notes
+    -----
+    ``C_b(t) = Σ_n ⟨Σ_m [r_mn(0) in b] f_m(0) · f_n(t)⟩`` with the fluxes f of molecules m ≠ n, t ≥
+    0.
+    """
+
+    kind: ClassVar[str] = "distance-spectrum"
+    size: ClassVar[tuple[float, float]] = (7.0, 7.0)
+
+    cross_sections: Any = array(SECTION, "frequencies", "parts")
+    edges: Any = array(units.LENGTH, "parts")
+    neighbours: Any = array(None, "shells")
+
+    def curve(self, *term: str) -> Measured:
+        """Return a part of the spectrum with its standard error.
+
+        Parameters
+        ----------
+        *term : {"total", "self", "distinct", "shells", "cumulative"}
+            "total" by default. "shells": [n_frequencies, n_shells], all pairs in each;
+            "cumulative": [n_frequencies, 1 + n_shells], the self term and all pairs up to the end
+            of each shell.
+
+        Returns
+        -------
+        Measured
+            n·α in cm⁻¹, or molar absorption where there is no volume.
+        """
+        [name] = term or ["total"]
+        if name not in _PARTS:
+            raise SpectrumError(f"part {name!r} of the spectrum: choose one of {', '.join(_PARTS)}")
+        return self.measure(
+            lambda values: values, self.unit, of=lambda values: self.scale * _PARTS[name](values)
+        )
+
+    def _draw(self, figure: Any, limit: float) -> None:
+        """What shells contribute as a map, and below it the self term, the total and what lies
+        between.
+
+        The map is per Å of distance, so that it does not depend on the width of the shells; the
+        last shell, which has no end, is left to the lower part.
+        """
+        from matplotlib import colormaps
+
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 1.0])
+        grid, edges = self.wavenumber.magnitude, self.edges.magnitude
+        seen, finite = grid <= limit, edges[np.isfinite(edges)]
+        label = plots.LABELS[self.unit]
+        shells = self.scale * self.values[seen, 1 : len(finite)] / np.diff(finite)
+        plots.draw_map(figure, top, grid[seen], finite, shells, f"{label} per Å", signed=True)
+        # closer than any two molecules come there is nothing
+        first = int(np.argmax(self.neighbours > 0))
+        top.set(
+            ylim=(edges[min(first, len(edges) - 3)], finite[-1]),
+            ylabel="distance at the earlier time / Å",
+        )
+        top.set_title(plots.title_of(self), fontsize="medium")
+        cumulative = self.scale * _PARTS["cumulative"](self.values)
+        bottom.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+        bottom.plot(grid, cumulative[:, 0], "--", color="black", linewidth=1.4, label="self")
+        between = range(first + 1, cumulative.shape[1] - 1)
+        for k, shade in zip(between, np.linspace(0.1, 0.95, len(between)), strict=True):
+            # some of many shells are named
+            named = (k - first - 1) % max(1, len(between) // 4) == 0
+            text = f"up to {edges[k]:g} Å" if named else None
+            colour = colormaps["viridis_r"](shade)
+            bottom.plot(grid, cumulative[:, k], color=colour, linewidth=0.8, label=text)
+        plots.draw_with_error(bottom, grid, self.curve(), seen, color="black", label="total")
+        bottom.legend(frameon=False, fontsize="small", ncols=2, loc="upper center")
+        bottom.set(xlim=(0, min(limit, grid[-1])), xlabel=plots.WAVENUMBER_LABEL, ylabel=label)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class AxisProfile(plots.Drawn, Absorption):
+    """The spectrum along an axis of the cell, as at an interface.
+
+    Attributes
+    ----------
+    cross_sections : pint.Quantity, shape [n_frequencies, n_slabs, 3]
+        V · n(ω)α(ω) in Å² of the molecules in a slab with all molecules, by Cartesian component.
+        Their sum is the total.
+    edges : pint.Quantity, shape [n_slabs + 1]
+        Limits of the slabs in Å.
+    axis : {"x", "y", "z"}
+    density : ndarray, shape [n_slabs]
+        Mean number of molecules in each slab.
+
+    Notes
+    -----
+    ``C_b(t) = ½⟨g_b(0)·M'(t)⟩ + ½⟨M'(0)·g_b(t)⟩`` with ``g_b = Σ_m [z_m in b] f_m`` and the total
+    flux M' = Σ_b g_b.
+    """
+
+    kind: ClassVar[str] = "axis-profile"
+
+    axis: str = attribute(str)
+    cross_sections: Any = array(SECTION, "frequencies", "slabs", 3)
+    density: Any = array(None, "slabs")
+    edges: Any = array(units.LENGTH, "edges")
+
+    def curve(self, *term: str) -> Measured:
+        """Return the contribution of each slab with its standard error; the sum over slabs is that
+        to the total.
+
+        Parameters
+        ----------
+        *term : {"all", "in-plane", "out-of-plane", "x", "y", "z"}
+            Component of the flux, "all" by default. "in-plane" is the sum of two, two thirds of
+            "all" in an isotropic sample.
+
+        Returns
+        -------
+        Measured
+            [n_frequencies, n_slabs], n·α in cm⁻¹, or molar absorption where there is no volume.
+        """
+        [name] = term or ["all"]
+        normal = "xyz".index(self.axis)
+        components = {
+            "all": [0, 1, 2],
+            "in-plane": [k for k in range(3) if k != normal],
+            "out-of-plane": [normal],
+            **{axis: [k] for k, axis in enumerate("xyz")},
+        }
+        if name not in components:
+            raise SpectrumError(f"component {name!r}: choose one of {', '.join(components)}")
+        return self.measure(
+            lambda values: values,
+            self.unit,
+            of=lambda values: self.scale * values[..., components[name]].sum(axis=-1),
+        )
+
+    def local(self, which: str = "all") -> Any:
+        """Return n·α as if the whole sample were like the slab, `curve` by the slab's part of it.
+
+        [n_frequencies, n_slabs]; its mean over slabs, weighted with their thickness, is the total.
+
+        Parameters
+        ----------
+        which : str
+            As in `curve`.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies, n_slabs]
+        """
+        thickness = np.diff(self.edges.magnitude)
+        return self.curve(which).quantity * (thickness.sum() / thickness)
+
+    def _draw(self, figure: Any, limit: float) -> None:
+        """The local n·α along the axis as maps, in the plane and out of it.
+
+        The in-plane part is halved: in an isotropic sample both maps are the same.
+        """
+        axes = figure.subplots(2, 1, sharex=True, sharey=True)
+        grid = self.wavenumber.magnitude
+        seen = grid <= limit
+        maps = {
+            "in-plane, per direction": self.local("in-plane").magnitude[seen] / 2,
+            "out-of-plane": self.local("out-of-plane").magnitude[seen],
+        }
+        reach = max(float(np.abs(part).max()) for part in maps.values())
+        label, edges = plots.LABELS[self.unit], self.edges.magnitude
+        for ax, (name, part) in zip(axes, maps.items(), strict=True):
+            plots.draw_map(figure, ax, grid[seen], edges, part, label, signed=True, reach=reach)
+            ax.set_title(name, fontsize="medium")
+            ax.set_ylabel(f"{self.axis} / Å")
+        axes[1].set_xlabel(plots.WAVENUMBER_LABEL)
+
 
 def distance_spectrum(
     molecules: MolecularFlux,
@@ -41,11 +233,8 @@ def distance_spectrum(
     *,
     edges: Any = None,
     bin_width: Any = "0.5 angstrom",
-    temperature: Any = None,
-    resolution: Any = "10 cm^-1",
-    window: str = "gaussian",
-    volume: Any = None,
     n_threads: int = 1,
+    **conditions: Any,
 ) -> DistanceSpectrum:
     """Resolve the spectrum of molecules by their distance at the earlier time.
 
@@ -61,10 +250,10 @@ def distance_spectrum(
         Å without one).
     bin_width : float, str or pint.Quantity
         In Å.
-    temperature, resolution, window, volume
-        As in `FluxSeries.spectrum`.
     n_threads : int
         Threads that share the molecules.
+    **conditions
+        temperature, resolution, window, volume, as in `FluxSeries.spectrum`.
 
     Returns
     -------
@@ -84,38 +273,13 @@ def distance_spectrum(
     one of them all the same.
     """
     limits = _shell_edges(molecules, edges, bin_width)
-    plan = _Plan.make(molecules, series, temperature, resolution, window, volume)
-    sums = OriginCorrelation(len(limits), plan.n_lags, plan.n_segments, plan.longest)
-    counts = np.zeros(len(limits) - 1)
-    shares = np.array_split(np.arange(molecules.n_molecules), n_threads)
-    with ThreadPoolExecutor(n_threads) as threads:
-        for block in plan.blocks(molecules):
-            frames = molecules.read(block.start, block.end)
-            work = functools.partial(_add_molecules, sums, block, frames, Shells(frames, limits))
-            counts += sum(threads.map(work, shares))
-    cross_sections, segments = plan.spectra(sums.sums())
+    shells = Shells(limits, n_threads)
+    common = _resolve(shells, molecules, series, **conditions)
     return DistanceSpectrum(
-        **plan.common(cross_sections, segments),
+        **common,
         edges=units.quantity(limits, units.LENGTH),
-        neighbours=counts / (molecules.n_frames * molecules.n_molecules),
+        neighbours=shells.counts / (molecules.n_frames * molecules.n_molecules),
     )
-
-
-def _add_molecules(
-    sums: OriginCorrelation,
-    block: OriginBlock,
-    frames: MoleculeBlock,
-    shells: Shells,
-    some: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Add what is around some of the molecules, and count it."""
-    origins = np.empty((shells.n_shells + 1, 3, block.stop - block.start))
-    counts = np.zeros(shells.n_shells, dtype=np.int64)
-    for n in some:
-        origins[0] = frames.flux[n, :, : origins.shape[2]]
-        counts += shells.around(n, origins[1:])
-        sums.add(block.segment, sums.products(origins, frames.flux[n]))
-    return counts
 
 
 def axis_profile(
@@ -126,10 +290,7 @@ def axis_profile(
     n_slabs: int = 20,
     edges: Any = None,
     relative_to: str = "cell",
-    temperature: Any = None,
-    resolution: Any = "10 cm^-1",
-    window: str = "gaussian",
-    volume: Any = None,
+    **conditions: Any,
 ) -> AxisProfile:
     """Resolve the spectrum along an axis, by where molecules are at their own time.
 
@@ -149,8 +310,8 @@ def axis_profile(
     relative_to : {"cell", "centre"}
         Positions from 0 along the cell vector, or from the mean position of all molecules (of equal
         weight), which follows a sample that drifts; then 0 is in the middle of the slabs.
-    temperature, resolution, window, volume
-        As in `FluxSeries.spectrum`.
+    **conditions
+        temperature, resolution, window, volume, as in `FluxSeries.spectrum`.
 
     Returns
     -------
@@ -161,139 +322,80 @@ def axis_profile(
     SpectrumError
         If the axis does not fit the cell, or as in `distance_spectrum`.
     """
-    if axis not in ("x", "y", "z"):
-        raise SpectrumError(f"axis {axis!r}: choose 'x', 'y' or 'z'")
-    slabs = Slabs("xyz".index(axis), n_slabs, edges, relative_to)
-    plan = _Plan.make(molecules, series, temperature, resolution, window, volume)
-    # component a of slab b is channel (b, a), forward and backward in time
-    sums = OriginCorrelation(6 * slabs.n_slabs, plan.n_lags, plan.n_segments, plan.longest)
-    counts = np.zeros(slabs.n_slabs)
-    heights = []
-    for block in plan.blocks(molecules):
-        n_origins = block.stop - block.start
-        frames = molecules.read(block.start, block.end)
-        where, height = slabs.find(frames.centres, frames.cells)
-        counts += np.bincount(where[:, :n_origins].ravel(), minlength=slabs.n_slabs)
-        heights.append(height[:n_origins])
-        parts = np.stack(
-            [np.einsum("mat,mt->at", frames.flux, where == b) for b in range(slabs.n_slabs)]
-        )
-        total = parts.sum(axis=0)
-        for a in range(3):
-            one = slice(a, a + 1)
-            forward = sums.products(parts[:, one, :n_origins], total[one])
-            backward = [sums.products(total[None, one, :n_origins], part[one])[0] for part in parts]
-            half = 3 * slabs.n_slabs
-            sums.add(block.segment, forward, slice(a, half, 3))
-            sums.add(block.segment, np.array(backward), slice(half + a, 2 * half, 3))
-    both = sums.sums().reshape(plan.n_segments, plan.n_lags, 2, slabs.n_slabs, 3)
-    cross_sections, segments = plan.spectra(both.mean(axis=2))
-    limits = slabs.limits(float(np.concatenate(heights).mean()))
+    slabs = Slabs(axis, n_slabs, edges, relative_to)
+    common = _resolve(slabs, molecules, series, **conditions)
     return AxisProfile(
-        **plan.common(cross_sections, segments),
-        edges=units.quantity(limits, units.LENGTH),
+        **common,
+        edges=units.quantity(slabs.limits, units.LENGTH),
         axis=axis,
-        density=counts / molecules.n_frames,
+        density=slabs.counts / molecules.n_frames,
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What is the same for every resolved spectrum: lags, segments, block length, prefactor."""
-
-    transform: CosineTransform
-    series: FluxSeries
-    n_segments: int
-    longest: int
-    resolution: float
-    window: str
-    temperature: float
-    volume: float | None
-    notes: list[str]
-
-    @property
-    def n_lags(self) -> int:
-        return self.transform.n_lags
-
-    @property
-    def wavenumber(self) -> NDArray[np.float64]:
-        return velocity_correction(self.transform.wavenumber, self.series.finite_difference)[0]
-
-    def blocks(self, molecules: MolecularFlux) -> Iterator[OriginBlock]:
-        """Blocks of time origins that fit into memory."""
-        return origin_blocks(
-            molecules.starts, molecules.n_frames, self.n_lags, self.n_segments, self.longest
+def _resolve(
+    regions: Shells | Slabs,
+    molecules: MolecularFlux,
+    series: FluxSeries,
+    temperature: Any = None,
+    resolution: Any = "10 cm^-1",
+    window: str = "gaussian",
+    volume: Any = None,
+) -> dict[str, Any]:
+    """What every resolved spectrum has, from blocks of frames that fit into memory."""
+    if molecules.n_frames != len(series) or molecules.starts != series.starts:
+        raise SpectrumError(
+            f"molecules have {molecules.n_frames} frames in series from {molecules.starts}, "
+            f"the flux {len(series)} in series from {series.starts}; take both from one run"
         )
+    estimator = Estimator(units.magnitude(resolution, units.WAVENUMBER, "resolution"), window)
+    kelvin, cubic, notes = series.conditions(temperature, volume)
+    marks = [*series.starts, len(series)]
+    plan = estimator.plan(series.spacing, np.diff(marks).tolist(), series.finite_difference)
+    needed = SEGMENT_LENGTH / (units.SPEED_OF_LIGHT * estimator.resolution)
+    fitting = int(len(series) * series.spacing / needed)
+    n_segments = min(fitting, _MOST_SEGMENTS) if fitting >= FEWEST else 1
+    ends = [round(len(series) * k / n_segments) for k in range(n_segments + 1)]
+    fits = _BLOCK_NUMBERS // (6 * molecules.n_molecules) - plan.n_lags
+    longest = int(np.clip(fits, max(1, _FEWEST * plan.n_lags), max(1, _MOST * plan.n_lags)))
+    longest = min(longest, -(-len(series) // n_segments))
+    size = scipy.fft.next_fast_len(longest + plan.n_lags - 1, real=True)
+    sums: list[Any] = [0.0] * n_segments
+    for start, stop, end in _blocks(marks, ends, longest, plan.n_lags):
+        products = regions.products(molecules.read(start, end), stop - start, size)
+        sums[bisect.bisect(ends, start) - 1] += products
+    of_segments = np.moveaxis(scipy.fft.irfft(np.array(sums), size)[..., : plan.n_lags], -1, 1)
+    frames = np.diff(ends)
+    density = estimator.density_of_correlation(
+        plan, of_segments.sum(axis=0) / len(series), factor=section_factor(kelvin)
+    )
+    if n_segments > 1:
+        terms = [
+            section_factor(kelvin) * plan(part / n)
+            for part, n in zip(of_segments, frames, strict=True)
+        ]
+        segments = Segments(np.array(terms, np.float32), np.asarray(frames * series.spacing))
+        density = dataclasses.replace(density, segments=segments)
+    return {
+        **density.common(notes, {k: v for k, v in series.info.items() if k != "notes"}),
+        "cross_sections": units.quantity(density.terms, SECTION),
+        "temperature": units.quantity(kelvin, units.TEMPERATURE),
+        "volume": None if cubic is None else units.quantity(cubic, units.VOLUME),
+    }
 
-    @classmethod
-    def make(
-        cls,
-        molecules: MolecularFlux,
-        series: FluxSeries,
-        temperature: Any,
-        resolution: Any,
-        window: str,
-        volume: Any,
-    ) -> _Plan:
-        if molecules.n_frames != len(series) or molecules.starts != series.starts:
-            raise SpectrumError(
-                f"molecules have {molecules.n_frames} frames in series from {molecules.starts}, "
-                f"the flux "
-                f"{len(series)} in series from {series.starts}; take both from one run"
-            )
-        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-        kelvin, cubic, notes = series.conditions(temperature, volume)
-        lengths = np.diff([*series.starts, len(series)])
-        transform = CosineTransform.plan(window, width, series.spacing, int(lengths.max()))
-        needed = 1 / (units.SPEED_OF_LIGHT * width)
-        fitting = int(len(series) * series.spacing / (SEGMENT_LENGTH * needed))
-        n_segments = min(fitting, _MOST_SEGMENTS) if fitting >= FEWEST else 1
-        n_lags = transform.n_lags
-        fits = _BLOCK_NUMBERS // (6 * molecules.n_molecules) - n_lags
-        longest = int(np.clip(fits, max(1, _FEWEST * n_lags), max(1, _MOST * n_lags)))
-        longest = min(longest, -(-len(series) // n_segments))
-        return cls(transform, series, n_segments, longest, width, window, kelvin, cubic, notes)
 
-    def spectra(self, sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], Segments | None]:
-        """From sums over origins [n_segments, n_lags, ...] to cross sections in Å²: of all, and of
-        each segment.
-        """
-        limits = [round(len(self.series) * k / self.n_segments) for k in range(self.n_segments + 1)]
-        frames = np.diff(limits)
-        scale = section_factor(self.temperature)
-        wavenumber, correction = velocity_correction(
-            self.transform.wavenumber, self.series.finite_difference
-        )
+def _blocks(
+    marks: list[int], ends: list[int], longest: int, n_lags: int
+) -> Iterator[tuple[int, int, int]]:
+    """Blocks of time origins: the first, that behind the last, and that behind their partners.
 
-        def section(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-            values = self.transform(correlation)[: len(wavenumber)]
-            return scale * values * correction.reshape(-1, *[1] * (values.ndim - 1))
-
-        whole = section(sums.sum(axis=0) / len(self.series))
-        if self.n_segments == 1:
-            return whole, None
-        parts = [section(part / n) for part, n in zip(sums, frames, strict=True)]
-        lengths = np.asarray(frames * self.series.spacing, dtype=float)
-        return whole, Segments(np.array(parts, dtype=np.float32), lengths)
-
-    def common(
-        self, cross_sections: NDArray[np.float64], segments: Segments | None
-    ) -> dict[str, Any]:
-        """The attributes that every resolved spectrum has."""
-        info = {name: value for name, value in self.series.info.items() if name != "notes"}
-        return {
-            "wavenumber": units.quantity(self.wavenumber, units.WAVENUMBER),
-            "cross_sections": units.quantity(cross_sections, "angstrom^2"),
-            "temperature": units.quantity(self.temperature, units.TEMPERATURE),
-            "volume": None if self.volume is None else units.quantity(self.volume, units.VOLUME),
-            "resolution": units.quantity(
-                self.resolution if self.window != "none" else 0.0, units.WAVENUMBER
-            ),
-            "window": self.window,
-            "segments": segments,
-            "notes": self.notes,
-            "info": {**info, "estimator": "1/N"},
-        }
+    They cross neither the end of a series (`marks`) nor that of a segment (`ends`); partners in
+    time cross no series.
+    """
+    for low, high in itertools.pairwise(sorted({*marks, *ends})):
+        last = marks[bisect.bisect(marks, low)]
+        for start in range(low, high, longest):
+            stop = min(start + longest, high)
+            yield start, stop, min(stop + n_lags - 1, last)
 
 
 def _shell_edges(molecules: MolecularFlux, edges: Any, bin_width: Any) -> NDArray[np.float64]:

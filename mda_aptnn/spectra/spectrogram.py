@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import GroupError, SpectrumError
+from mda_aptnn.figures import plain
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.densities import velocity_correction
-from mda_aptnn.spectra.infrared import section_factor
-from mda_aptnn.spectra.resolved import ResolvedSpectrum
-from mda_aptnn.spectra.transform import CosineTransform
+from mda_aptnn.spectra import plots
+from mda_aptnn.spectra.estimator import Density, Estimator
+from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
+from mda_aptnn.spectra.result import Measured, array, attribute
 
 #: The taper is followed down to this value.
 _SMALLEST = 1e-7
 
 
-@dataclasses.dataclass(frozen=True)
-class Spectrogram(ResolvedSpectrum):
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Spectrogram(plots.Drawn, Absorption):
     """The spectrum seen through a window at each of many times.
 
     Attributes
@@ -44,30 +43,19 @@ class Spectrogram(ResolvedSpectrum):
     than that, or to last.
     """
 
-    times: Any = None
-    weights: Any = None
-    group: str = "total"
-
     kind: ClassVar[str] = "spectrogram"
-    own_arrays: ClassVar[dict[str, str]] = {"times": units.TIME, "weights": ""}
-    own_texts: ClassVar[tuple[str, ...]] = ("group",)
 
-    def values(self) -> Any:
-        """Return n·α in cm⁻¹, or molar absorption where there is no volume [n_frequencies,
-        n_times].
+    cross_sections: Any = array(SECTION, "frequencies", "times")
+    times: Any = array(units.TIME, "times")
+    weights: Any = array(None, "times")
+    group: str = attribute(str, "total")
 
-        Returns
-        -------
-        pint.Quantity, shape [n_frequencies, n_times]
+    def curve(self, *term: str) -> Measured:
+        """Return the mean over all windows [n_frequencies], the spectrum of the whole apart from
+        what is near the ends; of the term "windows" all of them [n_frequencies, n_times].
         """
-        return units.quantity(self.parts, self.unit)
-
-    @property
-    def total(self) -> Any:
-        """Mean over all windows [n_frequencies]: the spectrum of the whole, apart from what is near
-        the ends.
-        """
-        return units.quantity(self.parts @ (self.weights / self.weights.sum()), self.unit)
+        shares = np.eye(len(self.weights)) if term else self.weights / self.weights.sum()
+        return self.measure(lambda values: self.scale * (values @ shares), self.unit)
 
     @property
     def time_resolution(self) -> Any:
@@ -75,23 +63,29 @@ class Spectrogram(ResolvedSpectrum):
         width = 2 * np.log(2) / (np.pi * units.SPEED_OF_LIGHT * self.resolution.magnitude)
         return units.quantity(width, units.TIME)
 
-    def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Draw the map; see `mda_aptnn.spectra.spectrogram_plot.plot_spectrogram`.
+    def _draw(self, figure: Any, limit: float) -> None:
+        """Time against wavenumber, and the mean over time above it.
 
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-        **options
-            Of `plot_spectrogram`.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
+        Series that do not continue each other stand in the order of their windows, not of their
+        times.
         """
-        from mda_aptnn.spectra.spectrogram_plot import plot_spectrogram
-
-        return plot_spectrogram(self, path, **options)
+        top, main = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 3.0])
+        grid, times = self.wavenumber.magnitude, self.times.magnitude
+        seen = grid <= limit
+        top.plot(grid[seen], self.curve().value[seen], color="black", linewidth=1.2)
+        top.set_ylabel("mean")
+        widths = (
+            f"{self.resolution.magnitude:g} cm$^{{-1}}$ and "
+            f"{self.time_resolution.magnitude:.3g} ps wide"
+        )
+        top.set_title(f"{plain(self.group)}: {widths}", fontsize="medium")
+        edges, label = np.arange(-0.5, len(times)), "window"
+        if len(times) > 1 and (np.diff(times) > 0).all():
+            middles, label = (times[1:] + times[:-1]) / 2, "time / ps"
+            edges = np.array([2 * times[0] - middles[0], *middles, 2 * times[-1] - middles[-1]])
+        values, unit = self.scale * self.values[seen], plots.LABELS[self.unit]
+        plots.draw_map(figure, main, grid[seen], edges, values, unit, signed=False)
+        main.set(xlabel=plots.WAVENUMBER_LABEL, ylabel=label)
 
 
 def spectrogram(
@@ -139,65 +133,42 @@ def spectrogram(
     exactly. The mean over t is the spectrum with the Gaussian lag window of the same resolution, as
     ∫ w(u) w(u + τ) du ∝ exp(−τ²/4s²).
     """
-    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+    estimator = Estimator(units.magnitude(resolution, units.WAVENUMBER, "resolution"))
     kelvin, cubic, notes = series.conditions(temperature, volume)
-    longest = int(np.diff([*series.starts, len(series)]).max())
-    size = CosineTransform.plan("gaussian", width, series.spacing, longest).size
-    deviation = np.sqrt(np.log(2)) / (np.pi * units.SPEED_OF_LIGHT * width)
+    if group not in (None, *series.groups):
+        raise GroupError(f"there is no group {group!r}; the groups are {', '.join(series.groups)}")
+    flux = series.total if group is None else series.flux[:, series.groups.index(group)]
+    lengths = np.diff([*series.starts, len(series)]).tolist()
+    plan = estimator.plan(series.spacing, lengths, series.finite_difference)
+    deviation = np.sqrt(np.log(2)) / (np.pi * units.SPEED_OF_LIGHT * estimator.resolution)
     apart = deviation / 2 if step is None else units.magnitude(step, units.TIME, "step")
     if not apart > 0:
         raise SpectrumError(f"step {step!r} must be positive")
-    grid = np.arange(size // 2 + 1) / (size * series.spacing * units.SPEED_OF_LIGHT)
-    wavenumber, correction = velocity_correction(grid, series.finite_difference)
-    if highest is not None:
-        kept = int((wavenumber <= units.magnitude(highest, units.WAVENUMBER, "highest")).sum())
-        wavenumber, correction = wavenumber[:kept], correction[:kept]
-    powers, times, weights = _windows(
-        _flux_of(series, group), series, deviation, apart, size, len(wavenumber)
-    )
-    sections = section_factor(kelvin) * series.spacing * powers * correction[:, None]
-    return Spectrogram(
-        wavenumber=units.quantity(wavenumber, units.WAVENUMBER),
-        cross_sections=units.quantity(sections, "angstrom^2"),
-        temperature=units.quantity(kelvin, units.TEMPERATURE),
-        volume=None if cubic is None else units.quantity(cubic, units.VOLUME),
-        resolution=units.quantity(width, units.WAVENUMBER),
-        window="gaussian",
-        notes=notes,
-        info={name: value for name, value in series.info.items() if name != "notes"},
-        times=units.quantity(times, units.TIME),
-        weights=weights,
-        group=group or "total",
-    )
-
-
-def _flux_of(series: FluxSeries, group: str | None) -> NDArray[np.float64]:
-    if group is None:
-        return series.total
-    if group not in series.groups:
-        raise GroupError(f"there is no group {group!r}; the groups are {', '.join(series.groups)}")
-    return series.flux[:, series.groups.index(group)]
-
-
-def _windows(
-    flux: NDArray[np.float64],
-    series: FluxSeries,
-    deviation: float,
-    apart: float,
-    size: int,
-    n_frequencies: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Power over Σ w² [n_frequencies, n_times], times in ps and Σ w² of windows that cross no join."""
-    reach = deviation * np.sqrt(-2 * np.log(_SMALLEST))
+    last = np.inf if highest is None else units.magnitude(highest, units.WAVENUMBER, "highest")
+    kept = plan.wavenumber <= last
     powers, times, weights = [], [], []
-    for start, stop in zip(series.starts, [*series.starts[1:], len(series)], strict=True):
-        own = np.arange(stop - start) * series.spacing
+    reach = deviation * np.sqrt(-2 * np.log(_SMALLEST))
+    for start, length in zip(series.starts, lengths, strict=True):
+        # windows cross no join
+        own = np.arange(length) * series.spacing
         for centre in np.arange(0.0, own[-1] + 1e-9, apart):
-            first, last = np.searchsorted(own, [centre - reach, centre + reach])
-            taper = np.exp(-0.5 * ((own[first:last] - centre) / deviation) ** 2)
-            seen = flux[start + first : start + last] * taper[:, None]
-            amplitudes = scipy.fft.rfft(seen, size, axis=0)[:n_frequencies]
+            first, end = np.searchsorted(own, [centre - reach, centre + reach])
+            taper = np.exp(-0.5 * ((own[first:end] - centre) / deviation) ** 2)
+            seen = flux[start + first : start + end] * taper[:, None]
+            amplitudes = scipy.fft.rfft(seen, plan.size, axis=0)[: kept.sum()]
             weights.append(float((taper**2).sum()))
             powers.append((np.abs(amplitudes) ** 2).sum(axis=1) / weights[-1])
             times.append(float(series.times[start]) + centre)
-    return np.stack(powers, axis=1), np.array(times), np.array(weights)
+    scale = section_factor(kelvin) * series.spacing * plan.correction[kept]
+    sections = scale[:, None] * np.stack(powers, axis=1)
+    info = {name: value for name, value in series.info.items() if name != "notes"}
+    common = Density(estimator, plan, sections, np.empty(0)).common(notes, info)
+    return Spectrogram(
+        **common | {"wavenumber": common["wavenumber"][kept]},
+        cross_sections=units.quantity(sections, SECTION),
+        temperature=units.quantity(kelvin, units.TEMPERATURE),
+        volume=None if cubic is None else units.quantity(cubic, units.VOLUME),
+        times=units.quantity(times, units.TIME),
+        weights=np.array(weights),
+        group=group or "total",
+    )

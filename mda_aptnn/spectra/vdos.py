@@ -5,9 +5,9 @@ and motions.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.columns import write_columns
-from mda_aptnn.spectra.display import Pictured
-from mda_aptnn.spectra.result import band_weights
-from mda_aptnn.spectra.statistics import Measured, Segments, confidence_band
+from mda_aptnn.spectra.estimator import Estimator, Rates
+from mda_aptnn.spectra.plots import plot_curves
+from mda_aptnn.spectra.result import Measured, Result, Segments, array, attribute, band_weights
 
 cite(__name__)
 
@@ -30,16 +29,16 @@ DENSITY = "cm"
 #: What the motions of an atom have in common: their cross-correlation, which vanishes at equal
 #: times.
 COUPLING = "coupling of motions"
+#: Numbers that are transformed at a time.
+_CHUNK = 4_000_000
 
 
-@dataclasses.dataclass(frozen=True)
-class VibrationalDensity(io.Stored, Pictured):
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class VibrationalDensity(Result):
     """Density of states of atoms, the sum of its terms.
 
     Attributes
     ----------
-    wavenumber : pint.Quantity, shape [n_frequencies]
-        In cm⁻¹, from 0, equidistant.
     names : list of str
         Of the terms: groups, or motions of groups, and then the coupling of motions.
     terms : pint.Quantity, shape [n_frequencies, n_terms]
@@ -49,30 +48,15 @@ class VibrationalDensity(io.Stored, Pictured):
         3N, or Σ m⟨v²⟩/k_B T of the temperature that was given.
     mass_weighted : bool
         Whether atoms count by m v², so that the density is that of kinetic energy, or by v².
-    temperature : pint.Quantity or None
-        T that was given.
-    resolution : pint.Quantity
-        Full width at half maximum of a line.
-    window : str
-        Name of the lag window.
-    segments : Segments or None
-        The same from disjoint parts of the trajectory, in the order of `names`.
-    info : dict
-        What it was made of.
     """
 
     kind: ClassVar[str] = "vdos"
+    main: ClassVar[str] = "terms"
 
-    wavenumber: Any
-    names: list[str]
-    terms: Any
-    degrees_of_freedom: float
-    mass_weighted: bool
-    temperature: Any
-    resolution: Any
-    window: str
-    segments: Segments | None = None
-    info: dict[str, Any] = dataclasses.field(default_factory=dict)
+    names: list[str] = attribute(list)
+    terms: Any = array(DENSITY, "frequencies", "terms")
+    degrees_of_freedom: float = array(None)
+    mass_weighted: bool = attribute(bool)
 
     @property
     def total(self) -> Any:
@@ -82,16 +66,6 @@ class VibrationalDensity(io.Stored, Pictured):
     def term(self, name: str) -> Any:
         """Return the density of a term [n_frequencies], in cm.
 
-        Parameters
-        ----------
-        name : str
-            One of `names`.
-
-        Returns
-        -------
-        pint.Quantity, shape [n_frequencies]
-            In cm.
-
         Raises
         ------
         SpectrumError
@@ -99,48 +73,46 @@ class VibrationalDensity(io.Stored, Pictured):
         """
         return self.terms[:, self._index(name)]
 
-    def standard_error(self, name: str | None = None) -> Any:
-        """Return the statistical standard error of a term, or of the total, [n_frequencies] in cm.
+    def curve(self, *term: str) -> Measured:
+        """Return the density of a term, or of all, [n_frequencies] in cm, with its errors."""
+        return self._measure(term, DENSITY, lambda curve: curve)
 
-        Parameters
-        ----------
-        name : str, optional
-            One of `names`; the total by default.
-
-        Returns
-        -------
-        pint.Quantity, shape [n_frequencies]
-            In cm.
-
-        Raises
-        ------
-        SpectrumError
-            If there are no error bars, or there is no such term.
-        """
-        return units.quantity(self._error(name), DENSITY)
-
-    def integral(self, low: Any = 0.0, high: Any = None, name: str | None = None) -> Measured:
-        """Return the degrees of freedom of a term, or of all, in a band, with the standard error.
+    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> Measured:
+        """Return the degrees of freedom of a term, or of all, in a band, with their errors.
 
         Parameters
         ----------
         low, high : float, str or pint.Quantity
             Limits in cm⁻¹; everything by default.
-        name : str, optional
-            Of the term.
-
-        Returns
-        -------
-        Measured
+        *term : str
+            Name of the term.
         """
         weights = band_weights(self.wavenumber.magnitude, low, high)
-        values = self.total if name is None else self.term(name)
-        error, degrees = float("nan"), 0
-        if self.segments is not None:
-            error, degrees = float(self._error(name, weights)), self.segments.degrees_of_freedom
-        return Measured(
-            float(values.magnitude @ weights), error, "", degrees, positive=name != COUPLING
+        return self._measure(term, "", lambda curve: curve @ weights)
+
+    def _measure(
+        self, term: tuple[str, ...], unit: str, reduce: Callable[[Array], Any]
+    ) -> Measured:
+        columns = [self._index(name) for name in term] or slice(None)
+        return self.measure(
+            lambda found: found,
+            unit,
+            of=lambda values: reduce(values[:, columns].sum(axis=1)),
+            positive=COUPLING not in term,
         )
+
+    def _index(self, name: str) -> int:
+        if name not in self.names:
+            raise SpectrumError(f"there is no term {name!r}; the terms are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def columns(self) -> Mapping[str, Array]:
+        """Return wavenumber, total, its standard error and every term."""
+        total = self.curve()
+        columns = {"wavenumber [1/cm]": self.wavenumber.magnitude, "total [cm]": total.value}
+        if self.segments is not None:
+            columns["standard error [cm]"] = total.error
+        return columns | {f"{name} [cm]": self.term(name).magnitude for name in self.names}
 
     def plot(
         self, path: str | os.PathLike[str] | None = None, *, ax: Any = None, limit: float = 4500.0
@@ -160,107 +132,156 @@ class VibrationalDensity(io.Stored, Pictured):
         -------
         matplotlib.axes.Axes
         """
-        from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
-
-        if ax is None:
-            ax = new_figure(path).subplots()
-        grid, total = self.wavenumber.magnitude, self.total.magnitude
-        ax.plot(grid, total, color="black", linewidth=1.4, label="total")
-        if self.segments is not None:
-            error = self.standard_error().magnitude
-            low, high = confidence_band(
-                total, error, self.segments.degrees_of_freedom, positive=True
-            )
-            ax.fill_between(grid, low, high, color="black", alpha=0.2, linewidth=0, label="68 %")
-        for column, name in enumerate(self.names if len(self.names) > 1 else []):
-            ax.plot(grid, self.terms.magnitude[:, column], linewidth=1.0, label=plain(name))
-        ax.set_xlim(0, min(limit, grid[-1]))
-        ax.set_xlabel(r"wavenumber / cm$^{-1}$")
-        ax.set_ylabel("degrees of freedom per cm$^{-1}$")
-        ax.legend(frameon=False, fontsize="small")
-        draw_doubts(ax, self.info.get("notes", []))
-        if path is not None:
-            save_figure(ax.figure, path)
-        return ax
-
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write wavenumber, total, its standard error and every term as columns.
-
-        Parameters
-        ----------
-        path : path
-        """
-        columns = {
-            "wavenumber [1/cm]": self.wavenumber.magnitude,
-            "total [cm]": self.total.magnitude,
-        }
-        if self.segments is not None:
-            columns["standard error [cm]"] = self.standard_error().magnitude
-        columns |= {f"{name} [cm]": self.term(name).magnitude for name in self.names}
-        write_columns(path, columns)
-
-    def _write(self, file: h5py.File) -> None:
-        io.write_quantity(file, "wavenumber", self.wavenumber, units.WAVENUMBER)
-        io.write_quantity(file, "terms", self.terms, DENSITY)
-        io.write_quantity(file, "resolution", self.resolution, units.WAVENUMBER)
-        io.write_array(file, "degrees_of_freedom", self.degrees_of_freedom, "")
-        if self.temperature is not None:
-            io.write_quantity(file, "temperature", self.temperature, units.TEMPERATURE)
-        if self.segments is not None:
-            io.write_array(file, "segment_terms", self.segments.terms, DENSITY)
-            io.write_array(file, "segment_lengths", self.segments.lengths, units.TIME)
-            file.attrs["inflation"] = self.segments.inflation
-        file.attrs["names"] = json.dumps(self.names)
-        file.attrs["mass_weighted"] = self.mass_weighted
-        file.attrs["window"] = self.window
-        file.attrs["info"] = json.dumps(self.info)
-
-    @classmethod
-    def _read(cls, file: h5py.File) -> VibrationalDensity:
-        names = json.loads(file.attrs["names"])
-        wavenumber = io.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
-        shape = len(wavenumber), len(names)
-        segments = None
-        if "segment_terms" in file:
-            lengths = io.read_array(file, "segment_lengths", units.TIME, (None,))
-            parts = io.read_array(file, "segment_terms", DENSITY, (len(lengths), *shape))
-            segments = Segments(parts, lengths, float(file.attrs["inflation"]))
-        temperature = None
-        if "temperature" in file:
-            temperature = io.read_quantity(file, "temperature", units.TEMPERATURE, ())
-        return cls(
-            wavenumber=wavenumber,
-            names=names,
-            terms=io.read_quantity(file, "terms", DENSITY, shape),
-            degrees_of_freedom=float(io.read_array(file, "degrees_of_freedom", "", ())),
-            mass_weighted=bool(file.attrs["mass_weighted"]),
-            temperature=temperature,
-            resolution=io.read_quantity(file, "resolution", units.WAVENUMBER, ()),
-            window=str(file.attrs["window"]),
-            segments=segments,
-            info=json.loads(file.attrs["info"]),
+        terms = zip(self.names, self.values.T, strict=True)
+        return plot_curves(
+            self.wavenumber.magnitude,
+            {"total": self.curve()},
+            dict(terms) if len(self.names) > 1 else {},
+            path,
+            ax=ax,
+            limit=limit,
+            label="degrees of freedom per cm$^{-1}$",
+            notes=self.notes,
         )
 
-    def _index(self, name: str) -> int:
-        if name not in self.names:
-            raise SpectrumError(f"there is no term {name!r}; the terms are {', '.join(self.names)}")
-        return self.names.index(name)
+    def summary(self) -> dict[str, Any]:
+        """Return what it says, as plain numbers."""
+        return {
+            "degrees_of_freedom": float(self.degrees_of_freedom),
+            "terms": {name: self.band(0.0, None, name).value for name in self.names},
+            "segments": None if self.segments is None else len(self.segments.lengths),
+            "notes": self.notes,
+        }
 
-    def _error(self, name: str | None, weights: Array | None = None) -> Array:
-        """Standard error at each frequency or of a sum; relative to the segments', as in
-        `Spectrum.section_error`.
-        """
-        if self.segments is None:
-            raise SpectrumError(
-                "the density has no error bars: the trajectory is short or they were not wanted"
-            )
-        index = None if name is None else self._index(name)
-        values = self.segments.of_pair(index)
-        whole = (self.total if name is None else self.term(name)).magnitude
-        if weights is not None:
-            values, whole = values @ weights, whole @ weights
-        error = self.segments.standard_error(values)
-        if name == COUPLING:
-            return error
-        mean = self.segments.mean(values)
-        return np.asarray(error * np.divide(whole, mean, out=np.ones_like(mean), where=mean > 0))
+    def describe(self) -> str:
+        """Return the same for people."""
+        found = self.summary()
+        lines = [f"{found['degrees_of_freedom']:.1f} degrees of freedom"]
+        lines += [f"{name}: {count:.1f}" for name, count in found["terms"].items()]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    @classmethod
+    def _read(cls, file: h5py.File) -> Self:
+        found = super()._read(file)
+        changes: dict[str, Any] = {}
+        if "segment_terms" in file:
+            # a file of version 0.1.0
+            lengths = io.read_array(file, "segment_lengths", units.TIME, (None,))
+            shape = (len(lengths), *found.values.shape)
+            terms = io.read_array(file, "segment_terms", DENSITY, shape)
+            changes["segments"] = Segments(terms, lengths, float(file.attrs["inflation"]))
+        if "notes" in found.info:
+            info = dict(found.info)
+            changes |= {"notes": info.pop("notes"), "info": info}
+        return dataclasses.replace(found, **changes)
+
+
+def vibrational_density(
+    velocities: Any,
+    masses: Array,
+    membership: NDArray[np.int64],
+    names: Sequence[str],
+    estimator: Estimator,
+    *,
+    starts: Sequence[int],
+    spacing: float,
+    motions: Sequence[str] = ("",),
+    mass_weighted: bool = True,
+    temperature: float | None = None,
+    finite_difference: float = 0.0,
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
+) -> VibrationalDensity:
+    """Return the density of states of atoms whose velocities are given.
+
+    Parameters
+    ----------
+    velocities : array_like, shape [n_frames, n_motions, n_atoms, 3]
+        In Å/ps; an array, a memory map or a data set, read some atoms at a time.
+    masses : ndarray, shape [n_atoms]
+        In u.
+    membership : ndarray of int, shape [n_atoms]
+        Number of the group of each atom, −1 for those that do not count.
+    names : sequence of str
+        Of the groups.
+    estimator : Estimator
+    starts, spacing, finite_difference
+        As in `mda_aptnn.spectra.estimator.Rates`.
+    motions : sequence of str
+        Names of the motions; one, of any name, if velocities are whole.
+    mass_weighted : bool
+        Count atoms by m v² or by v².
+    temperature : float, optional
+        In K: the integral is then Σ m⟨v²⟩/k_B T. Otherwise the integral is 3N of the atoms that
+        count.
+    notes, info
+        Kept with the result.
+
+    Raises
+    ------
+    SpectrumError
+        If the series are too short for the resolution, nothing moves, or a temperature is given
+        without weights.
+
+    Notes
+    -----
+    D(ν̃) = 2c/(k_B T) Σ_i m_i ∫ dt cos(2πcν̃t) ⟨v_i(0)·v_i(t)⟩ over both signs of t, ∫ D dν̃ = Σ_i
+    m_i⟨v_i²⟩/k_B T: the power spectrum of the velocities, P. H. Berens et al., J. Chem. Phys. 79,
+    2375 (1983).
+    """
+    if temperature is not None and not mass_weighted:
+        raise SpectrumError("a temperature normalises m v²; leave it out without mass weights")
+    labels = [" ".join(filter(None, (group, motion))) for group in names for motion in motions]
+    if len(names) == 1 and len(motions) > 1:
+        labels = list(motions)
+    n_autos = len(labels)
+    if len(motions) > 1:
+        labels.append(COUPLING)
+    rates = Rates(velocities, starts, spacing, labels, finite_difference)
+    weights = np.asarray(masses, dtype=float) if mass_weighted else np.ones(len(masses))
+    batches = _batches(velocities, weights, membership, len(motions), n_autos)
+    density = estimator.batched_density(rates, batches, len(labels), autos=slice(n_autos))
+    energy = float(density.correlation[0].sum())
+    if not energy > 0:
+        raise SpectrumError("no atom moves: there is no density of states")
+    n_components = 3 * int((membership >= 0).sum())
+    density = dataclasses.replace(density, components=n_components)
+    if estimator.window != "none":
+        density.plan.warn_if_short(estimator.resolution, n_components)
+    degrees = float(n_components)
+    if temperature is not None:
+        degrees = energy / (units.BOLTZMANN * temperature)
+    factor = 2 * units.SPEED_OF_LIGHT * degrees / energy
+    density = density.map(lambda terms: factor * terms)
+    return VibrationalDensity(
+        **density.common(notes, info),
+        names=labels,
+        terms=units.quantity(density.terms, DENSITY),
+        degrees_of_freedom=degrees,
+        mass_weighted=mass_weighted,
+        temperature=None if temperature is None else units.quantity(temperature, units.TEMPERATURE),
+    )
+
+
+def _batches(
+    velocities: Any,
+    weights: Array,
+    membership: NDArray[np.int64],
+    n_motions: int,
+    n_autos: int,
+) -> Iterator[tuple[Array, NDArray[np.int64]]]:
+    """√w·v of some atoms of a group, side by side [n_frames, n_motions, 3 · n_atoms], and the
+    places of their terms: each motion its own, and all that they have in common one.
+    """
+    step = max(1, _CHUNK // (3 * velocities.shape[0] * n_motions))
+    for first in range(0, len(weights), step):
+        atoms = slice(first, first + step)
+        own = membership[atoms]
+        if not (own >= 0).any():
+            continue
+        values = np.asarray(velocities[:, :, atoms], dtype=np.float64)
+        values = values * np.sqrt(weights[atoms])[:, None]
+        for group in np.unique(own[own >= 0]):
+            places = np.full((n_motions, n_motions), n_autos)
+            np.fill_diagonal(places, group * n_motions + np.arange(n_motions))
+            yield values[:, :, own == group].reshape(*values.shape[:2], -1), places

@@ -11,31 +11,26 @@ from typing import Any
 
 import h5py
 import numpy as np
-from MDAnalysis import Universe
-from MDAnalysis.analysis.base import AnalysisBase
 from numpy.typing import NDArray
 
-from mda_aptnn import io, units
-from mda_aptnn.checks import Checks
-from mda_aptnn.elements import find_atoms, name_elements
+from mda_aptnn import units
+from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import FileFormatError, GroupError
-from mda_aptnn.flux.atom_flux import identify_atoms
-from mda_aptnn.flux.checked_analysis import chosen_timeline
-from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.groups import KINDS, check_atoms, choose_groups
-from mda_aptnn.flux.guard import check_run, refuse_or_warn
+from mda_aptnn.flux.atom_flux import open_atoms
+from mda_aptnn.flux.checked_analysis import CheckedAnalysis
+from mda_aptnn.flux.groups import choose_groups
+from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import trajectory_files
-from mda_aptnn.spectra.vdos import VibrationalDensity
-from mda_aptnn.spectra.velocity_power import vibrational_density
+from mda_aptnn.spectra.estimator import Estimator
+from mda_aptnn.spectra.vdos import VibrationalDensity, vibrational_density
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory.motions.motions import make_motions, take_apart
-from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 #: Velocities beyond so many bytes are kept in a temporary file instead of memory.
 _IN_MEMORY = 1_000_000_000
 
 
-class VelocitySpectrum(AnalysisBase):
+class VelocitySpectrum(CheckedAnalysis):
     """Read the velocities of atoms and make densities of states of them.
 
     Parameters
@@ -50,11 +45,11 @@ class VelocitySpectrum(AnalysisBase):
     motions : optional
         As in `DipoleFlux`: "rigid" for translation, rotation and vibration of molecules, or
         internal coordinates.
-    velocities, velocity_unit, time_step, elements, cell, pbc, check_temperature, allow_aliasing,
-    override_cell
-        As in `DipoleFlux`.
     verbose : bool
         Show progress.
+    **reading
+        How the trajectory is read and checked, as in `DipoleFlux`: velocities, velocity_unit,
+        time_step, elements, cell, pbc, check_temperature, allow_aliasing, override_cell.
 
     Attributes
     ----------
@@ -76,51 +71,22 @@ class VelocitySpectrum(AnalysisBase):
         *,
         per: str = "group",
         motions: Any = None,
-        velocities: str = "trajectory",
-        velocity_unit: str = "auto",
-        time_step: Any = None,
-        elements: Mapping[str, str] | None = None,
-        cell: Any = None,
-        pbc: Any = None,
-        check_temperature: bool = True,
-        allow_aliasing: bool = False,
-        override_cell: bool = False,
         verbose: bool = False,
+        **reading: Any,
     ) -> None:
-        atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
-        check_atoms(atoms, "atomgroup")
-        super().__init__(atoms.universe.trajectory, verbose)
-        self._frames = UniverseFrames(
-            atoms.universe,
-            velocities=velocities,
-            velocity_unit=velocity_unit,
-            time_step=time_step,
-            elements=elements,
-            cell=cell,
-            pbc=pbc,
-            check_temperature=check_temperature,
-        )
-        self._allowed = {"allow_aliasing": allow_aliasing, "override_cell": override_cell}
-        self._frames.notes += name_elements(
-            atoms.universe, self._frames.indices, self._frames.numbers
-        )
-        self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
-        self._trajectory[self._frames.usable_frames[0]]
-        indices, masses = self._frames.indices, self._frames.masses
-        molecules = MoleculesOnDemand(
-            atoms.universe, indices, self._frames.frame(), self._frames.notes
-        )
-        if per not in ("group", *KINDS):
-            raise ValueError(f"per={per!r}: choose one of group, {', '.join(KINDS)}")
-        self._groups = choose_groups(per, atoms, groups, indices, self._frames.numbers, molecules)
+        super().__init__(atomgroup, verbose, **reading)
+        atoms, molecules = self._atoms, self._molecules
+        indices, numbers = self._frames.indices, self._frames.numbers
+        self._groups = choose_groups(per, atoms, groups, indices, numbers, molecules)
         if self._groups.updating:
             raise GroupError(
                 "a density of states needs groups that keep their atoms: give selections, not "
                 "updated ones"
             )
-        self._motions = (
-            None if motions is None else make_motions(motions, atoms, indices, masses, molecules)
-        )
+        self._motions = None
+        if motions is not None:
+            masses = self._frames.masses
+            self._motions = make_motions(motions, atoms, indices, masses, molecules)
 
     def run(
         self,
@@ -153,33 +119,9 @@ class VelocitySpectrum(AnalysisBase):
         CheckError
             If a check refuses the run; see `check`.
         """
-        self._checks = self.check(start, stop, step, frames)
-        self._doubts = refuse_or_warn(self._checks)
+        self._doubts = refuse_or_warn(self.check(start, stop, step, frames))
         super().run(frames=self._wanted, verbose=verbose)
         return self
-
-    def check(
-        self,
-        start: int | None = None,
-        stop: int | None = None,
-        step: int | None = None,
-        frames: Any = None,
-    ) -> Checks:
-        """Return what is found of these frames before all are read; `run` refuses what cannot be
-        right.
-
-        Parameters
-        ----------
-        start, stop, step, frames
-            As in `run`.
-
-        Returns
-        -------
-        Checks
-        """
-        self._wanted, self._timeline = chosen_timeline(self._frames, start, stop, step, frames)
-        self._findings = check_run(self._frames, self._wanted, self._timeline, **self._allowed)
-        return self._findings.checks
 
     def density(
         self,
@@ -216,6 +158,8 @@ class VelocitySpectrum(AnalysisBase):
             If the trajectory is too short for the resolution.
         """
         notes = [*self._frames.notes, *self._doubts]
+        if temperature is not None:
+            temperature = units.magnitude(temperature, units.TEMPERATURE, "temperature")
         kelvin, error = self._findings.kinetic
         if temperature is None and self._findings.constrained and np.isfinite(kelvin):
             temperature = kelvin
@@ -224,26 +168,23 @@ class VelocitySpectrum(AnalysisBase):
                 f"translation and rotation, "
                 f"{kelvin:.0f} ± {error:.0f} K"
             )
+        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
         return vibrational_density(
             self.results.velocities,
             self._frames.masses,
             self._groups.fixed,
             self._groups.names,
+            Estimator(width, window, segments=segments),
             starts=self._timeline.starts.tolist(),
             spacing=self._timeline.spacing,
             motions=("",) if self._motions is None else self._motions.names,
             mass_weighted=mass_weighted,
-            temperature=None
-            if temperature is None
-            else units.magnitude(temperature, units.TEMPERATURE, "temperature"),
-            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-            window=window,
-            segments=segments,
+            temperature=temperature,
             finite_difference=self._finite_difference,
+            notes=notes,
             info={
                 "trajectory": trajectory_files(self._trajectory),
-                "checks": self._checks.to_json(),
-                "notes": notes,
+                "checks": self._findings.checks.to_json(),
             },
         )
 
@@ -269,6 +210,9 @@ def stored_density(
     *,
     per: str = "group",
     elements: Mapping[str, str] | None = None,
+    resolution: Any = "10 cm^-1",
+    window: str = "gaussian",
+    segments: int | str | None = "auto",
     **options: Any,
 ) -> VibrationalDensity:
     """Return the density of states of the atoms whose velocities were kept by the pass that made
@@ -281,10 +225,11 @@ def stored_density(
     universe : MDAnalysis.Universe or MDAnalysis.AtomGroup
         Of the same topology, for selections and masses. Its trajectory is not needed.
     groups, per, elements
-        As in `VelocitySpectrum`; groups by molecules need the trajectory.
+        As in `VelocitySpectrum`.
+    resolution, window, segments
+        As in `VelocitySpectrum.density`.
     **options
-        Of `vibrational_density`: temperature (K), resolution (cm⁻¹), window, mass_weighted,
-        segments.
+        Of `vibrational_density`: temperature (K), mass_weighted.
 
     Returns
     -------
@@ -297,28 +242,29 @@ def stored_density(
     GroupError
         If the topology has other atoms, or the groups do not fit.
     """
-    series = FluxSeries.load(path)
-    with io.open_checked(path, "flux") as file:
-        if "velocities" not in file.get("atoms", {}):
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+    with open_atoms(path, universe) as (series, stored):
+        if "velocities" not in stored.data:
             raise FileFormatError(
                 f'{path} has no velocities of atoms; make it again with per="atom"'
             )
-        everything = universe.universe.atoms
-        indices, numbers = identify_atoms(path, file["atoms"], everything)
-        if per not in ("group", "element", "resname", "residue"):
-            raise ValueError(f"per={per!r}: choose one of group, element, resname, residue")
-        found = choose_groups(per, everything[indices], groups, indices, numbers, None)
+        notes = list(series.info.get("notes", []))
+        indices, numbers, first = stored.indices, stored.numbers, stored.first_frame()
+        molecules = MoleculesOnDemand(universe.universe, indices, first, notes)
+        everything = universe.universe.atoms[indices]
+        found = choose_groups(per, everything, groups, indices, numbers, molecules)
         atoms = find_atoms(universe.universe, elements)
-        masses = atoms.masses[np.searchsorted(atoms.indices, indices)]
         return vibrational_density(
-            _Stored(file["atoms"]["velocities"]),
-            masses,
+            _Stored(stored.data["velocities"]),
+            atoms.masses[np.searchsorted(atoms.indices, indices)],
             found.fixed,
             found.names,
+            Estimator(width, window, segments=segments),
             starts=series.starts,
             spacing=series.spacing,
             finite_difference=series.finite_difference,
-            info=series.info,
+            notes=notes,
+            info={name: value for name, value in series.info.items() if name != "notes"},
             **options,
         )
 

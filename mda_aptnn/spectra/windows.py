@@ -98,7 +98,7 @@ def weights_of_lags(
         Frames of the uninterrupted series.
     n_lags : int
     unbiased : bool
-        The estimator, see `mda_aptnn.spectra.correlation.cross_correlation`.
+        The estimator, see `mda_aptnn.spectra.estimator.Estimator`.
 
     Returns
     -------

@@ -11,9 +11,8 @@ from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra import estimator
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.lag_sums import LagSums
-from mda_aptnn.spectra.scattering import raman_spectrum
 from mda_aptnn.spectra.term_plots import plot_matrix, plot_stacked
-from tests.systems import absorption_spectrum
+from tests.systems import absorption_spectrum, raman_spectrum
 
 GROUPS = ["a", "b", "c", "d"]
 

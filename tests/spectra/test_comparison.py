@@ -8,7 +8,7 @@ from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra.comparison import compare
 from mda_aptnn.spectra.plots import plot_together
-from mda_aptnn.spectra.statistics import Measured
+from mda_aptnn.spectra.result import Measured
 from tests.systems import absorption_spectrum
 
 SPACING = 1e-3

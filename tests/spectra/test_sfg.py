@@ -8,17 +8,17 @@ from scipy.constants import atomic_mass, e
 from scipy.linalg import expm
 
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.spectra.sfg import PARTS, SumFrequencySpectrum
-from mda_aptnn.spectra.statistics import student_factor
-from mda_aptnn.spectra.sum_frequency import (
+from mda_aptnn.spectra.estimator import Estimator
+from mda_aptnn.spectra.result import student_factor
+from mda_aptnn.spectra.sfg import (
+    PARTS,
     SLAB_GROUPS,
-    response_of_correlation,
+    SumFrequencySpectrum,
     slab_sums,
     slab_weights,
-    sum_frequency_spectrum,
+    susceptibility,
 )
-from mda_aptnn.spectra.transform import CosineTransform
-from tests.systems import BOLTZMANN, LIGHT
+from tests.systems import BOLTZMANN, LIGHT, sum_frequency_spectrum
 
 # the point of most of these trajectories is that they are short and known
 pytestmark = pytest.mark.filterwarnings("ignore:.* are short for a resolution:UserWarning")
@@ -93,13 +93,14 @@ def test_a_damped_oscillator_at_any_spacing(wavenumber, spacing):
     A plain sum of sines is off by up to 65 % at 4 fs.
     """
     width, resolution = 40.0, 2.0
-    transform = CosineTransform.plan("gaussian", resolution, spacing, 40000)
+    transform = Estimator(resolution).plan(spacing, [40000])
     correlation = (
         BOLTZMANN
         * TEMPERATURE
         * velocity_correlation(spacing * np.arange(transform.n_lags), wavenumber, width)
     )
-    found = response_of_correlation(correlation, transform, TEMPERATURE) * 1e-40  # Å⁴/V in m⁴/V
+    found = susceptibility(transform(correlation), transform.wavenumber, TEMPERATURE)
+    found = found * 1e-40  # Å⁴/V in m⁴/V
     nu = transform.wavenumber[1:]
     omega, center, gamma = (2 * np.pi * LIGHT * 1e12 * x for x in (nu, wavenumber, width))
     # α'μ' = 1 Å² e/u
@@ -154,13 +155,13 @@ def test_stated_errors_cover():
         state = step @ state + kick @ rng.normal(size=(2, n_runs))
     # both also move with what the other does not see
     noise = np.sqrt(BOLTZMANN * TEMPERATURE) * rng.normal(size=(2, n_frames, n_runs))
-    transform = CosineTransform.plan("gaussian", resolution, spacing, n_frames)
+    transform = Estimator(resolution).plan(spacing, [n_frames])
     correlation = (
         BOLTZMANN
         * TEMPERATURE
         * velocity_correlation(spacing * np.arange(transform.n_lags), wavenumber, width)
     )
-    truth = response_of_correlation(correlation, transform, TEMPERATURE)
+    truth = susceptibility(transform(correlation), transform.wavenumber, TEMPERATURE)
     # on resonance and on both sides
     points = [
         np.abs(transform.wavenumber[1:] - place).argmin() for place in (1400.0, 1600.0, 1750.0)
@@ -174,9 +175,7 @@ def test_stated_errors_cover():
             resolution=resolution, unbiased=True, segments=16, components=["xxz"],
         )  # fmt: skip
         for label, part in PARTS.items():
-            error = found.standard_error(
-                lambda s, part=part: part(s.component("xxz"))[points]
-            ).magnitude
+            error = found.measured(lambda s, part=part: part(s.component("xxz"))[points]).error
             off = part(found.component("xxz").magnitude)[points] - part(truth)[points]
             deviations[label].append(off / error)
     for values in deviations.values():
@@ -264,21 +263,21 @@ def test_a_symmetric_slab_in_equilibrium_gives_zero_within_its_error():
             4 * single.component(name)[top].magnitude.imag
         )  # four bonds, on average independent of each other
         total = found.component(name)[top].magnitude.imag
-        error = found.standard_error(lambda s, name=name: s.component(name).imag)[top].magnitude
+        error = found.measured(lambda s, name=name: s.component(name).imag).error[top]
         assert abs(total) < 3 * error < 1.5 * expected
         for side, sign in (("upper", 1), ("lower", -1)):
             value = found.component(name, side)[top].magnitude.imag
-            own = found.standard_error(
+            own = found.measured(
                 lambda s, name=name, side=side: s.component(name, side).imag
-            )[top].magnitude
+            ).error[top]
             assert abs(value - sign * expected) < 3.5 * own
             assert sign * value > 0.4 * expected
         assert found.interface(name)[top].magnitude.imag == pytest.approx(expected, abs=3 * error)
     assert found.polarized("ssp", interface=True)[top].magnitude.imag > 0
     with pytest.raises(SpectrumError, match="no error bars"):
-        single.standard_error(lambda s: s.component("xxz").imag)
+        single.standard_error("Im chi", "xxz")
     with pytest.raises(SpectrumError, match="complex"):
-        found.standard_error(lambda s: s.component("xxz"))
+        found.measured(lambda s: s.component("xxz"))
 
 
 def test_the_switch_is_smooth_antisymmetric_and_leaves_nothing_out():
@@ -345,10 +344,10 @@ def test_files(tmp_path):
         )
         for part in PARTS.values():
             errors = [
-                item.standard_error(lambda s, part=part: part(s.component("zzz")))
+                item.measured(lambda s, part=part: part(s.component("zzz"))).error
                 for item in (again, one)
             ]
-            np.testing.assert_allclose(*(error.magnitude for error in errors), rtol=1e-4)
+            np.testing.assert_allclose(*errors, rtol=1e-4)
         with pytest.raises(SpectrumError, match="there is no component 'yyz'; there are xxz, zzz"):
             again.component("yyz")
     assert str(one.component("xxz").units) == "angstrom ** 4 / volt"
@@ -369,7 +368,7 @@ def test_files(tmp_path):
             [float(row[column]) for row in rows], values, rtol=1e-6, atol=1e-12
         )
         assert all(float(row[error]) >= 0 for row in rows)
-    axes = one.plot(tmp_path / "sfg.png")
+    axes = one.plot(tmp_path / "sfg.png").axes
     assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["xxz", "zzz"]
     with h5py.File(tmp_path / "sfg.h5", "a") as file:
         del file.attrs["real_part"]

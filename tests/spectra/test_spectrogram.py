@@ -61,7 +61,7 @@ def test_a_beat_of_two_modes():
         shape = s * np.sqrt(2 * np.pi) * np.exp(-0.5 * (offset * s) ** 2)
         line += 0.5 * a * shape[:, None] * np.exp(2j * np.pi * LIGHT * w * times[inside])
     expected = prefactor(300) / VOLUME * np.abs(line) ** 2 / (np.sqrt(np.pi) * s)
-    values = found.values().magnitude[near][:, inside]
+    values = found.curve("windows").value[near][:, inside]
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5 * expected.max())
     # the middle between the modes goes up and down with their difference, 1/(c · 40 cm⁻¹) = 0.834
     # ps
@@ -78,7 +78,7 @@ def test_two_modes_that_are_resolved_do_not_beat():
     times = found.times.magnitude - 2.0
     inside = (times > 3) & (times < 9)
     for wavenumber, amplitude in ((1500, 1.0), (1700, 0.6)):
-        line = found.values().magnitude[
+        line = found.curve("windows").value[
             np.argmin(abs(found.wavenumber.magnitude - wavenumber)), inside
         ]
         np.testing.assert_allclose(line, line.mean(), rtol=1e-3)
@@ -93,7 +93,7 @@ def test_an_event_is_seen_when_it_happens():
     flux[3000:] = modes(8000, (1.0,), (2000.0,))[3000:]
     found = spectrogram(made(flux), resolution=60)
     before, after = (np.argmin(abs(found.wavenumber.magnitude - w)) for w in (1000, 2000))
-    values = found.values().magnitude
+    values = found.curve("windows").value
     crossing = found.times.magnitude[np.argmax(values[after] > values[before])]
     assert crossing == pytest.approx(5.0, abs=found.time_resolution.magnitude)
     assert found.time_resolution.magnitude == pytest.approx(14.72 / 60, rel=1e-3)
@@ -114,7 +114,7 @@ def test_parseval():
         window = np.exp(-(((times - centre) / s) ** 2))
         mean = (window * (flux[:, 0] ** 2).sum(axis=1)).sum() / window.sum()
         expected = prefactor(300) / VOLUME * mean / (2 * LIGHT)
-        assert weights @ found.values().magnitude[:, k] == pytest.approx(expected, rel=1e-9)
+        assert weights @ found.curve("windows").value[:, k] == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_mean_over_time_is_the_spectrum_of_the_whole():
@@ -130,10 +130,10 @@ def test_the_mean_over_time_is_the_spectrum_of_the_whole():
         # Σ_k w(u − t_k) w(u' − t_k) = √π s/step · exp(−(u − u')²/4s²)
         step = found.times.magnitude[1] - found.times.magnitude[0]
         s = np.sqrt(np.log(2)) / (np.pi * LIGHT * 100)
-        mean = found.parts @ found.weights * step / (np.sqrt(np.pi) * s * len(flux))
+        mean = found.curve("windows").value @ found.weights * step / (np.sqrt(np.pi) * s * len(flux))
         np.testing.assert_allclose(mean, expected, rtol=0, atol=1e-6 * expected.max())
         # the ends, where windows reach out of the series, make the difference
-        np.testing.assert_allclose(found.total.magnitude, mean, rtol=0.05)
+        np.testing.assert_allclose(found.curve().value, mean, rtol=0.05)
 
 
 def test_a_window_never_crosses_a_join():
@@ -142,9 +142,9 @@ def test_a_window_never_crosses_a_join():
     alone = spectrogram(made(one), resolution=60)
     n = len(alone.weights)
     np.testing.assert_allclose(
-        found.parts[:, :n], alone.parts, rtol=1e-12, atol=1e-12 * alone.parts.max()
+        found.curve("windows").value[:, :n], alone.curve("windows").value, rtol=1e-12, atol=1e-12 * alone.curve("windows").value.max()
     )
-    assert found.total.magnitude[np.argmin(abs(found.wavenumber.magnitude - 2000))] > 0
+    assert found.curve().value[np.argmin(abs(found.wavenumber.magnitude - 2000))] > 0
 
 
 def test_file_picture_and_command(tmp_path):
@@ -162,9 +162,9 @@ def test_file_picture_and_command(tmp_path):
     result = CliRunner().invoke(app, [*arguments, "--resolution", "80 cm^-1"])
     assert result.exit_code == 0, result.output
     again, direct = Spectrogram.load(output), spectrogram(series, resolution=80)
-    np.testing.assert_array_equal(again.parts, direct.parts)
+    np.testing.assert_array_equal(again.curve("windows").value, direct.curve("windows").value)
     np.testing.assert_array_equal(again.times.magnitude, direct.times.magnitude)
-    np.testing.assert_array_equal(again.total.magnitude, direct.total.magnitude)
+    np.testing.assert_array_equal(again.curve().value, direct.curve().value)
     assert again.group == "total" and picture.stat().st_size > 10_000
 
 

@@ -1,0 +1,116 @@
+"""Files of version 0.1.0 still open, and say what they said.
+
+They hold 500 frames of two groups and three molecules that move at random, with known numbers
+beside them. What version 0.1.0 kept of χ⁽²⁾ is refused, as it was wrong.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from mda_aptnn.errors import FileFormatError
+from mda_aptnn.spectra.dielectric import DielectricSpectrum
+from mda_aptnn.spectra.dipoles import DipoleSeries
+from mda_aptnn.spectra.raman import RamanSpectrum
+from mda_aptnn.spectra.sfg import SumFrequencySpectrum
+from mda_aptnn.spectra.spatial import AxisProfile, DistanceSpectrum
+from mda_aptnn.spectra.spectrogram import Spectrogram
+from tests import DATA
+
+OLD = DATA / "v0.1.0"
+NUMBERS = json.loads((OLD / "numbers.json").read_text())
+#: Grid points whose numbers are kept.
+AT = [3, 10, 30]
+CURVES = ("epsilon real", "epsilon imaginary", "n", "alpha")
+
+
+def raman(name="raman"):
+    found = RamanSpectrum.load(OLD / f"{name}.h5")
+    band = found.depolarization(100, 900)
+    return [
+        found.vv,
+        found.vh,
+        found.standard_error("vv"),
+        found.curve("vh", "a", "b").value,
+        (band.value, band.error),
+        found.depolarization().value,
+    ]
+
+
+def sfg():
+    found = SumFrequencySpectrum.load(DATA / "before-spine" / "sfg.h5")
+    return [
+        found.component("xxz").real,
+        found.component("zzz", "a", "b").imag,
+        found.standard_error("Im chi", "xxz"),
+    ]
+
+
+def dielectric():
+    found = DielectricSpectrum.load(OLD / "dielectric.h5")
+    static = found.static_conductivity
+    return [
+        found.refractive_index,
+        found.absorption_coefficient,
+        np.stack([found.curve(name).error for name in CURVES], axis=1),
+        (static.value, static.error),
+    ]
+
+
+def dipoles():
+    return [DipoleSeries.load(OLD / "dipoles.h5").dipoles]
+
+
+def distances():
+    found = DistanceSpectrum.load(OLD / "distance-spectrum.h5")
+    parts = [found.curve("self").value, found.curve("cumulative").value, found.curve().error]
+    return [*parts, found.neighbours]
+
+
+def profile():
+    found = AxisProfile.load(OLD / "axis-profile.h5")
+    parts = [found.curve("in-plane").value, found.curve("x").error]
+    return [*parts, found.density, found.edges]
+
+
+def spectrogram():
+    found = Spectrogram.load(OLD / "spectrogram.h5")
+    return [found.curve().value, found.curve("windows").value, found.times, found.weights]
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [
+        ("raman", raman),
+        ("sfg", sfg),
+        ("dielectric", dielectric),
+        ("dipoles", dipoles),
+        ("distance-spectrum", distances),
+        ("axis-profile", profile),
+        ("spectrogram", spectrogram),
+    ],
+)
+def test_files_of_0_1_0_say_what_they_said(kind, read):
+    for found, known in zip(read(), NUMBERS[kind], strict=True):
+        values = np.asarray(getattr(found, "magnitude", found), dtype=float)
+        known = np.array(known)
+        if values.size != known.size:
+            values = values[AT]
+        np.testing.assert_allclose(values.ravel(), known, rtol=1e-5)
+
+
+def test_a_raman_spectrum_with_its_factors():
+    plain, scattered = (RamanSpectrum.load(OLD / f"raman{end}.h5") for end in ("", "-scattered"))
+    assert scattered.factors["bose"] == "stokes"
+    again = plain.scattered("532 nm")
+    assert again.vv.units == scattered.vv.units
+    np.testing.assert_allclose(again.vv.magnitude, scattered.vv.magnitude, rtol=1e-9)
+    np.testing.assert_allclose(
+        *(one.standard_error("vh").magnitude for one in (again, scattered)), rtol=1e-5
+    )
+
+
+def test_a_wrong_susceptibility_is_refused():
+    with pytest.raises(FileFormatError, match=r"version 0\.1\.0, whose Re chi .* make it again"):
+        SumFrequencySpectrum.load(OLD / "sfg.h5")
