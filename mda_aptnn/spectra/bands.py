@@ -91,7 +91,7 @@ def maxima_of(
 
 
 def _between_minima(curve: Array, tops: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """The lowest grid points on both sides of each maximum, between it and the next one or the end."""
+    """The lowest grid points beside each maximum, between it and the next one or the end."""
     if not len(tops):
         return []
     minima = [a + int(curve[a:b].argmin()) for a, b in itertools.pairwise(tops)]
@@ -171,12 +171,12 @@ def find_peaks(
 
 
 def _relative_noise(result: Result, curve: Measured, points: float) -> Array | float:
-    """Relative standard error, averaged over neighbours; without segments the least possible one."""
+    """Relative standard error averaged over neighbours, the least possible one without segments."""
     if result.segments is None:
         return float(np.nan_to_num(result.least_relative_error))
     value = np.abs(curve.value)
     ratio = np.divide(curve.error, value, out=np.zeros_like(value), where=value > 0)
-    return np.sqrt(_smooth(np.minimum(ratio, 1.0) ** 2, _POOLED * points))
+    return np.asarray(np.sqrt(_smooth(np.minimum(ratio, 1.0) ** 2, _POOLED * points)))
 
 
 def _smooth(values: Array, width: float) -> Array:

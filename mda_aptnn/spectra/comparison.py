@@ -1,9 +1,8 @@
-"""Two spectra held against each other: intensity, shift and shape of a band, each with its error."""
+"""Two spectra held against each other: intensity, shift and shape of a band, with their errors."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy.interpolate import CubicSpline
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra.infrared import Spectrum
-from mda_aptnn.spectra.result import Measured, Segments, band_weights
+from mda_aptnn.spectra.result import Measured, band_weights
 
 Array = NDArray[np.float64]
 
@@ -51,11 +50,13 @@ class Comparison:
     def __str__(self) -> str:
         found = (
             f"{self.low:g} to {self.high:g} cm⁻¹: intensity × {self.intensity}, shift "
-            f"{self.shift}, "
-            f"1 − shape {1 - self.shape.value:.2g}"
+            f"{self.shift}, 1 − shape {1 - self.shape.value:.2g}"
         )
         if np.isnan(self.noise):
-            return f"{found}; errors unknown, as one of the spectra has no error bars (its trajectory is too short)"
+            return (
+                f"{found}; errors unknown, as one of the spectra has no error bars (its trajectory "
+                "is too short)"
+            )
         return f"{found} (noise {self.noise:.2g})"
 
 
@@ -96,22 +97,21 @@ def compare(
         raise SpectrumError(f"{low:g} to {high:g} cm⁻¹ is not a band of both spectra")
     resolution = float(first.resolution.magnitude) or grid[1]
 
-    def total_of(spectrum: Spectrum) -> Callable[[Array], Array]:
-        return lambda values: _on(grid, spectrum, spectrum.scale * values.sum(axis=1))
-
-    def estimate(one: Array, other: Array) -> Array:
+    def estimate(pair: Array) -> Array:
+        one, other = pair
         intensity = other @ weights / (one @ weights)
         return np.array([intensity, *_shift_and_cosine(grid, inside, one, other, resolution)])
 
-    one, other = (total_of(spectrum)(spectrum.values) for spectrum in (first, second))
-    values = estimate(one, other)
-    error, noise = np.full(3, np.nan), float("nan")
-    parts = [spectrum.segments for spectrum in (first, second)]
+    one = first.scale * first.values.sum(axis=1)
+    other = _on(grid, second, second.scale * second.values.sum(axis=1))
+    values = estimate(np.array([one, other]))
+    error, degrees, noise = np.full(3, np.nan), 0, float("nan")
+    parts = first.segments, second.segments
     if parts[0] is not None and parts[1] is not None:
-        totals = [
-            np.array([total_of(spectrum)(part.astype(float)) for part in segments.terms])
-            for spectrum, segments in zip((first, second), parts, strict=True)
-        ]
+        degrees = min(parts[0].degrees_of_freedom, parts[1].degrees_of_freedom)
+        of_one = first.scale * parts[0].terms.sum(axis=2, dtype=np.float64)
+        of_other = _on(grid, second, second.scale * parts[1].terms.sum(axis=2, dtype=np.float64))
+        scaled = of_other / values[0]
         # scale and shift, which are fitted, take their part of the noise
         fitted, _ = np.linalg.qr(np.stack([one[inside], np.gradient(one)[inside]], axis=1))
 
@@ -119,24 +119,23 @@ def compare(
             return np.asarray(curve[inside] - fitted @ (curve[inside] @ fitted))
 
         if same_trajectory:
-            both = np.stack(totals, axis=1)
-            error = parts[0].jackknife(lambda mean: estimate(*mean), both)
-            difference = [parts[0].jackknife(left, totals[1] / values[0] - totals[0])]
+            error = parts[0].jackknife(estimate, np.stack([of_one, of_other], axis=1))
+            difference = [parts[0].jackknife(left, scaled - of_one)]
         else:
-            means = [part.mean(total) for part, total in zip(parts, totals, strict=True)]
+            means = parts[0].mean(of_one), parts[1].mean(of_other)
             error = np.hypot(
-                parts[0].jackknife(lambda mean: estimate(mean, means[1]), totals[0]),
-                parts[1].jackknife(lambda mean: estimate(means[0], mean), totals[1]),
+                parts[0].jackknife(lambda mean: estimate(np.array([mean, means[1]])), of_one),
+                parts[1].jackknife(lambda mean: estimate(np.array([means[0], mean])), of_other),
             )
-            difference = [
-                parts[0].jackknife(left, totals[0]),
-                parts[1].jackknife(left, totals[1] / values[0]),
-            ]
+            difference = [parts[0].jackknife(left, of_one), parts[1].jackknife(left, scaled)]
         noise = float(0.5 * np.square(difference).sum() / (one[inside] ** 2).sum())
-    degrees = min(part.degrees_of_freedom if part is not None else 0 for part in parts)
-    found = zip(values, error, ("", units.WAVENUMBER, ""), (True, False, False), strict=True)
-    measured = [Measured(float(x), float(s), unit, degrees, sign) for x, s, unit, sign in found]
-    return Comparison(*measured, noise, low, high)
+
+    def measured(number: int, unit: str = "", positive: bool = False) -> Measured:
+        value, scatter = float(values[number]), float(error[number])
+        return Measured(value, scatter, unit, degrees, positive)
+
+    ratio, shift, shape = measured(0, positive=True), measured(1, units.WAVENUMBER), measured(2)
+    return Comparison(ratio, shift, shape, noise, low, high)
 
 
 def _check(first: Spectrum, second: Spectrum, same_trajectory: bool) -> None:
@@ -144,8 +143,7 @@ def _check(first: Spectrum, second: Spectrum, same_trajectory: bool) -> None:
     if abs(widths[0] - widths[1]) > 1e-3 * max(widths) or first.window != second.window:
         raise SpectrumError(
             f"the spectra have resolutions of {widths[0]:g} and {widths[1]:g} cm⁻¹ (windows "
-            f"{first.window}, "
-            f"{second.window}); make both with the same"
+            f"{first.window}, {second.window}); make both with the same"
         )
     if (first.volume is None) != (second.volume is None):
         raise SpectrumError(
@@ -153,19 +151,15 @@ def _check(first: Spectrum, second: Spectrum, same_trajectory: bool) -> None:
         )
     if not same_trajectory:
         return
-    parts: list[Segments] = []
-    for spectrum in (first, second):
-        if spectrum.segments is None:
-            raise SpectrumError(
-                "same_trajectory needs error bars of both; give segments= to spectrum()"
-            )
-        parts.append(spectrum.segments)
-    lengths = [segments.lengths for segments in parts]
-    if len(lengths[0]) != len(lengths[1]) or np.abs(lengths[0] / lengths[1] - 1).max() > 0.05:
+    if first.segments is None or second.segments is None:
         raise SpectrumError(
-            f"the spectra have {len(lengths[0])} and {len(lengths[1])} segments, or of other "
-            f"lengths: they are not "
-            "of the same frames; make both with the same segments="
+            "same_trajectory needs error bars of both; give segments= to spectrum()"
+        )
+    one, other = first.segments.lengths, second.segments.lengths
+    if len(one) != len(other) or np.abs(one / other - 1).max() > 0.05:
+        raise SpectrumError(
+            f"the spectra have {len(one)} and {len(other)} segments, or of other lengths: they are "
+            "not of the same frames; make both with the same segments="
         )
 
 

@@ -41,6 +41,11 @@ _CURVES: dict[str, tuple[Callable[[NDArray[Any], Array], Array], str]] = {
 }
 
 
+def _old_epsilon(file: h5py.File) -> NDArray[np.complex128]:
+    """The permittivity of a file of version 0.1.0: real and imaginary part."""
+    return np.asarray(io.read_array(file, "permittivity", "", (None, 2)) @ np.array([1.0, 1j]))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class DielectricSpectrum(plots.Drawn, Result):
     """The dielectric function of a sample and what follows from it.
@@ -50,15 +55,13 @@ class DielectricSpectrum(plots.Drawn, Result):
 
     Attributes
     ----------
-    permittivity : pint.Quantity, complex, shape [n_frequencies]
+    epsilon : pint.Quantity, complex, shape [n_frequencies]
         ε = ε′ + iε″, relative, ε″ > 0 for absorption.
     static_conductivity : Measured
         σ′ at zero frequency in S/m, seen through the window: an upper limit of the conductivity for
         direct current. See `conduction`.
     epsilon_infinity : float
         ε∞, the electronic permittivity that was given.
-    subtract_conduction : bool
-        Whether ε is without the pole of direct current.
     volume : pint.Quantity
         Of the sample.
     error : ndarray, shape [n_frequencies, 4], or None
@@ -66,14 +69,20 @@ class DielectricSpectrum(plots.Drawn, Result):
     """
 
     kind: ClassVar[str] = "dielectric"
-    main: ClassVar[str] = "permittivity"
+    main: ClassVar[str] = "epsilon"
+    upgrades: ClassVar = {"epsilon": ("permittivity", _old_epsilon)}
 
-    permittivity: Any = array("", "frequencies")
+    epsilon: Any = array("", "frequencies")
     static_conductivity: Measured = Measured(float("nan"), float("nan"), "S/m")
-    epsilon_infinity: float = attribute(float)
-    subtract_conduction: bool = attribute(bool, False)
+    epsilon_infinity: float = array(None)
     volume: Any = array(units.VOLUME)
     error: Array | None = array(None, "frequencies", 4, default=None)
+    window: str = attribute(str, "")
+
+    @property
+    def permittivity(self) -> Any:
+        """ε(ω) [n_frequencies], complex."""
+        return self.epsilon
 
     @property
     def conductivity(self) -> Any:
@@ -81,8 +90,8 @@ class DielectricSpectrum(plots.Drawn, Result):
         real part is ε₀c n(ω)α(ω).
         """
         omega = 2 * np.pi * self.wavenumber.magnitude * _CONDUCTIVITY
-        sigma = -1j * omega * (self.permittivity.magnitude - self.epsilon_infinity)
-        if self.subtract_conduction:
+        sigma = -1j * omega * (self.values - self.epsilon_infinity)
+        if self.info.get("subtract_conduction"):
             sigma = sigma + self.static_conductivity.value
         return units.quantity(sigma, _SIEMENS)
 
@@ -138,6 +147,11 @@ class DielectricSpectrum(plots.Drawn, Result):
         ----------
         *term : {"epsilon real", "epsilon imaginary", "n", "alpha", "kappa"}
             α in cm⁻¹.
+
+        Returns
+        -------
+        Measured
+            [n_frequencies]
         """
         function, unit = _CURVES[term[0]]
         found = self.measure(lambda epsilon: function(epsilon, self.wavenumber.magnitude), unit)
@@ -182,7 +196,12 @@ class DielectricSpectrum(plots.Drawn, Result):
         lower.set(xlim=(0, min(limit, grid[-1])), xlabel=plots.WAVENUMBER_LABEL)
 
     def columns(self) -> Mapping[str, Array]:
-        """Return wavenumber, ε′, ε″, n, α and σ."""
+        """Return wavenumber, ε′, ε″, n, α and σ.
+
+        Returns
+        -------
+        mapping of str to ndarray, shape [n_frequencies]
+        """
         columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
         for name in ("epsilon real", "epsilon imaginary", "n", "alpha"):
             unit = _CURVES[name][1]
@@ -191,7 +210,12 @@ class DielectricSpectrum(plots.Drawn, Result):
         return columns | {"sigma real [S/m]": sigma.real, "sigma imaginary [S/m]": sigma.imag}
 
     def summary(self) -> dict[str, Any]:
-        """Return what the spectrum says, as plain numbers."""
+        """Return what the spectrum says, as plain numbers.
+
+        Returns
+        -------
+        dict of str to value
+        """
         static = self.static_conductivity
         return {
             "static_conductivity_limit": static.value,
@@ -201,7 +225,12 @@ class DielectricSpectrum(plots.Drawn, Result):
         }
 
     def describe(self) -> str:
-        """Return the same for people."""
+        """Return the same for people.
+
+        Returns
+        -------
+        str
+        """
         return self.conduction
 
     def _write(self, file: h5py.File) -> None:
@@ -215,24 +244,7 @@ class DielectricSpectrum(plots.Drawn, Result):
         value, error = io.read_array(file, "static_conductivity", _SIEMENS, (2,))
         degrees = int(file.attrs["degrees_of_freedom"])
         static = Measured(float(value), float(error), "S/m", degrees, positive=True)
-        if file["permittivity"].ndim == 1:
-            return dataclasses.replace(super()._read(file), static_conductivity=static)
-        # version 0.1.0: real and imaginary part, and errors instead of segments
-        wavenumber = io.read_quantity(file, "wavenumber", units.WAVENUMBER, (None,))
-        n, info = len(wavenumber), io.read_json(file, "info", dict)
-        epsilon = io.read_array(file, "permittivity", "", (n, 2)) @ np.array([1.0, 1j])
-        return cls(
-            wavenumber=wavenumber,
-            permittivity=units.quantity(epsilon, ""),
-            static_conductivity=static,
-            epsilon_infinity=float(io.read_array(file, "epsilon_infinity", "", ())),
-            subtract_conduction=bool(info.get("subtract_conduction")),
-            volume=io.read_quantity(file, "volume", units.VOLUME, ()),
-            resolution=io.read_quantity(file, "resolution", units.WAVENUMBER, ()),
-            window="",
-            error=io.read_array(file, "error", shape=(n, 4)) if "error" in file else None,
-            info=info,
-        )
+        return dataclasses.replace(super()._read(file), static_conductivity=static)
 
 
 def dielectric_spectrum(
@@ -280,10 +292,9 @@ def dielectric_spectrum(
     value, error = (_CONDUCTIVITY * float(part[0]) for part in (total.value, total.error))
     return DielectricSpectrum(
         wavenumber=spectrum.wavenumber[1:],
-        permittivity=units.quantity(epsilon(absorption), ""),
+        epsilon=units.quantity(epsilon(absorption), ""),
         static_conductivity=Measured(value, error, "S/m", total.degrees_of_freedom, True),
         epsilon_infinity=float(epsilon_infinity),
-        subtract_conduction=subtract_conduction,
         volume=spectrum.volume,
         temperature=spectrum.temperature,
         resolution=spectrum.resolution,
@@ -291,7 +302,7 @@ def dielectric_spectrum(
         least_relative_error=spectrum.least_relative_error,
         window=spectrum.window,
         notes=spectrum.notes,
-        info=spectrum.info,
+        info={**spectrum.info, "subtract_conduction": subtract_conduction},
         **replicates,
     )
 

@@ -249,8 +249,7 @@ class Density:
     plan : Plan
     terms : ndarray, shape [n_frequencies, n_terms]
         Auto terms, then whole cross terms (both orders) in the order of `pairs`; of very many names
-        each with itself, then half of what it has in common with all the others; of two `Rates`
-        each of the first with each of the second.
+        each with itself, then half of what it has in common with all the others.
     correlation : ndarray, shape [n_lags, n_names, n_names]
         Before the window; of very many names [n_lags, n_names, 2].
     segments : Segments or None
@@ -355,7 +354,6 @@ class Estimator:
     def density(
         self,
         rates: Rates,
-        other: Rates | None = None,
         *,
         factor: float = 1.0,
         components: int = 3,
@@ -365,9 +363,6 @@ class Estimator:
         Parameters
         ----------
         rates : Rates
-        other : Rates, optional
-            Of the same frames: instead of the terms of `rates` with each other, the even part of
-            those of each of `rates` with each of `other`.
         factor : float
             What densities are multiplied with.
         components : int
@@ -389,11 +384,8 @@ class Estimator:
             plan.warn_if_short(self.resolution, components)
         n = len(rates.names)
         notes: list[str] = []
-        values, correlate, columns = rates.values, cross_correlation, pair_columns
-        if other is not None:
-            values = np.concatenate([values, other.values], axis=1)
-            columns = functools.partial(_joint_columns, n)
-        elif too_many_pairs(n, plan.size // 2 + 1):
+        correlate, columns = cross_correlation, pair_columns
+        if too_many_pairs(n, plan.size // 2 + 1):
             correlate, columns = summed_correlation, _summed_columns
             notes.append(
                 f"the cross terms of each of the {n} groups with all the others stand together: "
@@ -409,12 +401,12 @@ class Estimator:
             terms = plan(columns(correlation_of(values, pieces)))
             return (factor * terms).astype(np.float32)
 
-        correlation = correlation_of(values, series)
+        correlation = correlation_of(rates.values, series)
         terms = factor * plan(columns(correlation))
-        if self.positive and other is None:
+        if self.positive:
             # what is below zero here is rounding
             np.maximum(terms[:, :n], 0.0, out=terms[:, :n])
-        of_segment = functools.partial(terms_of, values)
+        of_segment = functools.partial(terms_of, rates.values)
         segments, found, remarks = self._segments(series, plan, of_segment, terms.shape)
         members = None
         if rates.members is not None:
@@ -587,12 +579,6 @@ def pair_columns(correlation: Array) -> Array:
     found = correlation[:, first, second]
     found[:, correlation.shape[1] :] += correlation[:, second, first][:, correlation.shape[1] :]
     return found
-
-
-def _joint_columns(n: int, correlation: Array) -> Array:
-    """The even part of the correlations of each of the first n terms with each of the others."""
-    even = 0.5 * (correlation[:, :n, n:] + correlation[:, n:, :n].transpose(0, 2, 1))
-    return even.reshape(len(even), -1)
 
 
 def _summed_columns(correlation: Array) -> Array:

@@ -57,6 +57,7 @@ class Absorption(Result):
     """
 
     volume: Any = array(units.VOLUME, default=None)
+    cross_sections: Any = array(SECTION, "frequencies")
 
     main: ClassVar[str] = "cross_sections"
 
@@ -146,7 +147,7 @@ class Spectrum(Absorption):
     """
 
     kind: ClassVar[str] = "spectrum"
-    upgrades = {"cross_sections": ("cross_section_terms", _old_pairs)}
+    upgrades: ClassVar = {"cross_sections": ("cross_section_terms", _old_pairs)}
 
     groups: list[str] = attribute(list)
     cross_sections: Any = array(SECTION, "frequencies", "pairs")
@@ -173,8 +174,8 @@ class Spectrum(Absorption):
         return self.per_volume(units.quantity(self.matrix(self.values), SECTION))
 
     def matrix(self, values: Array) -> Array:
-        """Return values [..., n_pairs] in the order of `pairs` as symmetric matrices [..., n_groups,
-        n_groups], or two columns of very many groups [..., n_groups, 2].
+        """Return values [..., n_pairs], in the order of `pairs`, as symmetric matrices [...,
+        n_groups, n_groups]; of very many groups as two columns [..., n_groups, 2].
         """
         n = len(self.groups)
         if self.summed:
@@ -447,9 +448,7 @@ class Spectrum(Absorption):
             "unit": self.unit,
             "resolution": float(self.resolution.magnitude),
             "effective_resolution": None if effective is None else float(effective.magnitude),
-            "segments": None if self.segments is None else len(self.segments.lengths),
-            "temperature_used": float(self.temperature.magnitude),
-            "notes": self.notes,
+            **super().summary(),
         }
 
     def describe(self) -> str:

@@ -83,7 +83,7 @@ class RamanSpectrum(plots.Drawn, Result):
     kind: ClassVar[str] = "raman"
     main: ClassVar[str] = "terms"
     size: ClassVar[tuple[float, float]] = (7.0, 5.2)
-    upgrades = {"terms": ("isotropic_terms", _old_terms)}
+    upgrades: ClassVar = {"terms": ("isotropic_terms", _old_terms)}
 
     groups: list[str] = attribute(list)
     unit: str = attribute(str, units.RAMAN_ACTIVITY)
@@ -160,20 +160,25 @@ class RamanSpectrum(plots.Drawn, Result):
         a, b = found
         return self.components[:, a, b]
 
-    def integral(self, kind: str, low: Any = 0.0, high: Any = None) -> Measured:
-        """Return the integral over a band with its standard error, for "activity" its Raman
-        activity in Å⁴/u.
+    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> Measured:
+        """Return the integral over a band with its standard error: its Raman activity in Å⁴/u, or
+        that of another term.
 
         Parameters
         ----------
-        kind : str
-            As in `curve`.
         low, high : float, str or pint.Quantity
             Limits in cm⁻¹; the whole spectrum by default.
+        *term : str
+            As in `curve`; "activity" by default.
+
+        Returns
+        -------
+        Measured
         """
         weights = band_weights(self.wavenumber.magnitude, low, high)
+        reduce = self._reduction(*(term or ("activity",)))
         unit = units.ureg.Unit(self.unit) * units.ureg.Unit(units.WAVENUMBER)
-        found = self.measure(lambda curve: weights @ curve, str(unit), of=self._reduction(kind))
+        found = self.measure(lambda curve: weights @ curve, str(unit), of=reduce)
         return dataclasses.replace(found, positive=True)
 
     def depolarization(self, *limits: Any) -> Measured:
@@ -335,6 +340,10 @@ class RamanSpectrum(plots.Drawn, Result):
     def columns(self) -> Mapping[str, Array]:
         """Return wavenumber, everything that is measured with its error, and VV and VH of every
         auto and cross term.
+
+        Returns
+        -------
+        mapping of str to ndarray, shape [n_frequencies]
         """
         columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
         for kind in KINDS:
@@ -347,18 +356,22 @@ class RamanSpectrum(plots.Drawn, Result):
         return columns
 
     def summary(self) -> dict[str, Any]:
-        """Return what the spectrum says, as plain numbers."""
-        return {
-            "maxima": self.maxima(),
-            "unit": self.unit,
-            "factors": self.factors,
-            "segments": None if self.segments is None else len(self.segments.lengths),
-            "temperature_used": float(self.temperature.magnitude),
-            "notes": self.notes,
-        }
+        """Return what the spectrum says, as plain numbers.
+
+        Returns
+        -------
+        dict of str to value
+        """
+        own = {"maxima": self.maxima(), "unit": self.unit, "factors": self.factors}
+        return {**own, **super().summary()}
 
     def describe(self) -> str:
-        """Return the same for people."""
+        """Return the same for people.
+
+        Returns
+        -------
+        str
+        """
         bands = []
         for band in self.maxima():
             error = band["depolarization_error"]
@@ -431,8 +444,7 @@ def raman_spectrum(
     if estimator.window != "none":
         # nine components at most, but where a band is totally symmetric there is one
         plan.warn_if_short(estimator.resolution, 1)
-    starts = 0, n_pairs, 2 * n_pairs
-    places = (place + start for place, start in zip((of_pairs, of_pairs, of_components), starts))
+    places = of_pairs, of_pairs + n_pairs, of_components + 2 * n_pairs
     density = estimator.batched_density(
         rates,
         zip(_parts(rates.values), places, strict=True),
@@ -441,11 +453,10 @@ def raman_spectrum(
     )
     if estimator.positive:
         # what is below zero in an auto term is rounding
-        for start, number in zip(starts, (n, n, len(COMPONENTS)), strict=True):
-            autos = density.terms[:, start : start + number]
-            np.maximum(autos, 0.0, out=autos)
+        autos = np.concatenate([np.diag(place) for place in places])
+        density.terms[:, autos] = np.maximum(density.terms[:, autos], 0.0)
     # of a pair there are both orders
-    components = density.terms[:, 2 * n_pairs + of_components] * (0.5 + 0.5 * np.eye(6))
+    components = density.terms[:, places[2]] * (0.5 + 0.5 * np.eye(6))
     density = density.map(lambda terms: terms[:, : 2 * n_pairs].reshape(-1, 2, n_pairs))
     return RamanSpectrum(
         **density.common(notes, info),

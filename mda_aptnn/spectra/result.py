@@ -142,7 +142,7 @@ class Segments:
         return len(self.lengths) - 1
 
     def mean(self, values: NDArray[Any]) -> Array:
-        """Return the mean over segments of `values` [n_segments, ...], weighted by their lengths."""
+        """Return the mean of `values` [n_segments, ...], weighted by the lengths of the segments."""
         return np.tensordot(self.lengths / self.lengths.sum(), np.asarray(values), 1)
 
     def jackknife(self, function: Callable[[Array], Any], values: NDArray[Any]) -> Array:
@@ -385,6 +385,29 @@ class Result(io.Stored):
     def curve(self, *term: str) -> Measured:
         """Return what is drawn: the total, or a term by its names, with its errors."""
         raise NotImplementedError
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the result says, as plain numbers: here what all have.
+
+        Returns
+        -------
+        dict of str to value
+        """
+        kelvin = self.temperature
+        return {
+            "segments": None if self.segments is None else len(self.segments.lengths),
+            "temperature_used": None if kelvin is None else float(kelvin.magnitude),
+            "notes": self.notes,
+        }
+
+    def describe(self) -> str:
+        """Return the same for people.
+
+        Returns
+        -------
+        str
+        """
+        return repr(self)
 
     def times(self, factor: Any, **changes: Any) -> Self:
         """Return the values, and all that has their unit, times a factor for each frequency.

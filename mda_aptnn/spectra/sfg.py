@@ -219,6 +219,11 @@ class SumFrequencySpectrum(plots.Drawn, Result):
         ----------
         *term : str
             "Im chi", "Re chi" or "|chi|^2", and the component.
+
+        Returns
+        -------
+        Measured
+            [n_frequencies]
         """
         label, name = term
         return self.measured(lambda one: PARTS[label](one.shown(name)))
@@ -338,6 +343,10 @@ class SumFrequencySpectrum(plots.Drawn, Result):
     def columns(self) -> Mapping[str, Array]:
         """Return wavenumber, and Im χ, Re χ and the squared magnitude of each component, as
         `shown`, with errors.
+
+        Returns
+        -------
+        mapping of str to ndarray, shape [n_frequencies]
         """
         columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
         for name, label in itertools.product(self.component_names, PARTS):
@@ -366,17 +375,25 @@ class SumFrequencySpectrum(plots.Drawn, Result):
         draw_doubts(axes[2], self.notes)
 
     def summary(self) -> dict[str, Any]:
-        """Return what the spectrum says, as plain numbers."""
+        """Return what the spectrum says, as plain numbers.
+
+        Returns
+        -------
+        dict of str to value
+        """
         return {
             "extrema": self.extrema(),
             "unit": str(self.component(self.component_names[0]).units),
-            "segments": None if self.segments is None else len(self.segments.lengths),
-            "temperature_used": float(self.temperature.magnitude),
-            "notes": self.notes,
+            **super().summary(),
         }
 
     def describe(self) -> str:
-        """Return the same for people."""
+        """Return the same for people.
+
+        Returns
+        -------
+        str
+        """
         found = self.summary()
         lines = [f"largest |Im chi| [{found['unit']}]:"]
         for name, row in found["extrema"].items():

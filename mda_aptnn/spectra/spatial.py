@@ -93,6 +93,30 @@ class DistanceSpectrum(plots.Drawn, Absorption):
             lambda values: values, self.unit, of=lambda values: self.scale * _PARTS[name](values)
         )
 
+    def summary(self) -> dict[str, Any]:
+        """Return what the spectrum says, as plain numbers.
+
+        Returns
+        -------
+        dict of str to value
+        """
+        return {
+            "edges_angstrom": self.edges.magnitude[:-1].tolist(),
+            "neighbours": self.neighbours.round(4).tolist(),
+            **super().summary(),
+        }
+
+    def describe(self) -> str:
+        """Return the same for people.
+
+        Returns
+        -------
+        str
+        """
+        ends = [*(f"to {edge:g} Å" for edge in self.edges.magnitude[1:-1]), "Å and beyond"]
+        rows = zip(self.edges.magnitude, ends, self.neighbours, strict=False)
+        return "\n".join(f"{low:g} {end}: {n:.3f} molecules around one" for low, end, n in rows)
+
     def _draw(self, figure: Any, limit: float) -> None:
         """What shells contribute as a map, and below it the self term, the total and what lies
         between.
@@ -205,6 +229,16 @@ class AxisProfile(plots.Drawn, Absorption):
         """
         thickness = np.diff(self.edges.magnitude)
         return self.curve(which).quantity * (thickness.sum() / thickness)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the spectrum says, as plain numbers.
+
+        Returns
+        -------
+        dict of str to value
+        """
+        own = {"edges_angstrom": self.edges.magnitude.tolist(), "molecules": self.density.tolist()}
+        return {**own, **super().summary()}
 
     def _draw(self, figure: Any, limit: float) -> None:
         """The local n·α along the axis as maps, in the plane and out of it.

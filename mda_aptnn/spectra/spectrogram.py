@@ -51,8 +51,19 @@ class Spectrogram(plots.Drawn, Absorption):
     group: str = attribute(str, "total")
 
     def curve(self, *term: str) -> Measured:
-        """Return the mean over all windows [n_frequencies], the spectrum of the whole apart from
-        what is near the ends; of the term "windows" all of them [n_frequencies, n_times].
+        """Return the mean over all windows, the spectrum of the whole apart from what is near the
+        ends.
+
+        Parameters
+        ----------
+        *term : {"windows"}
+            All of them instead of their mean.
+
+        Returns
+        -------
+        Measured
+            [n_frequencies], or [n_frequencies, n_times]; n·α in cm⁻¹, or molar absorption where
+            there is no volume.
         """
         shares = np.eye(len(self.weights)) if term else self.weights / self.weights.sum()
         return self.measure(lambda values: self.scale * (values @ shares), self.unit)
@@ -62,6 +73,26 @@ class Spectrogram(plots.Drawn, Absorption):
         """Full width at half maximum of the squared window, 2 ln 2/(π c · resolution), in ps."""
         width = 2 * np.log(2) / (np.pi * units.SPEED_OF_LIGHT * self.resolution.magnitude)
         return units.quantity(width, units.TIME)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the spectrum says, as plain numbers.
+
+        Returns
+        -------
+        dict of str to value
+        """
+        width = float(self.time_resolution.magnitude)
+        own = {"n_windows": len(self.weights), "time_resolution_ps": width}
+        return {**own, **super().summary()}
+
+    def describe(self) -> str:
+        """Return the same for people.
+
+        Returns
+        -------
+        str
+        """
+        return f"{len(self.weights)} windows, {self.time_resolution.magnitude:.3g} ps wide"
 
     def _draw(self, figure: Any, limit: float) -> None:
         """Time against wavenumber, and the mean over time above it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, ClassVar, Self
 
 import h5py
@@ -176,112 +177,123 @@ class VibrationalDensity(Result):
         return dataclasses.replace(found, **changes)
 
 
-def vibrational_density(
-    velocities: Any,
-    masses: Array,
-    membership: NDArray[np.int64],
-    names: Sequence[str],
-    estimator: Estimator,
-    *,
-    starts: Sequence[int],
-    spacing: float,
-    motions: Sequence[str] = ("",),
-    mass_weighted: bool = True,
-    temperature: float | None = None,
-    finite_difference: float = 0.0,
-    notes: Sequence[str] = (),
-    info: Mapping[str, Any] | None = None,
-) -> VibrationalDensity:
-    """Return the density of states of atoms whose velocities are given.
+@dataclasses.dataclass(frozen=True)
+class Velocities:
+    """The velocities of atoms, and what is to be known of them for a density of states.
 
-    Parameters
+    Attributes
     ----------
-    velocities : array_like, shape [n_frames, n_motions, n_atoms, 3]
-        In Å/ps; an array, a memory map or a data set, read some atoms at a time.
+    rates : Rates
+        v in Å/ps [n_frames, n_motions, n_atoms, 3], by the names of the motions; a single one, of
+        any name, if velocities are whole. An array, a memory map or a data set, read some atoms at
+        a time.
     masses : ndarray, shape [n_atoms]
         In u.
     membership : ndarray of int, shape [n_atoms]
         Number of the group of each atom, −1 for those that do not count.
-    names : sequence of str
-        Of the groups.
-    estimator : Estimator
-    starts, spacing, finite_difference
-        As in `mda_aptnn.spectra.estimator.Rates`.
-    motions : sequence of str
-        Names of the motions; one, of any name, if velocities are whole.
-    mass_weighted : bool
-        Count atoms by m v² or by v².
-    temperature : float, optional
-        In K: the integral is then Σ m⟨v²⟩/k_B T. Otherwise the integral is 3N of the atoms that
-        count.
-    notes, info
-        Kept with the result.
-
-    Raises
-    ------
-    SpectrumError
-        If the series are too short for the resolution, nothing moves, or a temperature is given
-        without weights.
-
-    Notes
-    -----
-    D(ν̃) = 2c/(k_B T) Σ_i m_i ∫ dt cos(2πcν̃t) ⟨v_i(0)·v_i(t)⟩ over both signs of t, ∫ D dν̃ = Σ_i
-    m_i⟨v_i²⟩/k_B T: the power spectrum of the velocities, P. H. Berens et al., J. Chem. Phys. 79,
-    2375 (1983).
+    groups : sequence of str
+        Names of the groups.
+    notes : list of str
+    info : dict
     """
-    if temperature is not None and not mass_weighted:
-        raise SpectrumError("a temperature normalises m v²; leave it out without mass weights")
-    labels = [" ".join(filter(None, (group, motion))) for group in names for motion in motions]
-    if len(names) == 1 and len(motions) > 1:
-        labels = list(motions)
-    n_autos = len(labels)
-    if len(motions) > 1:
-        labels.append(COUPLING)
-    rates = Rates(velocities, starts, spacing, labels, finite_difference)
-    weights = np.asarray(masses, dtype=float) if mass_weighted else np.ones(len(masses))
-    batches = _batches(velocities, weights, membership, len(motions), n_autos)
-    density = estimator.batched_density(rates, batches, len(labels), autos=slice(n_autos))
-    energy = float(density.correlation[0].sum())
-    if not energy > 0:
-        raise SpectrumError("no atom moves: there is no density of states")
-    n_components = 3 * int((membership >= 0).sum())
-    density = dataclasses.replace(density, components=n_components)
-    if estimator.window != "none":
-        density.plan.warn_if_short(estimator.resolution, n_components)
-    degrees = float(n_components)
-    if temperature is not None:
-        degrees = energy / (units.BOLTZMANN * temperature)
-    factor = 2 * units.SPEED_OF_LIGHT * degrees / energy
-    density = density.map(lambda terms: factor * terms)
-    return VibrationalDensity(
-        **density.common(notes, info),
-        names=labels,
-        terms=units.quantity(density.terms, DENSITY),
-        degrees_of_freedom=degrees,
-        mass_weighted=mass_weighted,
-        temperature=None if temperature is None else units.quantity(temperature, units.TEMPERATURE),
-    )
 
+    rates: Rates
+    masses: Array
+    membership: NDArray[np.int64]
+    groups: Sequence[str]
+    notes: list[str] = dataclasses.field(default_factory=list)
+    info: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-def _batches(
-    velocities: Any,
-    weights: Array,
-    membership: NDArray[np.int64],
-    n_motions: int,
-    n_autos: int,
-) -> Iterator[tuple[Array, NDArray[np.int64]]]:
-    """√w·v of some atoms of a group, side by side [n_frames, n_motions, 3 · n_atoms], and the
-    places of their terms: each motion its own, and all that they have in common one.
-    """
-    step = max(1, _CHUNK // (3 * velocities.shape[0] * n_motions))
-    for first in range(0, len(weights), step):
-        atoms = slice(first, first + step)
-        own = membership[atoms]
-        if not (own >= 0).any():
-            continue
-        values = np.asarray(velocities[:, :, atoms], dtype=np.float64)
-        values = values * np.sqrt(weights[atoms])[:, None]
-        for group in np.unique(own[own >= 0]):
-            places = np.full((n_motions, n_motions), n_autos)
-            np.fill_diagonal(places, group * n_motions + np.arange(n_motions))
-            yield values[:, :, own == group].reshape(*values.shape[:2], -1), places
+    def density(
+        self,
+        temperature: Any = None,
+        resolution: Any = "10 cm^-1",
+        window: str = "gaussian",
+        *,
+        mass_weighted: bool = True,
+        segments: int | str | None = "auto",
+    ) -> VibrationalDensity:
+        """Return the density of states.
+
+        Parameters
+        ----------
+        temperature : float, str or pint.Quantity, optional
+            In K: the integral is then Σ m⟨v²⟩/k_B T, the degrees of freedom that move. Otherwise it
+            is 3N of the atoms that count.
+        resolution : float, str or pint.Quantity
+            Full width at half maximum of a line, in cm⁻¹.
+        window : {"gaussian", "parzen", "bartlett", "hann", "none"}
+        mass_weighted : bool
+            Count atoms by m v² or by v².
+        segments : int, "auto", "replicas" or None
+            As in `FluxSeries.spectrum`.
+
+        Returns
+        -------
+        VibrationalDensity
+
+        Raises
+        ------
+        SpectrumError
+            If the series are too short for the resolution, nothing moves, or a temperature is given
+            without weights.
+
+        Notes
+        -----
+        D(ν̃) = 2c/(k_B T) Σ_i m_i ∫ dt cos(2πcν̃t) ⟨v_i(0)·v_i(t)⟩ over both signs of t, ∫ D dν̃ =
+        Σ_i m_i⟨v_i²⟩/k_B T: the power spectrum of the velocities, P. H. Berens et al., J. Chem.
+        Phys. 79, 2375 (1983).
+        """
+        if temperature is not None and not mass_weighted:
+            raise SpectrumError("a temperature normalises m v²; leave it out without mass weights")
+        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+        estimator = Estimator(width, window, segments=segments)
+        names = [" ".join(filter(None, pair)) for pair in product(self.groups, self.rates.names)]
+        if len(self.groups) == 1 < len(self.rates.names):
+            names = list(self.rates.names)
+        autos = slice(len(names))
+        if len(self.rates.names) > 1:
+            names.append(COUPLING)
+        weights = self.masses if mass_weighted else np.ones(len(self.masses))
+        density = estimator.batched_density(
+            self.rates, self._batches(weights), len(names), autos=autos
+        )
+        energy = float(density.correlation[0].sum())
+        if not energy > 0:
+            raise SpectrumError("no atom moves: there is no density of states")
+        components = 3 * int((self.membership >= 0).sum())
+        if window != "none":
+            density.plan.warn_if_short(width, components)
+        degrees, kelvin = float(components), None
+        if temperature is not None:
+            kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+            degrees = energy / (units.BOLTZMANN * kelvin)
+        factor = 2 * units.SPEED_OF_LIGHT * degrees / energy
+        density = density.map(lambda terms: factor * terms)
+        return VibrationalDensity(
+            **dataclasses.replace(density, components=components).common(self.notes, self.info),
+            names=names,
+            terms=units.quantity(density.terms, DENSITY),
+            degrees_of_freedom=degrees,
+            mass_weighted=mass_weighted,
+            temperature=None if kelvin is None else units.quantity(kelvin, units.TEMPERATURE),
+        )
+
+    def _batches(self, weights: Array) -> Iterator[tuple[Array, NDArray[np.int64]]]:
+        """√w·v of some atoms of a group, side by side [n_frames, n_motions, 3 · n_atoms], and the
+        places of their terms: each motion its own, and all that they have in common one.
+        """
+        n_frames, n_motions = self.rates.values.shape[:2]
+        coupling = len(self.groups) * n_motions
+        step = max(1, _CHUNK // (3 * n_frames * n_motions))
+        for first in range(0, len(weights), step):
+            atoms = slice(first, first + step)
+            own = self.membership[atoms]
+            if not (own >= 0).any():
+                continue
+            values = np.asarray(self.rates.values[:, :, atoms], dtype=np.float64)
+            values = values * np.sqrt(weights[atoms])[:, None]
+            for group in np.unique(own[own >= 0]):
+                places = np.full((n_motions, n_motions), coupling)
+                np.fill_diagonal(places, group * n_motions + np.arange(n_motions))
+                yield values[:, :, own == group].reshape(n_frames, n_motions, -1), places

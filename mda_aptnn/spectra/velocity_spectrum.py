@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn import units
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.flux.atom_flux import open_atoms
@@ -21,8 +20,8 @@ from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import trajectory_files
-from mda_aptnn.spectra.estimator import Estimator
-from mda_aptnn.spectra.vdos import VibrationalDensity, vibrational_density
+from mda_aptnn.spectra.estimator import Rates
+from mda_aptnn.spectra.vdos import Velocities, VibrationalDensity
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory.motions.motions import make_motions, take_apart
 
@@ -124,29 +123,12 @@ class VelocitySpectrum(CheckedAnalysis):
         return self
 
     def density(
-        self,
-        temperature: Any = None,
-        resolution: Any = "10 cm^-1",
-        window: str = "gaussian",
-        *,
-        mass_weighted: bool = True,
-        segments: int | str | None = "auto",
+        self, temperature: Any = None, resolution: Any = "10 cm^-1", *args: Any, **options: Any
     ) -> VibrationalDensity:
-        """Return the density of states.
+        """Return the density of states; parameters as in `mda_aptnn.spectra.vdos.Velocities`.
 
-        Parameters
-        ----------
-        temperature : float, str or pint.Quantity, optional
-            In K: the integral is then Σ m⟨v²⟩/k_B T, the degrees of freedom that move. Otherwise it
-            is 3N; where bonds are constrained, the kinetic temperature of translation and rotation
-            is taken.
-        resolution : float, str or pint.Quantity
-            Full width at half maximum of a line, in cm⁻¹.
-        window : {"gaussian", "parzen", "bartlett", "hann", "none"}
-        mass_weighted : bool
-            Count atoms by m v² or by v².
-        segments : int, "auto", "replicas" or None
-            As in `FluxSeries.spectrum`.
+        Where bonds are constrained, degrees of freedom are counted by the kinetic temperature of
+        translation and rotation, unless a temperature is given.
 
         Returns
         -------
@@ -158,35 +140,30 @@ class VelocitySpectrum(CheckedAnalysis):
             If the trajectory is too short for the resolution.
         """
         notes = [*self._frames.notes, *self._doubts]
-        if temperature is not None:
-            temperature = units.magnitude(temperature, units.TEMPERATURE, "temperature")
         kelvin, error = self._findings.kinetic
         if temperature is None and self._findings.constrained and np.isfinite(kelvin):
             temperature = kelvin
             notes.append(
-                f"bonds are constrained: degrees of freedom by the kinetic temperature of "
-                f"translation and rotation, "
-                f"{kelvin:.0f} ± {error:.0f} K"
+                "bonds are constrained: degrees of freedom by the kinetic temperature of "
+                f"translation and rotation, {kelvin:.0f} ± {error:.0f} K"
             )
-        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-        return vibrational_density(
+        rates = Rates(
             self.results.velocities,
+            self._timeline.starts.tolist(),
+            self._timeline.spacing,
+            ("",) if self._motions is None else self._motions.names,
+            self._finite_difference,
+        )
+        checks = self._findings.checks.to_json()
+        found = Velocities(
+            rates,
             self._frames.masses,
             self._groups.fixed,
             self._groups.names,
-            Estimator(width, window, segments=segments),
-            starts=self._timeline.starts.tolist(),
-            spacing=self._timeline.spacing,
-            motions=("",) if self._motions is None else self._motions.names,
-            mass_weighted=mass_weighted,
-            temperature=temperature,
-            finite_difference=self._finite_difference,
-            notes=notes,
-            info={
-                "trajectory": trajectory_files(self._trajectory),
-                "checks": self._findings.checks.to_json(),
-            },
+            notes,
+            {"trajectory": trajectory_files(self._trajectory), "checks": checks},
         )
+        return found.density(temperature, resolution, *args, **options)
 
     def _prepare(self) -> None:
         n_motions = 1 if self._motions is None else len(self._motions.names)
@@ -210,9 +187,6 @@ def stored_density(
     *,
     per: str = "group",
     elements: Mapping[str, str] | None = None,
-    resolution: Any = "10 cm^-1",
-    window: str = "gaussian",
-    segments: int | str | None = "auto",
     **options: Any,
 ) -> VibrationalDensity:
     """Return the density of states of the atoms whose velocities were kept by the pass that made
@@ -226,10 +200,8 @@ def stored_density(
         Of the same topology, for selections and masses. Its trajectory is not needed.
     groups, per, elements
         As in `VelocitySpectrum`.
-    resolution, window, segments
-        As in `VelocitySpectrum.density`.
     **options
-        Of `vibrational_density`: temperature (K), mass_weighted.
+        Of `VelocitySpectrum.density`.
 
     Returns
     -------
@@ -242,31 +214,23 @@ def stored_density(
     GroupError
         If the topology has other atoms, or the groups do not fit.
     """
-    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
     with open_atoms(path, universe) as (series, stored):
         if "velocities" not in stored.data:
             raise FileFormatError(
                 f'{path} has no velocities of atoms; make it again with per="atom"'
             )
-        notes = list(series.info.get("notes", []))
+        info = dict(series.info)
+        notes = list(info.pop("notes", []))
         indices, numbers, first = stored.indices, stored.numbers, stored.first_frame()
         molecules = MoleculesOnDemand(universe.universe, indices, first, notes)
         everything = universe.universe.atoms[indices]
-        found = choose_groups(per, everything, groups, indices, numbers, molecules)
+        chosen = choose_groups(per, everything, groups, indices, numbers, molecules)
         atoms = find_atoms(universe.universe, elements)
-        return vibrational_density(
-            _Stored(stored.data["velocities"]),
-            atoms.masses[np.searchsorted(atoms.indices, indices)],
-            found.fixed,
-            found.names,
-            Estimator(width, window, segments=segments),
-            starts=series.starts,
-            spacing=series.spacing,
-            finite_difference=series.finite_difference,
-            notes=notes,
-            info={name: value for name, value in series.info.items() if name != "notes"},
-            **options,
-        )
+        masses = atoms.masses[np.searchsorted(atoms.indices, indices)]
+        values = _Stored(stored.data["velocities"])
+        rates = Rates(values, series.starts, series.spacing, ("",), series.finite_difference)
+        found = Velocities(rates, masses, chosen.fixed, chosen.names, notes, info)
+        return found.density(**options)
 
 
 class _Stored:

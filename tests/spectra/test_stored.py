@@ -12,10 +12,12 @@ import pytest
 from mda_aptnn.errors import FileFormatError
 from mda_aptnn.spectra.dielectric import DielectricSpectrum
 from mda_aptnn.spectra.dipoles import DipoleSeries
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.raman import RamanSpectrum
 from mda_aptnn.spectra.sfg import SumFrequencySpectrum
 from mda_aptnn.spectra.spatial import AxisProfile, DistanceSpectrum
 from mda_aptnn.spectra.spectrogram import Spectrogram
+from mda_aptnn.spectra.vdos import COUPLING, VibrationalDensity
 from tests import DATA
 
 OLD = DATA / "v0.1.0"
@@ -35,6 +37,36 @@ def raman(name="raman"):
         found.curve("vh", "a", "b").value,
         (band.value, band.error),
         found.depolarization().value,
+    ]
+
+
+def spectrum():
+    found = Spectrum.load(OLD / "spectrum.h5")
+    assert (found.notes, found.quantum_correction) == (["a note"], "standard")
+    band = found.band(500, 5000)
+    return [
+        found.absorption,
+        found.term("a", "b"),
+        found.standard_error(),
+        found.standard_error("a", "b"),
+        found.model_error("b"),
+        (band.value, band.error),
+        found.components[:, 0, 1],
+        found.correlation[:, 0, 1],
+    ]
+
+
+def vdos():
+    found = VibrationalDensity.load(OLD / "vdos.h5")
+    assert (found.notes, found.info) == (["a note"], {"trajectory": ["a.trr"]})
+    band = found.band(500, 5000, "O slow")
+    return [
+        found.total,
+        found.term(COUPLING),
+        found.standard_error(),
+        found.standard_error(COUPLING),
+        (band.value, band.error),
+        found.degrees_of_freedom,
     ]
 
 
@@ -82,6 +114,8 @@ def spectrogram():
 @pytest.mark.parametrize(
     ("kind", "read"),
     [
+        ("spectrum", spectrum),
+        ("vdos", vdos),
         ("raman", raman),
         ("sfg", sfg),
         ("dielectric", dielectric),

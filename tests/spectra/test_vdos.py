@@ -8,8 +8,8 @@ from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.spectra import velocity_spectrum
-from mda_aptnn.spectra.estimator import Estimator
-from mda_aptnn.spectra.vdos import COUPLING, VibrationalDensity, vibrational_density
+from mda_aptnn.spectra.estimator import Rates
+from mda_aptnn.spectra.vdos import COUPLING, Velocities, VibrationalDensity
 from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum, stored_density
 from tests.systems import BOLTZMANN, LIGHT, gas, universe
 
@@ -28,10 +28,10 @@ def moving(n_frames=3000, n_motions=1, seed=0):
 
 
 def density(velocities, **options):
-    names = ("resolution", "window", "segments")
-    how = {"resolution": 60.0} | {name: options.pop(name) for name in names if name in options}
-    settings = {"starts": [0], "spacing": SPACING} | options
-    return vibrational_density(velocities, MASSES, GROUPS, ["O", "H"], Estimator(**how), **settings)
+    motions = options.pop("motions", ("",))
+    rates = Rates(velocities, options.pop("starts", [0]), SPACING, motions)
+    found = Velocities(rates, MASSES, GROUPS, ["O", "H"])
+    return found.density(**{"resolution": 60.0} | options)
 
 
 @pytest.mark.parametrize("mass_weighted", [True, False])
