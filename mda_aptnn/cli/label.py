@@ -102,9 +102,7 @@ def plan(
         warnings.warn(note, stacklevel=1)
     numbers = [int(word) for word in indices.replace(",", " ").split()] if indices else None
     chosen = choose_frames(len(source), frames, select, indices=numbers, seed=seed)
-    snapshots = source.snapshots(
-        chosen, atoms=atoms, apart=units.magnitude(apart, "ps", "apart")
-    )
+    snapshots = source.snapshots(chosen, atoms=atoms, apart=units.magnitude(apart, "ps", "apart"))
     campaign = write(output, snapshots, checked, way)
     tasks = list(campaign.tasks())
     report = {

@@ -47,9 +47,9 @@ def select(
     selected.txt)"
     """
     from mda_aptnn import io
-    from mda_aptnn.labels.routes import make_route
-    from mda_aptnn.labels.cp2k.template import Template
     from mda_aptnn.labels.campaign import plan_labels
+    from mda_aptnn.labels.cp2k.template import Template
+    from mda_aptnn.labels.routes import make_route
     from mda_aptnn.labels.snapshots import Source
     from mda_aptnn.model.predict import load_model
     from mda_aptnn.model.selection import select as choose
