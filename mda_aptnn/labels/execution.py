@@ -370,10 +370,8 @@ def _run_on_dask(
     except (OSError, ValueError, TimeoutError) as error:
         raise CampaignError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
-        names = {}
-        for directory in directories:
-            future = client.submit(run_task, str(directory), list(command), pure=False, retries=0)
-            names[future] = directory.name
+        submit = functools.partial(client.submit, run_task, pure=False, retries=0)
+        names = {submit(str(path), list(command)): path.name for path in directories}
         for future in completed(names):
             if future.cancelled():
                 raise CampaignError(
