@@ -48,12 +48,14 @@ def alive(number):
 
 
 @pytest.mark.parametrize(
-    ("trap", "end"),
-    [("", "wait"), ("trap '' TERM", "wait; wait; sleep 100"), ("", "exec sleep 100")],
-    ids=["plain", "deaf", "leaves-a-child"],
+    ("how", "number", "trap", "end"),
+    [
+        pytest.param("command", signal.SIGTERM, "trap '' TERM", "wait; wait; sleep 100", id="deaf"),
+        pytest.param("script", signal.SIGTERM, "", "exec sleep 100", id="leaves-a-child"),
+        pytest.param("script", signal.SIGHUP, "", "wait", id="hang-up"),
+    ],
 )
-@pytest.mark.parametrize("how", ["command", "script"])
-def test_sigterm_ends_the_program_and_what_it_started(tmp_path, how, trap, end):
+def test_what_ends_a_campaign_ends_its_programs(tmp_path, how, number, trap, end):
     campaign, pids = unfinished(tmp_path), tmp_path / "pids"
     program = tmp_path / "program.sh"
     program.write_text(PROGRAM.format(trap=trap, pids=pids, end=end))
@@ -69,14 +71,14 @@ def test_sigterm_ends_the_program_and_what_it_started(tmp_path, how, trap, end):
     numbers = [int(word) for word in pids.read_text().split()]
     try:
         assert all(map(alive, numbers))
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         process.communicate(timeout=30)
-        assert process.returncode == 128 + signal.SIGTERM
+        assert process.returncode == 128 + number
         assert not any(map(alive, numbers))
     finally:
         process.kill()
-        for number in filter(alive, numbers):
-            os.kill(number, signal.SIGKILL)
+        for left in filter(alive, numbers):
+            os.kill(left, signal.SIGKILL)
     [task] = (campaign / "tasks").iterdir()
     assert not list(task.glob("running-*")) and not (task / "failed.json").exists()
 
