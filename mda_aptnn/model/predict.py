@@ -1,4 +1,4 @@
-"""What everybody calls to predict: a model by name or path, and tensors of frames and AtomGroups."""
+"""What everybody calls to predict: a model by name or path, tensors of frames and AtomGroups."""
 
 from __future__ import annotations
 
@@ -88,7 +88,11 @@ class Model(Members):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        settings = {"engine": self.engine, "dtype": self.dtype, "n_threads": self.n_threads}
+        settings: dict[str, Any] = {
+            "engine": self.engine,
+            "dtype": self.dtype,
+            "n_threads": self.n_threads,
+        }
         source = self.contents if self.path is None else str(self.path)
         return functools.partial(load_model, **settings), (source,)
 
@@ -321,7 +325,7 @@ def load_model(
     FileFormatError
         If the file is truncated, foreign or damaged.
     """
-    settings = {"engine": engine, "dtype": dtype, "n_threads": n_threads}
+    settings: dict[str, Any] = {"engine": engine, "dtype": dtype, "n_threads": n_threads}
     if isinstance(model, ModelFile):
         return Model(model, **settings)
     if callable(getattr(model, "predict", None)):

@@ -301,7 +301,7 @@ class _Trial:
             "rotation": (*turn(rotation), f"Tensors must turn with the frame, {law}"),
             "reflection": (*turn(-rotation), f"Tensors must be reflected with the frame, {law}"),
             "translation": (
-                moved(positions=frame.positions + [0.31, -2.7, 1.9]),
+                moved(positions=frame.positions + np.array([0.31, -2.7, 1.9])),
                 tensors,
                 "Tensors must not depend on the origin",
             ),
@@ -324,8 +324,7 @@ class _Trial:
             yield self.compared(name, f"{meaning}.", difference)
 
     def _difference(self, frame: Frame, expected: NDArray[np.float64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.asarray(self.model.predict(frame)) - expected
-        return found
+        return np.asarray(self.model.predict(frame) - expected)
 
     def compared(
         self, name: str, meaning: str, difference: Callable[[], NDArray[np.float64]]
@@ -386,7 +385,7 @@ class _Trial:
             if len(together) != len(frames):
                 raise ModelError(f"{len(together)} results for {len(frames)} frames")
             alone = [self.model.predict(frame) for frame in frames]
-            return np.asarray(together) - np.asarray(alone)
+            return np.asarray(np.subtract(together, alone))
 
         return self.compared(name, meaning, difference)
 

@@ -330,12 +330,8 @@ def spherical_harmonics(scratch, count, lmax, norms):  # type: ignore[no-untyped
 def element_density(program, scratch):  # type: ignore[no-untyped-def]
     """Density of each element about each atom of the block, for the first layer."""
     stand_apart()
-    n_species, width, n_radial, step = (
-        program.n_species,
-        program.width,
-        program.n_radial,
-        scratch.table.shape[1],
-    )
+    n_species, width, n_radial = program.n_species, program.width, program.n_radial
+    step = scratch.table.shape[1]
     firsts, starts, table = scratch.firsts, scratch.starts, scratch.table.reshape(-1)
     for pair in range(firsts[BLOCK * n_species]):
         starts[pair] = pair * step
@@ -452,18 +448,10 @@ def multiply_features(program, work, first, last, length):  # type: ignore[no-un
     """
     stand_apart()
     for number in range(first, last):
-        left, right, result = (
-            program.products[number, 0],
-            program.products[number, 1],
-            program.products[number, 2],
-        )
-        value = program.product_values[number]
-        a, b, c = (
-            work[left : left + length],
-            work[right : right + length],
-            work[result : result + length],
-        )
-        if program.products[number, 3]:
+        row, value = program.products[number], program.product_values[number]
+        a, b = work[row[0] : row[0] + length], work[row[1] : row[1] + length]
+        c = work[row[2] : row[2] + length]
+        if row[3]:
             for place in range(length):
                 c[place] = value * a[place] * b[place]
         else:
@@ -526,31 +514,23 @@ def hand_over(program, scratch, geometry, exchange, member, block):  # type: ign
         for row in range(BLOCK):
             atom = geometry.atoms[block, row]
             if atom >= 0:
-                for number in range(len(program.components)):
-                    value = work[
-                        program.components[number, 0] + row * program.components[number, 1]
-                    ]
-                    scale, shift = (
-                        program.scale[member, element, number],
-                        program.shift[member, element, number],
-                    )
-                    exchange.outputs[member, geometry.rows[atom], number] = scale * value + shift
+                scale, shift = program.scale[member, element], program.shift[member, element]
+                outputs = exchange.outputs[member, geometry.rows[atom]]
+                for number in range(len(outputs)):
+                    place, step = program.components[number, 0], program.components[number, 1]
+                    outputs[number] = scale[number] * work[place + row * step] + shift[number]
         return
     place, length = program.features[0], program.features[1]
     copy(work[place : place + length], exchange.features[member, block])
     for number in range(len(program.sent)):
-        place, width, channels = (
-            program.sent[number, 0],
-            program.sent[number, 1],
-            program.sent[number, 2],
-        )
-        start, n_components = program.sent[number, 3], program.sent[number, 4]
-        for m in range(n_components):
+        sent = program.sent[number]
+        channels = sent[2]
+        for m in range(sent[4]):
             for slot in range(BLOCK):
-                source = place + (m * BLOCK + slot) * width
-                result = (block * BLOCK + slot) * program.message + start + m * channels
-                row = exchange.sent[member, result : result + channels]
-                copy(work[source : source + channels], row)
+                source = sent[0] + (m * BLOCK + slot) * sent[1]
+                result = (block * BLOCK + slot) * program.message + sent[3] + m * channels
+                target = exchange.sent[member, result : result + channels]
+                copy(work[source : source + channels], target)
 
 
 @kept
