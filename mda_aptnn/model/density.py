@@ -37,6 +37,7 @@ from mda_aptnn.model.irreps import (
     Mixing,
     Products,
     add,
+    coupled,
     irreps_of,
     name_of,
 )
@@ -221,11 +222,7 @@ class Convolution(torch.nn.Module):
                 block = block.unflatten(1, (self.n_mixed, -1)).unflatten(3, (2 * irrep[0] + 1, -1))
                 # atom, q, m of Y, m of the message, channel -> both m, atom, q and channel
                 blocks[irrep, degree] = block.permute(2, 3, 0, 1, 4).flatten(3).flatten(0, 1)
-        parts: dict[Irrep, list[torch.Tensor]] = {irrep: [] for irrep in self.outputs}
-        for irrep, degree, coupling in self.terms:
-            for out, values in coupling.split(coupling(blocks[irrep, degree])):
-                parts[out].append(values)
-        return {irrep: torch.cat(values, dim=2) for irrep, values in parts.items()}
+        return coupled((coupling, blocks[irrep, degree]) for irrep, degree, coupling in self.terms)
 
     def _mixed(self, basis: torch.Tensor) -> torch.Tensor:
         """Return R_q(r) Y_lm [n_atoms, Σ_l n_mixed · (2l+1), n_slots]."""

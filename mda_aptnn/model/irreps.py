@@ -162,12 +162,19 @@ class Products(torch.nn.Module):
 
     def forward(self, left: Features, right: Features) -> Features:
         """Return the products, [2l+1, n_atoms, products · channels] for each irrep."""
-        parts: dict[Irrep, list[torch.Tensor]] = {irrep: [] for irrep in self.outputs}
-        for first, second, coupling in self.terms:
-            outer = (left[first][:, None] * right[second]).flatten(0, 1)
-            for irrep, values in coupling.split(coupling(outer)):
-                parts[irrep].append(values)
-        return {irrep: torch.cat(values, dim=2) for irrep, values in parts.items()}
+        return coupled(
+            (coupling, (left[first][:, None] * right[second]).flatten(0, 1))
+            for first, second, coupling in self.terms
+        )
+
+
+def coupled(pairs: Iterable[tuple[Coupling, torch.Tensor]]) -> Features:
+    """Couple outer products, and put the results of each irrep side by side."""
+    parts: dict[Irrep, list[torch.Tensor]] = collections.defaultdict(list)
+    for coupling, outer in pairs:
+        for irrep, values in coupling.split(coupling(outer)):
+            parts[irrep].append(values)
+    return {irrep: torch.cat(values, dim=2) for irrep, values in parts.items()}
 
 
 def add(one: Features, other: Features) -> Features:

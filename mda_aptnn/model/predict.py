@@ -255,7 +255,7 @@ class Model(Members):
     @functools.cached_property
     def _networks(self) -> list[Any]:
         """The network of each member, whatever engine evaluates them."""
-        return [self.contents.build(member, DTYPES[self.dtype]) for member in range(self.n_members)]
+        return self.contents.networks(DTYPES[self.dtype])
 
     def _members(
         self, atoms: Any, parts: Sequence[Target], calibrated: bool

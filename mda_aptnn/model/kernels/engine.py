@@ -79,9 +79,7 @@ class CpuEngine:
                 "'torch'"
             )
         self.dtype, self.n_threads = np.dtype(dtype), n_threads
-        networks = [
-            contents.build(member, torch.float64) for member in range(len(contents.members))
-        ]
+        networks = contents.networks(torch.float64)
         self.programs = programs(networks, self.dtype.type, shared_body=contents.shares_body)
         self.n_components = contents.target.n_components
         self.cutoffs = sorted({program.cutoff for program in self.programs}, reverse=True)
