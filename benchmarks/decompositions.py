@@ -24,8 +24,7 @@ from matplotlib.figure import Figure
 from mda_aptnn import DipoleFlux, load_groups
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.bands import band_share
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 
 COORDINATES = {
     "stretching": ("element O", "element H"),
@@ -112,7 +111,7 @@ def shares_of_bands(spectrum: Spectrum) -> None:
     print(f"| term | {' | '.join(f'{name} {a}-{b}' for name, (a, b) in BANDS.items())} |")
     print("|---|" + "---|" * len(BANDS))
     for pair in spectrum.pairs():
-        shares = [band_share(spectrum, *band, pair) for band in BANDS.values()]
+        shares = [spectrum.share(*band, pair) for band in BANDS.values()]
         if any(abs(share.value) > 0.01 for share in shares):
             name = pair[0] if pair[0] == pair[1] else " × ".join(pair)
             print(f"| {name} | {' | '.join(percent(share) for share in shares)} |")
@@ -150,7 +149,7 @@ def print_maximum(by_molecule: Spectrum, by_both: Spectrum) -> None:
     print("\n| cm⁻¹ | share of the distinct part in the total |\n|---|---|")
     for low, high in ((20, 80), MAXIMUM, (240, 350)):
         print(
-            f"| {low} to {high} | {percent(band_share(by_molecule, low, high, ('distinct', 'distinct')))} |"
+            f"| {low} to {high} | {percent(by_molecule.share(low, high, ('distinct', 'distinct')))} |"
         )
     k = int(np.abs(wavenumber - 48).argmin())
     for name in ("distinct translation", "distinct rotation"):
@@ -166,7 +165,7 @@ def print_maximum(by_molecule: Spectrum, by_both: Spectrum) -> None:
     low, high = MAXIMUM
     print(f"| {low} to {high} cm⁻¹ | share |\n|---|---|")
     for pair in by_both.pairs():
-        share = band_share(by_both, low, high, pair)
+        share = by_both.share(low, high, pair)
         if abs(share.value) > 0.01:
             name = pair[0] if pair[0] == pair[1] else " × ".join(pair)
             print(f"| {name} | {percent(share)} |")
@@ -178,12 +177,12 @@ def draw_motions(spectrum: Spectrum, path: Path) -> None:
     wavenumber, total = spectrum.wavenumber.magnitude, spectrum.absorption.magnitude
     autos = {name: spectrum.term(name).magnitude for name in spectrum.groups}
     lines = [*autos.items(), ("cross terms", total - sum(autos.values()))]
-    highest = spectrum.default_band()[1]
+    highest = spectrum.curve().limits()[1]
     for ax, (low, high) in zip(
         figure.subplots(1, 2, width_ratios=(1.15, 1)), ((0, 2100), (2600, 4000)), strict=True
     ):
         ax.axhline(0, color="0.8", linewidth=0.8)
-        ax.fill_between(wavenumber, *spectrum.default_band(), color="0.8", label="total, 68 %")
+        ax.fill_between(wavenumber, *spectrum.curve().limits(), color="0.8", label="total, 68 %")
         ax.plot(wavenumber, total, color="black", linewidth=1.2)
         for name, values in lines:
             ax.plot(
@@ -219,13 +218,13 @@ def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
     ):
         one.plot(
             wavenumber,
-            by_molecule.default_values(pair)[0],
+            by_molecule.curve(*(pair or ())).value,
             color=colour,
             linewidth=1.2,
             label=label,
         )
         one.fill_between(
-            wavenumber, *by_molecule.default_band(pair), color=colour, alpha=0.2, linewidth=0
+            wavenumber, *by_molecule.curve(*(pair or ())).limits(), color=colour, alpha=0.2, linewidth=0
         )
     one.set_ylabel(r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$")
     for pair, colour, label in (
@@ -235,13 +234,13 @@ def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
     ):
         other.plot(
             wavenumber,
-            by_both.default_values(pair)[0],
+            by_both.curve(*(pair or ())).value,
             color=colour,
             linewidth=1.2,
             label=f"distinct {label}",
         )
         other.fill_between(
-            wavenumber, *by_both.default_band(pair), color=colour, alpha=0.2, linewidth=0
+            wavenumber, *by_both.curve(*(pair or ())).limits(), color=colour, alpha=0.2, linewidth=0
         )
     for ax in (one, other):
         ax.axhline(0, color="0.8", linewidth=0.8)

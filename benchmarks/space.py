@@ -22,7 +22,6 @@ import numpy as np
 
 from mda_aptnn import io
 from mda_aptnn.data import WATER64_TOPOLOGY
-from mda_aptnn.flux.flux_file import write_flux
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.molecular_flux import open_molecules
 from mda_aptnn.spectra.spatial import distance_spectrum
@@ -30,7 +29,6 @@ from mda_aptnn.spectra.spatial import distance_spectrum
 CELL = 12.421
 SPACING = 1e-3
 ROWS = 1000
-
 
 def write_file(path: Path, n_frames: int) -> None:
     """Write a flux file with 192 atoms, in parts."""
@@ -53,8 +51,7 @@ def write_file(path: Path, n_frames: int) -> None:
         for start in range(0, n_frames, ROWS):
             n = min(ROWS, n_frames - start)
             total[start : start + n] = add_rows(atoms, start, n, rng, centres, geometry)
-        write_flux(series(total), file)
-
+        series(total)._write(file)
 
 def add_rows(atoms: h5py.Group, start: int, n: int, rng, centres, geometry) -> np.ndarray:
     """Write the next frames and return their total flux."""
@@ -64,7 +61,6 @@ def add_rows(atoms: h5py.Group, start: int, n: int, rng, centres, geometry) -> n
     atoms["atom_flux"][start : start + n] = flux
     atoms["positions"][start : start + n] = (walk[:, :, None] + geometry).reshape(n, 192, 3)
     return flux.sum(axis=1, keepdims=True, dtype=float)
-
 
 def series(total: np.ndarray) -> FluxSeries:
     """The total flux with the records that a file has."""
@@ -81,11 +77,9 @@ def series(total: np.ndarray) -> FluxSeries:
         equipartition=np.ones(n),
     )
 
-
 def peak_memory() -> float:
     """Most resident memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-
 
 def main() -> None:
     """Write the flux, resolve it by distance, and print what it took."""
@@ -116,7 +110,6 @@ def main() -> None:
         "largest_difference_from_total": difference,
     }
     print(json.dumps(report, indent=2))
-
 
 if __name__ == "__main__":
     main()

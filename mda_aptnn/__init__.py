@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mda_aptnn.flux.dipole_flux import DipoleFlux
     from mda_aptnn.flux.flux_series import FluxSeries
     from mda_aptnn.flux.molecular_flux import MoleculesInMemory, open_molecules
-    from mda_aptnn.flux.motions.normal_modes import NormalModes
     from mda_aptnn.flux.path_integrals import average_beads, centroid_universe
     from mda_aptnn.frame import Frame
     from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels, write_xyz
@@ -33,19 +32,19 @@ if TYPE_CHECKING:
     from mda_aptnn.model.predict import load_model
     from mda_aptnn.model.protocol import check_model
     from mda_aptnn.report import write_report
-    from mda_aptnn.spectra.bands import band_integral, band_share, peaks
     from mda_aptnn.spectra.comparison import compare
     from mda_aptnn.spectra.convergence import convergence
     from mda_aptnn.spectra.dielectric import DielectricSpectrum, dielectric_spectrum
     from mda_aptnn.spectra.dipoles import DipoleSeries
+    from mda_aptnn.spectra.infrared import Spectrum
     from mda_aptnn.spectra.raman import RamanSpectrum
     from mda_aptnn.spectra.sfg import SumFrequencySpectrum
     from mda_aptnn.spectra.spatial import axis_profile, distance_spectrum
     from mda_aptnn.spectra.spatial_spectra import AxisProfile, DistanceSpectrum
     from mda_aptnn.spectra.spectrogram import Spectrogram, spectrogram
-    from mda_aptnn.spectra.spectrum import Spectrum
     from mda_aptnn.spectra.vdos import VibrationalDensity
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum, stored_density
+    from mda_aptnn.trajectory.motions.normal_modes import NormalModes
     from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 cite(__name__)
@@ -64,18 +63,16 @@ _HOME = {
     "Frame": "frame",
     "LabelledFrame": "labels.dataset",
     "MoleculesInMemory": "flux.molecular_flux",
-    "NormalModes": "flux.motions.normal_modes",
+    "NormalModes": "trajectory.motions.normal_modes",
     "RamanSpectrum": "spectra.raman",
     "Spectrogram": "spectra.spectrogram",
-    "Spectrum": "spectra.spectrum",
+    "Spectrum": "spectra.infrared",
     "SumFrequencySpectrum": "spectra.sfg",
     "UniverseFrames": "trajectory.universe_frames",
     "VelocitySpectrum": "spectra.velocity_spectrum",
     "VibrationalDensity": "spectra.vdos",
     "average_beads": "flux.path_integrals",
     "axis_profile": "spectra.spatial",
-    "band_integral": "spectra.bands",
-    "band_share": "spectra.bands",
     "centroid_universe": "flux.path_integrals",
     "check_model": "model.protocol",
     "compare": "spectra.comparison",
@@ -85,7 +82,6 @@ _HOME = {
     "load_groups": "flux.atom_flux",
     "load_model": "model.predict",
     "open_molecules": "flux.molecular_flux",
-    "peaks": "spectra.bands",
     "read_labels": "labels.dataset",
     "spectrogram": "spectra.spectrogram",
     "stored_density": "spectra.velocity_spectrum",
@@ -117,8 +113,6 @@ __all__ = [
     "__version__",
     "average_beads",
     "axis_profile",
-    "band_integral",
-    "band_share",
     "centroid_universe",
     "check_model",
     "compare",
@@ -128,7 +122,6 @@ __all__ = [
     "load_groups",
     "load_model",
     "open_molecules",
-    "peaks",
     "read_labels",
     "spectrogram",
     "stored_density",

@@ -21,7 +21,7 @@ CITATIONS = {
         "10.1063/1.457480",
         "Errors of averages over correlated series by blocks",
     ),
-    "mda_aptnn.spectra.statistics": (
+    "mda_aptnn.spectra.result": (
         "10.1023/A:1008800423698",
         "Jackknife with parts of unequal length",
     ),

@@ -1,9 +1,15 @@
-"""One configuration: atomic numbers, positions, cell, which directions are periodic, charge."""
+"""One configuration: atomic numbers, positions, charge; and the cell that it repeats in.
+
+What a periodic cell means is written here and nowhere else: volume, heights, fractional
+coordinates, wrapping, the nearest image.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn import units
 from mda_aptnn.elements import SYMBOLS, symbols_of
-from mda_aptnn.errors import FrameError
+from mda_aptnn.errors import FrameError, TrajectoryError
 
 #: Å, 0.1 mm: no simulation of atoms is larger, and float32 coordinates there are good to no more
 #: than 0.06 Å.
@@ -22,6 +28,109 @@ DENSEST = 1.0
 #: More images within 10 Å than those of one atom in a cube of that volume, 9,261, are those of a
 #: cell that is flat.
 MOST_IMAGES = 10_000
+
+
+#: Steps from a cell to those that touch it.
+_AROUND = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Three vectors and which of them repeat: one cell, or one for each of many frames.
+
+    Attributes
+    ----------
+    vectors : ndarray, shape [..., 3, 3]
+        Rows are the cell vectors in Å.
+    pbc : ndarray of bool, shape [..., 3]
+        Which vectors repeat; those that are not zero, if not given.
+    """
+
+    vectors: NDArray[np.float64]
+    pbc: NDArray[np.bool_] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vectors", np.asarray(self.vectors, dtype=np.float64))
+        if self.pbc is None:
+            object.__setattr__(self, "pbc", np.asarray(self.vectors.any(axis=-1)))
+
+    def __str__(self) -> str:
+        """Lengths of the vectors of one cell, "15.66 x 15.66 x 15.66 Å"."""
+        return " x ".join(f"{edge:.5g}" for edge in np.linalg.norm(self.vectors, axis=1)) + " Å"
+
+    @functools.cached_property
+    def filled(self) -> NDArray[np.float64]:
+        """The vectors [..., 3, 3] in Å, unit normals of the others where they do not repeat."""
+        if self.pbc.all():
+            return self.vectors
+        if not self.pbc.any():
+            return np.array(np.broadcast_to(np.eye(3), self.vectors.shape))
+        # rows for singular values of zero span what is normal to the vectors that repeat
+        basis = np.linalg.svd(self.vectors * self.pbc[..., None])[2]
+        row = self.pbc.sum(axis=-1, keepdims=True) + np.cumsum(~self.pbc, axis=-1) - 1
+        normals = np.take_along_axis(basis, np.maximum(row, 0)[..., None], axis=-2)
+        return np.where(self.pbc[..., None], self.vectors, normals)
+
+    @functools.cached_property
+    def inverse(self) -> NDArray[np.float64]:
+        """Inverse matrices of `filled`, [..., 3, 3] in 1/Å."""
+        if not self.pbc.any():
+            return self.filled
+        return np.asarray(np.linalg.inv(self.filled), dtype=np.float64)
+
+    @property
+    def volume(self) -> Any:
+        """Volume in Å³ [...], NaN unless all three directions repeat."""
+        volume = np.abs(np.linalg.det(self.vectors))
+        return np.where(self.pbc.all(axis=-1), volume, np.nan)[()]
+
+    @property
+    def heights(self) -> NDArray[np.float64]:
+        """Distances [..., 3] in Å between opposite faces; 1 where a vector does not repeat."""
+        return np.asarray(1 / np.linalg.norm(self.inverse, axis=-2))
+
+    @property
+    def half_height(self) -> NDArray[np.float64]:
+        """Half of the smallest height [...] in Å, infinite where nothing repeats.
+
+        Rounding of fractions finds the nearest image of all that is nearer than this.
+        """
+        return np.asarray(np.where(self.pbc, self.heights, np.inf).min(axis=-1) / 2)
+
+    def fractions(self, positions: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return positions [..., n, 3] in parts of `filled`: in Å along open directions."""
+        return np.asarray(positions @ self.inverse)
+
+    def wrapped(self, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return fractions [..., n, 3] from 0 to 1 along the directions that repeat."""
+        return np.asarray(fractions - np.where(self.pbc[..., None, :], np.floor(fractions), 0.0))
+
+    def nearest_to(
+        self, positions: NDArray[np.float64], fractions: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return positions [..., n, 3] in Å in the images next to `fractions`, of another time.
+
+        In parts of the cell, so that its changes at constant pressure move nothing.
+        """
+        turns = np.rint(self.fractions(positions) - fractions) * self.pbc[..., None, :]
+        return np.asarray(positions - turns @ self.filled)
+
+    def nearest(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return vectors between atoms [..., n, 3] in Å in their shortest periodic image.
+
+        Where rounding of fractions need not find it, the images around are compared.
+        """
+        if not self.pbc.any():
+            return vectors
+        short = self.nearest_to(vectors, np.zeros(3))
+        unsure = np.einsum("...a,...a->...", short, short) >= self.half_height[..., None] ** 2
+        if unsure.any():
+            steps = (_AROUND * self.pbc[..., None, :]) @ self.filled
+            around = np.broadcast_to(steps[..., None, :, :], (*short.shape[:-1], *_AROUND.shape))
+            images = short[unsure][:, None] + around[unsure]
+            best = np.einsum("ija,ija->ij", images, images).argmin(axis=1)
+            short[unsure] = images[np.arange(len(images)), best]
+        return short
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +170,7 @@ class Frame:
             ("cell", np.float64),
             ("pbc", np.bool_),
         ):
-            object.__setattr__(self, name, np.array(getattr(self, name), dtype=kind))
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype=kind, order="C"))
         n = len(self.numbers)
         if n == 0:
             raise FrameError("the frame has no atoms")
@@ -78,7 +187,7 @@ class Frame:
         if self.numbers.min() < 1 or self.numbers.max() >= len(SYMBOLS):
             raise FrameError(
                 f"atomic numbers from {self.numbers.min()} to {self.numbers.max()} are not all "
-                f"elements"
+                "elements"
             )
         if not np.isfinite(self.positions).all():
             atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
@@ -91,27 +200,26 @@ class Frame:
         if self.periodic_measure() < 1e-6:
             raise FrameError(
                 f"the cell has no volume: {self.cell.tolist()} with pbc {self.pbc.tolist()}; give "
-                f"the cell"
+                "the cell"
             )
         largest = max(np.abs(self.positions).max(), np.abs(self.cell).max())
         if largest > LARGEST:
             raise FrameError(
                 f"the frame is {largest:.3g} Å large, and no simulation of atoms is larger than "
-                f"{LARGEST:g} Å; are "
-                "positions and cell in Å?"
+                f"{LARGEST:g} Å; are positions and cell in Å?"
             )
         volume = self.volume
         if volume is not None and volume < DENSEST * n:
             raise FrameError(
                 f"the cell of {volume:.3g} Å³ is too small for {n} atom{'s' * (n != 1)}; is it in "
-                f"Å? Give the "
-                "right one"
+                "Å? Give the right one"
             )
-        if self.pbc.any() and (images := self._images(10.0)) > MOST_IMAGES:
+        # translations that may bring an atom within 10 Å of another
+        steps = np.ceil(10.0 / self.box.heights[self.pbc]) if self.pbc.any() else np.zeros(1)
+        if (images := float(np.prod(2 * steps + 1))) > MOST_IMAGES:
             raise FrameError(
                 f"the cell is so short or so oblique that {images:.3g} images of it lie within 10 "
-                f"Å: "
-                f"{self.cell.tolist()}; is it in Å? Give the right one"
+                f"Å: {self.cell.tolist()}; is it in Å? Give the right one"
             )
 
     def __len__(self) -> int:
@@ -122,10 +230,15 @@ class Frame:
         """Element symbol of each atom."""
         return symbols_of(self.numbers)
 
+    @functools.cached_property
+    def box(self) -> Cell:
+        """The cell with what repeats of it."""
+        return Cell(self.cell, self.pbc)
+
     @property
     def volume(self) -> float | None:
         """Volume in Å³ if all three directions are periodic, else None."""
-        return float(abs(np.linalg.det(self.cell))) if self.pbc.all() else None
+        return float(self.box.volume) if self.pbc.all() else None
 
     def periodic_measure(self) -> float:
         """Relative length, area or volume spanned by the periodic vectors: 1 if orthogonal, 0 if
@@ -135,25 +248,11 @@ class Frame:
         -------
         float
         """
-        vectors = self.cell[self.pbc]
-        lengths = np.linalg.norm(vectors, axis=1)
+        lengths = np.linalg.norm(self.cell[self.pbc], axis=1)
         if (lengths < 1e-3).any():
             return 0.0
-        return float(
-            np.sqrt(
-                max(
-                    0.0,
-                    np.linalg.det((vectors / lengths[:, None]) @ (vectors / lengths[:, None]).T),
-                )
-            )
-        )
-
-    def _images(self, distance: float) -> float:
-        """How many translations may bring an atom within a distance in Å of another."""
-        heights = 1 / np.linalg.norm(
-            np.linalg.inv(filled_cell(self.cell, self.pbc))[:, self.pbc], axis=0
-        )
-        return float(np.prod(2 * np.ceil(distance / heights) + 1))
+        directions = self.cell[self.pbc] / lengths[:, None]
+        return float(np.sqrt(max(0.0, np.linalg.det(directions @ directions.T))))
 
     def fingerprint(self) -> str:
         """Return a hash of the content, the same for the same configuration to 1e-3 Å in the same
@@ -209,23 +308,27 @@ def cell_matrix(cell: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def filled_cell(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return a cell [3, 3] whose open directions are unit normals of the others, so that it can be
-    inverted.
+def periodic_directions(pbc: Any) -> NDArray[np.bool_]:
+    """Return which cell vectors repeat.
 
     Parameters
     ----------
-    cell : ndarray, shape [3, 3]
-        Rows are vectors, in Å.
-    pbc : ndarray of bool, shape [3]
-        Directions that repeat.
+    pbc : bool, str or sequence of three bool
+        ``True``, ``"xyz"``, ``"xy"``, ``"none"``, ``(True, True, False)``.
+
+    Raises
+    ------
+    TrajectoryError
+        If it is none of these.
     """
-    if pbc.all():
-        return cell.copy()
-    if not pbc.any():
-        return np.eye(3)
-    filled = cell.copy()
-    # the null space of the periodic vectors: any orthonormal complement will do
-    _, _, basis = np.linalg.svd(cell[pbc])
-    filled[~pbc] = basis[pbc.sum() :]
-    return filled
+    if isinstance(pbc, str):
+        axes = "" if pbc.strip().lower() == "none" else pbc.strip().lower()
+        if pbc.strip() and set(axes) <= set("xyz"):
+            return np.array([axis in axes for axis in "xyz"])
+    else:
+        values = np.asarray(pbc)
+        if values.dtype == bool and values.shape in ((), (3,)):
+            return np.broadcast_to(values, (3,)).copy()
+    raise TrajectoryError(
+        f"pbc {pbc!r}: give the periodic directions, like 'xyz', 'xy' or 'none', or three booleans"
+    )

@@ -5,11 +5,12 @@ A folder holds all of its state, so that a loop that was killed goes on where it
     settings.json      what the loop was begun with
     campaign/          the labelling campaign of all rounds
     round-0/           one folder for each round, its files in the order in which they are made:
-        selected.json      frames to label: at first drawn by the seed, then where the last
-        committee disagrees labels.h5          all labels so far committee.h5       trained on all
-        of them but the test frames, which are the same in all rounds flux.h5            along the
-        whole trajectory spectrum.h5 report.json        how far the spectrum has changed, in units
-        of its error bar
+        selected.json      frames to label: drawn by the seed, then where the committee disagrees
+        labels.h5          all labels so far
+        committee.h5       trained on all but the test frames, which are the same in all rounds
+        flux.h5            along the whole trajectory
+        spectrum.h5
+        report.json        how far the spectrum has changed, in units of its error bar
 
 A file appears when it is complete, and what is there is not made again.
 """
@@ -30,9 +31,9 @@ import numpy as np
 from mda_aptnn import folders, io
 from mda_aptnn.errors import CampaignError, LabelError, SpectrumError
 from mda_aptnn.flux import blocks
+from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.guard import check_run
 from mda_aptnn.flux.origin import trajectory_files
 from mda_aptnn.labels.campaign import read_json, write_json
 from mda_aptnn.labels.collect import collect
@@ -44,13 +45,16 @@ from mda_aptnn.labels.snapshots import choose_frames
 from mda_aptnn.labels.source import Source, plan_labels
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.selection import select
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.statistics import choose_segments
+from mda_aptnn.spectra.estimator import choose_segments
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.training.committee import fit_committee
 from mda_aptnn.training.config import TrainingConfig
-from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 logger = logging.getLogger(__name__)
+
+#: Options of reading that frames to be labelled need as well, and those that only a flux needs.
+_STATIC = ("elements", "cell", "pbc", "charge", "time_step")
+_OF_SUMS = ("sum_rule", "degrees_of_freedom")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,17 +153,10 @@ class Learning:
         reading: Mapping[str, Any] | None = None,
         frames: tuple[int | None, int | None, int | None] = (None, None, None),
     ) -> None:
-        self.folder, self.plan, self.reading, self.slice = (
-            Path(folder),
-            plan,
-            dict(reading or {}),
-            frames,
-        )
-        self.universes = list(universes)
-        static = ("elements", "cell", "pbc", "charge", "time_step")
-        self.source = Source(
-            universes, names, **{k: v for k, v in self.reading.items() if k in static}
-        )
+        self.folder, self.plan, self.slice = Path(folder), plan, frames
+        self.reading, self.universes = dict(reading or {}), list(universes)
+        static = {name: self.reading[name] for name in _STATIC if name in self.reading}
+        self.source = Source(universes, names, **static)
         self.template, self.route = Template.read(plan.template), make_route(plan.route, {})
         self._check_trajectory()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -204,241 +201,202 @@ class Learning:
         """
         if rounds < 1:
             raise CampaignError(f"{rounds} rounds teach nothing: ask for one or more")
-        with folders.reserved(self.folder / folders.LOCK, f"the loop in {self.folder}"):
-            return self._rounds(command, rounds, one, workers, retry, verbose)
-
-    def _rounds(
-        self, command: str, rounds: int, one: bool, workers: int, retry: bool, verbose: bool
-    ) -> list[dict[str, Any]]:
+        self._command, self._workers, self._verbose = command, workers, verbose
         reports: list[dict[str, Any]] = []
-        for number in range(rounds):
-            finished = (self._round(number) / "report.json").is_file()
-            if not finished:
-                logger.info("round %d", number)
-            reports.append(self._report(number, command, workers, retry, verbose))
-            if reports[-1]["stop"] or (one and not finished):
-                break
+        with folders.reserved(self.folder / folders.LOCK, f"the loop in {self.folder}"):
+            for number in range(rounds):
+                path = self._path(number, "report.json")
+                finished = path.is_file()
+                if not finished:
+                    logger.info("round %d", number)
+                    write_json(path, self._round(number, retry))
+                reports.append(read_json(path))
+                if reports[-1]["stop"] or (one and not finished):
+                    break
         return reports
 
     def _check_trajectory(self) -> None:
-        lengths, spacing = [], np.nan
-        wanted = (
-            "velocities",
-            "velocity_unit",
-            "check_temperature",
-            "elements",
-            "cell",
-            "pbc",
-            "charge",
-            "time_step",
-        )
+        """Refuse what cannot be right before hours of labelling."""
+        series: list[Any] = []
+        reading = {name: value for name, value in self.reading.items() if name not in _OF_SUMS}
         for universe in self.universes:
-            frames = UniverseFrames(
-                universe, **{k: v for k, v in self.reading.items() if k in wanted}
-            )
-            usable = frames.usable_frames
-            chosen = np.arange(universe.trajectory.n_frames)[slice(*self.slice)]
-            chosen = chosen[(chosen >= usable.start) & (chosen < usable.stop)]
-            timeline = frames.timeline(chosen)
-            # what cannot be right is refused before hours of labelling
-            allowed = {
-                name: bool(self.reading.get(name)) for name in ("allow_aliasing", "override_cell")
-            }
-            findings = check_run(frames, chosen, timeline, **allowed)
+            analysis = CheckedAnalysis(universe, **reading)
+            findings = analysis.look(*self.slice)
             findings.checks.raise_refused()
             freedom = self.reading.get("degrees_of_freedom")
             if self.plan.temperature is None and freedom is None and findings.constrained:
                 raise SpectrumError(
                     "the kinetic temperature is not known, as bonds are constrained; give that of "
-                    "the simulation "
-                    '(temperature="300 K", -T "300 K"), or degrees_of_freedom'
+                    'the simulation (temperature="300 K", -T "300 K"), or degrees_of_freedom'
                 )
-            spacing = timeline.spacing
-            lengths += np.diff([*timeline.starts, len(timeline.times)]).tolist()
-        series = [np.zeros((length, 1, 3)) for length in lengths]
-        if not choose_segments(series, "auto", self.plan.resolution, spacing):
+            timeline = analysis.timeline
+            series += np.split(timeline.times, timeline.starts[1:])
+        if not choose_segments(series, "auto", self.plan.resolution, timeline.spacing):
+            length = sum(map(len, series)) * timeline.spacing
             raise SpectrumError(
-                f"{sum(lengths) * spacing:.3g} ps are too short for error bars at a resolution of "
+                f"{length:.3g} ps are too short for error bars at a resolution of "
                 f"{self.plan.resolution:g} cm⁻¹, and the loop ends by them: ask for a coarser one"
             )
 
     def _claim(self) -> None:
         """Write the settings, or compare with those that are there."""
-        files = [str(name) for universe in self.universes for name in _files(universe)]
+        network = self.plan.network
         settings = {
             **dataclasses.asdict(self.plan),
             "template": [self.plan.template.name, io.file_hash(self.plan.template)],
-            "network": None if self.plan.network is None else dataclasses.asdict(self.plan.network),
-            "files": files,
+            "network": None if network is None else dataclasses.asdict(network),
+            "files": [name for universe in self.universes for name in _files(universe)],
             "n_frames": len(self.source),
             "frames": list(self.slice),
-            "reading": {key: str(value) for key, value in self.reading.items()},
+            "reading": {name: str(value) for name, value in self.reading.items()},
         }
         settings = json.loads(json.dumps(settings))
         path = self.folder / "settings.json"
-        if not path.exists():
-            # hidden files are what a killed call was writing
-            if any(not item.name.startswith(".") for item in self.folder.iterdir()):
+        if path.exists():
+            found = read_json(path)
+            differ = [name for name in settings if found.get(name) != settings[name]]
+            if differ:
                 raise CampaignError(
-                    f"{self.folder} is not empty and no folder of `mda-aptnn learn`; choose another"
+                    f"{self.folder} belongs to a loop with other {', '.join(differ)}: repeat its "
+                    "command, or choose another folder"
                 )
-            write_json(path, settings)
             return
-        found = read_json(path)
-        differ = [key for key in settings if found.get(key) != settings[key]]
-        if differ:
+        # hidden files are what a killed call was writing
+        if any(not item.name.startswith(".") for item in self.folder.iterdir()):
             raise CampaignError(
-                f"{self.folder} belongs to a loop with other {', '.join(differ)}: repeat its "
-                f"command, or choose "
-                "another folder"
+                f"{self.folder} is not empty and no folder of `mda-aptnn learn`; choose another"
             )
+        write_json(path, settings)
 
-    def _round(self, number: int) -> Path:
-        return self.folder / f"round-{number}"
+    def _path(self, number: int, name: str) -> Path:
+        return self.folder / f"round-{number}" / name
 
-    def _selected(self, number: int, verbose: bool) -> dict[str, Any]:
-        """Frames that a round labels."""
-        path = self._round(number) / "selected.json"
-        if path.is_file():
-            return read_json(path)
-        path.parent.mkdir(exist_ok=True)
-        everything = self.source.numbers(*self.slice)
-        if number == 0:
-            n = self.plan.initial + self.plan.test
-            drawn = [
-                everything[k]
-                for k in choose_frames(len(everything), n, "random", seed=self.plan.seed)
-            ]
-            test = set(
-                np.random.default_rng([self.plan.seed, 1])
-                .choice(drawn, self.plan.test, replace=False)
-                .tolist()
-            )
-            record: dict[str, Any] = {
-                "frames": [k for k in drawn if k not in test],
-                "test": sorted(test),
-            }
-        else:
-            step = max(1, len(everything) // self.plan.candidates)
-            # another phase in each round, so that more frames come to be looked at
-            before = [self._selected(k, verbose) for k in range(number)]
-            gone = {k for record in before for k in (*record["frames"], *record.get("test", []))}
-            candidates = [k for k in everything[number % step :: step] if k not in gone]
-            model = load_model(self._round(number - 1) / "committee.h5")
-            found = select(
-                model,
-                self.source.frames(candidates),
-                self.plan.count,
-                total=len(candidates),
-                verbose=verbose,
-            )
-            record = {
-                "frames": found.indices,
-                "disagreement": found.of_chosen().tolist(),
-                "mean_disagreement": float(found.disagreement.mean()),
-            }
-        write_json(path, record)
-        return record
-
-    def _labels(
-        self, number: int, command: str, workers: int, retry: bool, verbose: bool
-    ) -> tuple[Dataset, Dataset]:
-        """All labels so far: those to train on, and those of the test frames."""
-        selected = self._selected(number, verbose)
-        path = self._round(number) / "labels.h5"
-        if not path.is_file():
-            wanted = [*selected["frames"], *selected.get("test", [])]
-            campaign = plan_labels(
-                self.folder / "campaign", self.source, wanted, self.template, self.route
-            )
-            outcomes = run_campaign(
-                campaign, command, workers=workers, retry=retry, verbose=verbose
-            )
-            if any(outcome.state in ("busy", "stopped") for outcome in outcomes):
-                raise CampaignError(
-                    f"some labels in {campaign.folder} are being made by another process: call "
-                    f"again when it is done"
-                )
-            dataset, left_out = collect(campaign)
-            for lost in left_out:
-                warnings.warn(f"left out: {lost.frame}: {lost.reason}", stacklevel=2)
-            found = {item.info["number"] for item in dataset}
-            for name in ("frames", "test"):
-                if name in selected and not found & set(selected[name]):
-                    raise LabelError(
-                        f"no {'test' if name == 'test' else 'new'} frame of round {number} has "
-                        f"usable labels: see "
-                        f"the warnings, and mda-aptnn label run {campaign.folder} --retry"
-                    )
-            dataset.save(path)
-        dataset = read_labels([path])
-        test = set(read_json(self._round(0) / "selected.json")["test"])
-        parts: tuple[list[int], list[int]] = [], []
-        for k, item in enumerate(dataset):
-            parts[item.info["number"] in test].append(k)
-        return dataset.subset(parts[0]), dataset.subset(parts[1])
-
-    def _spectrum(self, number: int, workers: int, verbose: bool) -> Spectrum:
-        folder = self._round(number)
-        if not (folder / "flux.h5").is_file():
-            parallel: dict[str, Any] = (
-                {"backend": "multiprocessing", "n_workers": workers} if workers > 1 else {}
-            )
-            parts = []
-            for k, universe in enumerate(self.universes):
-                done = folder / "flux.unfinished" / f"part-{k}"
-                flux = DipoleFlux(
-                    universe,
-                    folder / "committee.h5",
-                    checkpoint=done,
-                    # frames outside of what the committee has learned are those that the next round
-                    # labels
-                    **{**self.reading, "allow_outside_domain": True},
-                )
-                parts.append(flux.run(*self.slice, verbose=verbose, **parallel).series)
-            FluxSeries.merge(parts).save(folder / "flux.h5")
-        blocks.remove(folder / "flux.unfinished")
-        if not (folder / "spectrum.h5").is_file():
-            temperature, resolution = self.plan.temperature, self.plan.resolution
-            FluxSeries.load(folder / "flux.h5").spectrum(temperature, resolution).save(
-                folder / "spectrum.h5"
-            )
-        return Spectrum.load(folder / "spectrum.h5")
-
-    def _report(
-        self, number: int, command: str, workers: int, retry: bool, verbose: bool
-    ) -> dict[str, Any]:
-        """Do what is missing of a round."""
-        folder = self._round(number)
-        path = folder / "report.json"
-        if path.is_file():
-            return read_json(path)
-        training, test = self._labels(number, command, workers, retry, verbose)
-        if not (folder / "committee.h5").is_file():
+    def _round(self, number: int, retry: bool) -> dict[str, Any]:
+        """Do what is missing of a round, and return its report."""
+        training, test = self._labels(number, retry)
+        committee = self._path(number, "committee.h5")
+        if not committee.is_file():
             fit_committee(
                 training,
                 self.plan.members,
                 self.plan.network,
                 self.plan.training,
-                folder / "committee.h5",
+                committee,
                 held_out=test,
-                verbose=verbose,
+                verbose=self._verbose,
             )
-        spectrum = self._spectrum(number, workers, verbose)
-        card = load_model(folder / "committee.h5").info
-        before = None if number == 0 else Spectrum.load(self._round(number - 1) / "spectrum.h5")
-        found = compare(before, spectrum)
-        report = {
+        before = Spectrum.load(self._path(number - 1, "spectrum.h5")) if number else None
+        found = compare(before, self._spectrum(number))
+        accuracy = load_model(committee).info["accuracy"]["held_out"]
+        return {
             "round": number,
             "training_frames": len(training),
             "test_frames": len(test),
-            "rmse": card["accuracy"]["held_out"]["rmse"],
-            "spectrum_error": card["accuracy"]["held_out"]["spectrum_error"],
+            "rmse": accuracy["rmse"],
+            "spectrum_error": accuracy["spectrum_error"],
             **found,
             "stop": found["change"] is not None and found["change"] < self.plan.tolerance,
         }
-        write_json(path, report)
-        return report
+
+    def _selected(self, number: int) -> dict[str, Any]:
+        """Frames that a round labels."""
+        path = self._path(number, "selected.json")
+        if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, self._chosen(number) if number else self._drawn())
+        return read_json(path)
+
+    def _drawn(self) -> dict[str, Any]:
+        """Frames of the first round, and the test frames of all."""
+        everything, plan = self.source.numbers(*self.slice), self.plan
+        places = choose_frames(len(everything), plan.initial + plan.test, "random", seed=plan.seed)
+        drawn = [everything[k] for k in places]
+        rng = np.random.default_rng([plan.seed, 1])
+        test = set(rng.choice(drawn, plan.test, replace=False).tolist())
+        return {"frames": [k for k in drawn if k not in test], "test": sorted(test)}
+
+    def _chosen(self, number: int) -> dict[str, Any]:
+        """Frames about which the last committee disagrees."""
+        everything = self.source.numbers(*self.slice)
+        before = [self._selected(k) for k in range(number)]
+        gone = {k for record in before for k in (*record["frames"], *record.get("test", []))}
+        step = max(1, len(everything) // self.plan.candidates)
+        # another phase in each round, so that more frames come to be looked at
+        candidates = [k for k in everything[number % step :: step] if k not in gone]
+        found = select(
+            load_model(self._path(number - 1, "committee.h5")),
+            self.source.frames(candidates),
+            self.plan.count,
+            total=len(candidates),
+            verbose=self._verbose,
+        )
+        return {
+            "frames": found.indices,
+            "disagreement": found.of_chosen().tolist(),
+            "mean_disagreement": float(found.disagreement.mean()),
+        }
+
+    def _labels(self, number: int, retry: bool) -> tuple[Dataset, Dataset]:
+        """All labels so far: those to train on, and those of the test frames."""
+        path = self._path(number, "labels.h5")
+        selected = self._selected(number)
+        if not path.is_file():
+            self._label(selected, number, retry).save(path)
+        dataset, test = read_labels([path]), self._selected(0)["test"]
+        parts: tuple[list[int], list[int]] = [], []
+        for k, item in enumerate(dataset):
+            parts[item.info["number"] in test].append(k)
+        return dataset.subset(parts[0]), dataset.subset(parts[1])
+
+    def _label(self, selected: dict[str, Any], number: int, retry: bool) -> Dataset:
+        wanted = [*selected["frames"], *selected.get("test", [])]
+        campaign = plan_labels(
+            self.folder / "campaign", self.source, wanted, self.template, self.route
+        )
+        outcomes = run_campaign(
+            campaign, self._command, workers=self._workers, retry=retry, verbose=self._verbose
+        )
+        if any(outcome.state in ("busy", "stopped") for outcome in outcomes):
+            raise CampaignError(
+                f"some labels in {campaign.folder} are being made by another process: call again "
+                "when it is done"
+            )
+        dataset, left_out = collect(campaign)
+        for lost in left_out:
+            warnings.warn(f"left out: {lost.frame}: {lost.reason}", stacklevel=2)
+        found = {item.info["number"] for item in dataset}
+        for name in ("frames", "test"):
+            if name in selected and not found & set(selected[name]):
+                raise LabelError(
+                    f"no {'test' if name == 'test' else 'new'} frame of round {number} has usable "
+                    "labels: see the warnings, and mda-aptnn label run "
+                    f"{campaign.folder} --retry"
+                )
+        return dataset
+
+    def _spectrum(self, number: int) -> Spectrum:
+        flux, spectrum = self._path(number, "flux.h5"), self._path(number, "spectrum.h5")
+        unfinished = self._path(number, "flux.unfinished")
+        if not flux.is_file():
+            parts = [
+                self._flux(universe, self._path(number, "committee.h5"), unfinished / f"part-{k}")
+                for k, universe in enumerate(self.universes)
+            ]
+            FluxSeries.merge(parts).save(flux)
+        blocks.remove(unfinished)
+        if not spectrum.is_file():
+            made = FluxSeries.load(flux).spectrum(self.plan.temperature, self.plan.resolution)
+            made.save(spectrum)
+        return Spectrum.load(spectrum)
+
+    def _flux(self, universe: Any, committee: Path, checkpoint: Path) -> FluxSeries:
+        parallel: dict[str, Any] = {}
+        if self._workers > 1:
+            parallel = {"backend": "multiprocessing", "n_workers": self._workers}
+        # frames outside of what the committee has learned are those that the next round labels
+        reading = {**self.reading, "allow_outside_domain": True}
+        analysis = DipoleFlux(universe, committee, checkpoint=checkpoint, **reading)
+        return analysis.run(*self.slice, verbose=self._verbose, **parallel).series
 
 
 def compare(before: Spectrum | None, after: Spectrum) -> dict[str, float | None]:
@@ -458,9 +416,10 @@ def compare(before: Spectrum | None, after: Spectrum) -> dict[str, float | None]
     SpectrumError
         If the spectra have no common frequencies or no error bars.
     """
-    section = after.cross_section.magnitude
-    error = float(np.sqrt((after.section_error() ** 2).sum()))
-    model = float(np.sqrt((after.section_model_error() ** 2).sum()))
+    error, model = (
+        np.linalg.norm(errors.magnitude) / after.scale
+        for errors in (after.standard_error(), after.model_error())
+    )
     change = None
     if before is not None:
         old, new = (spectrum.wavenumber.magnitude for spectrum in (before, after))
@@ -468,15 +427,9 @@ def compare(before: Spectrum | None, after: Spectrum) -> dict[str, float | None]
             raise SpectrumError(
                 "the spectra to compare have other frequencies: give them the same resolution"
             )
-        change = float(
-            np.sqrt(
-                (
-                    (section - before.cross_section.to(after.cross_section.units).magnitude) ** 2
-                ).sum()
-            )
-        )
-        change /= error
-    return {"change": change, "model_error": model / error}
+        difference = (after.cross_section - before.cross_section).magnitude
+        change = float(np.linalg.norm(difference) / error)
+    return {"change": change, "model_error": float(model / error)}
 
 
 def _files(universe: Any) -> list[str]:

@@ -22,19 +22,20 @@ from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import trajectory_files
 from mda_aptnn.model.domain import OPTION, domain_checks
 from mda_aptnn.model.predict import load_model, model_identity
-from mda_aptnn.spectra.absorption import section_factor, spectrum_of_correlation
-from mda_aptnn.spectra.densities import pairs_of_correlation
+from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator, pair_columns
+from mda_aptnn.spectra.infrared import (
+    Spectrum,
+    check_conditions,
+    section_factor,
+    spectrum_of_density,
+)
 from mda_aptnn.spectra.lag_sums import LagSums
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.statistics import FEWEST, SEGMENT_LENGTH, Segments
-from mda_aptnn.spectra.transform import CosineTransform
 from mda_aptnn.trajectory.kinetics import (
     check_degrees_of_freedom,
     constrained_bonds,
     is_plausible,
     kinetic_temperature,
     likely_unit,
-    velocity_factor,
 )
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
@@ -121,14 +122,14 @@ class FluxStream:
             raise SpectrumError(
                 "a stream needs a window that ends: choose gaussian, parzen, bartlett or hann"
             )
-        self._resolution = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-        self._window = window
+        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+        self._estimator = Estimator(width, window)
         self._model = load_model(model, n_threads=n_threads)
         self._frames = UniverseFrames(
             atoms.universe, velocities=None, elements=elements, cell=cell, pbc=pbc, charge=charge
         )
         self._frames.watch_volume()
-        self._factor = velocity_factor(velocity_unit)
+        self._factor = units.velocity_factor(velocity_unit)
         self.notes: list[str] = self._frames.notes
         frame = self._frames.frame()
         if hasattr(self._model, "check"):
@@ -251,38 +252,29 @@ class FluxStream:
             notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the stream")
         else:
             kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+        check_conditions(kelvin, volume)
         length, steps = self._longest
-        transform = CosineTransform.plan(
-            self._window, self._resolution, length / steps, max(self._lags.lengths)
+        plan = self._estimator.plan(length / steps, self._lags.lengths)
+        correlation, components = self._lags.correlations(plan.n_lags)
+        blocks, frames = self._lags.block_correlations(plan.n_lags)
+        density = self._estimator.density_of_correlation(
+            plan,
+            pair_columns(correlation),
+            np.array([pair_columns(block) for block in blocks if len(blocks) >= FEWEST]),
+            frames,
+            factor=section_factor(kelvin),
+            autos=slice(len(self._sums.names)),
         )
-        found = spectrum_of_correlation(
-            *self._lags.correlations(transform.n_lags),
-            transform,
+        return spectrum_of_density(
+            dataclasses.replace(density, correlation=correlation),
+            components,
             self._sums.names,
             kelvin,
             volume,
-            lengths=self._lags.lengths,
-            resolution=self._resolution,
-            window=self._window,
             notes=notes,
             info=self._info
             | {"n_frames": self.n_frames, "sum_rule_residual": self._means.residual},
         )
-        return dataclasses.replace(
-            found, segments=self._segments(transform, section_factor(kelvin))
-        )
-
-    def _segments(self, transform: CosineTransform, factor: float) -> Segments | None:
-        """The spectra of the blocks; their mean is that of the whole, so that no product is
-        missing.
-        """
-        assert self._lags is not None
-        correlations, frames = self._lags.block_correlations(transform.n_lags)
-        if len(frames) < FEWEST:
-            return None
-        scale = np.full(transform.size // 2 + 1, factor)
-        terms = np.stack([pairs_of_correlation(block, transform, scale) for block in correlations])
-        return Segments(terms, np.asarray(frames * transform.spacing, dtype=float))
 
     @property
     def temperature(self) -> float:
@@ -310,7 +302,7 @@ class FluxStream:
                 self._lags.begin_series()
                 self.notes.append(
                     f"after {self._last_time:.6g} ps the next frame is at {time:.6g} ps: a new "
-                    f"series"
+                    "series"
                 )
                 logger.warning(self.notes[-1])
                 self._begin, self._steps = time, 0
@@ -324,12 +316,12 @@ class FluxStream:
         if not spacing > 0:
             raise TrajectoryError(
                 f"the second frame is at {self._last_time + spacing:g} ps, the first one at "
-                f"{self._last_time:g} ps: "
-                "the stream must send the time (IMDv3: time = yes)"
+                f"{self._last_time:g} ps: the stream must send the time (IMDv3: time = yes)"
             )
         self._spacing = spacing
-        plan = CosineTransform.plan(self._window, self._resolution, _MARGIN * spacing, 2**40)
-        block = int(np.ceil(SEGMENT_LENGTH / (units.SPEED_OF_LIGHT * self._resolution * spacing)))
+        plan = self._estimator.plan(_MARGIN * spacing, [2**40])
+        needed = SEGMENT_LENGTH / (units.SPEED_OF_LIGHT * self._estimator.resolution)
+        block = int(np.ceil(needed / spacing))
         self._lags = LagSums(plan.n_lags, len(self._sums.names), block)
         assert self._first is not None
         self._lags.add(self._first)
@@ -343,8 +335,7 @@ class FluxStream:
         if not ts.has_velocities:
             raise TrajectoryError(
                 "the stream has no velocities; let the program send them (GROMACS IMD-v = yes, "
-                "LAMMPS fix imd ... "
-                "velocities on)"
+                "LAMMPS fix imd ... velocities on)"
             )
         velocities = np.asarray(ts.velocities, dtype=float)[self._frames.indices] * self._factor
         if not np.isfinite(velocities).all():
@@ -359,6 +350,6 @@ def _refuse_implausible(temperature: float, factor: float) -> None:
     hint = f"; they are likely in {unit!r}" if unit else ""
     raise TrajectoryError(
         f"the kinetic temperature of the first frame is {temperature:.4g} K, so the unit of the "
-        f"velocities is wrong"
-        f"{hint}; say it (velocity_unit=), or check_temperature=False if it is meant"
+        f"velocities is wrong{hint}; say it (velocity_unit=), or check_temperature=False if it is "
+        "meant"
     )

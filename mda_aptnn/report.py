@@ -18,13 +18,11 @@ from mda_aptnn import io, units
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import new_figure
-from mda_aptnn.flux.checks import check_spectrum
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.bands import band_integral, peaks
-from mda_aptnn.spectra.plotting import plot_spectrum
+from mda_aptnn.spectra.checks import check_spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.spatial_spectra import DistanceSpectrum
 from mda_aptnn.spectra.spectrogram import spectrogram
-from mda_aptnn.spectra.spectrum import Spectrum
 from mda_aptnn.spectra.term_plots import BANDS, plot_matrix, plot_stacked
 
 #: Groups whose terms can be told apart in a stacked picture, and in a matrix.
@@ -116,7 +114,7 @@ def write_report(
 
 def _spectrum_part(spectrum: Spectrum) -> str:
     figure = new_figure("report", (9.0, 4.6))
-    plot_spectrum(spectrum, ax=figure.subplots(), terms=False)
+    spectrum.plot(ax=figure.subplots(), terms=False)
     error = (
         "the grey band holds the truth with 68 %"
         if spectrum.segments is not None
@@ -127,15 +125,15 @@ def _spectrum_part(spectrum: Spectrum) -> str:
 
 def _bands_table(spectrum: Spectrum) -> str:
     rows = [["Band / cm⁻¹", "Intensity per sample / km mol⁻¹", "Share"]]
-    whole = band_integral(spectrum).value
+    whole = spectrum.band().value
     last = spectrum.wavenumber.magnitude[-1]
     for low, high in BANDS:
         if low >= last:
             continue
-        found = band_integral(spectrum, low, high)
+        found = spectrum.band(low, high)
         intensity = _with_error(found.value, found.error)
         rows.append([f"{low:g} to {min(high, last):.0f}", intensity, f"{found.value / whole:.1%}"])
-    positions = (peak.position for peak in peaks(spectrum))
+    positions = (peak.position for peak in spectrum.peaks())
     maxima = ", ".join(_with_error(position.value, position.error) for position in positions)
     return _table(rows, numbers=(1, 2)) + f"<p>Maxima at {html.escape(maxima)} cm⁻¹.</p>"
 

@@ -34,7 +34,7 @@ from mda_aptnn.labels.campaign import Task
 from mda_aptnn.labels.collect import read_task
 from mda_aptnn.labels.dataset import Dataset, read_xyz
 from mda_aptnn.model.file import ModelFile
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 
 #: Bytes that reading a file may take beside what the process has before.
 MEMORY = 1 << 30
@@ -194,7 +194,7 @@ def _not_finite(file: h5py.File, name: str, values: Any) -> bool:
         "flux",
         "positions",
         "atom_flux",
-        "cross_section_terms",
+        "cross_sections",
     ):
         return False
     file[name] = np.full_like(values, np.nan)

@@ -10,10 +10,9 @@ from scipy.interpolate import CubicSpline
 from scipy.signal import find_peaks, lfilter
 
 from mda_aptnn import units
-from mda_aptnn.spectra.absorption import absorption_spectrum
-from mda_aptnn.spectra.bands import band_integral, band_share, band_weights, peaks
-from mda_aptnn.spectra.transform import CosineTransform
-from tests.systems import LIGHT, km_per_mol
+from mda_aptnn.spectra.estimator import Estimator
+from mda_aptnn.spectra.result import band_weights
+from tests.systems import LIGHT, absorption_spectrum, km_per_mol
 
 RESOLUTION = 10.0
 GROUPS = ("a", "b", "c")
@@ -88,7 +87,7 @@ class KnownBands:
         """Grid, and the mean of the estimate of every term [n_frequencies, 3, 3]: the density
         through the window.
         """
-        transform = CosineTransform.plan("gaussian", RESOLUTION, self.spacing, self.n_frames)
+        transform = Estimator(RESOLUTION).plan(self.spacing, [self.n_frames])
         times = np.arange(transform.n_lags) * self.spacing
         decay = np.exp(-np.pi * LIGHT * self.width * times)
         oscillators = decay[:, None] * np.cos(2 * np.pi * LIGHT * np.outer(times, self.centres))
@@ -129,7 +128,7 @@ def held(process, n_runs, seed=0, segments="auto"):
     extra = missed = 0
     for _ in range(n_runs):
         found = process.spectrum(rng, segments)
-        tops = peaks(found)
+        tops = found.peaks()
         nearest = [int(np.abs(positions - top.position.value).argmin()) for top in tops]
         extra += len(nearest) - len(set(nearest))
         missed += 3 - len(set(nearest))
@@ -144,12 +143,12 @@ def held(process, n_runs, seed=0, segments="auto"):
             limits = centre - reach, centre + reach
             weights = band_weights(grid, *limits)
             area = km_per_mol(total @ weights, VOLUME)
-            inside["integral"].append(_holds(band_integral(found, *limits), area))
+            inside["integral"].append(_holds(found.band(*limits), area))
             for a, b in itertools.combinations_with_replacement(range(3), 2):
                 share = (2 - (a == b)) * terms[:, a, b] @ weights / (total @ weights)
                 if abs(share) > 0.05:
                     inside["share"].append(
-                        _holds(band_share(found, *limits, (GROUPS[a], GROUPS[b])), share)
+                        _holds(found.share(*limits, (GROUPS[a], GROUPS[b])), share)
                     )
     return (
         {name: np.mean(rows, axis=0) for name, rows in inside.items()},
@@ -159,5 +158,5 @@ def held(process, n_runs, seed=0, segments="auto"):
 
 
 def _holds(measured, truth):
-    limits = [measured.band(sigmas) for sigmas in (1, 2)]
+    limits = [measured.limits(sigmas) for sigmas in (1, 2)]
     return [low < truth < high for low, high in limits]

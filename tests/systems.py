@@ -5,6 +5,9 @@ from MDAnalysis import Universe
 from MDAnalysis.coordinates.memory import MemoryReader
 from scipy.constants import N_A, atomic_mass, c, e, epsilon_0, k
 
+from mda_aptnn.spectra.estimator import Estimator, Rates
+from mda_aptnn.spectra.infrared import infrared
+
 MASSES = {"H": 1.008, "C": 12.011, "N": 14.007, "O": 15.999, "M": 0.0}
 #: Boltzmann constant in u Å²/(ps² K) and speed of light in cm/ps, from SI and not from the package.
 BOLTZMANN = k / atomic_mass * 1e-4
@@ -23,6 +26,37 @@ def prefactor(temperature: float) -> float:
 def km_per_mol(integral: float, volume: float) -> float:
     """∫ n·α dν̃ in cm⁻² times a volume in Å³, per mole of samples."""
     return integral * volume * 1e-24 * N_A * 1e-5
+
+
+def absorption_spectrum(
+    series,
+    groups,
+    spacing,
+    temperature,
+    volume,
+    *,
+    resolution=10.0,
+    window="gaussian",
+    unbiased=False,
+    segments="auto",
+    members=None,
+    band_factor=None,
+    finite_difference=0.0,
+    **options,
+):
+    """The infrared spectrum of series [n_frames, n_groups, 3], and of members [n_frames, n_members,
+    n_groups, 3].
+    """
+    rates = Rates.joined(
+        series,
+        spacing,
+        list(groups),
+        finite_difference=finite_difference,
+        members=None if members is None else np.concatenate(members),
+        band_factor=band_factor,
+    )
+    estimator = Estimator(resolution, window, unbiased, segments)
+    return infrared(rates, estimator, temperature, volume, **options)
 
 
 def universe(positions, velocities, symbols, *, cell=None, time_step=0.5e-3) -> Universe:

@@ -16,7 +16,7 @@ from mda_aptnn.labels.campaign import read_json
 from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.learning import Learning, LearningPlan, compare
 from mda_aptnn.model.predict import load_model
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.training.config import TrainingConfig
 from tests import cp2k_stand_in
 from tests.labelling_data import DATA
@@ -105,7 +105,7 @@ def test_the_rule_is_the_change_over_the_error_bar(learned):
     folder, reports = learned
     before, after = (Spectrum.load(folder / f"round-{k}" / "spectrum.h5") for k in (0, 1))
     change = (after.cross_section - before.cross_section).magnitude
-    error = after.section_error()
+    error = after.curve().error / after.scale
     assert reports[1]["change"] == pytest.approx(
         np.sqrt((change**2).sum() / (error**2).sum()), rel=1e-9
     )
@@ -114,10 +114,8 @@ def test_the_rule_is_the_change_over_the_error_bar(learned):
     # a spectrum that is higher by one error bar everywhere
     shifted = dataclasses.replace(
         before,
-        cross_section_terms=after.cross_section_terms
-        + before.cross_section_terms.units
-        * error[:, None, None]
-        / before.cross_section_terms[0].size,
+        cross_sections=after.cross_sections
+        + before.cross_sections.units * error[:, None] / before.cross_sections[0].size,
     )
     assert compare(shifted, after)["change"] == pytest.approx(1)
     narrow = FluxSeries.load(folder / "round-1" / "flux.h5").spectrum(300, 3000, segments=4)

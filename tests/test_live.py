@@ -15,12 +15,15 @@ from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.live import FluxStream
 from mda_aptnn.model.fixed_charges import FixedCharges
-from mda_aptnn.spectra.correlation import component_correlation, cross_correlation
-from mda_aptnn.spectra.densities import pairs_of_correlation
+from mda_aptnn.spectra.estimator import (
+    Estimator,
+    component_correlation,
+    cross_correlation,
+    pair_columns,
+)
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.lag_sums import LagSums
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.statistics import Segments
-from mda_aptnn.spectra.transform import CosineTransform
+from mda_aptnn.spectra.result import Segments
 from tests.imd_server import IMDServer
 from tests.systems import LIGHT, KnownTensors, gas, random_tensors
 from tests.tiny import model_file
@@ -105,20 +108,19 @@ def test_errors_of_blocks_are_the_scatter_of_repeated_runs():
     """White noise in 10 groups, 15 runs: auto terms at all frequencies, and cross terms."""
     rng = np.random.default_rng(4)
     n_frames, resolution = 2000, 1 / (LIGHT * 60 * 1e-3)
-    transform = CosineTransform.plan("gaussian", resolution, 1e-3, n_frames)
-    scale = np.ones(len(transform.wavenumber))
+    plan = Estimator(resolution).plan(1e-3, [n_frames])
     values, errors = [], []
     for _ in range(15):
-        sums = LagSums(transform.n_lags, 10, block=120)
+        sums = LagSums(plan.n_lags, 10, block=120)
         for flux in rng.normal(size=(n_frames, 10, 3)):
             sums.add(flux)
-        blocks, frames = sums.block_correlations(transform.n_lags)
+        blocks, frames = sums.block_correlations(plan.n_lags)
         # 16 · 120 frames were full: 8 of 240, and the rest
         assert frames.tolist() == [240] * 7 + [320]
-        terms = np.stack([pairs_of_correlation(block, transform, scale) for block in blocks])
+        terms = np.stack([plan(pair_columns(block)) for block in blocks])
         segments = Segments(terms, frames * 1e-3)
         values.append(segments.mean(terms))
-        errors.append(segments.standard_error(terms))
+        errors.append(segments.jackknife(lambda mean: mean, terms))
     inside = slice(10, -10)
     scatter = np.std(values, axis=0, ddof=1)[inside]
     found = np.sqrt(np.mean(np.square(errors), axis=0))[inside]
@@ -142,12 +144,12 @@ def test_error_bars_as_soon_as_there_are_four_blocks():
     inside = slice(10, -10)
     for pair in (None, ("O", "O"), ("O", "first H")):
         ratio = (
-            spectrum.default_error(pair)[inside].mean()
-            / expected.default_error(pair)[inside].mean()
+            spectrum.curve(*(pair or ())).error[inside].mean()
+            / expected.curve(*(pair or ())).error[inside].mean()
         )
         assert ratio == pytest.approx(1, abs=0.25)
     total = spectrum.cross_section.magnitude
-    mean = spectrum.segments.mean(spectrum.segments.of_pair(None))
+    mean = spectrum.segments.mean(spectrum.segments.terms.sum(axis=2, dtype=np.float64))
     np.testing.assert_allclose(mean, total, rtol=0, atol=1e-6 * total.max())
 
 

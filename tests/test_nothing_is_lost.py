@@ -29,7 +29,7 @@ from mda_aptnn.labels.campaign import Campaign, plan
 from mda_aptnn.labels.dataset import write_xyz
 from mda_aptnn.labels.execution import run_task
 from mda_aptnn.model.predict import Model
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.fit import fit
 from tests.labelling_data import unpack

@@ -8,6 +8,7 @@ import pytest
 
 import mda_aptnn
 import tests
+from mda_aptnn.flux.facade import LateMethod
 
 API = tests.ROOT / "docs" / "api.md"
 NAMES = [name for name in mda_aptnn.__all__ if name != "__version__"]
@@ -21,6 +22,8 @@ def callables():
             yield name, thing
         for member, value in vars(thing).items() if inspect.isclass(thing) else ():
             function = getattr(value, "__func__", value)
+            if isinstance(value, LateMethod):
+                function = getattr(thing, member)
             if not member.startswith("_") and inspect.isfunction(function):
                 yield f"{name}.{member}", function
 

@@ -17,7 +17,7 @@ from suite.boxes import TOPOLOGY, in_a_process, write_trajectory
 _CORRELATION = """
 import json, sys, time
 import numpy as np
-from mda_aptnn.spectra.correlation import cross_correlation
+from mda_aptnn.spectra.estimator import cross_correlation
 from suite.boxes import peak_megabytes
 n_frames, n_groups = int(sys.argv[1]), int(sys.argv[2])
 flux = np.random.default_rng(1).normal(size=(n_frames, n_groups, 3))

@@ -37,10 +37,10 @@ import MDAnalysis
 import numpy as np
 
 from mda_aptnn.data import WATER64_TOPOLOGY
-from mda_aptnn.flux.motions.internal_coordinates import InternalCoordinates
-from mda_aptnn.flux.motions.rigid_motions import RigidMotions
 from mda_aptnn.frame import Frame
 from mda_aptnn.trajectory.molecules import find_molecules
+from mda_aptnn.trajectory.motions.internal_coordinates import InternalCoordinates
+from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 
 HERE = Path(__file__).parent
 POTENTIAL = Path("/usr/share/cp2k/NNP/bulkH2O-jcp2020-cnnp/nnp-1")

@@ -43,7 +43,7 @@ def check(
     code 1 if refused.
     """
     from mda_aptnn.checks import Check, Checks, Verdict
-    from mda_aptnn.flux.frame_choice import chosen_timeline
+    from mda_aptnn.flux.checked_analysis import chosen_timeline
     from mda_aptnn.flux.guard import check_replicas, check_run
     from mda_aptnn.trajectory.universe_frames import UniverseFrames
 

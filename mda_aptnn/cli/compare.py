@@ -35,8 +35,8 @@ def compare(
 ) -> None:
     """Intensity, shift and shape of the second spectrum beside the first, with errors."""
     from mda_aptnn.spectra.comparison import compare as compare_spectra
-    from mda_aptnn.spectra.plotting import plot_together
-    from mda_aptnn.spectra.spectrum import Spectrum
+    from mda_aptnn.spectra.infrared import Spectrum
+    from mda_aptnn.spectra.plots import plot_together
 
     one, other = Spectrum.load(first), Spectrum.load(second)
     found = []

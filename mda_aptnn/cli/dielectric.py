@@ -43,7 +43,7 @@ def dielectric(
     with a volume.
     """
     from mda_aptnn.spectra.dielectric import dielectric_spectrum
-    from mda_aptnn.spectra.spectrum import Spectrum
+    from mda_aptnn.spectra.infrared import Spectrum
 
     files = {"dielectric": output, "csv": csv, "plot": plot}
     check_outputs(files)

@@ -50,7 +50,6 @@ def dipoles(
     """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar
     tensors.
     """
-    from mda_aptnn.spectra.bands import peaks
 
     files = {"spectrum": output, "csv": csv, "plot": plot}
     check_outputs(files)
@@ -59,13 +58,13 @@ def dipoles(
         temperature, resolution, window, segments=number_of_segments(segments), volume=volume
     )
     save(found, output, csv, plot)
-    maxima = peaks(found)
+    maxima = found.peaks()
     report = {
         "n_frames": len(series),
         "maxima": [
             {"wavenumber": peak.position.value, "height": peak.height.value} for peak in maxima
         ],
-        "unit": found.default_values()[1],
+        "unit": found.unit,
     }
     lines = [f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"]
     lines.append(

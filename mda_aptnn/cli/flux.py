@@ -93,9 +93,9 @@ def run_flux(
     from mda_aptnn.flux import blocks
     from mda_aptnn.flux.dipole_flux import DipoleFlux
     from mda_aptnn.flux.flux_series import FluxSeries
-    from mda_aptnn.flux.groups import select
     from mda_aptnn.flux.guard import check_replicas
     from mda_aptnn.flux.path_integrals import average_beads
+    from mda_aptnn.trajectory.selection import select
 
     folder = _finished_frames(reading, output)
     blocks.check_folder(folder)

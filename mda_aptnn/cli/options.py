@@ -279,7 +279,7 @@ def chosen_motions(
     if len(names) > 1:
         raise OptionError(f"{' and '.join(names)} are two ways to say it; leave one out")
     if normal_modes is not None:
-        from mda_aptnn.flux.motions.normal_modes import NormalModes
+        from mda_aptnn.trajectory.motions.normal_modes import NormalModes
 
         return NormalModes.from_molden(normal_modes)
     coordinates = pairs(coordinate, "coordinate")

@@ -20,8 +20,7 @@ from mda_aptnn.errors import AptnnError, SpectrumError
 
 if TYPE_CHECKING:
     from mda_aptnn.flux.flux_series import FluxSeries
-    from mda_aptnn.spectra.spectrum import Spectrum
-    from mda_aptnn.spectra.statistics import Measured
+    from mda_aptnn.spectra.infrared import Spectrum
 
 
 @opt.with_reading_options
@@ -182,55 +181,17 @@ def number_of_segments(text: str) -> int | str | None:
 
 def described(result: Spectrum, series: FluxSeries) -> tuple[dict[str, Any], list[str]]:
     """Return what a spectrum and its flux say, as numbers and as lines for people."""
-    from mda_aptnn.spectra.bands import peaks
-    from mda_aptnn.spectra.windows import WIDER
-
-    maxima = peaks(result)
-    report = {
-        "maxima": [
-            {
-                "wavenumber": peak.position.value,
-                "wavenumber_error": _finite(peak.position.error),
-                "height": peak.height.value,
-                "height_error": _finite(peak.height.error),
-            }
-            for peak in maxima
-        ],
-        "unit": result.default_values()[1],
-        "resolution": float(result.resolution.magnitude),
-        "effective_resolution": float(result.effective_resolution.magnitude),
-        "segments": None if result.segments is None else len(result.segments.lengths),
-        "temperature_used": float(result.temperature.magnitude),
-        **summary(series),
-        "notes": result.notes,
-    }
-    asked, effective = report["resolution"], report["effective_resolution"]
-    positions = (
-        ", ".join(_shown(peak.position) for peak in maxima) or "none stands out of the noise"
-    )
-    lines = [text_summary(series, result.notes), f"band maxima [cm^-1]: {positions}"]
-    if abs(effective - asked) > WIDER * asked:
-        lines.append(
-            f"resolution: lines are {effective:.3g} cm^-1 wide in a trajectory this short, not "
-            f"{asked:g}"
-        )
+    found = result.summary()
+    report = found | summary(series) | {"notes": found["notes"]}
+    lines = [text_summary(series, result.notes), result.describe()]
     if result.segments is None:
         lines.append(_no_error_bars(series, report["resolution"]))
-    else:
-        lines.append(f"error bars from {len(result.segments.lengths)} segments")
     return report, lines
-
-
-def _shown(position: Measured) -> str:
-    """A wavenumber, and its error if it is known."""
-    return f"{position.value:.0f}" + (
-        f" +- {max(position.error, 1):.0f}" if position.error == position.error else ""
-    )
 
 
 def _no_error_bars(series: FluxSeries, resolution: float) -> str:
     """Why there are none, and what to type."""
-    from mda_aptnn.spectra.statistics import FEWEST, SEGMENT_LENGTH
+    from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH
     from mda_aptnn.units import SPEED_OF_LIGHT
 
     length = len(series) * series.spacing
@@ -242,7 +203,3 @@ def _no_error_bars(series: FluxSeries, resolution: float) -> str:
         f"for --resolution "
         f'"{1.03 * least:.0f} cm^-1" or more, or run {1.03 * length * least / resolution:.2g} ps'
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if value == value else None

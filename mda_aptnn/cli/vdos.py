@@ -62,8 +62,8 @@ def vdos(
     """Vibrational density of states by groups of atoms and motions of molecules; no model is
     needed.
     """
-    from mda_aptnn.flux.groups import select as selected
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
+    from mda_aptnn.trajectory.selection import select as selected
 
     files = {"vdos": output, "csv": csv, "plot": plot}
     check_outputs(files)

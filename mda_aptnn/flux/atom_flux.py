@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -19,24 +20,28 @@ from mda_aptnn import io, units
 from mda_aptnn.elements import LIGHTEST, NUMBERS
 from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.flux.blocks import BlockStore
-from mda_aptnn.flux.flux_file import write_flux
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.frame_flux import sum_groups, term_labels, term_names
-from mda_aptnn.flux.groups import KINDS, Groups, UpdatingGroups, choose_groups
-from mda_aptnn.frame import Frame
+from mda_aptnn.flux.frame_flux import sum_groups
+from mda_aptnn.flux.groups import Groups, choose_groups
+from mda_aptnn.frame import Cell, Frame
 from mda_aptnn.trajectory.molecules import Molecules, MoleculesOnDemand, broken_note
 
-#: What a frame keeps of each atom: unit of the data set in the file.
-ATOM_RECORDS = {"atom_flux": units.FLUX, "positions": units.LENGTH, "velocities": units.VELOCITY}
-#: The flux of each atom in each motion.
-MOTION_FLUX = "motion_flux"
-#: α̇ of each atom, and in each motion, where the model gave polarizability gradients: xx, yy, zz,
-#: xy, xz, yz.
-ATOM_POLARIZABILITY, MOTION_POLARIZABILITY = "atom_polarizability", "motion_polarizability"
-#: The cell of every frame, rows in Å; zero rows in directions that do not repeat.
-CELLS = "cells"
+#: What is kept of each atom [n_frames, n_atoms, ...], and in each motion [n_frames, n_motions,
+#: n_atoms, ...]: unit, and shape of one atom. α̇ has xx, yy, zz, xy, xz, yz.
+RECORDS: dict[str, tuple[str, int]] = {
+    "atom_flux": (units.FLUX, 3),
+    "atom_polarizability": (units.POLARIZABILITY_FLUX, 6),
+    "motion_flux": (units.FLUX, 3),
+    "motion_polarizability": (units.POLARIZABILITY_FLUX, 6),
+    "positions": (units.LENGTH, 3),
+    "velocities": (units.VELOCITY, 3),
+    # the cell of every frame, rows; zero rows in directions that do not repeat
+    "cells": (units.LENGTH, 3),
+}
+#: Numbers in a chunk of the file.
+_CHUNK = 250_000
 #: Bytes that are summed at a time.
-_CHUNK_BYTES = 32_000_000
+_BLOCK_BYTES = 32_000_000
 
 
 def write_atom_flux(
@@ -46,7 +51,7 @@ def write_atom_flux(
     frames: NDArray[np.int64],
     indices: NDArray[np.int64],
     numbers: NDArray[np.int64],
-    motions: Sequence[str] = (),
+    motions: Sequence[str] | None = None,
     *,
     n_particles: int,
 ) -> None:
@@ -59,53 +64,126 @@ def write_atom_flux(
     series : FluxSeries
         The flux of groups of the same frames.
     store : BlockStore
-        With rows "atom_flux", "positions" and "velocities" [n_atoms, 3] in e·Å/ps, Å and Å/ps, and
-        "cells" [3, 3] in Å; with motions also "motion_flux" [n_motions, n_atoms, 3]. Of a flux with
-        α̇, the same of this: "atom_polarizability" and "motion_polarizability" with six components
-        in Å³/ps.
+        With those of `RECORDS` that there are.
     frames : ndarray of int, shape [n_frames]
         Frames of the trajectory, in the order of `series`.
     indices : ndarray of int, shape [n_atoms]
         Universe indices of the atoms.
     numbers : ndarray of int, shape [n_atoms]
         Their atomic numbers, by which another topology is recognised.
-    motions : sequence of str
+    motions : sequence of str, optional
         Names of the motions.
     n_particles : int
         Particles of the Universe, with those that are no atoms: by which another topology is
         recognised, too.
     """
     with io.create(path, "flux") as file:
-        write_flux(series, file)
+        series._write(file)
         group = file.create_group("atoms")
         io.write_array(group, "indices", indices)
         io.write_array(group, "numbers", numbers)
         group.attrs["n_particles"] = n_particles
-        shapes: dict[str, tuple[tuple[int, ...], str]] = {
-            name: ((len(indices), 3), unit) for name, unit in ATOM_RECORDS.items()
-        }
-        if series.polarizability is not None:
-            shapes[ATOM_POLARIZABILITY] = (len(indices), 6), units.POLARIZABILITY_FLUX
-        if motions:
+        if motions is not None:
             group.attrs["motions"] = json.dumps(list(motions))
-            for name, of_atoms in (
-                (MOTION_FLUX, "atom_flux"),
-                (MOTION_POLARIZABILITY, ATOM_POLARIZABILITY),
-            ):
-                if of_atoms in shapes:
-                    shape, unit = shapes[of_atoms]
-                    shapes[name] = (len(motions), *shape), unit
-        for name, (shape, unit) in shapes.items():
-            rows = max(1, min(len(frames), 1_000_000 // (4 * int(np.prod(shape)))))
-            dataset = group.create_dataset(
-                name, (len(frames), *shape), np.float32, chunks=(rows, *shape)
-            )
-            dataset.attrs["units"] = unit
-        group.create_dataset(CELLS, (len(frames), 3, 3), np.float64).attrs["units"] = units.LENGTH
-        for places, rows_of in store.rows(frames):
+        for places, rows in store.rows(frames):
             order = np.argsort(places)
-            for name in (*shapes, CELLS):
-                group[name][places[order]] = rows_of[name][order]
+            for name, (unit, _) in RECORDS.items():
+                if name not in rows:
+                    continue
+                values = rows[name][order]
+                if name not in group:
+                    row = values.shape[1:]
+                    n = int(np.clip(_CHUNK // np.prod(row), 1, len(frames)))
+                    group.create_dataset(name, (len(frames), *row), values.dtype, chunks=(n, *row))
+                    group[name].attrs["units"] = unit
+                group[name][places[order]] = values
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredAtoms:
+    """The atoms of an open flux file, which are those of a topology; made by `open_atoms`.
+
+    Attributes
+    ----------
+    data : h5py.Group
+        With the data sets of `RECORDS`.
+    indices, numbers : ndarray of int, shape [n_atoms]
+        Universe indices and atomic numbers.
+    """
+
+    data: h5py.Group
+    indices: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.data["atom_flux"])
+
+    def first_frame(self) -> Frame:
+        """Return the first configuration.
+
+        Returns
+        -------
+        Frame
+        """
+        cell = self.data["cells"][0] if "cells" in self.data else np.zeros((3, 3))
+        return Frame(self.numbers, self.data["positions"][0], cell, Cell(cell).pbc)
+
+    def blocks(self, bytes_per_frame: int) -> Iterator[slice]:
+        """Give all frames in pieces that fit into memory.
+
+        Parameters
+        ----------
+        bytes_per_frame : int
+
+        Yields
+        ------
+        slice
+        """
+        step = max(1, _BLOCK_BYTES // bytes_per_frame)
+        for start in range(0, len(self), step):
+            yield slice(start, min(start + step, len(self)))
+
+
+@contextlib.contextmanager
+def open_atoms(
+    path: str | os.PathLike[str], universe: Any
+) -> Iterator[tuple[FluxSeries, StoredAtoms]]:
+    """Open a flux file with every atom's flux.
+
+    Parameters
+    ----------
+    path : path
+        Written by `DipoleFlux.save` with ``per="atom"``.
+    universe : MDAnalysis.Universe
+        Of the same topology.
+
+    Yields
+    ------
+    series : FluxSeries
+        The flux of the groups of the file.
+    atoms : StoredAtoms
+
+    Raises
+    ------
+    FileFormatError
+        If the file has no flux of atoms.
+    GroupError
+        If the topology is another one.
+    """
+    with io.open_checked(path, "flux") as file:
+        series = FluxSeries._read(file)
+        if "atoms" not in file:
+            raise FileFormatError(
+                f'{path} has the flux of groups only; make it with per="atom" (--per atom)'
+            )
+        found = identify_atoms(path, file["atoms"], universe.universe.atoms)
+        atoms = StoredAtoms(file["atoms"], *found)
+        if len(atoms) != len(series):
+            raise FileFormatError(
+                f"{path}: its atoms have {len(atoms)} frames, its groups {len(series)}"
+            )
+        yield series, atoms
 
 
 def load_groups(
@@ -146,74 +224,68 @@ def load_groups(
     GroupError
         If the topology has fewer atoms or other elements, or the groups are empty or share atoms.
     """
-    if per not in ("group", *KINDS):
-        raise ValueError(f"per={per!r}: choose one of group, {', '.join(KINDS)}")
-    series = FluxSeries.load(path)
-    with io.open_checked(path, "flux") as file:
-        if "atoms" not in file:
-            raise FileFormatError(f'{path} has the flux of groups only; make it with per="atom"')
-        atoms = file["atoms"]
-        everything = universe.universe.atoms
-        indices, numbers = identify_atoms(path, atoms, everything)
-        if motions and MOTION_FLUX not in atoms:
+    for name, group in (groups or {}).items():
+        if isinstance(group, UpdatingAtomGroup):
+            raise GroupError(f"group {name!r}: give its selection as a string, and updating=True")
+    with open_atoms(path, universe) as (series, atoms):
+        if motions and "motion_flux" not in atoms.data:
             raise FileFormatError(
                 f'{path} has no motions of atoms; make it with per="atom" and motions='
             )
-        names = json.loads(atoms.attrs["motions"]) if motions else None
-        changing = [
-            name for name, group in (groups or {}).items() if isinstance(group, UpdatingAtomGroup)
-        ]
-        if changing:
-            raise GroupError(
-                f"group {changing[0]!r}: give its selection as a string, and updating=True"
-            )
+        names = json.loads(atoms.data.attrs["motions"]) if motions else None
+        everything, indices = universe.universe.atoms, atoms.indices
         if updating:
-            everything = _in_memory(path, atoms, everything, indices)
+            everything = _in_memory(path, atoms, everything)
         notes: list[str] = []
-        molecules = MoleculesOnDemand(
-            everything.universe, indices, _first_frame(atoms, numbers), notes
+        molecules = MoleculesOnDemand(everything.universe, indices, atoms.first_frame(), notes)
+        chosen = choose_groups(
+            per, everything[indices], groups, indices, atoms.numbers, molecules, updating=updating
         )
-        found = choose_groups(
-            per, everything[indices], groups, indices, numbers, molecules, updating=updating
-        )
-        data, rates = (
-            ("atom_flux", ATOM_POLARIZABILITY)
-            if names is None
-            else (MOTION_FLUX, MOTION_POLARIZABILITY)
-        )
-        rest = found, names, len(series), everything.universe
-        flux = _sum_blocks(atoms, data, *rest)
-        polarizability = _sum_blocks(atoms, rates, *rest) if rates in atoms else None
+        terms, labels = chosen.terms(names)
+        kind = "motion" if motions else "atom"
+        sums = {
+            name: _sum_blocks(atoms, f"{kind}_{name}", chosen, names, everything.universe)
+            for name in ("flux", "polarizability")
+            if f"{kind}_{name}" in atoms.data
+        }
         if molecules.found is not None:
             broken = _broken_bonds(atoms, molecules.found)
-            notes += broken_note(
-                molecules.found, broken, np.arange(len(series)), series.times, indices
-            )
-    terms = found.names if names is None else term_names(found.names, names)
+            numbers = np.arange(len(series))
+            notes += broken_note(molecules.found, broken, numbers, series.times, indices)
     info = series.info | {"notes": list(dict.fromkeys([*series.info.get("notes", []), *notes]))}
-    return dataclasses.replace(
-        series,
-        flux=flux,
-        groups=terms,
-        info=info,
-        labels=term_labels(found, names),
-        members=None,
-        polarizability=polarizability,
-    )
+    arrays: dict[str, Any] = {"members": None, "polarizability": None} | sums
+    return dataclasses.replace(series, groups=terms, labels=labels, info=info, **arrays)
 
 
 def identify_atoms(
     path: str | os.PathLike[str], atoms: h5py.Group, everything: Any
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices and atomic numbers of the atoms of a file, if the topology has the same."""
+    """Return indices and atomic numbers of the atoms of a file, if the topology has the same.
+
+    Parameters
+    ----------
+    path : path
+    atoms : h5py.Group
+        Of the open file.
+    everything : MDAnalysis.AtomGroup
+        All particles of the topology.
+
+    Raises
+    ------
+    FileFormatError
+        If the arrays of the file disagree.
+    GroupError
+        If the topology is another one.
+    """
     indices = io.read_array(atoms, "indices", shape=(None,), kinds="iu").astype(np.int64)
     numbers = io.read_array(atoms, "numbers", shape=(len(indices),), kinds="iu")
     n_frames = io.find_array(atoms, "atom_flux").shape[0]
-    for name, unit in ATOM_RECORDS.items():
+    n_motions = len(io.read_json(atoms, "motions", list)) if "motions" in atoms.attrs else 0
+    for name, (unit, n) in RECORDS.items():
         if name in atoms:
-            io.find_array(atoms, name, unit, (n_frames, len(indices), 3), "f")
-    if CELLS in atoms:
-        io.find_array(atoms, CELLS, units.LENGTH, (n_frames, 3, 3), "f")
+            rows = [3] if name == "cells" else [len(indices)]
+            rows = [n_motions, *rows] if name.startswith("motion") else rows
+            io.find_array(atoms, name, unit, (n_frames, *rows, n), "f")
     if len(indices) and indices.min() < 0:
         raise FileFormatError(f"{path}: negative numbers of atoms")
     if len(indices) and indices.max() >= len(everything):
@@ -229,128 +301,78 @@ def identify_atoms(
     if said is not None and there != said:
         raise GroupError(
             f"{path} is of another topology: the flux was made of {said} particles, this topology "
-            f"has {there}; give "
-            "the one that it was made with"
+            f"has {there}; give the one that it was made with"
         )
     if hasattr(everything, "elements"):
-        other = (
-            np.array([NUMBERS.get(str(e).capitalize(), -1) for e in everything[indices].elements])
-            != numbers
-        )
-        if other.any():
+        symbols = everything[indices].elements
+        own = np.array([NUMBERS.get(str(symbol).capitalize(), -1) for symbol in symbols])
+        if (own != numbers).any():
             raise GroupError(
-                f"{path} is of another topology: atom {indices[other][0]} (from 0) is another "
-                f"element there"
+                f"{path} is of another topology: atom {indices[own != numbers][0]} (from 0) is "
+                "another element there"
             )
     return indices, numbers
 
 
-def _first_frame(atoms: h5py.Group, numbers: NDArray[np.int64]) -> Frame:
-    cell = atoms[CELLS][0] if CELLS in atoms else np.zeros((3, 3))
-    return Frame(numbers, atoms["positions"][0], cell, periodic(cell))
-
-
-def periodic(cell: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return in which directions a stored cell repeats, [3]."""
-    there: NDArray[np.bool_] = np.linalg.norm(cell, axis=1) > 0
-    return there
-
-
-def _in_memory(
-    path: str | os.PathLike[str], atoms: h5py.Group, everything: Any, indices: NDArray[np.int64]
-) -> Any:
+def _in_memory(path: str | os.PathLike[str], atoms: StoredAtoms, everything: Any) -> Any:
     """The atoms of a copy of the Universe whose only frame is set from the file, one after the
     other.
     """
-    left = np.setdiff1d(np.arange(len(everything)), indices)
+    left = np.setdiff1d(np.arange(len(everything)), atoms.indices)
     if len(left) and (everything[left].masses > 0).any():
         raise GroupError(
             f"{path} has no positions of {len(left)} atoms that selections in each frame may "
-            f"depend on; make it of "
-            "all atoms of the Universe"
+            "depend on; make it of all atoms of the Universe"
         )
     copy = everything.universe.copy()
     copy.trajectory = MemoryReader(
         np.zeros((1, len(everything), 3), np.float32), dimensions=np.zeros((1, 6))
     )
-    _show(copy, atoms["positions"][0], atoms[CELLS][0], indices)
+    _show(copy, atoms, 0)
     return copy.atoms
 
 
-def _show(
-    universe: Any,
-    positions: NDArray[np.float32],
-    cell: NDArray[np.float64],
-    indices: NDArray[np.int64],
-) -> None:
-    ts = universe.trajectory.ts
-    ts.positions[indices] = positions
+def _show(universe: Any, atoms: StoredAtoms, number: int) -> None:
+    """Set the only frame of a Universe in memory."""
+    ts, cell = universe.trajectory.ts, atoms.data["cells"][number]
+    ts.positions[atoms.indices] = atoms.data["positions"][number]
     ts.dimensions = triclinic_box(*cell) if cell.any(axis=1).all() else None
+    # updated groups look at the number of the frame to see whether they are stale
+    ts.frame = number
 
 
 def _sum_blocks(
-    atoms: h5py.Group,
-    name: str,
-    groups: Groups,
-    motions: list[str] | None,
-    n_frames: int,
-    universe: Any,
+    atoms: StoredAtoms, name: str, groups: Groups, motions: list[str] | None, universe: Any
 ) -> NDArray[np.float64]:
     """Sums over the atoms of terms [n_frames, n_terms, n_components], read in blocks."""
-    dataset, positions = io.find_array(atoms, name, kinds="f"), atoms["positions"]
+    dataset = atoms.data[name]
+    n_atoms, n_components = dataset.shape[-2:]
     n_motions = 1 if motions is None else len(motions)
-    n_components = 6 if name in (ATOM_POLARIZABILITY, MOTION_POLARIZABILITY) else 3
-    shape = (n_frames, *([] if motions is None else [n_motions]), len(groups.fixed), n_components)
-    if dataset.shape != shape:
-        raise FileFormatError(
-            f"{dataset.file.filename}: {dataset.name} has shape {dataset.shape}, expected {shape}"
-        )
-    flux = np.zeros((n_frames, n_motions * len(groups.names), n_components))
-    step = max(1, _CHUNK_BYTES // (8 * int(np.prod(shape[1:]))))
-    for start in range(0, n_frames, step):
-        part = dataset[start : start + step].reshape(-1, n_motions, len(groups.fixed), n_components)
+    flux = np.zeros((len(atoms), n_motions * len(groups.names), n_components))
+    for block in atoms.blocks(8 * int(np.prod(dataset.shape[1:]))):
+        part = dataset[block].reshape(-1, n_motions, n_atoms, n_components)
         membership = groups.fixed
-        if isinstance(groups, UpdatingGroups):
-            where, cells = positions[start : start + step], atoms[CELLS][start : start + step]
-            membership = np.array(
-                [
-                    _membership(groups, universe, *now, start + k)
-                    for k, now in enumerate(zip(where, cells, strict=True))
-                ]
-            )
-        flux[start : start + step] = sum_groups(part, membership, len(groups.names))
+        if groups.updating:
+            each = []
+            for number in range(block.start, block.stop):
+                _show(universe, atoms, number)
+                each.append(groups.membership())
+            membership = np.array(each)
+        flux[block] = sum_groups(part, membership, len(groups.names))
     if not np.isfinite(flux).all():
         raise FileFormatError(f"{dataset.file.filename}: the flux of its atoms is not finite")
     return flux
 
 
-def _membership(
-    groups: UpdatingGroups,
-    universe: Any,
-    positions: NDArray[np.float32],
-    cell: NDArray[np.float64],
-    number: int,
-) -> NDArray[np.int64]:
-    _show(universe, positions, cell, groups.indices)
-    # updated groups look at the number of the frame to see whether they are stale
-    universe.trajectory.ts.frame = number
-    return groups.membership()
-
-
-def _broken_bonds(atoms: h5py.Group, molecules: Molecules) -> NDArray[np.int64]:
+def _broken_bonds(atoms: StoredAtoms, molecules: Molecules) -> NDArray[np.int64]:
     """`Molecules.broken_bond` of every frame."""
-    positions, cells = atoms["positions"], atoms[CELLS]
     i, j = molecules.bonds.T
-    broken = np.full(len(positions), -1, dtype=np.int64)
-    step = max(1, _CHUNK_BYTES // (24 * positions.shape[1]))
-    for start in range(0, len(positions), step):
-        where, cell = positions[start : start + step], cells[start : start + step]
-        vectors = (where[:, j] - where[:, i]).astype(np.float64)
-        vectors -= np.round(vectors @ np.linalg.pinv(cell)) @ cell
-        # few frames are left for the careful look
-        for k in np.flatnonzero(
-            (np.einsum("tba,tba->tb", vectors, vectors) > molecules.limits**2).any(axis=1)
-        ):
-            frame = Frame(molecules.numbers, where[k], cell[k], periodic(cell[k]))
-            broken[start + k] = molecules.broken_bond(frame)
+    broken = np.full(len(atoms), -1, dtype=np.int64)
+    for block in atoms.blocks(24 * len(atoms.indices)):
+        where, cells = atoms.data["positions"][block], atoms.data["cells"][block]
+        vectors = Cell(cells).nearest((where[:, j] - where[:, i]).astype(np.float64))
+        long = np.einsum("tba,tba->tb", vectors, vectors) > molecules.limits**2
+        frames, bonds = np.nonzero(long)
+        frames, first = np.unique(frames, return_index=True)
+        broken[block.start + frames] = bonds[first]
     return broken

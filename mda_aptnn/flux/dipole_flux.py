@@ -11,23 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from MDAnalysis import Universe
-from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import Results, ResultsGroup
+from numpy.typing import NDArray
 
 from mda_aptnn import folders
-from mda_aptnn.checks import Checks
-from mda_aptnn.elements import name_elements
 from mda_aptnn.errors import WorkerError
 from mda_aptnn.flux import backends
 from mda_aptnn.flux.atom_flux import write_atom_flux
 from mda_aptnn.flux.blocks import BlockStore
-from mda_aptnn.flux.flux_series import RECORDS, FluxSeries
-from mda_aptnn.flux.frame_choice import chosen_timeline
-from mda_aptnn.flux.frame_flux import FrameFlux
-from mda_aptnn.flux.groups import KINDS, check_atoms, choose_groups
-from mda_aptnn.flux.guard import Findings, check_run, refuse_or_warn
-from mda_aptnn.flux.motions.motions import make_motions
+from mda_aptnn.flux.checked_analysis import CheckedAnalysis
+from mda_aptnn.flux.facade import LateMethod
+from mda_aptnn.flux.flux_series import ARRAYS, FluxSeries
+from mda_aptnn.flux.frame_flux import FrameFlux, degrees_of_freedom
+from mda_aptnn.flux.groups import choose_groups
+from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import checkpoint_plan, description, file_states, frame_fingerprint
 from mda_aptnn.flux.pipeline import (
     PARTS,
@@ -38,13 +35,9 @@ from mda_aptnn.flux.pipeline import (
     shares,
     text_of,
 )
-from mda_aptnn.frame import Frame
 from mda_aptnn.model.predict import Model, load_model
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.tensors import SUM_RULES, SumRuleNameError
-from mda_aptnn.trajectory.kinetics import check_degrees_of_freedom, constrained_bonds
-from mda_aptnn.trajectory.molecules import MoleculesOnDemand, broken_note
-from mda_aptnn.trajectory.universe_frames import UniverseFrames
+from mda_aptnn.trajectory.molecules import broken_note
+from mda_aptnn.trajectory.motions.motions import make_motions
 
 #: Up to so many groups, correlation functions are a result of every run.
 _FEW = 16
@@ -52,7 +45,7 @@ _FEW = 16
 logger = logging.getLogger(__name__)
 
 
-class DipoleFlux(AnalysisBase):
+class DipoleFlux(CheckedAnalysis):
     """Predict polar tensors along a trajectory and sum Ṁ = Σ_i P_i v_i over groups of atoms.
 
     Parameters
@@ -76,20 +69,7 @@ class DipoleFlux(AnalysisBase):
     motions : "rigid", mapping, NormalModes or object, optional
         Take the flux of each group apart into motions of molecules: translation, rotation and
         vibration; or internal coordinates, ``{"OH": ("element O", "element H")}``; or normal modes;
-        see `mda_aptnn.flux.motions.motions.make_motions`.
-    velocities : {"trajectory", "finite-difference"}
-        Recorded velocities, or central differences of positions, which must be said explicitly.
-    velocity_unit : str
-        "auto" takes what the reader declares; else any unit of velocity, such as "angstrom/fs".
-    time_step : float, str or pint.Quantity, optional
-        Between recorded frames (in ps), where the recorded times are wrong or missing.
-    elements : mapping of str to str, optional
-        Element of each atom type or name, where the topology has none.
-    cell, pbc : optional
-        Cell (lengths in Å and angles in degrees) and periodic directions, where the trajectory
-        lacks them.
-    charge : float, str or pint.Quantity
-        Total charge in e, for the sum rule.
+        see `mda_aptnn.trajectory.motions.motions.make_motions`.
     sum_rule : {"none", "mass", "uniform"}
         How Σ_i P_i = Q·1 is enforced; see `mda_aptnn.tensors.apply_sum_rule`. The residual is
         always kept.
@@ -102,18 +82,15 @@ class DipoleFlux(AnalysisBase):
         what was run again is predicted again.
     n_threads : int
         Threads of the prediction in each process.
-    check_temperature : bool
-        Refuse velocities whose kinetic temperature cannot be meant, and frames or atoms that are
-        far hotter.
-    allow_aliasing : bool
-        Go on where frames are too far apart for the motion, or the time between them does not fit
-        the velocities.
-    override_cell : bool
-        Go on where the given cell has another volume than the recorded one.
-    allow_outside_domain : bool
-        Go on where the surroundings of atoms are not those that the model was trained on.
     verbose : bool
         Show progress.
+    **reading
+        How the trajectory is read: `velocities`, `velocity_unit`, `time_step`, `elements`, `cell`,
+        `pbc`, `charge` and `check_temperature` of `mda_aptnn.UniverseFrames`. And what goes on
+        though it would be refused: ``allow_aliasing=True`` where frames are too far apart for the
+        motion, or the time between them does not fit the velocities; ``override_cell=True`` where
+        the given cell has another volume than the recorded one; ``allow_outside_domain=True`` where
+        the surroundings of atoms are not those that the model was trained on.
 
     Attributes
     ----------
@@ -149,6 +126,14 @@ class DipoleFlux(AnalysisBase):
 
     _analysis_algorithm_is_parallelizable = True
 
+    #: What is made of a flux stands in `mda_aptnn.spectra`, for `FluxSeries`.
+    spectrum = LateMethod("mda_aptnn.spectra.of_flux:spectrum", of="series")
+    raman = LateMethod("mda_aptnn.spectra.of_flux:raman", of="series")
+    sum_frequency = LateMethod("mda_aptnn.spectra.of_flux:sum_frequency", of="series")
+
+    #: What `save` has written, as a `FluxSeries`.
+    load = FluxSeries.load
+
     @classmethod
     def get_supported_backends(cls) -> tuple[str, ...]:
         """Return the names of the backends that `run` takes.
@@ -168,84 +153,33 @@ class DipoleFlux(AnalysisBase):
         per: str = "group",
         updating: bool = False,
         motions: Any = None,
-        velocities: str = "trajectory",
-        velocity_unit: str = "auto",
-        time_step: Any = None,
-        elements: Mapping[str, str] | None = None,
-        cell: Any = None,
-        pbc: Any = None,
-        charge: Any = 0.0,
         sum_rule: str = "none",
         degrees_of_freedom: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         n_threads: int = 1,
-        check_temperature: bool = True,
-        allow_aliasing: bool = False,
-        override_cell: bool = False,
-        allow_outside_domain: bool = False,
         verbose: bool = False,
+        **reading: Any,
     ) -> None:
-        atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
-        check_atoms(atoms, "atomgroup")
-        super().__init__(atoms.universe.trajectory, verbose)
-        if per not in ("group", *KINDS, "atom"):
-            raise ValueError(f"per={per!r}: choose one of group, {', '.join(KINDS)}, atom")
-        if sum_rule not in SUM_RULES:
-            raise SumRuleNameError(f"sum rule {sum_rule!r}: choose one of {', '.join(SUM_RULES)}")
-        self._per, self._n_threads = per, n_threads
-        self._allowed = {
-            "allow_aliasing": allow_aliasing,
-            "override_cell": override_cell,
-            "allow_outside_domain": allow_outside_domain,
-        }
         self._source, self._model = model, load_model(model, n_threads=n_threads)
-        self._frames = UniverseFrames(
-            atoms.universe,
-            velocities=velocities,
-            velocity_unit=velocity_unit,
-            time_step=time_step,
-            elements=elements,
-            cell=cell,
-            pbc=pbc,
-            charge=charge,
-            check_temperature=check_temperature,
-        )
-        self._finite_difference = self._frames.spacing if velocities == "finite-difference" else 0.0
-        self._frames.notes += name_elements(
-            atoms.universe, self._frames.indices, self._frames.numbers
-        )
-        first = self._check_first_frame()
-        indices, numbers, masses = self._frames.indices, self._frames.numbers, self._frames.masses
-        molecules = MoleculesOnDemand(atoms.universe, indices, first, self._frames.notes)
-        self._sums = FrameFlux(
-            choose_groups(per, atoms, groups, indices, numbers, molecules, updating=updating),
-            None if motions is None else make_motions(motions, atoms, indices, masses, molecules),
-            molecules.found,
-            masses,
-            self._frames.charge,
-            sum_rule,
-            self._degrees_of_freedom(degrees_of_freedom),
-            keep_atoms=per == "atom",
-        )
+        self._per, self._n_threads = per, n_threads
+        super().__init__(atomgroup, verbose, **reading)
+        if hasattr(self._model, "check"):
+            self._model.check(self._first)
+        self._sums = self._make_sums(groups, per, updating, motions, sum_rule, degrees_of_freedom)
         self._with_gradients = gives_gradients(self._model)
-        n_members = getattr(self._model, "n_members", 1)
-        if self._with_gradients and not isinstance(self._model, Model):
-            n_members = 1
-        self._n_members = n_members if n_members > 1 and len(self._sums.names) <= _FEW else 0
-        if n_members > 1 and not self._n_members:
-            self._frames.notes.append(
-                f"no error of the model: members of a committee are kept of up to {_FEW} groups"
-            )
+        self._n_members = self._count_members()
+        self.n_frames, self._ahead = 0, False
+        self._pipeline: Pipeline | None = None
         self._scratch: Any = None
         if checkpoint is None and per == "atom":
             self._scratch = tempfile.TemporaryDirectory(prefix="mda-aptnn-")
             checkpoint = self._scratch.name
-        self.n_frames, self._ahead = 0, False
-        self._pipeline: Pipeline | None = None
         self._folder = None if checkpoint is None else os.fspath(checkpoint)
         self._store: BlockStore | None = None
         if self._folder is not None:
-            plan = checkpoint_plan(model, self._model, self._sums, self._frames, first, groups)
+            plan = checkpoint_plan(
+                model, self._model, self._sums, self._frames, self._first, groups
+            )
             self._store = BlockStore(self._folder, plan, file_states(self._trajectory))
 
     def run(
@@ -274,7 +208,8 @@ class DipoleFlux(AnalysisBase):
         verbose : bool, optional
             Show a progress bar.
         n_workers, n_parts : int, optional
-            Processes, and parts that the frames are shared out in; with a parallel backend.
+            Processes, one by default, and parts that the frames are shared out in; with a parallel
+            backend.
         backend : {"serial", "multiprocessing", "dask"}, optional
         **options
             Further ones of MDAnalysis.
@@ -297,33 +232,16 @@ class DipoleFlux(AnalysisBase):
         WorkerError
             If a worker is killed; what is computed is in the checkpoint, if there is one.
         """
-        verbose = self._verbose if verbose is None else verbose
-        executor = backends.configure(backend, n_workers, bool(verbose))
-        serial = isinstance(executor, str)
+        verbose = bool(self._verbose if verbose is None else verbose)
+        executor = backends.configure(backend, n_workers, verbose)
+        # a worker has one core, and nothing to gain by reading ahead
+        self._ahead = serial = isinstance(executor, str)
         if serial and n_parts not in (None, 1):
             raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
-        self._findings = self._look(start, stop, step, frames)
-        self._doubts = refuse_or_warn(self._findings.checks)
-        todo = self._wanted
-        if self._store is not None:
-            there, changed = self._store.reusable(self._wanted, self._fingerprint)
-            todo = np.setdiff1d(todo, there)
-            if len(there):
-                logger.info(
-                    "%d of %d frames are in %s", len(there), len(self._wanted), self._folder
-                )
-            if len(changed):
-                logger.warning(
-                    "%d frames in %s are not those of the trajectory as it is now, the first is "
-                    "%d: predicted again",
-                    len(changed),
-                    self._folder,
-                    changed[0],
-                )
-        # a worker has one core, and nothing to gain
-        self._ahead = serial
-        if not serial:
-            n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)  # type: ignore[union-attr]
+        self._doubts = refuse_or_warn(self.check(start, stop, step, frames))
+        todo = self._missing()
+        if not isinstance(executor, str):
+            n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)
             options["unsupported_backend"] = True
         with self._alone():
             super().run(
@@ -331,42 +249,10 @@ class DipoleFlux(AnalysisBase):
                 n_workers=1 if serial else None,
                 n_parts=max(1, n_parts or 1),
                 backend=executor,
-                verbose=bool(verbose) and serial,
+                verbose=verbose and serial,
                 **options,
             )
         return self
-
-    def check(
-        self,
-        start: int | None = None,
-        stop: int | None = None,
-        step: int | None = None,
-        frames: Any = None,
-    ) -> Checks:
-        """Return what is found of these frames before anything is predicted; `run` refuses what
-        cannot be right.
-
-        Parameters
-        ----------
-        start, stop, step, frames
-            As in `run`.
-
-        Returns
-        -------
-        Checks
-
-        Raises
-        ------
-        TrajectoryError
-            As `run`.
-        """
-        return self._look(start, stop, step, frames).checks
-
-    def _look(self, start: int | None, stop: int | None, step: int | None, frames: Any) -> Findings:
-        self._wanted, self._timeline = chosen_timeline(self._frames, start, stop, step, frames)
-        return check_run(
-            self._frames, self._wanted, self._timeline, model=self._model, **self._allowed
-        )
 
     @property
     def knows_temperature(self) -> bool:
@@ -376,9 +262,93 @@ class DipoleFlux(AnalysisBase):
         return bool(np.isfinite(self._sums.degrees_of_freedom))
 
     @property
-    def universe_frames(self) -> UniverseFrames:
-        """The frames that are read."""
-        return self._frames
+    def series(self) -> FluxSeries:
+        """The flux as an object of its own: save it, merge it, make spectra of it."""
+        if not hasattr(self, "_series"):
+            raise AttributeError("there is no flux yet; call run() first")
+        return self._series
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the flux to HDF5; with ``per="atom"`` every atom's flux and positions as well.
+
+        Parameters
+        ----------
+        path : path
+        """
+        if self._per != "atom" or self._store is None:
+            self.series.save(path)
+            return
+        wanted = self._sums.groups.wanted
+        write_atom_flux(
+            path,
+            self.series,
+            self._store,
+            self._wanted,
+            self._frames.indices[wanted],
+            self._frames.numbers[wanted],
+            self._sums.motion_names,
+            n_particles=len(self._frames.universe.atoms),
+        )
+
+    def _make_sums(
+        self,
+        groups: Mapping[str, Any] | None,
+        per: str,
+        updating: bool,
+        motions: Any,
+        sum_rule: str,
+        given: int | None,
+    ) -> FrameFlux:
+        """What is summed in each frame."""
+        frames, molecules = self._frames, self._molecules
+        indices, masses, notes = frames.indices, frames.masses, frames.notes
+        chosen = choose_groups(
+            per, self._atoms, groups, indices, frames.numbers, molecules,
+            updating=updating, also=("atom",),
+        )  # fmt: skip
+        if motions is not None:
+            motions = make_motions(motions, self._atoms, indices, masses, molecules)
+        samples = None if self._finite_difference else frames.samples()
+        freedom = degrees_of_freedom(given, samples, masses, notes)
+        return FrameFlux(
+            chosen,
+            motions,
+            molecules.found,
+            masses,
+            frames.charge,
+            sum_rule,
+            freedom,
+            keep_atoms=per == "atom",
+        )
+
+    def _count_members(self) -> int:
+        """How many members of a committee have their flux kept."""
+        n_members = getattr(self._model, "n_members", 1)
+        if n_members < 2 or (self._with_gradients and not isinstance(self._model, Model)):
+            return 0
+        if len(self._sums.names) <= _FEW:
+            return int(n_members)
+        self._frames.notes.append(
+            f"no error of the model: members of a committee are kept of up to {_FEW} groups"
+        )
+        return 0
+
+    def _missing(self) -> NDArray[np.int64]:
+        """The wanted frames that the checkpoint does not have as they are now."""
+        if self._store is None:
+            return self._wanted
+        there, changed = self._store.reusable(self._wanted, self._fingerprint)
+        if len(there):
+            logger.info("%d of %d frames are in %s", len(there), len(self._wanted), self._folder)
+        if len(changed):
+            logger.warning(
+                "%d frames in %s are not those of the trajectory as it is now, the first is %d: "
+                "predicted again",
+                len(changed),
+                self._folder,
+                changed[0],
+            )
+        return np.setdiff1d(self._wanted, there)
 
     def _fingerprint(self, number: int) -> np.uint64:
         """That of a frame of the trajectory, which is left there."""
@@ -393,101 +363,52 @@ class DipoleFlux(AnalysisBase):
         if self._folder is None:
             yield
             return
+        lock = Path(self._folder) / folders.LOCK
         try:
-            with folders.reserved(
-                Path(self._folder) / folders.LOCK, f"the checkpoint {self._folder}"
-            ):
+            with folders.reserved(lock, f"the checkpoint {self._folder}"):
                 yield
         except WorkerError as error:
             raise WorkerError(
                 f"{error}; what is computed is kept in {self._folder}, and used then"
             ) from error
 
-    @property
-    def series(self) -> FluxSeries:
-        """The flux as an object of its own: save it, merge it, make spectra of it."""
-        if not hasattr(self, "_series"):
-            raise AttributeError("there is no flux yet; call run() first")
-        return self._series
-
-    def spectrum(self, *arguments: Any, **options: Any) -> Spectrum:
-        """Return the absolute spectrum; parameters as in `FluxSeries.spectrum`.
-
-        Parameters
-        ----------
-        *arguments, **options
-            Those of `FluxSeries.spectrum`.
-
-        Returns
-        -------
-        Spectrum
-        """
-        return self.series.spectrum(*arguments, **options)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the flux to HDF5; with ``per="atom"`` every atom's flux and positions as well.
-
-        Parameters
-        ----------
-        path : path
-        """
-        if self._per == "atom":
-            assert self._store is not None
-            member = self._sums.groups.wanted
-            atoms = self._frames.indices[member], self._frames.numbers[member]
-            motions = [] if self._sums.motions is None else list(self._sums.motions.names)
-            write_atom_flux(
-                path, self.series, self._store, self._wanted, *atoms, motions,
-                n_particles=len(self._frames.universe.atoms),
-            )  # fmt: skip
-        else:
-            self.series.save(path)
-
-    #: What `save` has written, as a `FluxSeries`.
-    load = FluxSeries.load
-
-    def _check_first_frame(self) -> Frame:
-        """Ask the model whether it knows these atoms."""
-        self._frames.universe.trajectory[self._frames.usable_frames[0]]
-        frame = self._frames.frame()
-        if hasattr(self._model, "check"):
-            self._model.check(frame)
-        return frame
-
-    def _degrees_of_freedom(self, given: int | None) -> float:
-        check_degrees_of_freedom(given)
-        if self._finite_difference:
-            self._frames.notes.append(
-                "no kinetic temperature: finite differences lower the velocities of fast atoms"
-            )
-            return float("nan")
-        if given is not None:
-            return float(given)
-        if constrained_bonds(self._frames.samples(), self._frames.masses):
-            self._frames.notes.append(
-                "constrained bonds found: no kinetic temperature without degrees_of_freedom"
-            )
-            return float("nan")
-        return max(3.0, 3.0 * len(self._frames.numbers) - 3.0)
-
-    def _prepare(self) -> None:
+    def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
         if self._model is None:
             self._model = backends.model_of_worker(self._source, self._n_threads)
+        more = self._n_members or self._with_gradients
+        batch = batch_size(self._model, len(self._frames.numbers), more)
+        try:
+            with Pipeline(self._predict, batch, self._ahead, self._model) as pipeline:
+                self._pipeline = pipeline
+                super()._compute(indexed_frames, verbose, **options)
+            self.results.seconds = pipeline.seconds()
+        finally:
+            # also after an interruption: what is computed is kept
+            self._pipeline = None
+            if self._store is not None:
+                self._store.flush()
+        return self
+
+    def _prepare(self) -> None:
         self.results = self._empty(self.n_frames)
-        batch = batch_size(
-            self._model, len(self._frames.numbers), self._n_members or self._with_gradients
-        )
-        self._pipeline = Pipeline(self._predict, batch, self._ahead, self._model)
 
     def _empty(self, n_frames: int) -> Results:
-        arrays = {name: np.zeros((n_frames, *shape)) for name, (_, shape) in RECORDS.items()}
+        sizes = {
+            "frames": n_frames,
+            "groups": len(self._sums.names),
+            "members": self._n_members,
+        }
+        left_out = {"times"}
+        left_out |= set() if self._n_members else {"members"}
+        left_out |= set() if self._with_gradients else {"polarizability"}
+        arrays = {
+            name: np.zeros([sizes.get(size, size) for size in shape])
+            for name, (_, shape) in ARRAYS.items()
+            if name not in left_out
+        }
         if self._sums.molecules is not None:
             arrays["broken_bond"] = np.zeros(n_frames, dtype=np.int64)
-        if self._n_members:
-            arrays["members"] = np.zeros((n_frames, self._n_members, len(self._sums.names), 3))
-        if self._with_gradients:
-            arrays["polarizability"] = np.zeros((n_frames, len(self._sums.names), 6))
-        return Results(flux=np.zeros((n_frames, len(self._sums.names), 3)), **arrays)
+        return Results(**arrays)
 
     def _single_frame(self) -> None:
         assert self._pipeline is not None
@@ -507,72 +428,47 @@ class DipoleFlux(AnalysisBase):
             if self._store is not None:
                 self._store.add(number, row | {"fingerprint": frame_fingerprint(*read[:2])})
 
-    def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
-        try:
-            super()._compute(indexed_frames, verbose, **options)
-            assert self._pipeline is not None
-            self._pipeline.finish()
-            self.results.seconds = self._pipeline.seconds()
-        except Exception:
-            # of a frame that cannot be read; those before it are computed
-            if self._pipeline is not None:
-                self._pipeline.finish()
-            raise
-        finally:
-            # also after an interruption: what is computed is kept
-            if self._pipeline is not None:
-                self._pipeline.close()
-            self._pipeline = None
-            if self._store is not None:
-                self._store.flush()
-        return self
-
     def _get_aggregator(self) -> ResultsGroup:
-        rows = dict.fromkeys(
-            ("flux", "members", "polarizability", "seconds"), ResultsGroup.ndarray_vstack
-        )
-        rows["broken_bond"] = ResultsGroup.ndarray_hstack
-        for name, (_, shape) in RECORDS.items():
-            rows[name] = ResultsGroup.ndarray_vstack if shape else ResultsGroup.ndarray_hstack
-        return ResultsGroup(lookup=rows)
+        names = (*ARRAYS, "broken_bond", "seconds")
+        return ResultsGroup(lookup=dict.fromkeys(names, np.concatenate))
 
     def _conclude(self) -> None:
-        results = self.results
-        seconds = results.pop("seconds").sum(axis=0)
+        seconds = self.results.pop("seconds").sum(axis=0)
         if self._store is not None:
-            results = self.results = self._empty(len(self._wanted))
+            self.results = self._empty(len(self._wanted))
             for places, rows in self._store.rows(self._wanted):
-                for name in results:
-                    results[name][places] = rows[name]
-        times = self._timeline.times
+                for name, values in self.results.items():
+                    values[places] = rows[name]
+        results, times = self.results, self._timeline.times
         self.frames, self.times, self.n_frames = self._wanted, times, len(times)
-        notes = [*self._frames.notes, *self._doubts]
-        if self._sums.molecules is not None:
-            notes += broken_note(
-                self._sums.molecules, results.broken_bond, self._wanted, times, self._frames.indices
-            )
-        self._series = FluxSeries(
-            groups=list(self._sums.names),
-            times=times,
-            spacing=self._timeline.spacing,
-            starts=self._timeline.starts.tolist(),
-            finite_difference=self._finite_difference,
-            info={
-                **description(self._source, self._model, self._sums, self._trajectory),
-                **self._findings.info,
-                "notes": notes,
-            },
-            labels=self._sums.labels,
-            members=results.members if self._n_members else None,
-            polarizability=results.polarizability if self._with_gradients else None,
-            **{name: results[name] for name in ("flux", *RECORDS)},
-        )
+        self._series = self._make_series()
         results.groups, results.times = list(self._sums.names), times
         results.seconds = dict(zip(PARTS, seconds.tolist(), strict=True))
         results.shares = shares(seconds)
         logger.info("time: %s", text_of(results.shares))
         if len(self._sums.names) <= _FEW:
             results.correlation = self._series.correlation()
+
+    def _make_series(self) -> FluxSeries:
+        arrays, times = dict(self.results), self._timeline.times
+        notes = [*self._frames.notes, *self._doubts]
+        if self._sums.molecules is not None:
+            broken = arrays.pop("broken_bond")
+            notes += broken_note(
+                self._sums.molecules, broken, self._wanted, times, self._frames.indices
+            )
+        names, labels = self._sums.groups.terms(self._sums.motion_names)
+        origin = description(self._source, self._model, self._sums, self._trajectory)
+        return FluxSeries(
+            groups=list(names),
+            times=times,
+            spacing=self._timeline.spacing,
+            starts=self._timeline.starts.tolist(),
+            finite_difference=self._finite_difference,
+            info={**origin, **self._findings.info, "notes": notes},
+            labels=labels,
+            **arrays,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         # a model that came from a file is loaded again where it is used

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,31 +14,44 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.averages import ratio_with_error
-from mda_aptnn.checks import Checks, Verdict
-from mda_aptnn.errors import GroupError, SpectrumError
-from mda_aptnn.flux.members import validity_of_spread
-from mda_aptnn.spectra.absorption import absorption_spectrum
-from mda_aptnn.spectra.correlation import cross_correlation
-from mda_aptnn.spectra.raman import RamanSpectrum, full_tensors
-from mda_aptnn.spectra.scattering import raman_spectrum
-from mda_aptnn.spectra.self_distinct import self_and_distinct
-from mda_aptnn.spectra.sfg import COMPONENTS, SumFrequencySpectrum
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.sum_frequency import SLAB_GROUPS, slab_sums, sum_frequency_spectrum
+from mda_aptnn.checks import Checks
+from mda_aptnn.errors import (
+    CheckError,
+    FileFormatError,
+    GroupError,
+    SpectrumError,
+    TrajectoryError,
+)
+from mda_aptnn.flux.facade import LateMethod
+from mda_aptnn.tensors import full_tensors
 
 logger = logging.getLogger(__name__)
 
+#: The arrays of a flux: their unit, and the shape, in which "frames", "groups" and "members" stand
+#: for their numbers. What is done to all of them (files, sums, merging, parts of a run) follows
+#: from this.
+ARRAYS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "flux": (units.FLUX, ("frames", "groups", 3)),
+    "times": (units.TIME, ("frames",)),
+    "volumes": (units.VOLUME, ("frames",)),
+    "temperatures": (units.TEMPERATURE, ("frames",)),
+    "residuals": (units.CHARGE, ("frames", 3, 3)),
+    "equipartition": ("e^2/u", ("frames",)),
+    "members": (units.FLUX, ("frames", "members", "groups", 3)),
+    "polarizability": (units.POLARIZABILITY_FLUX, ("frames", "groups", 6)),
+}
+#: Of these, what a model may not give.
+OPTIONAL = ("members", "polarizability")
+#: Of these, the records of a frame beside its flux.
+RECORDS = ("volumes", "temperatures", "residuals", "equipartition")
+
 #: Up to so many groups are named where a flux is shown.
 _NAMED = 8
-#: More groups have too many terms of χ⁽²⁾: five components of all ordered pairs.
-_MOST_PAIRED = 16
-#: Per-frame records beside the flux: unit in the file and shape of one frame.
-RECORDS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "volumes": (units.VOLUME, ()),
-    "temperatures": (units.TEMPERATURE, ()),
-    "residuals": (units.CHARGE, (3, 3)),
-    "equipartition": ("e^2/u", ()),
-}
+#: Two parts continue each other if the step between them is the spacing within this part of it.
+_JOIN = 0.05
+#: Spacings of two parts are the same within this: what rounding of recorded times leaves, an error
+#: of 4 cm⁻¹ in 4000.
+_SAME_SPACING = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,23 +113,41 @@ class FluxSeries(io.Stored):
     members: NDArray[np.float64] | None = None
     polarizability: NDArray[np.float64] | None = None
 
+    #: What is made of a flux stands in `mda_aptnn.spectra`.
+    spectrum = LateMethod("mda_aptnn.spectra.of_flux:spectrum")
+    raman = LateMethod("mda_aptnn.spectra.of_flux:raman")
+    sum_frequency = LateMethod("mda_aptnn.spectra.of_flux:sum_frequency")
+    correlation = LateMethod("mda_aptnn.spectra.of_flux:correlation")
+    conditions = LateMethod("mda_aptnn.spectra.of_flux:conditions")
+    check = LateMethod("mda_aptnn.flux.checks:check_series")
+
     def __len__(self) -> int:
         return len(self.flux)
 
     def __repr__(self) -> str:
-        named = (
-            ", ".join(self.groups) if len(self.groups) <= _NAMED else f"{len(self.groups)} groups"
+        many = len(self.groups) > _NAMED
+        named = f"{len(self.groups)} groups" if many else ", ".join(self.groups)
+        return (
+            f"<FluxSeries: {len(self)} frames, {1000 * self.spacing:g} fs apart, in "
+            f"{len(self.starts)} series; {named}>"
         )
-        length = (
-            f"{len(self)} frames, {1000 * self.spacing:g} fs apart, in {len(self.starts)} series"
-        )
-        return f"<FluxSeries: {length}; {named}>"
 
     @property
     def total(self) -> NDArray[np.float64]:
         """Ṁ of all groups together [n_frames, 3], in e·Å/ps."""
         total: NDArray[np.float64] = self.flux.sum(axis=1)
         return total
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Return the arrays that are there, by name.
+
+        Returns
+        -------
+        dict of str to ndarray
+            In the units of `ARRAYS`.
+        """
+        found = {name: getattr(self, name) for name in ARRAYS}
+        return {name: values for name, values in found.items() if values is not None}
 
     def segments(self) -> list[NDArray[np.float64]]:
         """Return the uninterrupted series, each [n_frames, n_groups, 3].
@@ -126,7 +157,27 @@ class FluxSeries(io.Stored):
         list of ndarray, shape [n_frames, n_groups, 3]
             In e·Å/ps.
         """
-        return [part for part in np.split(self.flux, self.starts[1:]) if len(part)]
+        return np.split(self.flux, self.starts[1:])
+
+    def polarizability_segments(self) -> list[NDArray[np.float64]]:
+        """Return α̇ of the uninterrupted series, each [n_frames, n_groups, 3, 3] in Å³/ps.
+
+        Returns
+        -------
+        list of ndarray, shape [n_frames, n_groups, 3, 3]
+            In Å³/ps.
+
+        Raises
+        ------
+        SpectrumError
+            If the model predicted no polarizability gradients.
+        """
+        if self.polarizability is None:
+            raise SpectrumError(
+                "the flux has no polarizability: it was predicted by a model without "
+                "polarizability gradients"
+            )
+        return np.split(full_tensors(self.polarizability), self.starts[1:])
 
     def regroup(self, groups: Mapping[str, Sequence[str]] | Sequence[str]) -> FluxSeries:
         """Return the flux of sums of groups, without a new prediction.
@@ -147,27 +198,21 @@ class FluxSeries(io.Stored):
         """
         if not isinstance(groups, Mapping):
             groups = {name: [name] for name in ([groups] if isinstance(groups, str) else groups)}
-        used = [
-            part
-            for parts in groups.values()
-            for part in ([parts] if isinstance(parts, str) else parts)
-        ]
-        for name in used:
-            if name not in self.groups:
-                raise GroupError(
-                    f"there is no group {name!r}; the groups are {', '.join(self.groups)}"
-                )
-        if len(set(used)) < len(used):
-            raise GroupError(f"a group stands in two sums: {groups}")
-        sums = {
-            name: [
-                self.groups.index(part) for part in ([parts] if isinstance(parts, str) else parts)
-            ]
-            for name, parts in groups.items()
-        }
-        rest = [k for k, name in enumerate(self.groups) if name not in used]
-        if rest:
-            sums["rest" if "rest" not in sums else "remaining"] = rest
+        place = {name: k for k, name in enumerate(self.groups)}
+        left = dict(place)
+        sums: dict[str, list[int]] = {}
+        for name, parts in groups.items():
+            sums[name] = []
+            for part in [parts] if isinstance(parts, str) else parts:
+                if part not in place:
+                    raise GroupError(
+                        f"there is no group {part!r}; the groups are {', '.join(self.groups)}"
+                    )
+                if left.pop(part, None) is None:
+                    raise GroupError(f"a group stands in two sums: {groups}")
+                sums[name].append(place[part])
+        if left:
+            sums["rest" if "rest" not in sums else "remaining"] = list(left.values())
         return self._summed(sums, {})
 
     def sum_over(self, label: str) -> FluxSeries:
@@ -202,55 +247,14 @@ class FluxSeries(io.Stored):
         self, sums: Mapping[str, Sequence[int]], labels: dict[str, list[str]]
     ) -> FluxSeries:
         """The flux of sums of terms, by name the numbers of the terms."""
-        terms = [list(numbers) for numbers in sums.values()]
-        flux = np.stack([self.flux[:, k].sum(axis=1) for k in terms], axis=1)
-        members = self.members
-        if members is not None:
-            members = np.stack([members[:, :, k].sum(axis=2) for k in terms], axis=2)
-        rates = self.polarizability
-        if rates is not None:
-            rates = np.stack([rates[:, k].sum(axis=1) for k in terms], axis=1)
-        return dataclasses.replace(
-            self, flux=flux, groups=list(sums), labels=labels, members=members, polarizability=rates
-        )
-
-    def correlation(self, max_lag: Any = "5 ps", *, unbiased: bool = False) -> NDArray[np.float64]:
-        """Return ⟨Ṁ_g(0)·Ṁ_h(t)⟩ [n_lags, n_groups, n_groups] in e² Å²/ps².
-
-        Parameters
-        ----------
-        max_lag : float, str or pint.Quantity
-            Longest t, in ps; at most the longest series.
-        unbiased : bool
-            See `mda_aptnn.spectra.correlation.cross_correlation`.
-
-        Returns
-        -------
-        ndarray, shape [n_lags, n_groups, n_groups]
-            In e² Å²/ps².
-        """
-        longest = max(len(part) for part in self.segments())
-        n_lags = int(units.magnitude(max_lag, units.TIME, "max_lag") / self.spacing + 1e-6) + 1
-        return cross_correlation(self.segments(), min(n_lags, longest), unbiased=unbiased)
-
-    def check(self, temperature: Any = None) -> Checks:
-        """Return what is found of this flux: the checks before its run, and those of all its
-        frames.
-
-        Parameters
-        ----------
-        temperature : float, str or pint.Quantity, optional
-            That will be given for a spectrum, in K.
-
-        Returns
-        -------
-        Checks
-        """
-        from mda_aptnn.flux.checks import check_series
-
-        if temperature is not None:
-            temperature = units.magnitude(temperature, units.TEMPERATURE, "temperature")
-        return check_series(self, temperature)
+        summed: dict[str, Any] = {}
+        for name, values in self.arrays().items():
+            shape = ARRAYS[name][1]
+            if "groups" in shape:
+                axis = shape.index("groups")
+                terms = [values.take(list(k), axis).sum(axis) for k in sums.values()]
+                summed[name] = np.stack(terms, axis)
+        return dataclasses.replace(self, groups=list(sums), labels=labels, **summed)
 
     def equipartition_ratio(self) -> tuple[float, float]:
         """Return ⟨Ṁ²⟩ / (k_B T Σ_i ⟨‖P_i‖²⟩/m_i) and its standard error.
@@ -266,300 +270,48 @@ class FluxSeries(io.Stored):
         squares = (self.total**2).sum(axis=1)
         return ratio_with_error(squares, units.BOLTZMANN * self.temperatures * self.equipartition)
 
-    def spectrum(
-        self,
-        temperature: Any = None,
-        resolution: Any = "10 cm^-1",
-        window: str = "gaussian",
-        groups: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
-        *,
-        unbiased: bool = False,
-        volume: Any = None,
-        segments: int | str | None = "auto",
-        quantum_correction: str = "harmonic",
-        distinct: bool | None = None,
-    ) -> Spectrum:
-        """Return the absolute infrared spectrum with every auto and cross term.
-
-        Parameters
-        ----------
-        temperature : float, str or pint.Quantity, optional
-            In K. By default the mean kinetic temperature of the trajectory, and a note says so.
-        resolution : float, str or pint.Quantity
-            Full width at half maximum of a line, in cm⁻¹.
-        window : {"gaussian", "parzen", "bartlett", "hann", "none"}
-            All but "hann" keep auto terms non-negative.
-        groups : mapping or sequence, optional
-            See `regroup`.
-        unbiased : bool
-            Divide by the number of terms of each lag; auto terms can then be negative.
-        volume : float, str or pint.Quantity, optional
-            In Å³; by default the mean volume of the cells. None in the gas phase.
-        segments : int, "auto", "replicas" or None
-            Disjoint parts of the trajectory for the error bars: how many; 4 to 16, as many as are
-            twice as long as the resolution needs, none if fewer; each series of its own; none.
-        quantum_correction : {"harmonic", "standard", "schofield", "none"}
-            See `mda_aptnn.spectra.quantum.quantum_factor`.
-        distinct : bool, optional
-            Put the terms of molecules together: those of each with itself and those of different
-            ones. By default of a flux of molecules; see
-            `mda_aptnn.spectra.self_distinct.self_and_distinct`.
-
-        Returns
-        -------
-        Spectrum
-
-        Raises
-        ------
-        SpectrumError
-            If the temperature is not known (constraints, rigid molecules, finite differences) or
-            the series is too short, or `distinct` is asked of groups that are not molecules.
-        """
-        resolution = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-        if distinct or (distinct is None and groups is None and "species" in self.labels):
-            series = self if groups is None else self.regroup(groups)
-            found = self_and_distinct(
-                series,
-                temperature=temperature,
-                resolution=resolution,
-                window=window,
-                unbiased=unbiased,
-                volume=volume,
-                segments=segments,
-            )
-            return (
-                found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
-            )
-        series = self if groups is None else self.regroup(groups)
-        kelvin, volume, notes = self.conditions(temperature, volume)
-        band_spread = self.info.get("band_spread", {})
-        if series.members is not None:
-            notes.append(validity_of_spread(band_spread))
-        return absorption_spectrum(
-            series.segments(),
-            series.groups,
-            self.spacing,
-            kelvin,
-            volume,
-            resolution=resolution,
-            window=window,
-            unbiased=unbiased,
-            segments=segments,
-            members=None if series.members is None else np.split(series.members, self.starts[1:]),
-            band_factor=band_spread.get("factor"),
-            quantum_correction=quantum_correction,
-            finite_difference=self.finite_difference,
-            notes=notes,
-            info={name: value for name, value in self.info.items() if name != "notes"},
-        )
-
-    def raman(
-        self,
-        temperature: Any = None,
-        resolution: Any = "10 cm^-1",
-        window: str = "gaussian",
-        groups: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
-        *,
-        unbiased: bool = False,
-        segments: int | str | None = "auto",
-    ) -> RamanSpectrum:
-        """Return the Raman spectrum with every auto and cross term; parameters as in `spectrum`.
-
-        Parameters
-        ----------
-        temperature, resolution, window, groups, unbiased, segments
-            As in `spectrum`.
-
-        Returns
-        -------
-        RamanSpectrum
-
-        Raises
-        ------
-        SpectrumError
-            If the model predicted no polarizability gradients, the temperature is not known, or the
-            series is too short.
-        """
-        series = self if groups is None else self.regroup(groups)
-        kelvin, _, notes = self.conditions(temperature)
-        return raman_spectrum(
-            series.polarizability_segments(),
-            series.groups,
-            self.spacing,
-            kelvin,
-            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-            window=window,
-            unbiased=unbiased,
-            segments=segments,
-            finite_difference=self.finite_difference,
-            notes=notes,
-            info={name: value for name, value in self.info.items() if name != "notes"},
-        )
-
-    def sum_frequency(
-        self,
-        temperature: Any = None,
-        resolution: Any = "10 cm^-1",
-        window: str = "gaussian",
-        groups: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
-        *,
-        area: Any = None,
-        sides: NDArray[np.float64] | None = None,
-        components: Sequence[str] = COMPONENTS,
-        unbiased: bool = False,
-        segments: int | str | None = "auto",
-    ) -> SumFrequencySpectrum:
-        """Return the second-order susceptibility χ⁽²⁾ of a surface, whose normal is z.
-
-        Parameters
-        ----------
-        temperature, resolution, window, groups, unbiased, segments
-            As in `spectrum`.
-        area : float, str or pint.Quantity, optional
-            Of the surface, in Å²; without, A·χ in Å⁴/V.
-        sides : ndarray, shape [n_frames, n_groups, 3], optional
-            How much of each group (molecule) belongs to the upper side of a slab, to its bulk and
-            to its lower side, see `mda_aptnn.spectra.sum_frequency.slab_weights`. These three are
-            then the groups.
-        components : sequence of str
-            Of χ_abc, such as "xxz": ab of the polarizability, c of the dipole.
-
-        Returns
-        -------
-        SumFrequencySpectrum
-
-        Raises
-        ------
-        SpectrumError
-            If the model predicted no polarizability gradients, the temperature is not known, the
-            series is too short, or there are more groups than terms can be kept of.
-        """
-        series = self if groups is None else self.regroup(groups)
-        kelvin, _, notes = self.conditions(temperature)
-        names, flux, rates = series.groups, series.segments(), series.polarizability_segments()
-        if sides is not None:
-            if np.shape(sides) != (*series.flux.shape[:2], len(SLAB_GROUPS)):
-                raise SpectrumError(
-                    f"sides has the shape {np.shape(sides)}; {len(series)} frames of {len(names)} "
-                    f"groups need "
-                    f"{(*series.flux.shape[:2], len(SLAB_GROUPS))}, from slab_weights(heights, "
-                    f"inner, outer)"
-                )
-            weights = [part for part in np.split(np.asarray(sides), self.starts[1:]) if len(part)]
-            flux = [slab_sums(part, weight) for part, weight in zip(flux, weights, strict=True)]
-            rates = [slab_sums(part, weight) for part, weight in zip(rates, weights, strict=True)]
-            names = list(SLAB_GROUPS)
-        if len(names) > _MOST_PAIRED:
-            raise SpectrumError(
-                f"{len(names)} groups have {len(names)}² terms in each component; at most "
-                f"{_MOST_PAIRED} groups are "
-                "taken: give sides= for molecules of a slab, or sums of groups="
-            )
-        return sum_frequency_spectrum(
-            rates,
-            flux,
-            names,
-            self.spacing,
-            kelvin,
-            None if area is None else units.magnitude(area, "angstrom^2", "area"),
-            components=components,
-            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-            window=window,
-            unbiased=unbiased,
-            segments=segments,
-            finite_difference=self.finite_difference,
-            notes=notes,
-            info={name: value for name, value in self.info.items() if name != "notes"},
-        )
-
-    def polarizability_segments(self) -> list[NDArray[np.float64]]:
-        """Return α̇ of the uninterrupted series, each [n_frames, n_groups, 3, 3] in Å³/ps.
-
-        Returns
-        -------
-        list of ndarray, shape [n_frames, n_groups, 3, 3]
-            In Å³/ps.
-
-        Raises
-        ------
-        SpectrumError
-            If the model predicted no polarizability gradients.
-        """
-        if self.polarizability is None:
-            raise SpectrumError(
-                "the flux has no polarizability: it was predicted by a model without "
-                "polarizability gradients"
-            )
-        return [
-            full_tensors(part)
-            for part in np.split(self.polarizability, self.starts[1:])
-            if len(part)
-        ]
-
-    def conditions(
-        self, temperature: Any = None, volume: Any = None
-    ) -> tuple[float, float | None, list[str]]:
-        """Return temperature (K), volume (Å³ or None) and notes that go with a spectrum of this
-        flux.
-
-        Parameters
-        ----------
-        temperature, volume
-            As in `spectrum`.
-
-        Returns
-        -------
-        temperature : float
-            In K.
-        volume : float or None
-            In Å³; None in the gas phase.
-        notes : list of str
-
-        Raises
-        ------
-        SpectrumError
-            If the temperature is not known (constraints, rigid molecules, finite differences).
-        """
-        checks = self.check(temperature)
-        # what a few frames said before the run is said by all of them now
-        earlier = tuple(f"{Verdict.LOOK}: {check.name}: " for check in checks)
-        notes = [
-            note for note in map(str, self.info.get("notes", [])) if not note.startswith(earlier)
-        ]
-        notes += map(str, checks.doubtful)
-        if temperature is None:
-            kelvin = float(self.temperatures.mean())
-            if not np.isfinite(kelvin):
-                raise SpectrumError(
-                    "the kinetic temperature is not known, as the trajectory has constraints or "
-                    "rigid molecules, or "
-                    'velocities are finite differences; give temperature="300 K" (for constraints also: '
-                    "degrees_of_freedom to DipoleFlux)"
-                )
-            notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the trajectory")
-            logger.info(notes[-1])
-        else:
-            from mda_aptnn.flux.checks import given_temperature
-
-            kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
-            check = given_temperature(self, kelvin)
-            if check.verdict is Verdict.LOOK:
-                warnings.warn(check.brief, stacklevel=3)
-        if volume is None:
-            mean = float(self.volumes.mean())
-            return kelvin, mean if np.isfinite(mean) else None, notes
-        return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
-
     def _write(self, file: h5py.File) -> None:
-        from mda_aptnn.flux.flux_file import write_flux
-
-        write_flux(self, file)
+        for name, values in self.arrays().items():
+            io.write_array(file, name, values, ARRAYS[name][0])
+        io.write_array(file, "starts", np.array(self.starts))
+        io.write_array(file, "spacing", self.spacing, units.TIME)
+        io.write_array(file, "finite_difference", self.finite_difference, units.TIME)
+        # an attribute holds no more than 64 kB: too little for thousands of molecules
+        io.write_array(file, "groups", json.dumps(self.groups))
+        io.write_array(file, "labels", json.dumps(self.labels))
+        file.attrs["info"] = json.dumps(self.info)
 
     @classmethod
     def _read(cls, file: h5py.File) -> FluxSeries:
-        from mda_aptnn.flux.flux_file import read_flux
-
-        return read_flux(file)
+        groups = io.read_json(file, "groups", list)
+        sizes = {"frames": None, "groups": len(groups), "members": None}
+        arrays: dict[str, Any] = {}
+        for name, (unit, shape) in ARRAYS.items():
+            if name in file or name not in OPTIONAL:
+                expected = tuple(sizes.get(size, size) for size in shape)
+                arrays[name] = io.read_array(file, name, unit, expected)
+                sizes["frames"] = len(arrays["flux"])
+        n, starts = len(arrays["flux"]), io.read_array(file, "starts", shape=(None,), kinds="iu")
+        starts = [int(k) for k in starts]
+        if not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= n:
+            raise FileFormatError(
+                f"{file.filename}: the starts of its series do not fit {n} frames"
+            )
+        spacing = float(io.read_array(file, "spacing", units.TIME, ()))
+        if not (np.isfinite(arrays["flux"]).all() and 0 < spacing < np.inf):
+            raise FileFormatError(f"{file.filename}: its flux or its spacing is no finite number")
+        info = io.read_json(file, "info", dict)
+        # what is made of a flux does not take the place of what the flux was made of
+        io.protect(info.get("trajectory", []))
+        return cls(
+            groups=groups,
+            spacing=spacing,
+            starts=starts,
+            finite_difference=float(io.read_array(file, "finite_difference", units.TIME, ())),
+            info=info,
+            labels=io.read_json(file, "labels", dict) if "labels" in file else {},
+            **arrays,
+        )
 
     @classmethod
     def merge(cls, parts: Iterable[FluxSeries]) -> FluxSeries:
@@ -584,7 +336,105 @@ class FluxSeries(io.Stored):
             rule differ.
         GroupError
             If the groups differ.
+        CheckError
+            If two parts share frames.
         """
-        from mda_aptnn.flux.merging import merge_runs
+        parts = list(parts)
+        if not parts:
+            raise TrajectoryError("there is no flux to merge")
+        first, starts, notes, n_frames = parts[0], list(parts[0].starts), [], len(parts[0])
+        for number, (earlier, part) in enumerate(zip(parts, parts[1:], strict=False), start=2):
+            _refuse_unlike(first, part, number)
+            _refuse_shared(parts[: number - 1], part)
+            gap = float(part.times[0] - earlier.times[-1])
+            joins = abs(gap - first.spacing) < _JOIN * first.spacing
+            kind = "continues the one before" if joins else "is a replica of its own"
+            notes.append(f"part {number} (from {part.times[0]:.4g} ps) {kind}")
+            logger.info(notes[-1])
+            starts += [n_frames + start for start in part.starts[1 if joins else 0 :]]
+            n_frames += len(part)
+        there = set.intersection(*(set(part.arrays()) for part in parts))
+        merged: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) if name in there else None
+            for name in ARRAYS
+        }
+        checks = Checks.from_json(joined(parts, "checks"))
+        info = first.info | {
+            "trajectory": joined(parts, "trajectory"),
+            "checks": Checks(tuple(dict.fromkeys(checks))).to_json(),
+            "kinetic_temperature": _mean_temperature(parts),
+            "notes": list(dict.fromkeys([*joined(parts, "notes"), *notes])),
+        }
+        return dataclasses.replace(first, starts=starts, info=info, **merged)
 
-        return merge_runs(list(parts))
+
+def joined(parts: Iterable[FluxSeries], name: str) -> list[Any]:
+    """Return one list of those that the parts have in their `info` under a name."""
+    return [item for part in parts for item in part.info.get(name, [])]
+
+
+def refuse_other_run(first: FluxSeries, part: FluxSeries, name: str) -> None:
+    """Refuse a flux that was predicted of other atoms or in another way.
+
+    Parameters
+    ----------
+    first, part : FluxSeries
+    name : str
+        Of `part`, for the error.
+
+    Raises
+    ------
+    TrajectoryError
+        With what differs.
+    """
+    for what in ("n_atoms", "charge", "sum_rule", "model"):
+        mine, theirs = first.info.get(what), part.info.get(what)
+        if mine != theirs:
+            raise TrajectoryError(f"{name} has {what} {theirs}, the first one {mine}")
+
+
+def shared_frames(part: FluxSeries, other: FluxSeries) -> int:
+    """Return how many frames have the same flux in both parts, bit for bit.
+
+    No two frames have the same flux but that of nothing that moves. Replicas may start from one
+    frame, and a run that goes on repeats the last one before it.
+    """
+    known, there = ({row.tobytes() for row in one.flux if row.any()} for one in (part, other))
+    return len(known & there)
+
+
+def _refuse_unlike(first: FluxSeries, part: FluxSeries, number: int) -> None:
+    if part.groups != first.groups:
+        raise GroupError(
+            f"part {number} has the groups {part.groups}, the first one {first.groups}"
+        )
+    refuse_other_run(first, part, f"part {number}")
+    if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
+        raise TrajectoryError(
+            f"part {number} has frames {part.spacing:g} ps apart, the first one {first.spacing:g} "
+            "ps; read each with a step that makes them equal"
+        )
+    if part.finite_difference != first.finite_difference:
+        raise TrajectoryError(
+            "velocities were recorded in some parts and made by finite differences in others"
+        )
+
+
+def _refuse_shared(earlier: Sequence[FluxSeries], part: FluxSeries) -> None:
+    for number, other in enumerate(earlier, start=1):
+        shared = shared_frames(part, other)
+        if shared > 1:
+            raise CheckError(
+                f"part {len(earlier) + 1} has the same flux as part {number} in {shared} frames: "
+                "the same frames twice are no more statistics, and error bars of them are too "
+                "small; give each frame once"
+            )
+
+
+def _mean_temperature(parts: Sequence[FluxSeries]) -> list[float | None]:
+    """Kinetic temperature and its standard error in K of what was seen before the runs."""
+    known = [part.info.get("kinetic_temperature") or [None, None] for part in parts]
+    if any(value is None for pair in known for value in pair):
+        return [None, None]
+    values = np.array(known, dtype=float)
+    return [float(values[:, 0].mean()), float(np.sqrt((values[:, 1] ** 2).sum()) / len(values))]

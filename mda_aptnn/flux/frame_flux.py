@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,21 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import ModelError
 from mda_aptnn.flux.groups import Groups
-from mda_aptnn.flux.motions.motions import Motions, take_apart
 from mda_aptnn.frame import Frame
-from mda_aptnn.spectra.raman import COLUMNS, ROWS
-from mda_aptnn.tensors import apply_sum_rule, sum_rule_residual, sum_rule_weights
-from mda_aptnn.trajectory.kinetics import kinetic_temperature
+from mda_aptnn.tensors import (
+    COLUMNS,
+    ROWS,
+    apply_sum_rule,
+    sum_rule_residual,
+    sum_rule_weights,
+)
+from mda_aptnn.trajectory.kinetics import (
+    check_degrees_of_freedom,
+    constrained_bonds,
+    kinetic_temperature,
+)
 from mda_aptnn.trajectory.molecules import Molecules
+from mda_aptnn.trajectory.motions.motions import Motions, take_apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +61,19 @@ class FrameFlux:
     degrees_of_freedom: float
     keep_atoms: bool
 
+    def __post_init__(self) -> None:
+        # an unknown name is refused here
+        sum_rule_weights(self.sum_rule, self.masses)
+
+    @property
+    def motion_names(self) -> list[str] | None:
+        """Names of the motions; None if velocities are not taken apart."""
+        return None if self.motions is None else list(self.motions.names)
+
     @property
     def names(self) -> list[str]:
         """Names of the terms: of groups, or of every motion of every group."""
-        if self.motions is None:
-            return self.groups.names
-        return term_names(self.groups.names, self.motions.names)
-
-    @property
-    def labels(self) -> dict[str, list[str]]:
-        """What each term is: its group, its motion, the species of its molecule."""
-        return term_labels(self.groups, None if self.motions is None else self.motions.names)
+        return self.groups.terms(self.motion_names)[0]
 
     def row(
         self,
@@ -95,56 +107,53 @@ class FrameFlux:
         GroupError
             If motions do not sum to the velocities.
         """
-        tensors = np.asarray(tensors, dtype=float)
-        if tensors.shape != (len(frame), 3, 3):
-            raise ModelError(
-                f"the model gave tensors of shape {tensors.shape} for {len(frame)} atoms, not "
-                f"[n_atoms, 3, 3]"
-            )
+        tensors = _of_shape(tensors, (len(frame), 3, 3), "tensors")
         residual = sum_rule_residual(tensors, self.charge)
-        tensors = apply_sum_rule(tensors, self.sum_rule, self.masses, self.charge)
-        wanted = self.groups.wanted
+        tensors = self._corrected(tensors)
         # [n_motions, n_atoms, 3]
-        parts = (
-            velocities[None]
-            if self.motions is None
-            else take_apart(self.motions, frame, velocities)
+        parts = velocities[None]
+        if self.motions is not None:
+            parts = take_apart(self.motions, frame, velocities)
+        wanted = self.groups.wanted
+        sums = functools.partial(
+            sum_groups, membership=membership[wanted], n_groups=len(self.groups.names)
         )
-        atom_flux = np.einsum("iab,pib->pia", tensors, parts)[:, wanted]
+        rates = {"flux": np.einsum("iab,pib->pia", tensors, parts)[:, wanted]}
+        if gradients is not None:
+            rates["polarizability"] = self._polarizability(gradients, parts)
+        squares = (tensors[wanted] ** 2).sum(axis=(1, 2))
         row: dict[str, Any] = {
-            "flux": sum_groups(atom_flux[None], membership[wanted], len(self.groups.names))[0],
+            **{name: sums(values[None])[0] for name, values in rates.items()},
             "volumes": np.nan if frame.volume is None else frame.volume,
             "temperatures": kinetic_temperature(velocities, self.masses, self.degrees_of_freedom),
             "residuals": residual,
-            "equipartition": float(
-                ((tensors[wanted] ** 2).sum(axis=(1, 2)) / self.masses[wanted]).sum()
-            ),
+            "equipartition": float((squares / self.masses[wanted]).sum()),
         }
         if members is not None:
-            each = [
-                apply_sum_rule(values, self.sum_rule, self.masses, self.charge)[wanted]
-                for values in members
-            ]
-            by_member = np.einsum("miab,pib->mpia", each, parts[:, wanted], optimize=True)
-            row["members"] = sum_groups(by_member, membership[wanted], len(self.groups.names))
-        if gradients is not None:
-            rates = self._polarizability(gradients, parts)
-            row["polarizability"] = sum_groups(
-                rates[None], membership[wanted], len(self.groups.names)
-            )[0]
-            if self.keep_atoms:
-                row["atom_polarizability"] = rates.sum(axis=0).astype(np.float32)
-                if self.motions is not None:
-                    row["motion_polarizability"] = rates.astype(np.float32)
+            each = [self._corrected(values)[wanted] for values in members]
+            row["members"] = sums(
+                np.einsum("miab,pib->mpia", each, parts[:, wanted], optimize=True)
+            )
         if self.molecules is not None:
             row["broken_bond"] = self.molecules.broken_bond(frame)
         if self.keep_atoms:
-            row["atom_flux"] = atom_flux.sum(axis=0).astype(np.float32)
-            row["positions"] = frame.positions[wanted].astype(np.float32)
-            row["velocities"] = velocities[wanted].astype(np.float32)
-            row["cells"] = np.where(frame.pbc[:, None], frame.cell, 0.0)
-            if self.motions is not None:
-                row["motion_flux"] = atom_flux.astype(np.float32)
+            row |= self._of_atoms(rates, frame, velocities)
+        return row
+
+    def _corrected(self, tensors: NDArray[np.float64]) -> NDArray[np.float64]:
+        return apply_sum_rule(tensors, self.sum_rule, self.masses, self.charge)
+
+    def _of_atoms(
+        self, rates: dict[str, NDArray[np.float64]], frame: Frame, velocities: NDArray[np.float64]
+    ) -> dict[str, NDArray[Any]]:
+        """What is kept of every wanted atom; `rates` are in motions, [n_motions, n_atoms, ...]."""
+        wanted = self.groups.wanted
+        kept = {f"atom_{name}": values.sum(axis=0) for name, values in rates.items()}
+        if self.motions is not None:
+            kept |= {f"motion_{name}": values for name, values in rates.items()}
+        kept |= {"positions": frame.positions[wanted], "velocities": velocities[wanted]}
+        row: dict[str, NDArray[Any]] = {n: values.astype(np.float32) for n, values in kept.items()}
+        row["cells"] = np.where(frame.pbc[:, None], frame.cell, 0.0)
         return row
 
     def _polarizability(
@@ -154,13 +163,7 @@ class FrameFlux:
 
         Σ_i G_i is made zero by the same rule as that of the dipole.
         """
-        gradients = np.asarray(gradients, dtype=float)
-        if gradients.shape != (len(self.masses), 3, 3, 3):
-            raise ModelError(
-                f"the model gave polarizability gradients of shape {gradients.shape} for "
-                f"{len(self.masses)} atoms, "
-                "not [n_atoms, 3, 3, 3]"
-            )
+        gradients = _of_shape(gradients, (len(self.masses), 3, 3, 3), "polarizability gradients")
         independent = gradients[:, ROWS, COLUMNS]
         weights = sum_rule_weights(self.sum_rule, self.masses)
         independent = independent - weights[:, None, None] * independent.sum(axis=0)
@@ -168,24 +171,53 @@ class FrameFlux:
         return np.asarray(np.einsum("ikc,pic->pik", independent[wanted], parts[:, wanted]))
 
 
-def term_names(groups: Sequence[str], motions: Sequence[str]) -> list[str]:
-    """Names of every motion of every group, motions running faster; of motions alone if there is
-    one group.
+def _of_shape(tensors: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
+    """What a model gave, as an array of this shape."""
+    array = np.asarray(tensors, dtype=float)
+    if array.shape != shape:
+        axes = ", ".join(["n_atoms", *map(str, shape[1:])])
+        raise ModelError(
+            f"the model gave {what} of shape {array.shape} for {shape[0]} atoms, not [{axes}]"
+        )
+    return array
+
+
+def degrees_of_freedom(
+    given: int | None,
+    samples: Iterable[tuple[Frame, NDArray[np.float64]]] | None,
+    masses: NDArray[np.float64],
+    notes: list[str],
+) -> float:
+    """Return how many degrees of freedom the kinetic temperature has, NaN if that is not known.
+
+    Parameters
+    ----------
+    given : int or None
+        As the user says.
+    samples : iterable of (Frame, ndarray of shape [n_atoms, 3]), or None
+        Frames with velocities in Å/ps, which show constraints; None for finite differences.
+    masses : ndarray, shape [n_atoms]
+        In u.
+    notes : list of str
+        Where it is added why there is none.
+
+    Raises
+    ------
+    ValueError
+        If `given` is no positive integer.
     """
-    if len(groups) == 1:
-        return list(motions)
-    return [f"{group} {motion}" for group in groups for motion in motions]
-
-
-def term_labels(groups: Groups, motions: Sequence[str] | None) -> dict[str, list[str]]:
-    """What each term of `term_names` is: "group" and, where they are, "motion" and "species"."""
-    n = 1 if motions is None else len(motions)
-    labels = {"group": [name for name in groups.names for _ in range(n)]}
-    if groups.species:
-        labels["species"] = [name for name in groups.species for _ in range(n)]
-    if motions is not None:
-        labels["motion"] = list(motions) * len(groups.names)
-    return labels
+    check_degrees_of_freedom(given)
+    if samples is None:
+        notes.append(
+            "no kinetic temperature: finite differences lower the velocities of fast atoms"
+        )
+        return float("nan")
+    if given is not None:
+        return float(given)
+    if constrained_bonds(samples, masses):
+        notes.append("constrained bonds found: no kinetic temperature without degrees_of_freedom")
+        return float("nan")
+    return max(3.0, 3.0 * len(masses) - 3.0)
 
 
 def sum_groups(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from MDAnalysis.core.groups import UpdatingAtomGroup
-from MDAnalysis.exceptions import SelectionError
 from numpy.typing import NDArray
 
 from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import GroupError
 from mda_aptnn.trajectory.molecules import Molecules
+from mda_aptnn.trajectory.selection import select
 
 #: Name of the group of all atoms that no selection took.
 REST = "rest"
@@ -23,50 +24,39 @@ KINDS = ("element", "resname", "residue", "molecule")
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """Groups that have the same atoms in all frames.
+    """Groups of atoms, the same in all frames or selected again in each.
 
     Attributes
     ----------
     names : list of str
     fixed : ndarray of int, shape [n_atoms]
-        Number of the group of each atom, −1 for atoms whose flux is not wanted.
+        Number of the group of each atom, −1 for atoms whose flux is not wanted; in the first frame,
+        if groups are selected again.
     species : list of str
         Of each group, where groups are molecules or residues; empty otherwise.
+    selections : sequence of MDAnalysis.AtomGroup
+        Where some are updated, one for each name but the last; what they leave out is the last one,
+        "rest". In frames where a group has no atoms, its flux is zero.
+    indices : ndarray of int, shape [n_atoms]
+        Universe indices of the atoms.
     """
 
     names: list[str]
     fixed: NDArray[np.int64]
     species: list[str] = dataclasses.field(default_factory=list)
+    selections: Sequence[Any] = ()
+    indices: NDArray[np.int64] | None = None
+
+    @property
+    def updating(self) -> bool:
+        """Whether groups are selected again in each frame."""
+        return len(self.selections) > 0
 
     @property
     def wanted(self) -> NDArray[np.bool_]:
         """The atoms whose flux is wanted, [n_atoms]."""
         wanted: NDArray[np.bool_] = self.fixed >= 0
         return wanted
-
-    def membership(self) -> NDArray[np.int64]:
-        """Return the number of the group of each atom in the current frame, [n_atoms]."""
-        return self.fixed
-
-
-@dataclasses.dataclass(frozen=True)
-class UpdatingGroups(Groups):
-    """Groups that are selected again in each frame; what they leave out is the last one, "rest".
-
-    In frames where a group has no atoms, its flux is zero.
-
-    Attributes
-    ----------
-    selections : list of MDAnalysis.AtomGroup
-        One for each name but the last; some are updated.
-    indices : ndarray of int, shape [n_atoms]
-        Universe indices of the atoms.
-    """
-
-    selections: Sequence[Any] = ()
-    indices: NDArray[np.int64] = dataclasses.field(
-        default_factory=lambda: np.zeros(0, dtype=np.int64)
-    )
 
     def membership(self) -> NDArray[np.int64]:
         """Return the number of the group of each atom in the current frame, [n_atoms].
@@ -76,19 +66,37 @@ class UpdatingGroups(Groups):
         GroupError
             If two groups share an atom in this frame.
         """
-        membership = np.where(self.wanted, -2, -1)
-        for number, selection in enumerate(self.selections):
-            when = f" in frame {selection.universe.trajectory.ts.frame}"
-            _put(
-                membership,
-                np.isin(self.indices, selection.indices),
-                number,
-                self.names,
-                self.indices,
-                when,
-            )
-        membership[membership == -2] = len(self.selections)
-        return membership
+        if not self.updating or self.indices is None:
+            return self.fixed
+        when = f" in frame {self.selections[0].universe.trajectory.ts.frame}"
+        members = [np.isin(self.indices, selection.indices) for selection in self.selections]
+        return _disjoint(members, self.wanted, self.names, self.indices, when)
+
+    def terms(self, motions: Sequence[str] | None) -> tuple[list[str], dict[str, list[str]]]:
+        """Return names and labels of the terms that a flux has: of every motion of every group.
+
+        Parameters
+        ----------
+        motions : sequence of str, or None
+            Motions run faster; they give their names to the terms of a single group. None: each
+            group is a term.
+
+        Returns
+        -------
+        names : list of str
+        labels : dict of str to list of str
+            What each term is: its "group" and, where they are, its "motion" and "species".
+        """
+        n = 1 if motions is None else len(motions)
+        labels = {"group": [name for name in self.names for _ in range(n)]}
+        if self.species:
+            labels["species"] = [name for name in self.species for _ in range(n)]
+        if motions is None:
+            return self.names, labels
+        labels["motion"] = list(motions) * len(self.names)
+        if len(self.names) == 1:
+            return list(motions), labels
+        return [f"{group} {motion}" for group in self.names for motion in motions], labels
 
 
 def choose_groups(
@@ -100,19 +108,32 @@ def choose_groups(
     molecules: Any,
     *,
     updating: bool = False,
+    also: Sequence[str] = (),
 ) -> Groups:
     """Return the groups of `every` if `per` is one of `KINDS`, otherwise those of `assign_groups`.
 
+    Parameters
+    ----------
+    per : str
+        One of "group" and `KINDS`, or one of `also`, which the caller takes for "group".
+    atoms, groups, indices, numbers, molecules, updating
+        As in `every` and `assign_groups`.
+    also : sequence of str
+
     Raises
     ------
+    ValueError
+        If `per` is none of these.
     GroupError
         If both are asked for, or as `assign_groups` says.
     """
-    if groups and per in KINDS:
+    if per not in ("group", *KINDS, *also):
+        raise ValueError(f"per={per!r}: choose one of {', '.join(('group', *KINDS, *also))}")
+    if per not in KINDS:
+        return assign_groups(atoms, groups, indices, updating=updating)
+    if groups:
         raise GroupError(f"groups= and per={per!r} are two ways to say it; leave one out")
-    if per in KINDS:
-        return every(per, atoms, indices, numbers, molecules)
-    return assign_groups(atoms, groups, indices, updating=updating)
+    return every(per, atoms, indices, numbers, molecules)
 
 
 def assign_groups(
@@ -144,37 +165,32 @@ def assign_groups(
         another Universe, or two share an atom. A group that is updated may be empty in the first
         frame.
     """
-    wanted = np.isin(indices, atoms.indices)
-    if not wanted.any():
-        raise GroupError("the atom group has no atoms with a mass")
+    wanted = _wanted(atoms, indices)
     if groups is not None and not isinstance(groups, Mapping):
         raise GroupError(
             f'groups {groups!r}: give names and selections, such as {{"O": "element O"}}'
         )
-    membership = np.where(wanted, -2, -1)
     if not groups:
         return Groups(["all"], np.where(wanted, 0, -1))
-    names = list(groups)
-    chosen = [_select(atoms, name, selection, updating) for name, selection in groups.items()]
-    for number, (name, selected) in enumerate(zip(names, chosen, strict=True)):
-        member = np.isin(indices, selected.indices) & wanted
+    chosen = {name: _select(atoms, name, value, updating) for name, value in groups.items()}
+    members = [np.isin(indices, selected.indices) & wanted for selected in chosen.values()]
+    for (name, selected), member in zip(chosen.items(), members, strict=True):
         if not member.any() and not isinstance(selected, UpdatingAtomGroup):
             raise GroupError(
                 f"group {name!r} ({groups[name]}) matches no atom; check the selection"
             )
-        _put(membership, member, number, names, indices)
-    rest = membership == -2
-    changing = any(isinstance(selected, UpdatingAtomGroup) for selected in chosen)
-    if rest.any() or changing:
+    names = list(groups)
+    fixed = _disjoint(members, wanted, names, indices)
+    changing = any(isinstance(selected, UpdatingAtomGroup) for selected in chosen.values())
+    if changing or (fixed == len(names)).any():
         if REST in names:
             raise GroupError(
                 f"the name {REST!r} is kept for the atoms that no group takes; take another one"
             )
-        membership[rest] = len(names)
         names.append(REST)
-    if changing:
-        return UpdatingGroups(names, membership, selections=chosen, indices=indices)
-    return Groups(names, membership)
+    return Groups(
+        names, fixed, selections=list(chosen.values()) if changing else (), indices=indices
+    )
 
 
 def every(
@@ -197,75 +213,35 @@ def every(
     Raises
     ------
     GroupError
-        If the topology has no residue names, or the kind is unknown.
+        If the topology has no residue names.
     """
-    wanted = np.isin(indices, atoms.indices)
-    if not wanted.any():
-        raise GroupError("the atom group has no atoms with a mass")
+    wanted = _wanted(atoms, indices)
     everything = atoms.universe.atoms[indices]
-    if kind not in KINDS:
-        raise GroupError(f"groups for every {kind!r}: choose one of {', '.join(KINDS)}")
-    if kind in ("resname", "residue") and not hasattr(everything, "resnames"):
+    units: Sequence[str] = ()
+    if kind == "element":
+        label = np.array(symbols_of(numbers))
+    elif kind == "molecule":
+        found: Molecules = molecules()
+        label, units = found.membership, found.formulas()
+    elif not hasattr(everything, "resnames"):
         raise GroupError(
             f"the topology has no residue names; group by element or molecule instead of {kind}"
         )
-    if kind in ("element", "resname"):
-        words = symbols_of(numbers) if kind == "element" else everything.resnames
-        names, place = np.unique(np.asarray(words, dtype=str)[wanted], return_inverse=True)
-        membership = np.full(len(indices), -1, dtype=np.int64)
-        membership[wanted] = place
-        return Groups([str(name) for name in names], membership)
-    if kind == "residue":
-        _, label = np.unique(everything.resindices, return_inverse=True)
-        first = np.unique(label, return_index=True)[1]
-        species = [str(name) for name in everything.resnames[first]]
+    elif kind == "resname":
+        label = everything.resnames.astype(str)
     else:
-        found: Molecules = molecules()
-        label, species = found.membership, found.formulas()
-    return _units(label, species, wanted)
-
-
-def _units(label: NDArray[np.int64], species: list[str], wanted: NDArray[np.bool_]) -> Groups:
-    """Groups of molecules that have a wanted atom, counted within each species."""
+        _, first, label = np.unique(everything.resindices, return_index=True, return_inverse=True)
+        units = everything.resnames[first]
     kept, place = np.unique(label[wanted], return_inverse=True)
-    membership = np.full(len(label), -1, dtype=np.int64)
-    membership[wanted] = place
-    counts: dict[str, int] = {}
-    names = []
-    for number in kept:
-        counts[species[number]] = counts.get(species[number], 0) + 1
-        names.append(f"{species[number]} {counts[species[number]]}")
-    return Groups(names, membership, [species[number] for number in kept])
-
-
-def select(atoms: Any, text: str, what: str, *, updating: bool = False) -> Any:
-    """Return the AtomGroup that a selection makes.
-
-    Parameters
-    ----------
-    atoms : MDAnalysis.AtomGroup or MDAnalysis.Universe
-        Where it looks.
-    text : str
-    what : str
-        What the selection is for, such as "group 'O'".
-    updating : bool
-        Select again in each frame.
-
-    Raises
-    ------
-    GroupError
-        If it is no selection, or the topology lacks what it asks for.
-    """
-    try:
-        return atoms.select_atoms(text, updating=updating)
-    except AttributeError as error:
-        # what MDAnalysis raises for "element O" where the topology has no elements
-        raise GroupError(
-            f"{what} ({text}): the topology does not have what the selection asks for ({error}); "
-            "select by what it has, such as 'type 1' or 'name O'"
-        ) from error
-    except SelectionError as error:
-        raise GroupError(f"{what} ({text}) is no selection of MDAnalysis: {error}") from error
+    fixed = np.full(len(indices), -1, dtype=np.int64)
+    fixed[wanted] = place
+    if kind in ("element", "resname"):
+        return Groups([str(name) for name in kept], fixed)
+    species, counts, names = [str(units[number]) for number in kept], Counter[str](), []
+    for name in species:
+        counts[name] += 1
+        names.append(f"{name} {counts[name]}")
+    return Groups(names, fixed, species)
 
 
 def check_atoms(atoms: Any, what: str) -> None:
@@ -280,8 +256,7 @@ def check_atoms(atoms: Any, what: str) -> None:
     if isinstance(atoms, UpdatingAtomGroup):
         raise GroupError(
             f"{what} is updated in each frame, and the total flux needs the same atoms in all; "
-            f"select with "
-            "updating=False, and give what is updated as one of groups="
+            "select with updating=False, and give what is updated as one of groups="
         )
 
 
@@ -303,24 +278,31 @@ def _select(atoms: Any, name: str, selection: Any, updating: bool) -> Any:
     return chosen
 
 
-def _put(
-    membership: NDArray[np.int64],
-    member: NDArray[np.bool_],
-    number: int,
-    names: list[str],
+def _wanted(atoms: Any, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the atoms that are predicted are in an AtomGroup."""
+    wanted: NDArray[np.bool_] = np.isin(indices, atoms.indices)
+    if not wanted.any():
+        raise GroupError("the atom group has no atoms with a mass")
+    return wanted
+
+
+def _disjoint(
+    members: Sequence[NDArray[np.bool_]],
+    wanted: NDArray[np.bool_],
+    names: Sequence[str],
     indices: NDArray[np.int64],
     when: str = "",
-) -> None:
-    """Put atoms into a group; −2 stands for atoms that are still free, −1 for those that are not
-    wanted.
-    """
-    shared = member & (membership >= 0)
-    if shared.any():
-        other = names[membership[shared][0]]
-        raise GroupError(
-            f"groups {other!r} and {names[number]!r} share {int(shared.sum())} atoms{when} "
-            f"(atom {indices[shared][0]} for one, counted from 0); make them exclude each other, "
-            f"so that their "
-            "fluxes sum to the total"
-        )
-    membership[member & (membership == -2)] = number
+) -> NDArray[np.int64]:
+    """Number of the group of each atom: one beyond the last for those in none, −1 if not wanted."""
+    membership = np.where(wanted, len(members), -1)
+    for number, member in enumerate(members):
+        shared = member & (membership >= 0) & (membership < number)
+        if shared.any():
+            other = names[membership[shared][0]]
+            raise GroupError(
+                f"groups {other!r} and {names[number]!r} share {int(shared.sum())} atoms{when} "
+                f"(atom {indices[shared][0]} for one, counted from 0); make them exclude each "
+                "other, so that their fluxes sum to the total"
+            )
+        membership[member & wanted] = number
+    return membership

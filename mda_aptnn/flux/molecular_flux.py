@@ -10,24 +10,19 @@ import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn import io
 from mda_aptnn.compiled import kept_exactly
 from mda_aptnn.elements import masses_of
 from mda_aptnn.errors import FileFormatError, TrajectoryError
-from mda_aptnn.flux.atom_flux import identify_atoms
-from mda_aptnn.flux.flux_file import read_flux
+from mda_aptnn.flux.atom_flux import StoredAtoms, open_atoms
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.frame import Frame
+from mda_aptnn.frame import Cell
 from mda_aptnn.trajectory.molecules import Molecules, broken_note, find_molecules
 
 #: Bytes of atoms that are read from a file at a time.
 _CHUNK_BYTES = 16_000_000
-#: The bonds of nothing: parents and children.
-_NOTHING = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +86,7 @@ class MoleculesInMemory:
         if flux.ndim != 3 or flux.shape[2] != 3 or centres.shape != flux.shape:
             raise TrajectoryError(
                 f"flux {flux.shape} and centres {centres.shape} of molecules must both be "
-                f"[n_frames, n_molecules, 3]"
+                "[n_frames, n_molecules, 3]"
             )
         if not (np.isfinite(flux).all() and np.isfinite(centres).all()):
             raise TrajectoryError("a flux or a centre of a molecule is not finite")
@@ -121,10 +116,10 @@ class MoleculesOfFile:
 
     Parameters
     ----------
-    atoms : h5py.Group
+    atoms : StoredAtoms
         With atom_flux, positions and cells.
     molecules : mda_aptnn.trajectory.molecules.Molecules
-        Of the atoms of the file.
+        Of these atoms.
     masses : ndarray, shape [n_atoms]
         In u.
     starts : list of int
@@ -139,26 +134,21 @@ class MoleculesOfFile:
 
     def __init__(
         self,
-        atoms: h5py.Group,
+        atoms: StoredAtoms,
         molecules: Molecules,
         masses: NDArray[np.float64],
         starts: list[int],
     ) -> None:
-        self._atoms, self._molecules = atoms, molecules
-        self.n_frames, self.n_molecules, self.starts = (
-            len(atoms["atom_flux"]),
-            len(molecules),
-            starts,
-        )
+        self._data, self._molecules = atoms.data, molecules
+        self.n_frames, self.n_molecules, self.starts = len(atoms), len(molecules), starts
         self.broken = np.full(self.n_frames, -1, dtype=np.int64)
-        parents, children = (
-            np.concatenate(side) for side in zip(_NOTHING, *molecules.tree, strict=True)
-        )
-        pairs = np.sort(molecules.bonds, axis=1)
-        place = {(int(i), int(j)): k for k, (i, j) in enumerate(pairs)}
-        edges = np.sort(np.stack([parents, children], axis=1), axis=1)
-        bonds = np.array([place[int(i), int(j)] for i, j in edges], dtype=np.int64)
-        self._tree = parents, children, bonds, molecules.limits[bonds] ** 2
+        tree = [np.stack(level, axis=1) for level in molecules.tree]
+        edges = np.concatenate([np.zeros((0, 2), dtype=np.int64), *tree])
+        place = {tuple(pair): k for k, pair in enumerate(np.sort(molecules.bonds, axis=1).tolist())}
+        bonds = [place[tuple(pair)] for pair in np.sort(edges, axis=1).tolist()]
+        numbers = np.array(bonds, dtype=np.int64)
+        parents, children = np.ascontiguousarray(edges.T)
+        self._tree = parents, children, numbers, molecules.limits[numbers] ** 2
         self._weights = masses / molecules.sum(masses)[molecules.membership]
 
     def read(self, start: int, stop: int) -> MoleculeBlock:
@@ -166,15 +156,16 @@ class MoleculesOfFile:
         first atom.
         """
         shape = (self.n_molecules, 3, stop - start)
-        block = MoleculeBlock(np.zeros(shape), np.zeros(shape), self._atoms["cells"][start:stop])
-        inverse = np.linalg.inv(filled_cells(block.cells)) * repeats(block.cells)[:, None, :]
+        block = MoleculeBlock(np.zeros(shape), np.zeros(shape), self._data["cells"][start:stop])
+        box = Cell(block.cells)
+        inverse = box.inverse * box.pbc[:, None, :]
         step = max(1, _CHUNK_BYTES // (24 * len(self._weights)))
         for first in range(start, stop, step):
             last = min(first + step, stop)
             part = slice(first - start, last - start)
             _add_atoms(
-                self._atoms["atom_flux"][first:last],
-                self._atoms["positions"][first:last],
+                self._data["atom_flux"][first:last],
+                self._data["positions"][first:last],
                 block.cells[part],
                 inverse[part],
                 *self._tree,
@@ -272,52 +263,17 @@ def open_molecules(
     UserWarning
         If bonds break: in which frame.
     """
-    with io.open_checked(path, "flux") as file:
-        series = read_flux(file)
-        if "atoms" not in file or "cells" not in file["atoms"]:
+    with open_atoms(path, universe) as (series, atoms):
+        if "cells" not in atoms.data:
             raise FileFormatError(
                 f'{path} has no flux of atoms with cells; make it with per="atom" (--per atom)'
             )
-        atoms = file["atoms"]
-        indices, numbers = identify_atoms(path, atoms, universe.atoms)
-        for name in ("atom_flux", "positions"):
-            if atoms[name].shape != (len(series), len(indices), 3):
-                raise FileFormatError(
-                    f"{path}: {name} has shape {atoms[name].shape}, which does not fit its atoms"
-                )
-        cell = atoms["cells"][0]
-        frame = Frame(numbers, atoms["positions"][0], cell, cell.any(axis=1))
-        molecules = find_molecules(universe, indices, frame)
-        masses = masses_of(numbers)
-        found = MoleculesOfFile(atoms, molecules, masses, list(series.starts))
+        molecules = find_molecules(universe, atoms.indices, atoms.first_frame())
+        found = MoleculesOfFile(atoms, molecules, masses_of(atoms.numbers), list(series.starts))
         info = {**series.info, "notes": [*series.info.get("notes", []), *molecules.notes]}
         yield dataclasses.replace(series, info=info), found
-        broken_note(molecules, found.broken, np.arange(len(series)), series.times, indices)
-
-
-def repeats(cells: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which vectors of the cells [n_frames, 3, 3] repeat [n_frames, 3]."""
-    return np.asarray(cells.any(axis=2), dtype=bool)
-
-
-def filled_cells(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cells [n_frames, 3, 3] with unit normals in directions that do not repeat: they
-    can be inverted.
-    """
-    there = repeats(cells)
-    if there.all():
-        return cells
-    filled = cells.copy()
-    for pattern in np.unique(there, axis=0):
-        chosen = (there == pattern).all(axis=1)
-        if not pattern.any():
-            filled[chosen] = np.eye(3)
-        elif not pattern.all():
-            _, _, basis = np.linalg.svd(cells[chosen][:, pattern])
-            part = filled[chosen]
-            part[:, ~pattern] = basis[:, pattern.sum() :]
-            filled[chosen] = part
-    return filled
+        numbers = np.arange(len(series))
+        broken_note(molecules, found.broken, numbers, series.times, atoms.indices)
 
 
 def _time_last(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.flux.frame_flux import FrameFlux
-from mda_aptnn.flux.groups import UpdatingGroups
-from mda_aptnn.flux.motions.motions import Motions, take_apart
 from mda_aptnn.flux.path_integrals import BeadMean
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.domain import expected_residual
 from mda_aptnn.model.predict import model_identity
+from mda_aptnn.trajectory.motions.motions import Motions, take_apart
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 
@@ -129,7 +128,7 @@ def checkpoint_plan(
         "selections": {
             name: text for name, text in (groups or {}).items() if isinstance(text, str)
         },
-        "updating": isinstance(sums.groups, UpdatingGroups),
+        "updating": sums.groups.updating,
         "motions": None if sums.motions is None else _motions_signature(sums.motions, first),
         "atoms": digest,
         "per_atom": sums.keep_atoms,

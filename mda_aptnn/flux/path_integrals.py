@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn.checks import Verdict
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.merging import shared_frames
+from mda_aptnn.flux.flux_series import FluxSeries, joined, refuse_other_run, shared_frames
+from mda_aptnn.frame import Cell
 from mda_aptnn.model.domain import TEMPERATURE
 from mda_aptnn.trajectory.kinetics import PLAUSIBLE, is_plausible
 
@@ -67,67 +67,46 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
     if not beads:
         raise TrajectoryError("there are no beads")
     first, n_beads = beads[0], len(beads)
+    notes = [f"mean of {n_beads} beads; temperatures are those of the beads divided by {n_beads}"]
     for number, bead in enumerate(beads[1:], start=2):
         _check_same(first, bead, number)
-    kinetic = np.array([bead.temperatures.mean() for bead in beads])
-    notes = [f"mean of {n_beads} beads; temperatures are those of the beads divided by {n_beads}"]
-    twice = [
-        k
-        for k, bead in enumerate(beads, 1)
-        if any(shared_frames(bead, other) > 1 for other in beads[: k - 1])
-    ]
-    if twice:
-        notes.append(
-            f"{Verdict.LOOK}: beads: bead {twice[0]} has the same flux as an earlier one. Give "
-            f"each bead once."
-        )
-        warnings.warn(notes[-1], stacklevel=2)
-    if np.isfinite(kinetic).all() and n_beads > 1:
-        _check_temperatures(kinetic)
-    info = first.info | {
-        "trajectory": [name for bead in beads for name in bead.info.get("trajectory", [])],
-        "estimator": f"beads ({n_beads})",
-        "kinetic_temperature": [
-            None if value is None else value / n_beads
-            for value in first.info.get("kinetic_temperature", [])
-        ],
-        # a bead is hotter than the sample, as many times as there are beads
-        "checks": [check for check in first.info.get("checks", []) if check["name"] != TEMPERATURE],
-        "notes": [
-            *(
-                note
-                for note in first.info.get("notes", [])
-                if not note.startswith(f"{Verdict.LOOK}: {TEMPERATURE}:")
-            ),
-            *notes,
-        ],
-    }
+        if any(shared_frames(bead, other) > 1 for other in beads[: number - 1]) and len(notes) < 2:
+            notes.append(
+                f"{Verdict.LOOK}: beads: bead {number} has the same flux as an earlier one. Give "
+                "each bead once."
+            )
+            warnings.warn(notes[-1], stacklevel=2)
+    _check_temperatures(np.array([bead.temperatures.mean() for bead in beads]))
+    there = set.intersection(*(set(bead.arrays()) for bead in beads))
     mean: dict[str, Any] = {
-        name: np.mean([getattr(bead, name) for bead in beads], axis=0)
-        for name in ("flux", "volumes", "temperatures", "residuals", "equipartition")
+        name: np.mean([getattr(bead, name) for bead in beads], axis=0) if name in there else None
+        for name in first.arrays()
     }
-    mean["temperatures"] = mean["temperatures"] / n_beads
-    for name in ("members", "polarizability"):
-        found = [getattr(bead, name) for bead in beads]
-        mean[name] = None if any(values is None for values in found) else np.mean(found, axis=0)
+    kelvin = first.info.get("kinetic_temperature", [])
+    # a bead is hotter than the sample, as many times as there are beads
+    hot = f"{Verdict.LOOK}: {TEMPERATURE}:"
+    info = first.info | {
+        "trajectory": joined(beads, "trajectory"),
+        "estimator": f"beads ({n_beads})",
+        "kinetic_temperature": [None if value is None else value / n_beads for value in kelvin],
+        "checks": [check for check in first.info.get("checks", []) if check["name"] != TEMPERATURE],
+        "notes": [n for n in first.info.get("notes", []) if not n.startswith(hot)] + notes,
+    }
+    mean |= {"times": first.times, "temperatures": mean["temperatures"] / n_beads}
     return dataclasses.replace(first, info=info, **mean)
 
 
 def _check_same(first: FluxSeries, bead: FluxSeries, number: int) -> None:
-    same = (
+    for what, mine, theirs in (
         ("number of frames", len(first), len(bead)),
         ("series", first.starts, bead.starts),
         ("groups", first.groups, bead.groups),
-        *(
-            (what, first.info.get(what), bead.info.get(what))
-            for what in ("n_atoms", "charge", "sum_rule", "model")
-        ),
-    )
-    for what, mine, theirs in same:
+    ):
         if mine != theirs:
             raise TrajectoryError(
                 f"bead {number} has other {what} than bead 1: {theirs} instead of {mine}"
             )
+    refuse_other_run(first, bead, f"bead {number}")
     if abs(first.times - bead.times).max() > 0.01 * first.spacing:
         raise TrajectoryError(
             f"bead {number} has other times than bead 1; read the same frames of all"
@@ -136,20 +115,20 @@ def _check_same(first: FluxSeries, bead: FluxSeries, number: int) -> None:
 
 def _check_temperatures(kinetic: NDArray[np.float64]) -> None:
     n_beads, mean = len(kinetic), float(kinetic.mean())
+    if n_beads == 1 or not np.isfinite(mean):
+        return
     if not is_plausible(mean / n_beads):
         raise TrajectoryError(
             f"the velocities of the beads have {mean:.4g} K, {mean / n_beads:.4g} K for each of "
-            f"{n_beads} beads; "
-            f"that is not between {PLAUSIBLE[0]:g} and {PLAUSIBLE[1]:g} K; is their unit right "
-            f"(velocity_unit=)?"
+            f"{n_beads} beads; that is not between {PLAUSIBLE[0]:g} and {PLAUSIBLE[1]:g} K; is "
+            "their unit right (velocity_unit=)?"
         )
     off = int(np.abs(kinetic - mean).argmax())
     if abs(kinetic[off] - mean) > _SAME * mean:
         raise TrajectoryError(
             f"bead {off + 1} has a kinetic temperature of {kinetic[off]:.4g} K, the mean of all is "
-            f"{mean:.4g} K: "
-            "beads of one simulation have the same; were these normal modes or bead positions of "
-            "other runs?"
+            f"{mean:.4g} K: beads of one simulation have the same; were these normal modes or bead "
+            "positions of other runs?"
         )
 
 
@@ -178,16 +157,17 @@ class BeadMean:
             if abs(other.time - ts.time) > _SAME_TIME * max(abs(ts.time), 1e-3):
                 raise TrajectoryError(
                     f"frame {ts.frame} of bead {number} is at {other.time:.6g} ps, that of bead 1 "
-                    f"at "
-                    f"{ts.time:.6g} ps; give the same frames of all beads"
+                    f"at {ts.time:.6g} ps; give the same frames of all beads"
                 )
             if other.has_velocities != ts.has_velocities:
                 raise TrajectoryError(
                     f"frame {ts.frame}: bead 1 or bead {number} has no velocities, the other one "
-                    f"has"
+                    "has"
                 )
             arms = other.positions.astype(float) - positions
-            shift += _nearest(arms, ts)
+            # beads of an atom are close to each other
+            cell = np.zeros((3, 3)) if ts.dimensions is None else ts.triclinic_dimensions
+            shift += Cell(cell).nearest(arms)
             if velocities is not None:
                 velocities += other.velocities
         ts.positions = positions + shift / count
@@ -222,8 +202,7 @@ def centroid_universe(beads: Sequence[Any]) -> Any:
         if len(bead.atoms) != len(first.atoms) or len(bead.trajectory) != len(first.trajectory):
             raise TrajectoryError(
                 f"bead {number} has {len(bead.atoms)} atoms in {len(bead.trajectory)} frames, bead "
-                f"1 "
-                f"{len(first.atoms)} in {len(first.trajectory)}"
+                f"1 {len(first.atoms)} in {len(first.trajectory)}"
             )
         if list(getattr(first.atoms, "elements", [])) != list(getattr(bead.atoms, "elements", [])):
             raise TrajectoryError(
@@ -231,14 +210,3 @@ def centroid_universe(beads: Sequence[Any]) -> Any:
             )
     first.trajectory.add_transformations(BeadMean([bead.trajectory for bead in others]))
     return first
-
-
-def _nearest(arms: NDArray[np.float64], ts: Any) -> NDArray[np.float64]:
-    """Vectors from one bead to another, in the nearest image: beads of an atom are close to each
-    other.
-    """
-    if ts.dimensions is None or not (np.asarray(ts.dimensions[:3]) > 0).all():
-        return arms
-    cell = np.asarray(ts.triclinic_dimensions, dtype=float)
-    nearest: NDArray[np.float64] = arms - np.round(arms @ np.linalg.inv(cell)) @ cell
-    return nearest

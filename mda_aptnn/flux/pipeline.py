@@ -1,4 +1,4 @@
-"""Reading ahead: frames are read and converted while others are predicted, and who took how long."""
+"""Reading ahead: frames are read while others are predicted, and who took how long."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import collections
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ class Pipeline:
     """Hands frames that were read to what is done with them, in order, in batches.
 
     With `ahead`, that runs in a thread of its own, while the next frames are read. Errors of it are
-    raised by the next call of any method.
+    raised by the next call of any method. As a context, it does what was put in also when a frame
+    cannot be read, but not after an interruption.
 
     Parameters
     ----------
@@ -58,6 +59,16 @@ class Pipeline:
         self._model, self._before = model, dict(getattr(model, "seconds", {}))
         self._since = time.perf_counter()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error is None or issubclass(error, Exception):
+                self.finish()
+        finally:
+            self.close()
+
     def put(self, item: Any) -> None:
         """Take over an item that was read; what passed since the last call was reading."""
         self.read_seconds += time.perf_counter() - self._since
@@ -73,22 +84,20 @@ class Pipeline:
         while self._waiting:
             self._waiting.popleft().result()
 
-    def seconds(self) -> NDArray[np.float64]:
-        """Return the seconds of each of `PARTS`, [1, 4], so that those of all workers can be
-        stacked.
-        """
-        after = getattr(self._model, "seconds", {})
-        neighbours, network = (
-            after.get(name, 0.0) - self._before.get(name, 0.0) for name in PARTS[1:3]
-        )
-        rest = max(0.0, self.work_seconds - neighbours - network)
-        return np.array([[self.read_seconds, neighbours, network, rest]])
-
     def close(self) -> None:
         """Let what is under way come to its end, and drop what waits."""
         self._stopped = True
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def seconds(self) -> NDArray[np.float64]:
+        """Return the seconds of each of `PARTS`, [1, 4], so that those of all workers can be
+        stacked.
+        """
+        after = getattr(self._model, "seconds", {})
+        of_model = [after.get(name, 0.0) - self._before.get(name, 0.0) for name in PARTS[1:3]]
+        rest = max(0.0, self.work_seconds - sum(of_model))
+        return np.array([[self.read_seconds, *of_model, rest]])
 
     def _hand_over(self) -> None:
         items, self._items = self._items, []
@@ -146,9 +155,7 @@ def predictions(
     """
     if gradients and members:
         by_member = [model.predict_tensors(frame, members=True) for frame in frames]
-        return [
-            (each["apt"].mean(axis=0), each["apt"], each["pgt"].mean(axis=0)) for each in by_member
-        ]
+        return [(one["apt"].mean(axis=0), one["apt"], one["pgt"].mean(axis=0)) for one in by_member]
     if gradients:
         found = [model.predict_tensors(frame) for frame in frames]
         return [(tensors["apt"], None, tensors["pgt"]) for tensors in found]
@@ -161,8 +168,8 @@ def predictions(
 
 def shares(seconds: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
     """Return the share of each of `PARTS` in their sum."""
-    total = float(np.sum(seconds)) or 1.0
-    return {name: float(value) / total for name, value in zip(PARTS, seconds, strict=True)}
+    parts = np.asarray(seconds) / (np.sum(seconds) or 1.0)
+    return dict(zip(PARTS, parts.tolist(), strict=True))
 
 
 def text_of(found: Mapping[str, float]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import LabelError
-from mda_aptnn.frame import Frame
+from mda_aptnn.frame import Cell, Frame
 from mda_aptnn.labels.cp2k.output import RunOutput
 
 AXES = ("x", "y", "z")
@@ -89,7 +89,7 @@ def dipole_difference(
         raise LabelError("a Berry-phase dipole and another one cannot be subtracted")
     difference: NDArray[np.float64] = plus.dipole - minus.dipole
     if plus.berry:
-        difference = difference - np.round(difference @ np.linalg.inv(cell)) @ cell
+        [difference] = Cell(cell).nearest(difference[None])
     return difference
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import ModelError
-from mda_aptnn.frame import Frame, filled_cell
+from mda_aptnn.frame import Frame
 from mda_aptnn.model.architectures import ARCHITECTURES
 from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.protocol import Engine
@@ -150,10 +150,8 @@ def slices(
         The atoms in a box, and all those within reach of it, in ascending order. Every atom is in
         one box.
     """
-    box = filled_cell(frame.cell, frame.pbc)
-    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
-    fractions = frame.positions @ np.linalg.inv(box)
-    fractions -= np.where(frame.pbc, np.floor(fractions), 0.0)
+    box, heights = frame.box, frame.box.heights
+    fractions = box.wrapped(box.fractions(frame.positions))
     # rounding, and an open end, must not leave an atom out
     margin = (1e-6 + reach) / heights
     boxes = [
@@ -164,8 +162,7 @@ def slices(
         rows = np.flatnonzero(((fractions >= low) & (fractions < high)).all(axis=1))
         if not len(rows):
             continue
-        beyond = fractions - (low - margin)
-        beyond -= np.where(frame.pbc, np.floor(beyond), 0.0)
+        beyond = box.wrapped(fractions - (low - margin))
         seen = np.flatnonzero(((beyond >= 0) & (beyond <= high - low + 2 * margin)).all(axis=1))
         extents = np.ptp(fractions[rows], axis=0)
         axis = int(np.argmax(extents * heights))

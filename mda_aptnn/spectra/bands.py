@@ -1,22 +1,18 @@
-"""Band integrals, their shares and peaks, each with its standard error."""
+"""Band maxima that stand out of the noise, with the errors of their positions and heights."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import numpy as np
+import scipy.signal
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from mda_aptnn import units
-from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.statistics import Measured
-
-if TYPE_CHECKING:
-    from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.result import Measured, Result
 
 Array = NDArray[np.float64]
 
@@ -50,116 +46,6 @@ class Peak:
     height: Measured
 
 
-def band_weights(wavenumber: Array, low: Any = 0.0, high: Any = None) -> Array:
-    """Return weights [n_frequencies] in cm⁻¹ whose sum with a spectrum is its integral over a band.
-
-    Parameters
-    ----------
-    wavenumber : ndarray, shape [n_frequencies]
-        Equidistant, in cm⁻¹.
-    low, high : float, str or pint.Quantity
-        Limits of the band in cm⁻¹, anywhere between grid points; the whole spectrum by default.
-
-    Raises
-    ------
-    SpectrumError
-        If the limits are in the wrong order.
-
-    Notes
-    -----
-    The integral of straight lines between the grid points: right to second order, and the integrals
-    of neighbouring bands sum to that of both. On the whole grid of a discrete transform it is the
-    trapezoidal rule, which is exact.
-    """
-    low = units.magnitude(low, units.WAVENUMBER, "low")
-    high = np.inf if high is None else units.magnitude(high, units.WAVENUMBER, "high")
-    if not low < high:
-        raise SpectrumError(
-            f"a band from {low:g} to {high:g} cm⁻¹: the first limit must be the lower one"
-        )
-    spacing = wavenumber[1] - wavenumber[0]
-    weights = np.zeros(len(wavenumber))
-    # where the limits lie in each interval between grid points, 0 to 1
-    below, above = (np.clip((limit - wavenumber[:-1]) / spacing, 0.0, 1.0) for limit in (low, high))
-    # ∫ (1 − x) dx and ∫ x dx between them belong to its left and to its right end
-    right = 0.5 * spacing * (above**2 - below**2)
-    weights[:-1] += spacing * (above - below) - right
-    weights[1:] += right
-    return weights
-
-
-def band_integral(
-    spectrum: Spectrum,
-    low: Any = 0.0,
-    high: Any = None,
-    *,
-    term: tuple[str, str] | None = None,
-    n_molecules: int = 1,
-) -> Measured:
-    """Return the integrated molar intensity of a band in km/mol, with its standard error.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-    low, high : float, str or pint.Quantity
-        Limits in cm⁻¹; the whole spectrum by default.
-    term : (str, str), optional
-        Names of two groups: of their auto or whole cross term instead of the total.
-    n_molecules : int
-        Molecules in the sample that share the band.
-
-    Returns
-    -------
-    Measured
-    """
-    section = (
-        spectrum.cross_section if term is None else spectrum.cross_section_of(*term)
-    ).magnitude
-    weights = band_weights(spectrum.wavenumber.magnitude, low, high) * _PER_SECTION / n_molecules
-    error, degrees = float("nan"), 0
-    if spectrum.segments is not None:
-        error = float(spectrum.section_error(term, weights))
-        degrees = spectrum.segments.degrees_of_freedom
-    positive = term is None or (term[0] == term[1] and term[0] not in spectrum.signed)
-    return Measured(float(section @ weights), error, "km/mol", degrees, positive)
-
-
-def band_share(spectrum: Spectrum, low: Any, high: Any, term: tuple[str, str]) -> Measured:
-    """Return the part that a term has in the integral of a band, with its standard error.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-    low, high : float, str or pint.Quantity
-        Limits in cm⁻¹.
-    term : (str, str)
-        Names of two groups.
-
-    Returns
-    -------
-    Measured
-
-    Notes
-    -----
-    The error is that of the ratio, by the jackknife: fluctuations that term and total have in
-    common cancel.
-    """
-    weights = band_weights(spectrum.wavenumber.magnitude, low, high)
-    value = float(
-        spectrum.cross_section_of(*term).magnitude
-        @ weights
-        / (spectrum.cross_section.magnitude @ weights)
-    )
-    if spectrum.segments is None:
-        return Measured(value, float("nan"), "", 0)
-    segments = spectrum.segments
-    both = np.stack(
-        [segments.of_pair(k) @ weights for k in (spectrum.pair_index(*term), None)], axis=1
-    )
-    error = segments.jackknife(lambda mean: mean[0] / mean[1], both)
-    return Measured(value, float(error), "", segments.degrees_of_freedom)
-
-
 def maxima_of(
     values: Array, prominence: float, noise: Array | float = 0.0, points: float = 1.0
 ) -> NDArray[np.int64]:
@@ -190,7 +76,7 @@ def maxima_of(
         if scale * points > len(values) / 8 or (scale and not noise.any()):
             break
         curve = _smooth(values, scale * points)
-        tops, properties = find_peaks(
+        tops, properties = scipy.signal.find_peaks(
             curve, prominence=prominence * max(float(curve.max()), 1e-300)
         )
         drop = properties["prominences"]
@@ -212,12 +98,18 @@ def _between_minima(curve: Array, tops: NDArray[np.int64]) -> list[tuple[int, in
     return list(itertools.pairwise([0, *minima, len(curve) - 1]))
 
 
-def peaks(spectrum: Spectrum, *, prominence: float = 0.02) -> list[Peak]:
-    """Return the band maxima of the total that stand out of the noise, with standard errors.
+def find_peaks(
+    result: Result, total: Callable[[Array], Array], unit: str, prominence: float = 0.02
+) -> list[Peak]:
+    """Return the band maxima of a curve that stand out of the noise, with their errors.
 
     Parameters
     ----------
-    spectrum : Spectrum
+    result : Result
+    total : callable
+        The curve [n_frequencies], a linear function of the values of the result.
+    unit : str
+        Of the curve.
     prominence : float
         The least height of a band above its surroundings, as a part of the highest maximum. Smaller
         than what noise makes, it has no effect.
@@ -233,52 +125,57 @@ def peaks(spectrum: Spectrum, *, prominence: float = 0.02) -> list[Peak]:
     and anywhere on the band's top. So the logarithm of the band is taken for a polynomial of fourth
     degree from half height to half height, fitted as the mean of a gamma distribution (the estimate
     is distributed like χ²: P. McCullagh, J. A. Nelder, Generalized Linear Models (1989), chapter
-    8), and position and height are those of its maximum. Errors: from the same fit when one segment
-    after the other is left out. Their coverage for bands from once to twenty times as wide as the
-    resolution is in the documentation (theory, error bars).
+    8), and position and height are those of its maximum. Their coverage for bands from once to
+    twenty times as wide as the resolution is in the documentation (theory, error bars).
     """
-    grid = spectrum.wavenumber.magnitude
-    values, unit = spectrum.default_values()
+    grid = result.wavenumber.magnitude
     spacing = float(grid[1] - grid[0])
-    resolution = (
-        spectrum.resolution
-        if spectrum.effective_resolution is None
-        else spectrum.effective_resolution
-    )
-    points = max(1.0, float(resolution.magnitude) / spacing)
-    tops = maxima_of(values, prominence, _relative_noise(spectrum, points), points)
-    total = None if spectrum.segments is None else spectrum.segments.of_pair(None)
-    found = []
-    for top, (low, high) in zip(tops, _between_minima(values, tops), strict=True):
-        first, last = _top_of_band(values, int(top), low, high, points)
+    width = result.effective_resolution or result.resolution
+    points = max(1.0, float(width.magnitude) / spacing)
+    curve = result.measure(lambda values: values, unit, of=total, positive=True)
+    tops = maxima_of(curve.value, prominence, _relative_noise(result, curve, points), points)
+    ranges = [
+        _top_of_band(curve.value, int(top), low, high, points)
+        for top, (low, high) in zip(tops, _between_minima(curve.value, tops), strict=True)
+    ]
 
-        def summit(curve: Array, first: int = first, last: int = last) -> Array:
-            return _summit(curve[first : last + 1])
+    def summits(values: Array) -> Array:
+        found = [_summit(values[first : last + 1]) for first, last in ranges]
+        starts = [first for first, _ in ranges]
+        return np.reshape(found, (-1, 2)) + np.reshape([(first, 0) for first in starts], (-1, 2))
 
-        position, height = summit(values)
-        of_position, of_height, degrees = float("nan"), float("nan"), 0
-        if spectrum.segments is not None and total is not None:
-            of_position, of_height = map(float, spectrum.segments.jackknife(summit, total))
-            degrees = spectrum.segments.degrees_of_freedom
-        place, top_value = float(grid[0] + spacing * (first + position)), float(np.exp(height))
-        found.append(
-            Peak(
-                Measured(place, spacing * of_position, units.WAVENUMBER, degrees),
-                Measured(top_value, top_value * of_height, unit, degrees, positive=True),
-            )
+    found = result.measure(summits, of=total)
+    degrees = found.degrees_of_freedom
+    return [
+        Peak(
+            Measured(
+                float(grid[0] + spacing * place),
+                spacing * error[0],
+                units.WAVENUMBER,
+                degrees,
+                model_error=spacing * model_error[0],
+            ),
+            Measured(
+                float(np.exp(height)),
+                np.exp(height) * error[1],
+                unit,
+                degrees,
+                positive=True,
+                model_error=np.exp(height) * model_error[1],
+            ),
         )
-    return found
+        for (place, height), error, model_error in zip(
+            found.value, found.error, found.model_error, strict=True
+        )
+    ]
 
 
-def _relative_noise(spectrum: Spectrum, points: float) -> Array | float:
+def _relative_noise(result: Result, curve: Measured, points: float) -> Array | float:
     """Relative standard error, averaged over neighbours; without segments the least possible one."""
-    if spectrum.segments is None:
-        return spectrum.least_relative_error if np.isfinite(spectrum.least_relative_error) else 0.0
-    total = spectrum.segments.of_pair(None)
-    mean = np.abs(spectrum.segments.mean(total))
-    ratio = np.divide(
-        spectrum.segments.standard_error(total), mean, out=np.zeros_like(mean), where=mean > 0
-    )
+    if result.segments is None:
+        return float(np.nan_to_num(result.least_relative_error))
+    value = np.abs(curve.value)
+    ratio = np.divide(curve.error, value, out=np.zeros_like(value), where=value > 0)
     return np.sqrt(_smooth(np.minimum(ratio, 1.0) ** 2, _POOLED * points))
 
 
@@ -334,7 +231,3 @@ def _summit(values: Array) -> Array:
     curvature = left - 2 * middle + right
     shift = float(np.clip(0.5 * (left - right) / curvature, -1, 1)) if curvature < 0 else 0.0
     return np.array([top + shift, middle - 0.25 * (left - right) * shift])
-
-
-#: V·n·α in Å² to molar absorption in km/mol·cm.
-_PER_SECTION = units.factor("angstrom^2", "angstrom^3/cm") * units.MOLAR_FACTOR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,8 @@ from scipy.interpolate import CubicSpline
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.bands import band_weights
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.statistics import Measured, Segments
+from mda_aptnn.spectra.infrared import Spectrum
+from mda_aptnn.spectra.result import Measured, Segments, band_weights
 
 Array = NDArray[np.float64]
 
@@ -95,58 +95,48 @@ def compare(
     if inside.sum() < 5 or high > second.wavenumber.magnitude[-1]:
         raise SpectrumError(f"{low:g} to {high:g} cm⁻¹ is not a band of both spectra")
     resolution = float(first.resolution.magnitude) or grid[1]
-    one = first.default_values()[0]
-    other = _on(grid, second, second.default_values()[0])
 
-    def estimate(pair: Array) -> Array:
-        return np.array(
-            [
-                pair[1] @ weights / (pair[0] @ weights),
-                *_shift_and_cosine(grid, inside, pair[0], pair[1], resolution),
-            ]
-        )
+    def total_of(spectrum: Spectrum) -> Callable[[Array], Array]:
+        return lambda values: _on(grid, spectrum, spectrum.scale * values.sum(axis=1))
 
-    pair = np.stack([one, other])
-    values = estimate(pair)
-    errors, degrees, noise = np.full(3, np.nan), 0, float("nan")
-    if first.segments is not None and second.segments is not None:
-        of_one = _segments(first)
-        of_other = _on(grid, second, _segments(second))
-        degrees = min(first.segments.degrees_of_freedom, second.segments.degrees_of_freedom)
+    def estimate(one: Array, other: Array) -> Array:
+        intensity = other @ weights / (one @ weights)
+        return np.array([intensity, *_shift_and_cosine(grid, inside, one, other, resolution)])
+
+    one, other = (total_of(spectrum)(spectrum.values) for spectrum in (first, second))
+    values = estimate(one, other)
+    error, noise = np.full(3, np.nan), float("nan")
+    parts = [spectrum.segments for spectrum in (first, second)]
+    if parts[0] is not None and parts[1] is not None:
+        totals = [
+            np.array([total_of(spectrum)(part.astype(float)) for part in segments.terms])
+            for spectrum, segments in zip((first, second), parts, strict=True)
+        ]
         # scale and shift, which are fitted, take their part of the noise
         fitted, _ = np.linalg.qr(np.stack([one[inside], np.gradient(one)[inside]], axis=1))
 
-        def left(parts: Array) -> Array:
-            chosen: Array = parts[:, inside]
-            return np.asarray(chosen - chosen @ fitted @ fitted.T)
+        def left(curve: Array) -> Array:
+            return np.asarray(curve[inside] - fitted @ (curve[inside] @ fitted))
 
-        scaled = of_other / values[0]
         if same_trajectory:
-            errors = first.segments.jackknife(estimate, np.stack([of_one, of_other], axis=1))
-            difference = first.segments.standard_error(left(scaled - of_one)) ** 2
+            both = np.stack(totals, axis=1)
+            error = parts[0].jackknife(lambda mean: estimate(*mean), both)
+            difference = [parts[0].jackknife(left, totals[1] / values[0] - totals[0])]
         else:
-            mean_one, mean_other = first.segments.mean(of_one), second.segments.mean(of_other)
-            errors = np.hypot(
-                first.segments.jackknife(
-                    lambda mean: estimate(np.stack([mean, mean_other])), of_one
-                ),
-                second.segments.jackknife(
-                    lambda mean: estimate(np.stack([mean_one, mean])), of_other
-                ),
+            means = [part.mean(total) for part, total in zip(parts, totals, strict=True)]
+            error = np.hypot(
+                parts[0].jackknife(lambda mean: estimate(mean, means[1]), totals[0]),
+                parts[1].jackknife(lambda mean: estimate(means[0], mean), totals[1]),
             )
-            parts = (
-                first.segments.standard_error(left(of_one)),
-                second.segments.standard_error(left(scaled)),
-            )
-            difference = parts[0] ** 2 + parts[1] ** 2
-        noise = float(0.5 * difference.sum() / (one[inside] ** 2).sum())
-    ratio, shift, cosine = (
-        Measured(float(value), float(error), unit, degrees, positive)
-        for value, error, unit, positive in zip(
-            values, errors, ("", units.WAVENUMBER, ""), (True, False, False), strict=True
-        )
-    )
-    return Comparison(ratio, shift, cosine, noise, low, high)
+            difference = [
+                parts[0].jackknife(left, totals[0]),
+                parts[1].jackknife(left, totals[1] / values[0]),
+            ]
+        noise = float(0.5 * np.square(difference).sum() / (one[inside] ** 2).sum())
+    degrees = min(part.degrees_of_freedom if part is not None else 0 for part in parts)
+    found = zip(values, error, ("", units.WAVENUMBER, ""), (True, False, False), strict=True)
+    measured = [Measured(float(x), float(s), unit, degrees, sign) for x, s, unit, sign in found]
+    return Comparison(*measured, noise, low, high)
 
 
 def _check(first: Spectrum, second: Spectrum, same_trajectory: bool) -> None:
@@ -177,12 +167,6 @@ def _check(first: Spectrum, second: Spectrum, same_trajectory: bool) -> None:
             f"lengths: they are not "
             "of the same frames; make both with the same segments="
         )
-
-
-def _segments(spectrum: Spectrum) -> Array:
-    """The total of each segment in the default unit, [n_segments, n_frequencies]."""
-    assert spectrum.segments is not None
-    return spectrum.in_default_unit(units.quantity(spectrum.segments.of_pair(None), "angstrom^2"))
 
 
 def _on(grid: Array, spectrum: Spectrum, values: Array) -> Array:

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.flux_series import RECORDS, FluxSeries
-from mda_aptnn.spectra.bands import band_integral
-from mda_aptnn.spectra.display import Pictured
-from mda_aptnn.spectra.statistics import Measured
+from mda_aptnn.spectra.result import Measured, picture_of
 
 
 @dataclasses.dataclass(frozen=True)
-class Convergence(Pictured):
+class Convergence:
     """The integral of a band from the first part of a trajectory, against the length of the part.
 
     Attributes
@@ -57,7 +55,7 @@ class Convergence(Pictured):
         upper, lower = figure.subplots(2, 1, sharex=True)
         values = np.array([integral.value for integral in self.integrals])
         errors = np.array([integral.error for integral in self.integrals])
-        limits = np.array([integral.band() for integral in self.integrals])
+        limits = np.array([integral.limits() for integral in self.integrals])
         upper.errorbar(
             self.lengths, values, np.abs(limits.T - values), fmt="ko-", capsize=3, linewidth=1
         )
@@ -84,6 +82,9 @@ class Convergence(Pictured):
         if path is not None:
             save_figure(figure, path)
         return [upper, lower]
+
+    def _repr_png_(self) -> bytes:
+        return picture_of(self)
 
 
 def convergence(
@@ -145,9 +146,7 @@ def convergence(
     with warnings.catch_warnings():
         # that the first parts are short is the point
         warnings.filterwarnings("ignore", message=".* are short for a resolution")
-        integrals = [
-            band_integral(_beginning(whole, size).spectrum(**options), *limits) for size in sizes
-        ]
+        integrals = [_beginning(whole, size).spectrum(**options).band(*limits) for size in sizes]
     return Convergence(sizes * series.spacing, integrals, *limits)
 
 

@@ -20,12 +20,10 @@ from mda_aptnn.spectra import windows
 from mda_aptnn.spectra.correlation import cross_correlation
 from mda_aptnn.spectra.statistics import Segments, relative_variance
 from mda_aptnn.spectra.transform import CosineTransform
+from mda_aptnn.trajectory.universe_frames import FINITE_DIFFERENCE_LIMIT
 
 Array = NDArray[np.float64]
 
-#: Central differences of positions are corrected up to this part of the Nyquist frequency, then
-#: cut.
-FINITE_DIFFERENCE_LIMIT = 0.7
 #: Terms of all pairs of groups take up to this much, and correlations, segments and work as much
 #: again each.
 _PAIR_BYTES = 200_000_000

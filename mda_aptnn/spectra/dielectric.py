@@ -21,8 +21,8 @@ from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra.columns import write_columns
 from mda_aptnn.spectra.display import Pictured
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.statistics import Measured, Segments
+from mda_aptnn.spectra.infrared import Spectrum
+from mda_aptnn.spectra.result import Measured
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -289,9 +289,8 @@ def dielectric_spectrum(
 
     error, degrees, of_static = None, 0, float("nan")
     if spectrum.segments is not None:
-        segments: Segments = spectrum.segments
-        totals = spectrum.per_volume(units.quantity(segments.of_pair(None), "angstrom^2")).magnitude
-        error, degrees = segments.jackknife(optical, totals), segments.degrees_of_freedom
+        found = spectrum.measure(optical, of=lambda values: spectrum.scale * values.sum(axis=1))
+        error, degrees = found.error, found.degrees_of_freedom
         of_static = float(spectrum.standard_error().magnitude[0]) * _CONDUCTIVITY
     static = Measured(
         float(absorption[0]) * _CONDUCTIVITY, of_static, "S/m", degrees, positive=True

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.frame import cell_matrix
-from mda_aptnn.spectra.absorption import absorption_spectrum
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.frame import Cell, cell_matrix
+from mda_aptnn.spectra.estimator import Estimator, Rates
+from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.trajectory.cp2k_moments import read_moments
 
 cite(__name__)
@@ -198,21 +198,22 @@ class DipoleSeries(io.Stored):
         differences of M have the spectrum of Ṁ times [sin(ωΔt/2)/(ωΔt/2)]², which is divided out.
         """
         if volume is None and self.cells is not None:
-            size = float(np.abs(np.linalg.det(self.cells)).mean())
-            volume = size if size > 0 else None
-        return absorption_spectrum(
+            size = float(Cell(self.cells).volume.mean())
+            volume = size if np.isfinite(size) else None
+        rates = Rates.joined(
             [part[:, None] for part in self.flux()],
-            ["dipoles"],
             self.spacing,
-            units.magnitude(temperature, units.TEMPERATURE, "temperature"),
-            None if volume is None else units.magnitude(volume, units.VOLUME, "volume"),
-            resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
-            window=window,
-            unbiased=unbiased,
-            segments=segments,
-            quantum_correction=quantum_correction,
+            ["dipoles"],
             # differences of neighbours are central differences over half a step to either side
             finite_difference=self.spacing / 2,
+        )
+        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+        return infrared(
+            rates,
+            Estimator(width, window, unbiased, segments),
+            units.magnitude(temperature, units.TEMPERATURE, "temperature"),
+            None if volume is None else units.magnitude(volume, units.VOLUME, "volume"),
+            quantum_correction=quantum_correction,
             info={"model": "explicit dipoles"},
         )
 
@@ -256,12 +257,10 @@ def unwrap(dipoles: Array, cells: Array) -> Array:
     are compared in units of the cell vectors of their own frame, so that a cell that breathes adds
     nothing.
     """
-    repeats = cells[0].any(axis=1)
-    if not repeats.any():
+    box = Cell(cells)
+    if not box.pbc.any():
         return dipoles
-    vectors = cells[:, repeats]
-    reduced = np.einsum("ta,tar->tr", dipoles, np.linalg.pinv(vectors))
-    steps = np.diff(reduced, axis=0)
+    steps = np.diff(box.fractions(dipoles[:, None])[:, 0], axis=0) * box.pbc[0]
     jumps = np.round(steps)
     largest = float(np.abs(steps - jumps).max(initial=0.0))
     if largest > _AMBIGUOUS:
@@ -271,6 +270,5 @@ def unwrap(dipoles: Array, cells: Array) -> Array:
             "branch is not sure; write dipoles more often",
             stacklevel=3,
         )
-    multiples = np.concatenate([np.zeros((1, int(repeats.sum()))), np.cumsum(jumps, axis=0)])
-    unwrapped: Array = dipoles - np.einsum("tr,tra->ta", multiples, vectors)
-    return unwrapped
+    multiples = np.concatenate([np.zeros((1, 3)), np.cumsum(jumps, axis=0)])
+    return np.asarray(dipoles - (multiples[:, None] @ box.filled)[:, 0])

@@ -15,17 +15,14 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.bands import band_weights
 from mda_aptnn.spectra.display import Pictured
+from mda_aptnn.spectra.result import band_weights
 from mda_aptnn.spectra.statistics import Measured, Segments
 from mda_aptnn.spectra.terms import pair_index, term_of
+from mda_aptnn.tensors import COMPONENTS
 
 Array = NDArray[np.float64]
 
-#: Order of the components of a symmetric tensor.
-COMPONENTS = ("xx", "yy", "zz", "xy", "xz", "yz")
-#: Their first and second axes.
-ROWS, COLUMNS = np.array([["xyz".index(axis) for axis in name] for name in COMPONENTS]).T
 #: What is measured, as (factor of ᾱ'², factor of γ'²); derived in docs/raman.md.
 KINDS = {
     "isotropic": (1.0, 0.0),
@@ -36,15 +33,6 @@ KINDS = {
 }
 DETECTIONS = ("power", "photons")
 BOSE_FACTORS = ("stokes", "classical", "none")
-
-
-def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return symmetric tensors [..., 3, 3] from their components [..., 6] in the order of
-    `COMPONENTS`.
-    """
-    tensors = np.empty((*components.shape[:-1], 3, 3))
-    tensors[..., ROWS, COLUMNS] = tensors[..., COLUMNS, ROWS] = components
-    return tensors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
 from mda_aptnn.spectra.bands import maxima_of
-from mda_aptnn.spectra.plotting import title_of
+from mda_aptnn.spectra.plots import title_of
 
 if TYPE_CHECKING:
     from mda_aptnn.spectra.raman import RamanSpectrum

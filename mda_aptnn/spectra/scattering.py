@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.absorption import most_segments
 from mda_aptnn.spectra.correlation import component_correlation, cross_correlation
 from mda_aptnn.spectra.densities import (
-    check_pairs,
     segment_spectra,
     spectral_terms,
     velocity_correction,
     warn_if_short,
 )
-from mda_aptnn.spectra.raman import COLUMNS, ROWS, RamanSpectrum
+from mda_aptnn.spectra.estimator import check_pairs
+from mda_aptnn.spectra.raman import RamanSpectrum
 from mda_aptnn.spectra.statistics import choose_segments
 from mda_aptnn.spectra.transform import CosineTransform
+from mda_aptnn.tensors import COLUMNS, ROWS
 
 Array = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ def raman_spectrum(
     temperature : float
         In K.
     resolution, window, unbiased, segments, finite_difference
-        As in `mda_aptnn.spectra.absorption.absorption_spectrum`.
+        As in `mda_aptnn.spectra.estimator.Estimator`.
     notes, info
         Kept with the result; the estimator is added.
 
@@ -88,7 +88,7 @@ def raman_spectrum(
     if window != "none":
         # nine components at most, but where a band is totally symmetric there is one
         warn_if_short([len(part) for part in series], transform, resolution, unbiased, components=1)
-    most = most_segments(len(groups), len(scale))
+    most = 16
     chosen = [
         choose_segments(part, segments, resolution, spacing, most)
         for part in (isotropic, anisotropic)

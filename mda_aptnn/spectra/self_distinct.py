@@ -5,27 +5,27 @@ them.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.absorption import most_segments, section_factor
-from mda_aptnn.spectra.correlation import cross_correlation
-from mda_aptnn.spectra.densities import (
+from mda_aptnn.spectra.estimator import (
+    Estimator,
+    Rates,
     check_pairs,
-    pair_spectra,
-    spectral_terms,
-    velocity_correction,
+    component_correlation,
+    pair_columns,
+    pairs,
 )
-from mda_aptnn.spectra.spectrum import Spectrum
-from mda_aptnn.spectra.statistics import choose_segments
-from mda_aptnn.spectra.terms import pair_number
-from mda_aptnn.spectra.transform import CosineTransform
+from mda_aptnn.spectra.infrared import (
+    Spectrum,
+    check_conditions,
+    section_factor,
+    spectrum_of_density,
+)
 
 if TYPE_CHECKING:
     from mda_aptnn.flux.flux_series import FluxSeries
@@ -38,7 +38,13 @@ _BATCH_BYTES = 250_000_000
 
 
 def self_and_distinct(
-    series: FluxSeries, *, resolution: float, window: str, unbiased: bool, **options: Any
+    series: FluxSeries,
+    estimator: Estimator,
+    temperature: float,
+    volume: float | None,
+    *,
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
 ) -> Spectrum:
     """Return the spectrum of molecules as a self and a distinct part.
 
@@ -56,8 +62,8 @@ def self_and_distinct(
     ----------
     series : FluxSeries
         With the label "species".
-    resolution, window, unbiased, **options
-        As in `FluxSeries.spectrum`, in plain numbers.
+    estimator, temperature, volume, notes, info
+        As in `mda_aptnn.spectra.infrared.infrared`.
 
     Raises
     ------
@@ -68,122 +74,73 @@ def self_and_distinct(
         raise SpectrumError(
             'self and distinct parts need a flux of molecules; make it with per="molecule"'
         )
-    species, molecule = (np.array(series.labels[name]) for name in ("species", "group"))
-    motion = np.array(series.labels.get("motion", [""] * len(species)))
-    kinds = list(dict.fromkeys(zip(species.tolist(), motion.tolist(), strict=True)))
-    summed = series.regroup(
-        {
-            "\n".join(kind): [series.groups[k] for k in _places(species, motion, kind)]
-            for kind in kinds
-        }
+    check_conditions(temperature, volume)
+    species = series.labels["species"]
+    kinds = list(zip(species, series.labels.get("motion", [""] * len(species)), strict=True))
+    names = list(dict.fromkeys(kinds))
+    kind = np.array([names.index(own) for own in kinds])
+    values = np.stack([series.flux[:, kind == k].sum(axis=1) for k in range(len(names))], axis=1)
+    rates = Rates(values, series.starts, series.spacing, names, series.finite_difference)
+    factor = section_factor(temperature)
+    n = len(names)
+    whole = estimator.density(rates, factor=factor)
+    check_pairs(n, whole.plan.size // 2 + 1)
+    batches = _batches(series, kind, names, max(whole.plan.size, 2 * max(whole.plan.lengths)))
+    diagonal = slice(None, None, n + 1)
+    own = estimator.batched_density(
+        rates, batches, n * n, whole.pieces, factor=factor, autos=diagonal
     )
-    summed = dataclasses.replace(summed, members=None)
-    whole = summed.spectrum(resolution=resolution, window=window, unbiased=unbiased, **options)
-    pieces = series.segments()
-    transform = CosineTransform.plan(
-        window, resolution, series.spacing, max(len(part) for part in pieces)
+
+    def blocks(total: Array, self_part: Array) -> Array:
+        """Terms of n names and n² of their self parts to those of 2n names."""
+        self_part = pair_columns(self_part.reshape(-1, n, n))
+        numbers = {pair: k for k, pair in enumerate(zip(*pairs(2 * n), strict=True))}
+        found = np.zeros((len(total), len(numbers)), dtype=total.dtype)
+        for k, (g, h) in enumerate(zip(*pairs(n), strict=True)):
+            found[:, numbers[g, h]] = self_part[:, k]
+            found[:, numbers[g + n, h + n]] = total[:, k] - self_part[:, k]
+        return found
+
+    correlation = np.zeros((len(whole.correlation), 2 * n, 2 * n))
+    correlation[:, :n, :n] = own.correlation.reshape(-1, n, n)
+    correlation[:, n:, n:] = whole.correlation - correlation[:, :n, :n]
+    segments = whole.segments
+    if segments is not None and own.segments is not None:
+        both = zip(segments.terms, own.segments.terms, strict=True)
+        segments = dataclasses.replace(segments, terms=np.array([blocks(*part) for part in both]))
+    density = dataclasses.replace(
+        whole, terms=blocks(whole.terms, own.terms), correlation=correlation, segments=segments
     )
-    check_pairs(len(kinds), transform.size // 2 + 1)
-    _, correction = velocity_correction(transform.wavenumber, series.finite_difference)
-    scale = section_factor(float(whole.temperature.magnitude)) * correction
-    n = len(kinds)
-    most = most_segments(n, len(scale))
-    correlation = np.zeros((transform.n_lags, n, n))
-    parts = np.zeros_like(whole.segments.terms) if whole.segments is not None else None
-    for at, batch in _batches(pieces, species, molecule, kinds, motion, transform.size):
-        correlation[np.ix_(range(transform.n_lags), at, at)] += cross_correlation(
-            batch, transform.n_lags, unbiased=unbiased
-        )
-        if parts is not None:
-            chosen = _as_many(
-                len(parts), batch, options.get("segments", "auto"), resolution, series.spacing, most
-            )
-            where = _pair_places(at, n)
-            for row, segment in zip(parts, chosen, strict=True):
-                row[:, where] += pair_spectra(segment, transform, scale, unbiased)
-    own = spectral_terms(correlation, transform, scale, window=window, unbiased=unbiased)
-    return _assemble(whole, kinds, own, correlation, parts)
-
-
-def _as_many(
-    n_segments: int, batch: list[Array], segments: Any, resolution: float, spacing: float, most: int
-) -> list[list[Array]]:
-    """The same segments as of the whole, which may have been halved in number."""
-    while True:
-        chosen = choose_segments(batch, segments, resolution, spacing, most)
-        if len(chosen) <= n_segments:
-            return chosen
-        most = len(chosen) // 2
-
-
-def _places(
-    species: NDArray[Any], motion: NDArray[Any], kind: tuple[str, str]
-) -> NDArray[np.int64]:
-    return np.flatnonzero((species == kind[0]) & (motion == kind[1]))
+    several = len({species for species, _ in names}) > 1
+    labels = [
+        " ".join(filter(None, (species if several else "", part, motion)))
+        for part in (SELF, DISTINCT)
+        for species, motion in names
+    ]
+    sums = (values[piece[0] : piece[-1] + 1] for piece in rates.series)
+    by_axis = component_correlation(sums, whole.plan.n_lags, unbiased=estimator.unbiased)
+    found = spectrum_of_density(
+        density, by_axis, labels, temperature, volume, notes=notes, info=info
+    )
+    return dataclasses.replace(found, signed=labels[n:])
 
 
 def _batches(
-    pieces: list[Array],
-    species: NDArray[Any],
-    molecule: NDArray[Any],
-    kinds: list[tuple[str, str]],
-    motion: NDArray[Any],
-    size: int,
-) -> Iterator[tuple[list[int], list[Array]]]:
-    """Molecules of a species side by side: numbers of their kinds, pieces [n_frames, n_kinds, 3 ·
-    n_molecules].
+    series: FluxSeries, kind: NDArray[np.int64], names: list[tuple[str, str]], longest: int
+) -> Iterator[tuple[Array, NDArray[np.int64]]]:
+    """Molecules of a species side by side [n_frames, n_kinds, 3 · n_molecules], and the places of
+    their self parts.
     """
-    longest = max(size, 2 * max(len(part) for part in pieces))
-    for name in dict.fromkeys(species.tolist()):
-        at = [k for k, kind in enumerate(kinds) if kind[0] == name]
+    molecule = np.array(series.labels["group"])
+    n = len(names)
+    for name in dict.fromkeys(species for species, _ in names):
+        own = np.array([k for k, (species, _) in enumerate(names) if species == name])
         # [n_kinds, n_molecules]: the same molecules in the same order for each motion
-        terms = np.array([_places(species, motion, kinds[k]) for k in at])
+        terms = [np.flatnonzero(kind == k) for k in own]
         if not all(np.array_equal(molecule[row], molecule[terms[0]]) for row in terms):
             raise SpectrumError(f"the molecules {name} do not all have the same motions")
-        step = max(1, _BATCH_BYTES // (3 * 8 * longest * len(at)))
-        for first in range(0, terms.shape[1], step):
-            chosen = terms[:, first : first + step]
-            yield at, [part[:, chosen].reshape(len(part), len(at), -1) for part in pieces]
-
-
-def _pair_places(at: list[int], n: int) -> list[int]:
-    """Where pairs of the groups `at`, of n, stand in the order of `Spectrum.pairs`."""
-    return [*at, *(pair_number(a, b, n) for a, b in itertools.combinations(at, 2))]
-
-
-def _assemble(
-    whole: Spectrum,
-    kinds: list[tuple[str, str]],
-    own: Array,
-    correlation: Array,
-    parts: NDArray[np.float32] | None,
-) -> Spectrum:
-    """Self and distinct groups of each kind, as blocks of the terms."""
-    n = len(kinds)
-    several = len({species for species, _ in kinds}) > 1
-    names = [
-        " ".join(filter(None, (species if several else "", part, motion)))
-        for part in (SELF, DISTINCT)
-        for species, motion in kinds
-    ]
-
-    def blocks(total: Array, self_part: Array) -> Array:
-        result = np.zeros((len(total), 2 * n, 2 * n))
-        result[:, :n, :n], result[:, n:, n:] = self_part, total - self_part
-        return result
-
-    segments = whole.segments
-    if segments is not None and parts is not None:
-        terms = np.zeros((*parts.shape[:2], n * (2 * n + 1)), dtype=np.float32)
-        terms[:, :, _pair_places(list(range(n)), 2 * n)] = parts
-        terms[:, :, _pair_places(list(range(n, 2 * n)), 2 * n)] = segments.terms - parts
-        segments = dataclasses.replace(segments, terms=terms)
-    total, lagged = whole.cross_section_terms.magnitude, whole.correlation.magnitude
-    return dataclasses.replace(
-        whole,
-        groups=names,
-        cross_section_terms=units.quantity(blocks(total, own), "angstrom^2"),
-        correlation=units.quantity(blocks(lagged, correlation), units.FLUX_CORRELATION),
-        segments=segments,
-        signed=names[n:],
-    )
+        step = max(1, _BATCH_BYTES // (3 * 8 * longest * len(own)))
+        for first in range(0, len(terms[0]), step):
+            chosen = np.array(terms)[:, first : first + step]
+            values = series.flux[:, chosen].reshape(len(series.flux), len(own), -1)
+            yield values, own[:, None] * n + own

@@ -371,7 +371,7 @@ class SumFrequencySpectrum(io.Stored, Pictured):
         list of matplotlib.axes.Axes
         """
         from mda_aptnn.figures import draw_doubts, new_figure, save_figure
-        from mda_aptnn.spectra.plotting import title_of
+        from mda_aptnn.spectra.plots import title_of
 
         figure = new_figure(path, (7.0, 7.0))
         grid = self.wavenumber.magnitude

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.compiled import kept_exactly
-from mda_aptnn.flux.molecular_flux import MoleculeBlock, filled_cells, repeats
+from mda_aptnn.flux.molecular_flux import MoleculeBlock
+from mda_aptnn.frame import Cell
 
 
 class Shells:
@@ -22,14 +23,10 @@ class Shells:
     """
 
     def __init__(self, block: MoleculeBlock, edges: NDArray[np.float64]) -> None:
-        there = repeats(block.cells)
-        cells = filled_cells(block.cells)
-        inverse = np.linalg.inv(cells)
-        # beyond half of the smallest height, rounding need not give the nearest image
-        heights = np.where(there, 1 / np.linalg.norm(inverse, axis=1), np.inf)
-        self._safe = (0.5 * heights.min(axis=1)) ** 2
+        box = Cell(block.cells)
+        self._safe = box.half_height**2
         self._cells = np.ascontiguousarray(block.cells.transpose(1, 2, 0))
-        self._inverse = np.ascontiguousarray((inverse * there[:, None, :]).transpose(1, 2, 0))
+        self._inverse = np.ascontiguousarray((box.inverse * box.pbc[:, None, :]).transpose(1, 2, 0))
         self._upright = not block.cells[:, ~np.eye(3, dtype=bool)].any()
         self._block, self._squared_edges = block, edges**2
         self.n_shells = len(edges) - 1

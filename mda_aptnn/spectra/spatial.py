@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.molecular_flux import MolecularFlux, MoleculeBlock, filled_cells, repeats
-from mda_aptnn.spectra.absorption import section_factor
+from mda_aptnn.flux.molecular_flux import MolecularFlux, MoleculeBlock
+from mda_aptnn.frame import Cell
 from mda_aptnn.spectra.densities import velocity_correction
+from mda_aptnn.spectra.infrared import section_factor
 from mda_aptnn.spectra.origin_blocks import OriginBlock, OriginCorrelation, origin_blocks
 from mda_aptnn.spectra.shells import Shells
 from mda_aptnn.spectra.slabs import Slabs
@@ -301,10 +302,8 @@ def _shell_edges(molecules: MolecularFlux, edges: Any, bin_width: Any) -> NDArra
         width = units.magnitude(bin_width, units.LENGTH, "bin_width")
         if not width > 0:
             raise SpectrumError(f"bin_width {bin_width!r} must be positive")
-        cells = molecules.read(0, 1).cells
-        there = repeats(cells)
-        heights = 1 / np.linalg.norm(np.linalg.inv(filled_cells(cells)), axis=1)
-        reach = 0.5 * float(heights[there].min()) if there.any() else 10.0
+        reach = float(Cell(molecules.read(0, 1).cells[0]).half_height)
+        reach = reach if np.isfinite(reach) else 10.0
         inner = width * np.arange(1, int(reach / width + 1e-9) + 1)
     else:
         inner = np.atleast_1d(

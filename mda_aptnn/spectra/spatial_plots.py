@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mda_aptnn.figures import new_figure, save_figure
-from mda_aptnn.spectra.plotting import LABELS, draw_map, title_of
+from mda_aptnn.spectra.plots import LABELS, draw_map, title_of
 
 if TYPE_CHECKING:
     from mda_aptnn.spectra.spatial_spectra import AxisProfile, DistanceSpectrum

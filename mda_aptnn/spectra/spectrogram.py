@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.errors import GroupError, SpectrumError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.absorption import section_factor
 from mda_aptnn.spectra.densities import velocity_correction
+from mda_aptnn.spectra.infrared import section_factor
 from mda_aptnn.spectra.resolved import ResolvedSpectrum
 from mda_aptnn.spectra.transform import CosineTransform
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mda_aptnn.figures import new_figure, plain, save_figure
-from mda_aptnn.spectra.plotting import LABELS, draw_map
+from mda_aptnn.spectra.plots import LABELS, draw_map
 
 if TYPE_CHECKING:
     from mda_aptnn.spectra.spectrogram import Spectrogram

@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mda_aptnn import units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra.windows import weights_of_lags
-
-cite(__name__)
 
 Array = NDArray[np.float64]
 

@@ -117,7 +117,7 @@ def sum_frequency_spectrum(
     components : sequence of str
         Of χ_abc, such as "xxz": ab of the polarizability, c of the dipole.
     resolution, window, unbiased, segments, finite_difference
-        As in `mda_aptnn.spectra.absorption.absorption_spectrum`.
+        As in `mda_aptnn.spectra.estimator.Estimator`.
     notes, info
         Kept with the result; the estimator is added.
 

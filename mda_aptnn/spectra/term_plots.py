@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import new_figure, plain, save_figure
-from mda_aptnn.spectra.bands import band_weights
-from mda_aptnn.spectra.plotting import LABELS
+from mda_aptnn.spectra.plots import LABELS, finish
+from mda_aptnn.spectra.result import band_weights
 
 if TYPE_CHECKING:
-    from mda_aptnn.spectra.spectrum import Spectrum
+    from mda_aptnn.spectra.infrared import Spectrum
 
 #: Infrared bands of most samples, in cm⁻¹.
 BANDS = ((0.0, 400.0), (400.0, 1000.0), (1000.0, 2000.0), (2000.0, 4500.0))
@@ -66,28 +66,21 @@ def plot_stacked(
         ax = new_figure(path, (7.0, 4.5)).subplots()
     inside = spectrum.wavenumber.magnitude <= limit
     x = spectrum.wavenumber.magnitude[inside]
-    total, unit = spectrum.default_values()
     top, bottom = np.zeros(len(x)), np.zeros(len(x))
-    pairs = spectrum.pairs()
-    for (a, b), colour in zip(pairs, _colours(len(pairs)), strict=True):
-        values = spectrum.default_values((a, b))[0][inside]
-        label = plain(a if a == b else f"{a} × {b}")
-        hatch = None if a == b else "///"
-        for base, part in ((top, np.maximum(values, 0)), (bottom, np.minimum(values, 0))):
+    terms = spectrum.named_terms(" × ")
+    for (name, values), colour in zip(terms.items(), _colours(len(terms)), strict=True):
+        hatch = "///" if " × " in name else None
+        part = values[inside]
+        for base, shown in ((top, np.maximum(part, 0)), (bottom, np.minimum(part, 0))):
             area = ax.fill_between(
-                x, base, base + part, facecolor=colour, alpha=0.75, linewidth=0, hatch=hatch
+                x, base, base + shown, facecolor=colour, alpha=0.75, linewidth=0, hatch=hatch
             )
-            base += part
-        area.set_label(label)
-    ax.plot(x, total[inside], color="black", linewidth=1.2, label="total")
+            base += shown
+        area.set_label(plain(name))
+    ax.plot(x, spectrum.curve().value[inside], color="black", linewidth=1.2, label="total")
     ax.axhline(0.0, color="black", linewidth=0.6)
-    ax.set_xlim(0, x[-1])
-    ax.set_xlabel(r"wavenumber / cm$^{-1}$")
-    ax.set_ylabel(LABELS[unit])
-    ax.legend(frameon=False, fontsize="small", ncols=1 if len(pairs) < 8 else 2, loc="upper center")
-    if path is not None:
-        save_figure(ax.figure, path)
-    return ax
+    ax.legend(frameon=False, fontsize="small", ncols=1 if len(terms) < 8 else 2, loc="upper center")
+    return finish(ax, path, x[-1], LABELS[spectrum.unit])
 
 
 def plot_matrix(
@@ -132,7 +125,7 @@ def plot_matrix(
         raise SpectrumError(f"none of the bands {list(bands)} is within the spectrum")
     figure = figure or new_figure(path, (1.6 + 2.4 * len(found), 3.4))
     axes = np.atleast_1d(figure.subplots(1, len(found), sharey=True))
-    unit = _INTEGRALS[spectrum.default_values()[1]]
+    unit = _INTEGRALS[spectrum.unit]
     shares = [100 * values / values.sum() for _, _, values in found]
     reach = max(float(np.abs(values).max()) for values in shares)
     names = [plain(name) for name in spectrum.groups]
@@ -170,9 +163,8 @@ def _integrals(spectrum: Spectrum, low: Any, high: Any) -> NDArray[np.float64] |
     weights = band_weights(spectrum.wavenumber.magnitude, low, high)
     if not weights.any():
         return None
-    terms = spectrum.in_default_unit(spectrum.cross_section_terms)
-    integrals: NDArray[np.float64] = np.tensordot(weights, terms, axes=1)
-    return integrals
+    sections = spectrum.matrix(weights @ spectrum.values)
+    return spectrum.scale * sections
 
 
 def _write_numbers(ax: Any, values: NDArray[np.float64], reach: float) -> None:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.bands import band_weights
 from mda_aptnn.spectra.columns import write_columns
 from mda_aptnn.spectra.display import Pictured
+from mda_aptnn.spectra.result import band_weights
 from mda_aptnn.spectra.statistics import Measured, Segments, confidence_band
 
 cite(__name__)

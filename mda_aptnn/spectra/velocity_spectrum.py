@@ -20,15 +20,15 @@ from mda_aptnn.checks import Checks
 from mda_aptnn.elements import find_atoms, name_elements
 from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.flux.atom_flux import identify_atoms
+from mda_aptnn.flux.checked_analysis import chosen_timeline
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.frame_choice import chosen_timeline
-from mda_aptnn.flux.groups import KINDS, UpdatingGroups, check_atoms, choose_groups
+from mda_aptnn.flux.groups import KINDS, check_atoms, choose_groups
 from mda_aptnn.flux.guard import check_run, refuse_or_warn
-from mda_aptnn.flux.motions.motions import make_motions, take_apart
 from mda_aptnn.flux.origin import trajectory_files
 from mda_aptnn.spectra.vdos import VibrationalDensity
 from mda_aptnn.spectra.velocity_power import vibrational_density
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand
+from mda_aptnn.trajectory.motions.motions import make_motions, take_apart
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 #: Velocities beyond so many bytes are kept in a temporary file instead of memory.
@@ -113,7 +113,7 @@ class VelocitySpectrum(AnalysisBase):
         if per not in ("group", *KINDS):
             raise ValueError(f"per={per!r}: choose one of group, {', '.join(KINDS)}")
         self._groups = choose_groups(per, atoms, groups, indices, self._frames.numbers, molecules)
-        if isinstance(self._groups, UpdatingGroups):
+        if self._groups.updating:
             raise GroupError(
                 "a density of states needs groups that keep their atoms: give selections, not "
                 "updated ones"

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.elements import masses_of
-from mda_aptnn.flux.motions.internal_coordinates import InternalCoordinates
-from mda_aptnn.flux.motions.rigid_motions import RigidMotions
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.spectra.statistics import student_factor
 from mda_aptnn.tensors import APT
 from mda_aptnn.trajectory.molecules import find_molecules
+from mda_aptnn.trajectory.motions.internal_coordinates import InternalCoordinates
+from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 
 Array = NDArray[np.float64]
 

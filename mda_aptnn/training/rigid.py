@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.tensors import Target
-from mda_aptnn.trajectory.bonds import near_pairs
+from mda_aptnn.trajectory.molecules import near_pairs
 
 
 def rigid_tensors(dataset: Dataset, target: Target) -> list[NDArray[np.float64]]:

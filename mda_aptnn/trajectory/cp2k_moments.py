@@ -1,4 +1,4 @@
-"""Dipoles that CP2K prints along a trajectory (&FORCE_EVAL/&DFT/&PRINT/&MOMENTS with a FILENAME)."""
+"""Dipoles that CP2K prints along a trajectory (&DFT/&PRINT/&MOMENTS with a FILENAME)."""
 
 from __future__ import annotations
 

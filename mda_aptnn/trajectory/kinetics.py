@@ -1,19 +1,21 @@
-"""What velocities say by themselves: the kinetic temperature, the unit they are likely in,
-constrained bonds.
-"""
+"""What velocities say: kinetic temperatures, the unit they are likely in, constrained bonds."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
-from mda_aptnn.errors import TrajectoryError, UnitError
+from mda_aptnn.elements import SYMBOLS
+from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import Frame
-from mda_aptnn.trajectory.bonds import near_pairs
+from mda_aptnn.trajectory.molecules import Molecules, bonded_paths, near_pairs
+from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
+
+Array = NDArray[np.float64]
 
 #: Units in which programs write velocities: GROMACS nm/ps, LAMMPS Å/ps (metal) and Å/fs (real),
 #: CP2K and other electronic-structure codes atomic units, Amber and CHARMM Å per 48.88821 fs.
@@ -34,29 +36,28 @@ PLAUSIBLE = (5.0, 5000.0)
 RIGID = 0.1
 
 
-def velocity_factor(unit: object) -> float:
-    """Return how many Å/ps are in one `unit`.
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A frame with what surrounds it in time.
 
-    Parameters
+    Attributes
     ----------
-    unit : str or pint.Quantity
-        ``"angstrom/fs"``, ``"bohr/atomic_unit_of_time"``, or a multiple such as ``"20.455
-        angstrom/ps"``.
-
-    Raises
-    ------
-    UnitError
-        If it is not a positive velocity.
+    number : int
+        Of the frame in the trajectory.
+    frame : Frame
+    velocities : ndarray, shape [n_atoms, 3], or None
+        In Å/ps.
+    moved : ndarray, shape [n_atoms, 3], or None
+        From the frame before to the one after, in Å, in the nearest image.
+    next_velocities : ndarray, shape [n_atoms, 3], or None
+        In the frame after, in Å/ps.
     """
-    text = unit.strip() if isinstance(unit, str) else unit
-    if text == "":
-        raise UnitError("velocity_unit is empty; say it like 'angstrom/fs'")
-    if isinstance(text, str) and not text[:1].isdigit():
-        text = f"1 {text}"
-    value = float(units.magnitude(text, units.VELOCITY, "velocity_unit"))
-    if value <= 0:
-        raise UnitError(f"velocity_unit {unit!r} is not positive")
-    return value
+
+    number: int
+    frame: Frame
+    velocities: NDArray[np.float64] | None
+    moved: NDArray[np.float64] | None = None
+    next_velocities: NDArray[np.float64] | None = None
 
 
 def kinetic_temperature(
@@ -104,7 +105,7 @@ def likely_unit(temperature: float) -> str | None:
     """
     if temperature <= 0:
         return None
-    found = {unit: temperature * velocity_factor(unit) ** 2 for unit in CANDIDATES}
+    found = {unit: temperature * units.velocity_factor(unit) ** 2 for unit in CANDIDATES}
     found = {unit: value for unit, value in found.items() if is_plausible(value)}
     return min(found, key=lambda unit: abs(np.log(found[unit] / 300)), default=None)
 
@@ -153,16 +154,64 @@ def constrained_bonds(
     return rigid / n_frames if rigid > chance + 4 * np.sqrt(chance) + 0.5 else 0.0
 
 
+def kinetic_parts(
+    moments: Sequence[Moment], molecules: Molecules, masses: Array, *, held: bool
+) -> dict[str, tuple[Array, float]]:
+    """Return Σ m v²/(f k_B) of all atoms, each element, and translation, rotation and vibration of
+    molecules, which are equal in equilibrium.
+
+    The motion of the centre of mass of everything is taken out.
+
+    Parameters
+    ----------
+    moments : sequence of Moment
+        With velocities.
+    molecules : Molecules
+    masses : ndarray, shape [n_atoms]
+        In u.
+    held : bool
+        Whether constraints hold bonds: then only translation and rotation are known, and "all" is
+        the two together.
+
+    Returns
+    -------
+    dict of str to (ndarray of shape [n_moments], float)
+        Temperatures in K and degrees of freedom f.
+    """
+    velocities = np.array([moment.velocities for moment in moments])
+    velocities -= (masses[:, None] * velocities).sum(axis=1, keepdims=True) / masses.sum()
+    energies = (masses[:, None] * velocities**2).sum(axis=2)
+    whole = 3.0 * len(masses) - 3 if len(masses) > 1 else 3.0
+    # name: Σ m v² [n_moments] and degrees of freedom
+    parts: dict[str, tuple[Array, float]] = {}
+    if not held:
+        parts["all"] = energies.sum(axis=1), whole
+        elements = np.unique(molecules.numbers).tolist()
+        for number in elements if len(elements) > 1 else []:
+            own = molecules.numbers == number
+            freedom = 3.0 * own.sum() - 3 * masses[own].sum() / masses.sum()
+            parts[SYMBOLS[number]] = energies[:, own].sum(axis=1), float(freedom)
+    several = molecules.sizes > 1
+    # ions and molecules bonded to their own image only translate, or have no motions as a whole
+    if len(molecules) > 1 and several.any() and not molecules.endless.any():
+        rigid = RigidMotions(molecules, masses)
+        motions = [
+            rigid.parts(moment.frame, own) for moment, own in zip(moments, velocities, strict=True)
+        ]
+        moving = np.einsum("i,tmia->mt", masses, np.square(motions))
+        freedoms = [3.0 * len(molecules) - 3, 3.0 * several.sum() - molecules.linear[several].sum()]
+        parts["translation"], parts["rotation"] = zip(moving[:2], map(float, freedoms), strict=True)
+        if held:
+            parts["all"] = moving[:2].sum(axis=0), float(sum(freedoms))
+        else:
+            parts["vibration"] = moving[2], float(whole - sum(freedoms))
+    return {name: (sums / (f * units.BOLTZMANN), f) for name, (sums, f) in parts.items() if f > 0}
+
+
 def _bonded_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Pairs at bonding distance and 1-3 pairs, each once, with their vectors."""
-    centre, neighbour, vectors = near_pairs(frame)
-    once = centre < neighbour
-    i, j, d = [centre[once]], [neighbour[once]], [vectors[once]]
-    starts = np.searchsorted(centre, np.arange(len(frame) + 1))
-    for first, last in itertools.pairwise(starts):
-        if last - first > 1:
-            p, q = np.triu_indices(last - first, 1)
-            i.append(neighbour[first:last][p])
-            j.append(neighbour[first:last][q])
-            d.append(vectors[first:last][q] - vectors[first:last][p])
-    return np.concatenate(i), np.concatenate(j), np.concatenate(d)
+    centre, neighbour, _ = near_pairs(frame)
+    bonds = np.stack([centre, neighbour], axis=1)[centre < neighbour]
+    ends = bonded_paths(bonds, len(frame), 3)[:, [0, 2]]
+    i, j = np.concatenate([bonds, ends[ends[:, 0] < ends[:, 1]]]).T
+    return i, j, frame.box.nearest(frame.positions[j] - frame.positions[i])

@@ -1,5 +1,5 @@
-"""Molecules: atoms joined by bonds, made whole across the periodic boundary, and watched for bonds
-that break.
+"""Bonds, of the topology or by distances, and the molecules that they make: made whole across the
+periodic boundary, and watched for bonds that break.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mda_aptnn.elements import symbols_of
+from mda_aptnn.elements import radii_of, symbols_of
 from mda_aptnn.frame import Frame
-from mda_aptnn.trajectory.bonds import bond_limits, guessed_bonds, nearest_images, topology_bonds
+from mda_aptnn.graph import neighbours
 
+#: Atoms closer than this part of the sum of their van der Waals radii are bonded, as in MDAnalysis'
+#: guess_bonds.
+BONDED = 0.55
 #: A bond this many times longer than in the first frame is broken, unless it is still at bonding
 #: distance.
 STRETCHED = 1.3
@@ -92,28 +95,21 @@ class Molecules:
             return frame.positions
         positions = frame.positions.copy()
         for parent, child in self.tree:
-            arms = nearest_images(frame.positions[child] - frame.positions[parent], frame)
+            arms = frame.box.nearest(frame.positions[child] - frame.positions[parent])
             positions[child] = positions[parent] + arms
         return positions
 
     def broken_bond(self, frame: Frame) -> int:
-        """Return the number of the first bond that is longer than its limit, −1 if there is none."""
-        i, j = self.bonds.T
-        vectors = nearest_images(frame.positions[j] - frame.positions[i], frame)
+        """Return the number of the first bond that is longer than its limit, −1 if none is."""
+        vectors = _vectors(self.bonds, frame)
         broken = np.flatnonzero(np.einsum("ia,ia->i", vectors, vectors) > self.limits**2)
         return int(broken[0]) if len(broken) else -1
 
     def formulas(self) -> list[str]:
         """Return the formula of each molecule in Hill's order, such as "H2O" or "CH4O"."""
-        known: dict[tuple[int, ...], str] = {}
-        ordered = self.numbers[self.order]
-        result = []
-        for first, size in zip(self._first, self.sizes, strict=True):
-            key = tuple(int(number) for number in ordered[first : first + size])
-            if key not in known:
-                known[key] = _hill(symbols_of(key))
-            result.append(known[key])
-        return result
+        parts = np.split(self.numbers[self.order], self._first[1:])
+        known = {key: _hill(symbols_of(key)) for key in {tuple(part.tolist()) for part in parts}}
+        return [known[tuple(part.tolist())] for part in parts]
 
 
 def find_molecules(universe: Any, indices: NDArray[np.int64], frame: Frame) -> Molecules:
@@ -134,25 +130,58 @@ def find_molecules(universe: Any, indices: NDArray[np.int64], frame: Frame) -> M
     bonds = topology_bonds(universe, indices)
     alone = (frame.numbers == 1) & (np.bincount(bonds.ravel(), minlength=len(frame)) == 0)
     if len(bonds) == 0 or alone.any():
-        why = (
-            "has no bonds"
-            if len(bonds) == 0
-            else f"leaves {int(alone.sum())} hydrogen atoms without a bond"
-        )
+        why = f"leaves {int(alone.sum())} hydrogen atoms without a bond"
+        why = why if len(bonds) else "has no bonds"
         bonds = guessed_bonds(frame)
         notes.append(f"the topology {why}: bonds were guessed from distances in the first frame")
     graph = coo_array((np.ones(len(bonds)), bonds.T), shape=(len(frame), len(frame)))
     labels = connected_components(graph, directed=False)[1]
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     membership = np.argsort(np.argsort(first))[inverse].astype(np.int64)
-    vectors = nearest_images(frame.positions[bonds[:, 1]] - frame.positions[bonds[:, 0]], frame)
-    limits = np.maximum(bond_limits(frame, *bonds.T), STRETCHED * np.linalg.norm(vectors, axis=1))
+    vectors = _vectors(bonds, frame)
+    stretched = STRETCHED * np.linalg.norm(vectors, axis=1)
+    limits = np.maximum(_longest_bonds(frame, *bonds.T), stretched)
     no = np.zeros(len(first), dtype=bool)
     found = Molecules(membership, bonds, limits, frame.numbers, no, no, notes)
     whole = found.whole(frame)
-    return dataclasses.replace(
-        found, linear=_linear(found, whole), endless=_endless(found, vectors, whole)
-    )
+    # a bond that does not close in one piece leads to an image of its own molecule
+    closing = whole[bonds[:, 1]] - whole[bonds[:, 0]] - vectors
+    endless = no.copy()
+    endless[membership[bonds[np.linalg.norm(closing, axis=1) > 1e-3, 0]]] = True
+    return dataclasses.replace(found, linear=_linear(found, whole), endless=endless)
+
+
+def near_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return directed pairs of atoms at bonding distance, sorted by the first, and their vectors in
+    Å.
+    """
+    found = neighbours(frame, cutoff=float(2 * BONDED * radii_of(frame.numbers).max()))
+    longest = _longest_bonds(frame, found.centre, found.neighbour)
+    near = np.linalg.norm(found.vectors, axis=1) < longest
+    return found.centre[near], found.neighbour[near], found.vectors[near]
+
+
+def guessed_bonds(frame: Frame) -> NDArray[np.int64]:
+    """Return bonds by distance, [n_bonds, 2]; a hydrogen is bonded only to its nearest atom."""
+    centre, neighbour, vectors = near_pairs(frame)
+    lengths = np.linalg.norm(vectors, axis=1)
+    nearest = np.full(len(frame), np.inf)
+    np.minimum.at(nearest, centre, lengths)
+    nearest[frame.numbers != 1] = np.inf
+    kept = (lengths <= nearest[centre]) & (lengths <= nearest[neighbour]) & (centre < neighbour)
+    return np.unique(np.stack([centre[kept], neighbour[kept]], axis=1), axis=0)
+
+
+def topology_bonds(universe: Any, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the bonds of a topology between the atoms `indices`, as places in `indices`, [n_bonds,
+    2].
+    """
+    if not hasattr(universe, "bonds") or len(universe.bonds) == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    place = np.full(len(universe.atoms), -1, dtype=np.int64)
+    place[indices] = np.arange(len(indices))
+    bonds = place[np.asarray(universe.bonds.indices, dtype=np.int64)]
+    return np.unique(np.sort(bonds[(bonds >= 0).all(axis=1)], axis=1), axis=0)
 
 
 class MoleculesOnDemand:
@@ -210,11 +239,9 @@ def broken_note(
     symbols = "-".join(symbols_of(molecules.numbers[pair]))
     note = (
         f"bonds change: in frame {frames[first]} ({times[first]:.6g} ps) the bond {symbols} of "
-        f"atoms "
-        f"{indices[pair[0]]} and {indices[pair[1]]} (counted from 0) is broken; there are such "
-        f"bonds in {len(at)} of "
-        f"{len(broken)} frames. Molecules stay those of the first frame; groups of atoms do not "
-        f"depend on them"
+        f"atoms {indices[pair[0]]} and {indices[pair[1]]} (counted from 0) is broken; there are "
+        f"such bonds in {len(at)} of {len(broken)} frames. Molecules stay those of the first "
+        "frame; groups of atoms do not depend on them"
     )
     warnings.warn(note, stacklevel=2)
     return [note]
@@ -237,6 +264,17 @@ def bonded_paths(bonds: NDArray[np.int64], n_atoms: int, length: int) -> NDArray
         fresh = (paths[row] != following[:, None]).all(axis=1)
         paths = np.column_stack([paths[row], following])[fresh]
     return paths
+
+
+def _vectors(bonds: NDArray[np.int64], frame: Frame) -> NDArray[np.float64]:
+    """From the first atom of each bond to the second, [n_bonds, 3] in Å."""
+    return frame.box.nearest(frame.positions[bonds[:, 1]] - frame.positions[bonds[:, 0]])
+
+
+def _longest_bonds(frame: Frame, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The longest distance of atoms i and j that counts as a bond, [n_pairs] in Å."""
+    radii = radii_of(frame.numbers)
+    return np.asarray(BONDED * (radii[i] + radii[j]))
 
 
 def _tree(
@@ -269,17 +307,6 @@ def _linear(found: Molecules, whole: NDArray[np.float64]) -> NDArray[np.bool_]:
     linear = found.sizes > 1
     linear[found.membership[j[cosine > np.cos(np.radians(STRAIGHT))]]] = False
     return linear
-
-
-def _endless(
-    found: Molecules, vectors: NDArray[np.float64], whole: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Which molecules have a bond that does not close in one piece."""
-    i, j = found.bonds.T
-    open_ = np.linalg.norm(whole[j] - whole[i] - vectors, axis=1) > 1e-3
-    endless = np.zeros(len(found), dtype=bool)
-    endless[found.membership[i[open_]]] = True
-    return endless
 
 
 def _hill(symbols: list[str]) -> str:

@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.bands import peaks
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 
 N_FRAMES = 24
 
@@ -93,7 +92,7 @@ def test_spectrum_writes_what_it_says(water, tmp_path):
     np.testing.assert_allclose(table["total_1cm"], spectrum.absorption.magnitude, rtol=1e-6)
     assert spectrum.segments is None and found["segments"] is None
     assert [item["wavenumber"] for item in found["maxima"]] == [
-        peak.position.value for peak in peaks(spectrum)
+        peak.position.value for peak in spectrum.peaks()
     ]
     assert all(item["wavenumber_error"] is None for item in found["maxima"])
     assert (

@@ -10,7 +10,7 @@ import pytest
 
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from tests.cli.test_cli import error, report, run
 from tests.labelling_data import DATA
 

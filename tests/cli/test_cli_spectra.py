@@ -6,7 +6,7 @@ import pytest
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.spectra.dielectric import DielectricSpectrum
 from mda_aptnn.spectra.dipoles import DipoleSeries
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.vdos import VibrationalDensity
 from tests.cli.test_cli import error, report
 from tests.spectra.test_convergence import synthetic

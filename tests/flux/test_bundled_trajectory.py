@@ -9,8 +9,8 @@ import pytest
 
 from mda_aptnn import units
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
-from mda_aptnn.flux.motions.rigid_motions import RigidMotions
 from mda_aptnn.trajectory.molecules import find_molecules
+from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 #: Velocities are multiples of it, in Å/ps.

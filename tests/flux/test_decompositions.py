@@ -13,9 +13,9 @@ from mda_aptnn.flux.atom_flux import load_groups
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.molecular_flux import open_molecules
-from mda_aptnn.flux.motions.normal_modes import NormalModes
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.spectra.velocity_spectrum import stored_density
+from mda_aptnn.trajectory.motions.normal_modes import NormalModes
 from tests.systems import KnownTensors, gas, random_tensors, universe
 
 READING = {"velocity_unit": "angstrom/ps"}

@@ -365,12 +365,12 @@ def test_an_oscillator_through_a_universe():
         found.absorption.to("1/cm").magnitude, found.wavenumber.to("1/cm").magnitude
     )
     assert km_per_mol(integral, 720.0) == pytest.approx(KM_PER_MOL, rel=1e-6)
-    assert found.intensity().to("km/mol").magnitude == pytest.approx(KM_PER_MOL, rel=1e-6)
+    assert found.band().value == pytest.approx(KM_PER_MOL, rel=1e-6)
     top = found.wavenumber.magnitude[found.absorption.magnitude.argmax()]
     step = found.wavenumber.magnitude[1]
     assert abs(top - wavenumber) <= step / 2
     broad = analysis.spectrum(temperature=300, resolution=50)
-    assert broad.intensity().magnitude == pytest.approx(KM_PER_MOL, rel=1e-6)
+    assert broad.band().value == pytest.approx(KM_PER_MOL, rel=1e-6)
 
 
 @pytest.mark.slow
@@ -384,7 +384,7 @@ def test_an_oscillator_through_finite_differences():
     np.testing.assert_allclose(analysis.series.flux, exact.series.flux * 2 / np.pi, atol=2e-3)
     found = analysis.spectrum(temperature="300 K")
     # the 1/N estimator of a short run has wings beyond these limits
-    assert found.intensity(wavenumber - 100, wavenumber + 100).magnitude == pytest.approx(
+    assert found.band(wavenumber - 100, wavenumber + 100).value == pytest.approx(
         KM_PER_MOL, rel=0.01
     )
     assert found.wavenumber.magnitude[-1] <= 0.7 / (2 * LIGHT * 4e-3)

@@ -6,7 +6,7 @@ import pytest
 
 from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError, TrajectoryError, UnitError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from tests.systems import BOLTZMANN
 
 SPACING = 0.001

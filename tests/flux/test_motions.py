@@ -8,12 +8,11 @@ from scipy.spatial.transform import Rotation
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import GroupError
-from mda_aptnn.flux.motions.internal_coordinates import InternalCoordinates, find_coordinates
-from mda_aptnn.flux.motions.normal_modes import NormalModeMotions, NormalModes
-from mda_aptnn.flux.motions.rigid_motions import RigidMotions
 from mda_aptnn.frame import Frame, cell_matrix
-from mda_aptnn.trajectory.bonds import nearest_images
 from mda_aptnn.trajectory.molecules import bonded_paths, find_molecules
+from mda_aptnn.trajectory.motions.internal_coordinates import InternalCoordinates, find_coordinates
+from mda_aptnn.trajectory.motions.normal_modes import NormalModeMotions, NormalModes
+from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 from tests.systems import MASSES
 
@@ -176,7 +175,7 @@ def test_the_nearest_image_is_the_nearest(pbc):
         -1, 3
     )
     best = np.linalg.norm(vectors[:, None] + steps @ cell, axis=2).min(axis=1)
-    found = nearest_images(vectors, frame)
+    found = frame.box.nearest(vectors)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), best, atol=1e-10)
 
 

@@ -67,12 +67,12 @@ def test_polar_tensors_give_the_spectrum_of_the_dipoles(tmp_path, monkeypatch):
     assert len(predicted) == 2900 == len(dipoles) - 2
     assert compare.relative_error(predicted, dipoles) < 0.1
     explicit, raw, corrected = compare.both_spectra(predicted, dipoles).values()
-    grid, first = explicit.wavenumber.magnitude, explicit.default_values()[0]
-    second = np.interp(grid, corrected.wavenumber.magnitude, corrected.default_values()[0])
+    grid, first = explicit.wavenumber.magnitude, explicit.curve().value
+    second = np.interp(grid, corrected.wavenumber.magnitude, corrected.curve().value)
     chosen = (grid > 100) & (grid < 4500)
     bands = chosen & (first > 0.05 * first[chosen].max())
     assert bands.sum() > 50
-    assert (np.abs(second - first) < explicit.default_error())[bands].mean() > 0.9
+    assert (np.abs(second - first) < explicit.curve().error)[bands].mean() > 0.9
     for low, high in ((1200, 1900), (3000, 4300)):
         found = [
             mda_aptnn.compare(explicit, other, low, high, same_trajectory=True)

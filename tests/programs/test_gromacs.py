@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 
 from mda_aptnn.checks import Verdict
 from mda_aptnn.data import WATER64_TOPOLOGY
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
 from mda_aptnn.trajectory.kinetics import constrained_bonds, kinetic_temperature
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
@@ -217,6 +217,6 @@ def test_command_line(flexible, tmp_path):
     beyond_the_bend = wavenumber > 2500
     assert (
         3000
-        < wavenumber[beyond_the_bend][found.default_values()[0][beyond_the_bend].argmax()]
+        < wavenumber[beyond_the_bend][found.curve().value[beyond_the_bend].argmax()]
         < 4300
     )

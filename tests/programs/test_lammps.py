@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from mda_aptnn import units
 from mda_aptnn.data import WATER64_TOPOLOGY
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.trajectory.kinetics import constrained_bonds, kinetic_temperature
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
@@ -217,6 +217,6 @@ def test_command_line(lammps, tmp_path):
     beyond_the_bend = wavenumber > 2500
     assert (
         3000
-        < wavenumber[beyond_the_bend][found.default_values()[0][beyond_the_bend].argmax()]
+        < wavenumber[beyond_the_bend][found.curve().value[beyond_the_bend].argmax()]
         < 4300
     )

@@ -6,10 +6,10 @@ from scipy.signal import lfilter
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.absorption import absorption_spectrum
 from mda_aptnn.spectra.comparison import compare
-from mda_aptnn.spectra.plotting import plot_together
+from mda_aptnn.spectra.plots import plot_together
 from mda_aptnn.spectra.statistics import Measured
+from tests.systems import absorption_spectrum
 
 SPACING = 1e-3
 
@@ -29,11 +29,11 @@ def band(seed=0, n_frames=8000, angle=0.6, height=1.0, noise=0.0, resolution=100
 def moved(spectrum, shift, scale):
     """The same curve, exactly shifted by whole grid points."""
     points = round(shift / spectrum.wavenumber.magnitude[1])
-    values = scale * np.roll(spectrum.cross_section_terms.magnitude, points, axis=0)
+    values = scale * np.roll(spectrum.cross_sections.magnitude, points, axis=0)
     terms = (scale * np.roll(spectrum.segments.terms, points, axis=1)).astype(np.float32)
     return dataclasses.replace(
         spectrum,
-        cross_section_terms=units.quantity(values, "angstrom^2"),
+        cross_sections=units.quantity(values, "angstrom^2"),
         segments=dataclasses.replace(spectrum.segments, terms=terms),
     )
 

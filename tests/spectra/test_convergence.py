@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.bands import band_integral
 from mda_aptnn.spectra.convergence import convergence
 from tests.flux.test_flux_series import series
 from tests.spectra.test_error_bars import trajectories
@@ -21,7 +20,7 @@ def test_the_last_length_is_the_whole_and_errors_fall(starts, tmp_path):
     found = convergence(flux, "1000 cm^-1", 6000, resolution=100, temperature=300)
     assert found.lengths[-1] == pytest.approx(12) and (np.diff(found.lengths) > 0).all()
     whole = flux.spectrum(300, 100, segments=8)
-    last = band_integral(whole, 1000, 6000)
+    last = whole.band(1000, 6000)
     assert found.integrals[-1].value == pytest.approx(last.value, rel=1e-9)
     assert found.integrals[-1].error == pytest.approx(last.error, rel=1e-3)
     errors = [integral.error for integral in found.integrals]
@@ -37,7 +36,7 @@ def test_the_first_part_is_that_of_a_shorter_run():
     n = round(found.lengths[2] / flux.spacing)
     part = {name: getattr(flux, name)[:n] for name in ("flux", "times", "volumes", "temperatures", "residuals", "equipartition")}  # fmt: skip
     short = dataclasses.replace(flux, **part).spectrum(300, 100, volume=1000, segments=8)
-    assert found.integrals[2].value == pytest.approx(band_integral(short, 1000, 6000).value)
+    assert found.integrals[2].value == pytest.approx(short.band(1000, 6000).value)
 
 
 def test_a_trajectory_that_cannot_be_cut_is_refused():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mda_aptnn.spectra.correlation import component_correlation, cross_correlation
+from mda_aptnn.spectra.estimator import component_correlation, cross_correlation
 
 
 def series(n_frames, n_groups=2, seed=0):

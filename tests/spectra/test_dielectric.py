@@ -7,15 +7,14 @@ from scipy.signal import lfilter
 
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.spectra.absorption import absorption_spectrum
 from mda_aptnn.spectra.dielectric import (
     DielectricSpectrum,
     causal_transform,
     dielectric_spectrum,
     permittivity,
 )
-from mda_aptnn.spectra.statistics import Measured
-from tests.systems import BOLTZMANN, LIGHT
+from mda_aptnn.spectra.result import Measured
+from tests.systems import BOLTZMANN, LIGHT, absorption_spectrum
 
 GRID = np.arange(0, 12000.5, 1.0)
 
@@ -34,12 +33,12 @@ def known(n_alpha, grid=GRID, volume=1000.0, **changes):
     """A spectrum object with a given n·α."""
     flux = np.random.default_rng(0).normal(size=(500, 1, 3))
     one = absorption_spectrum([flux], ["a"], 1e-3, 300.0, volume, resolution=1000, segments=None)
-    section = units.quantity(n_alpha[:, None, None] * volume * 1e-8, "angstrom^2")
+    section = units.quantity(n_alpha[:, None] * volume * 1e-8, "angstrom^2")
     return dataclasses.replace(
         one,
         wavenumber=units.quantity(grid, "1/cm"),
-        cross_section_terms=section,
-        cross_section_components=np.eye(3) / 3 * section,
+        cross_sections=section,
+        cross_section_components=np.eye(3) / 3 * section[:, :, None],
         **changes,
     )
 

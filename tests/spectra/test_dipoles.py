@@ -6,10 +6,9 @@ import tests
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError, TrajectoryError, UnitError
 from mda_aptnn.frame import cell_matrix
-from mda_aptnn.spectra.absorption import absorption_spectrum
 from mda_aptnn.spectra.dipoles import DipoleSeries, unwrap
 from mda_aptnn.trajectory.cp2k_moments import read_moments
-from tests.systems import BOLTZMANN, DEBYE, KM_PER_MOL, LIGHT
+from tests.systems import BOLTZMANN, DEBYE, KM_PER_MOL, LIGHT, absorption_spectrum
 
 DATA = tests.DATA / "cp2k"
 TRICLINIC = np.array([[5.0, 0.0, 0.0], [2.2, 4.7, 0.0], [1.4, 0.6, 5.3]])
@@ -93,9 +92,7 @@ def test_an_oscillating_dipole_has_its_frequency_and_intensity(periods):
     found = DipoleSeries.from_array(dipoles, "0.5 fs").spectrum("300 K", segments=None)
     assert found.volume is None and found.groups == ["dipoles"]
     wavenumber = omega / (2 * np.pi * LIGHT)
-    assert found.intensity(wavenumber - 50, wavenumber + 50).magnitude == pytest.approx(
-        KM_PER_MOL, rel=5e-3
-    )
+    assert found.band(wavenumber - 50, wavenumber + 50).value == pytest.approx(KM_PER_MOL, rel=5e-3)
     top = found.wavenumber.magnitude[found.molar_absorption.magnitude.argmax()]
     assert top == pytest.approx(wavenumber, abs=1.3)
     assert found.wavenumber.magnitude[-1] == pytest.approx(1 / (2 * spacing * LIGHT))
@@ -217,7 +214,7 @@ def test_velocities_of_verlet_are_central_differences_of_its_positions():
             segments=None,
             finite_difference=finite_difference,
         )
-        return float(flux.intensity(3500, 4000).magnitude / dipoles.intensity(3500, 4000).magnitude)
+        return float(flux.band(3500, 4000).value / dipoles.band(3500, 4000).value)
 
     # where Verlet's oscillator swings: sin(Ωδ/2) = ωδ/2
     phase = 2 * np.arcsin(0.5 * step * np.sqrt(-force))

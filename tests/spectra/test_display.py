@@ -12,10 +12,9 @@ from matplotlib.image import imread
 from mda_aptnn.figures import plain
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.model.fixed_charges import FixedCharges
-from mda_aptnn.spectra.absorption import absorption_spectrum
-from mda_aptnn.spectra.plotting import plot_together
+from mda_aptnn.spectra.plots import plot_together
 from mda_aptnn.spectra.term_plots import plot_matrix, plot_stacked
-from tests.systems import gas
+from tests.systems import absorption_spectrum, gas
 
 
 def test_a_spectrum_shows_its_picture_and_a_flux_one_line(tmp_path):

@@ -3,8 +3,8 @@ import pytest
 from scipy.constants import c, h, k
 
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.absorption import absorption_spectrum
 from mda_aptnn.spectra.quantum import CORRECTIONS, quantum_factor
+from tests.systems import absorption_spectrum
 
 WAVENUMBER = np.array([0.0, 1.0, 200.0, 1600.0, 4000.0])
 

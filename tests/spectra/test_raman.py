@@ -9,9 +9,9 @@ from scipy.signal import lfilter
 from scipy.spatial.transform import Rotation
 
 from mda_aptnn.errors import SpectrumError, UnitError
-from mda_aptnn.spectra.bands import band_weights
 from mda_aptnn.spectra.raman import COMPONENTS, RamanSpectrum
 from mda_aptnn.spectra.raman_plot import maxima
+from mda_aptnn.spectra.result import band_weights
 from mda_aptnn.spectra.scattering import raman_spectrum
 from mda_aptnn.spectra.transform import CosineTransform
 from tests.systems import BOLTZMANN, LIGHT
@@ -344,7 +344,7 @@ def test_stated_errors_cover():
             true = vv @ weights, vh @ weights, (vh @ weights) / (vv @ weights)
             for column, (measured, known) in enumerate(zip(results, true, strict=True)):
                 for sigmas in (1, 2):
-                    low, high = measured.band(sigmas)
+                    low, high = measured.limits(sigmas)
                     within[sigmas - 1, place, column] += low < known < high
     assert within[0] / n_runs == pytest.approx(0.683, abs=0.06)
     assert within[1] / n_runs == pytest.approx(0.954, abs=0.03)

@@ -40,8 +40,13 @@ def write_pair(folder, steps, velocity_steps=None, symbols="OHH", velocity_symbo
     base = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
     positions = [base + 0.01 * step for step in steps]
     velocities = [base / 1e3 + step / 1e4 for step in velocity_steps]
-    files.write_xyz(velocity_symbols or symbols, velocities, velocity_steps, np.multiply(velocity_steps, 0.5),
-                    folder / "w-vel-1.xyz")  # fmt: skip
+    files.write_xyz(
+        velocity_symbols or symbols,
+        velocities,
+        velocity_steps,
+        np.multiply(velocity_steps, 0.5),
+        folder / "w-vel-1.xyz",
+    )
     return files.write_xyz(
         symbols, positions, steps, np.multiply(steps, 0.5), folder / "w-pos-1.xyz"
     )
@@ -141,7 +146,7 @@ class TestReading:
         universe = MDAnalysis.Universe(paths[0], paths)
         assert universe.trajectory.n_frames == 6
         frames = UniverseFrames(universe, check_temperature=False)
-        assert list(frames.series_starts()) == [0, 3]
+        assert list(frames.timeline().starts) == [0, 3]
         assert_allclose(frames.times(), [0, 0.0005, 0.001] * 2, atol=1e-12)
 
 
@@ -343,7 +348,7 @@ class TestDamage:
             CP2KReader(packed)
 
     def test_file_that_is_cut_while_it_is_read(self, tmp_path):
-        """A mapped file ends the process then, with a bus error; in a process of its own for that."""
+        """A mapped file ends the process then, with a bus error: in a process of its own."""
         path = write_pair(tmp_path, range(3000))
         code = (
             "import os, sys\n"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mda_aptnn.errors import FileFormatError, GroupError
-from mda_aptnn.flux.motions.normal_modes import NormalModes
 from mda_aptnn.trajectory.molden import read_modes
+from mda_aptnn.trajectory.motions.normal_modes import NormalModes
 from tests.labelling_data import DATA
 from tests.systems import MASSES
 

@@ -11,8 +11,8 @@ from MDAnalysis.transformations.rotate import rotateby
 from numpy.testing import assert_allclose
 
 from mda_aptnn import units
-from mda_aptnn.cells import periodic_directions
 from mda_aptnn.errors import FrameError, TrajectoryError, UnitError
+from mda_aptnn.frame import periodic_directions
 from mda_aptnn.trajectory.kinetics import kinetic_temperature
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 from tests import trajectory_files as files
@@ -89,7 +89,7 @@ class TestFormats:
             )
         assert_allclose(frames.times(), sample.times, atol=1e-8)
         assert frames.spacing == pytest.approx(0.002, rel=1e-6)
-        assert list(frames.series_starts()) == [0]
+        assert list(frames.timeline().starts) == [0]
 
     @pytest.mark.parametrize(("unit", "factor"), [("nm/ps", 10.0), ("Angstrom/fs", 1000.0)])
     def test_h5md_in_declared_units(self, unit, factor, tmp_path):
@@ -448,9 +448,9 @@ class TestTimes:
             )
             paths.append(str(files.write(part, tmp_path / f"{name}.trr")))
         frames = UniverseFrames(MDAnalysis.Universe(files.topology(), paths))
-        assert list(frames.series_starts()) == [0, 6]
+        assert list(frames.timeline().starts) == [0, 6]
         assert frames.spacing == pytest.approx(0.002)
-        assert list(frames.series_starts([0, 2, 4, 6, 8])) == [0, 3]
+        assert list(frames.timeline([0, 2, 4, 6, 8]).starts) == [0, 3]
         assert frames.timeline([0, 2, 4, 6, 8]).spacing == pytest.approx(0.004)
         with pytest.raises(TrajectoryError, match=r"do not continue each other.*\[6\]"):
             UniverseFrames(

@@ -126,15 +126,15 @@ def draw_spectra(axis: Axes, verdicts: dict[str, Verdict], truth: Spectrum) -> N
     over its shape.
     """
     grid = truth.wavenumber.magnitude
-    true = truth.default_values()[0]
+    true = truth.curve().value
     unit = 100 / true.max()
     axis.fill_between(
         grid, 10 * true / true.max(), color="gainsboro", label="spectrum of CP2K's dipoles, a tenth"
     )
     for (name, verdict), color in zip(verdicts.items(), COLORS, strict=False):
         off, band = (
-            verdict.spectrum.default_values()[0] - true,
-            verdict.spectrum.default_model_error(),
+            verdict.spectrum.curve().value - true,
+            verdict.spectrum.curve().model_error,
         )
         axis.plot(grid, unit * off, color=color, label=f"{name}: difference and band")
         axis.fill_between(grid, unit * (off - band), unit * (off + band), color=color, alpha=0.2)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mda_aptnn import FluxSeries
 from mda_aptnn.spectra.raman import RamanSpectrum
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 
 LINES = {
     "wavenumber": r"VIB\|Frequency \(cm\^-1\)",
@@ -64,7 +64,7 @@ def from_bands(infrared: Spectrum, raman: RamanSpectrum, wavenumbers: np.ndarray
         rows.append(
             [
                 wavenumber,
-                infrared.intensity(*limits).magnitude,
+                infrared.band(*limits).value,
                 raman.integral("activity", *limits).value,
                 raman.band_depolarization(*limits).value,
             ]

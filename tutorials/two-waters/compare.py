@@ -64,7 +64,7 @@ def main() -> None:
         for name, spectrum in spectra.items():
             print(
                 f"{low}-{high} cm-1, {name}: "
-                f"{band_integral(spectrum, low, high, n_molecules=N_MOLECULES)}"
+                f"{spectrum.band(low, high, n_molecules=N_MOLECULES)}"
             )
         for name in others:
             print(compare(spectra[explicit], spectra[name], low, high, same_trajectory=True))
@@ -72,8 +72,8 @@ def main() -> None:
     axis = figure.subplots()
     for name, color in ((explicit, "k"), (others[-1], "C3")):
         spectrum = spectra[name]
-        grid, values = spectrum.wavenumber.magnitude, spectrum.default_values()[0] / N_MOLECULES
-        low, high = spectrum.default_band()
+        grid, values = spectrum.wavenumber.magnitude, spectrum.curve().value / N_MOLECULES
+        low, high = spectrum.curve().limits()
         axis.plot(grid, values, color=color, label=name)
         axis.fill_between(grid, low / N_MOLECULES, high / N_MOLECULES, color=color, alpha=0.2)
     axis.set(xlim=(100, 4500), xlabel="wavenumber / cm$^{-1}$")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mda_aptnn import io
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import AptnnError, CampaignError
-from mda_aptnn.frame import Frame, cell_matrix
+from mda_aptnn.frame import Cell, Frame, cell_matrix
 from mda_aptnn.labels.cp2k.input import CP2KInput, Keyword
 
 DFT = "FORCE_EVAL/DFT"
@@ -150,7 +150,7 @@ class Template:
         # displacement alone
         shift = np.round(box.sum(axis=0) / 2 - middle, 6)
         positions = frame.positions + shift
-        inside = positions @ np.linalg.inv(box)
+        inside = Cell(box).fractions(positions)
         if inside.min() < 0 or inside.max() > 1:
             raise CampaignError(
                 f"the molecule does not fit into the &CELL of {self.input.name}: make it larger"

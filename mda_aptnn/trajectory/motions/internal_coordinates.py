@@ -12,16 +12,22 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mda_aptnn.errors import GroupError
-from mda_aptnn.flux.groups import select
-from mda_aptnn.flux.motions.rigid_motions import REMAINDER, ROTATION, TRANSLATION, RigidMotions
 from mda_aptnn.frame import Frame
-from mda_aptnn.trajectory.bonds import nearest_images
 from mda_aptnn.trajectory.molecules import bonded_paths
+from mda_aptnn.trajectory.motions.rigid_motions import (
+    REMAINDER,
+    ROTATION,
+    TRANSLATION,
+    RigidMotions,
+)
+from mda_aptnn.trajectory.selection import select
 
 #: Eigenvalues of G below this part of the largest belong to redundant coordinates.
 _REDUNDANT = 1e-10
 #: Angles closer than this to 0° or 180°, in degrees, cannot be bent nor turned about.
 _STRAIGHT = 1.0
+#: Atoms of a bond, an angle and a torsion, as shapes.
+_LENGTHS = ((2,), (3,), (4,))
 
 
 class InternalCoordinates:
@@ -61,11 +67,7 @@ class InternalCoordinates:
         }
         self.names: Sequence[str] = (TRANSLATION, ROTATION, *coordinates, REMAINDER)
         self._check()
-        members = [tuple(row) for atoms in self._coordinates.values() for row in atoms.tolist()]
-        kinds = np.repeat(
-            np.arange(len(coordinates)), [len(atoms) for atoms in self._coordinates.values()]
-        )
-        self._batches = _batches(members, kinds, len(rigid.masses))
+        self._batches = _batches(list(self._coordinates.values()), len(rigid.masses))
 
     def parts(self, frame: Frame, velocities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the velocity of each atom in each motion, [n_motions, n_atoms, 3] in Å/ps."""
@@ -105,8 +107,7 @@ class InternalCoordinates:
                 if key in seen:
                     raise GroupError(
                         f"atoms {', '.join(map(str, row))} (counted from 0) stand in coordinates "
-                        f"{seen[key]!r} and "
-                        f"{name!r}; each may be named once"
+                        f"{seen[key]!r} and {name!r}; each may be named once"
                     )
                 seen[key] = name
 
@@ -154,22 +155,17 @@ def find_coordinates(
         if len(paths) == 0:
             raise GroupError(
                 f"coordinate {name!r} ({'; '.join(value)}): no bonded atoms match; check the "
-                f"selections"
+                "selections"
             )
     return found
 
 
 def _numbered(name: str, value: Any, place: NDArray[np.int64]) -> NDArray[np.int64]:
     numbers = np.asarray(value)
-    if (
-        isinstance(value, str)
-        or numbers.ndim != 2
-        or numbers.shape[1] not in (2, 3, 4)
-        or numbers.dtype.kind != "i"
-    ):
+    if isinstance(value, str) or numbers.dtype.kind != "i" or numbers.shape[1:] not in _LENGTHS:
         raise GroupError(
-            f'coordinate {name!r}: give two to four selections, such as ("name O", "name H1"), or numbers of atoms '
-            "[n_coordinates, 2, 3 or 4]"
+            f'coordinate {name!r}: give two to four selections, such as ("name O", "name H1"), or '
+            "numbers of atoms [n_coordinates, 2, 3 or 4]"
         )
     if (
         numbers.size == 0
@@ -210,43 +206,35 @@ class _Batch:
         return b[:, :, :-1]
 
 
-def _batches(
-    members: list[tuple[int, ...]], kinds: NDArray[np.int64], n_atoms: int
-) -> list[_Batch]:
-    row = np.repeat(np.arange(len(members)), [len(atoms) for atoms in members])
-    column = len(members) + np.concatenate([np.array(atoms) for atoms in members])
+def _batches(coordinates: Sequence[NDArray[np.int64]], n_atoms: int) -> list[_Batch]:
+    """The sets of all coordinates, given by name; alike ones together."""
+    # [n_coordinates, 4], n_atoms where there are fewer
+    members = np.concatenate(
+        [np.pad(c, ((0, 0), (0, 4 - c.shape[1])), constant_values=n_atoms) for c in coordinates]
+    )
+    kinds = np.repeat(np.arange(len(coordinates)), [len(atoms) for atoms in coordinates])
+    row, column = np.nonzero(members < n_atoms)
     size = len(members) + n_atoms
-    graph = coo_array((np.ones(len(row)), (row, column)), shape=(size, size))
-    labels = connected_components(graph, directed=False)[1][: len(members)]
-    alike: dict[tuple[int, int], list[tuple[list[int], list[int]]]] = {}
-    order = np.argsort(labels, kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-        atoms = sorted({atom for k in group for atom in members[k]})
-        alike.setdefault((len(group), len(atoms)), []).append((group.tolist(), atoms))
-    batches = []
-    for (_, n), sets in alike.items():
-        places = [
-            [
-                [atoms.index(atom) for atom in members[k]] + [n] * (4 - len(members[k]))
-                for k in group
-            ]
-            for group, atoms in sets
-        ]
-        chosen = np.array([group for group, _ in sets])
-        batches.append(
-            _Batch(np.array([atoms for _, atoms in sets]), chosen, kinds[chosen], np.array(places))
-        )
-    return batches
+    joins = (np.ones(len(row)), (row, len(members) + members[row, column]))
+    labels = connected_components(coo_array(joins, shape=(size, size)), directed=False)[1]
+    alike: dict[tuple[int, ...], list[tuple[NDArray[np.int64], ...]]] = {}
+    order = np.argsort(labels[: len(members)], kind="stable")
+    for some in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        atoms = np.unique(members[some])
+        atoms = atoms[atoms < n_atoms]
+        places = np.searchsorted(atoms, members[some])
+        alike.setdefault(places.shape + atoms.shape, []).append((atoms, some, kinds[some], places))
+    return [_Batch(*map(np.array, zip(*sets, strict=True))) for sets in alike.values()]
 
 
 def _vectors(atoms: NDArray[np.int64], frame: Frame) -> NDArray[np.float64]:
     """From each atom of a coordinate to the next, [n_coordinates, 1 to 3, 3] in Å."""
     steps = frame.positions[atoms[:, 1:]] - frame.positions[atoms[:, :-1]]
-    return nearest_images(steps.reshape(-1, 3), frame).reshape(steps.shape)
+    return frame.box.nearest(steps)
 
 
 def _gradients(steps: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """∂q/∂r of each atom [n_coordinates, 4, 3], zero beyond the last; angles and torsions in rad."""
+    """∂q/∂r of each atom [n_coordinates, 4, 3], zero beyond the last; in Å and rad."""
     n, n_steps, _ = steps.shape
     result = np.zeros((n, 4, 3))
     lengths = np.linalg.norm(steps, axis=2)

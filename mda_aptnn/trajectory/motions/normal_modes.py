@@ -1,4 +1,4 @@
-"""Vibration taken apart into the normal modes of a structure, in the Eckart frame of each molecule."""
+"""Vibration taken apart into normal modes of a structure, in the Eckart frame of each molecule."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from mda_aptnn import io
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import GroupError
-from mda_aptnn.flux.motions.rigid_motions import (
+from mda_aptnn.frame import Frame
+from mda_aptnn.trajectory.molden import read_modes
+from mda_aptnn.trajectory.motions.rigid_motions import (
     REMAINDER,
     ROTATION,
     TRANSLATION,
     RigidMotions,
     turn,
 )
-from mda_aptnn.frame import Frame
-from mda_aptnn.trajectory.molden import read_modes
 
 #: Modes below this wavenumber, in cm⁻¹, are what a file has of translation and rotation.
 _STILL = 1.0
@@ -119,26 +119,15 @@ class NormalModeMotions:
     def __init__(self, rigid: RigidMotions, structure: NormalModes) -> None:
         self._rigid = rigid
         numbers = atomic_numbers(structure.symbols)
-        positions, modes = (
-            np.asarray(values, dtype=float) for values in (structure.positions, structure.modes)
-        )
+        positions, modes = np.array(structure.positions, float), np.array(structure.modes, float)
         n = len(numbers)
-        if (
-            positions.shape != (n, 3)
-            or modes.ndim != 3
-            or modes.shape[1:] != (n, 3)
-            or len(modes) == 0
-        ):
+        if positions.shape != (n, 3) or modes.shape != (len(modes), n, 3) or len(modes) == 0:
             raise GroupError(
                 f"normal modes: {n} elements, positions {positions.shape} and modes {modes.shape} "
-                f"do not agree; "
-                "give [n_atoms, 3] and [n_modes, n_atoms, 3]"
+                "do not agree; give [n_atoms, 3] and [n_modes, n_atoms, 3]"
             )
-        names = (
-            [f"mode {k + 1}" for k in range(len(modes))]
-            if structure.names is None
-            else list(structure.names)
-        )
+        names = structure.names
+        names = [f"mode {k + 1}" for k in range(len(modes))] if names is None else list(names)
         if len(names) != len(modes) or set(names) & {TRANSLATION, ROTATION, REMAINDER}:
             raise GroupError(
                 f"normal modes: give {len(modes)} names, none of them that of another motion"
@@ -150,9 +139,8 @@ class NormalModeMotions:
         self._masses = rigid.masses[self._atoms[0]]
         self._linear = rigid.molecules.linear[rigid.molecules.membership[self._atoms[:, 0]]]
         self._structure = positions - self._masses @ positions / self._masses.sum()
-        self._modes = _orthonormal(
-            modes * np.sqrt(self._masses)[:, None], self._structure, self._masses
-        )
+        root = np.sqrt(self._masses)[:, None]
+        self._modes = _orthonormal(modes * root, self._structure, self._masses)
 
     def parts(self, frame: Frame, velocities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the velocity of each atom in each motion, [n_motions, n_atoms, 3] in Å/ps."""
@@ -180,21 +168,15 @@ class NormalModeMotions:
         """Atoms of the molecules with these elements in this order, and the masses of the first,
         [n_molecules, n].
         """
-        found = []
-        masses: NDArray[np.float64] | None = None
-        molecules = self._rigid.molecules
-        for atoms in np.split(molecules.order, np.cumsum(molecules.sizes)[:-1]):
-            if not np.array_equal(molecules.numbers[atoms], numbers):
-                continue
-            masses = self._rigid.masses[atoms] if masses is None else masses
-            if np.allclose(self._rigid.masses[atoms], masses):
-                found.append(atoms)
-        if not found:
+        molecules, masses = self._rigid.molecules, self._rigid.masses
+        each = np.split(molecules.order, np.cumsum(molecules.sizes)[:-1])
+        alike = [atoms for atoms in each if np.array_equal(molecules.numbers[atoms], numbers)]
+        if not alike:
             raise GroupError(
                 "no molecule has the elements of the normal modes in their order; order the "
                 "structure as the topology"
             )
-        return np.array(found)
+        return np.array([a for a in alike if np.allclose(masses[a], masses[alike[0]])])
 
 
 def eckart_rotations(
@@ -238,10 +220,8 @@ def _orthonormal(
     if np.abs(overlap).max() > _TOLERANCE:
         raise GroupError(
             f"normal mode {int(np.abs(overlap).max(axis=1).argmax())} (counted from 0) moves or "
-            f"turns the whole "
-            "molecule; give vibrations only, as Cartesian displacements (not mass-weighted), in "
-            "the orientation of "
-            "the structure"
+            "turns the whole molecule; give vibrations only, as Cartesian displacements (not "
+            "mass-weighted), in the orientation of the structure"
         )
     flat = flat - overlap @ left.T
     gram = flat @ flat.T

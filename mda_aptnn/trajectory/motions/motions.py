@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import GroupError
-from mda_aptnn.flux.motions.internal_coordinates import InternalCoordinates, find_coordinates
-from mda_aptnn.flux.motions.normal_modes import NormalModeMotions, NormalModes
-from mda_aptnn.flux.motions.rigid_motions import RigidMotions
 from mda_aptnn.frame import Frame
 from mda_aptnn.trajectory.molecules import Molecules
+from mda_aptnn.trajectory.motions.internal_coordinates import InternalCoordinates, find_coordinates
+from mda_aptnn.trajectory.motions.normal_modes import NormalModeMotions, NormalModes
+from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 
 #: What parts of motions may leave of the largest velocity.
 _COMPLETE = 1e-9
@@ -85,18 +85,17 @@ def make_motions(
     GroupError
         If it is none of these, or does not fit the atoms.
     """
-    if motions == "rigid":
-        return RigidMotions(molecules(), masses)
-    if isinstance(motions, Mapping):
-        bonds = molecules().bonds
-        coordinates = find_coordinates(motions, atoms, indices, bonds)
-        return InternalCoordinates(RigidMotions(molecules(), masses), coordinates)
-    if isinstance(motions, NormalModes):
-        return NormalModeMotions(RigidMotions(molecules(), masses), motions)
     if hasattr(motions, "names") and hasattr(motions, "parts"):
         made: Motions = motions
         return made
+    if isinstance(motions, str) and motions == "rigid":
+        return RigidMotions(molecules(), masses)
+    if isinstance(motions, Mapping):
+        coordinates = find_coordinates(motions, atoms, indices, molecules().bonds)
+        return InternalCoordinates(RigidMotions(molecules(), masses), coordinates)
+    if isinstance(motions, NormalModes):
+        return NormalModeMotions(RigidMotions(molecules(), masses), motions)
     raise GroupError(
-        f'motions {motions!r}: give "rigid", internal coordinates such as {{"OH": ("element O", "element H")}}, '
-        "NormalModes, or an object with names and parts(frame, velocities)"
+        f'motions {motions!r}: give "rigid", internal coordinates such as {{"OH": ("element O", '
+        '"element H")}, NormalModes, or an object with names and parts(frame, velocities)'
     )

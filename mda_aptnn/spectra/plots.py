@@ -1,9 +1,10 @@
-"""Pictures of spectra, and what the pictures of all results have in common."""
+"""How results are drawn. The functions here take arrays; results call them."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,39 +12,57 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
+from mda_aptnn.spectra.result import Measured
 from mda_aptnn.spectra.windows import WIDER
 
 if TYPE_CHECKING:
-    from mda_aptnn.spectra.spectrum import Spectrum
+    from mda_aptnn.spectra.infrared import Spectrum
+
+Array = NDArray[np.float64]
 
 #: What the vertical axis says, by unit.
 LABELS = {
     "1/cm": r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$",
     "km/mol*cm": r"molar absorption / km mol$^{-1}$ cm",
 }
+WAVENUMBER_LABEL = r"wavenumber / cm$^{-1}$"
 
 
-def plot_spectrum(
-    spectrum: Spectrum,
+def plot_curves(
+    wavenumber: Array,
+    totals: Mapping[str, Measured],
+    terms: Mapping[str, Array],
     path: str | os.PathLike[str] | None = None,
     *,
     ax: Any = None,
-    terms: bool | None = None,
     limit: float = 4500.0,
+    label: str = "",
+    title: str = "",
+    model_label: str = "",
+    notes: Sequence[str] = (),
 ) -> Any:
-    """Draw a spectrum and its terms.
+    """Draw curves with their 68 % bands, and terms as thin lines.
 
     Parameters
     ----------
-    spectrum : Spectrum
+    wavenumber : ndarray, shape [n_frequencies]
+        In cm⁻¹.
+    totals : mapping of str to Measured
+        By the name in the legend. A single one is black.
+    terms : mapping of str to ndarray
+        Names with " × " are dashed.
     path : path, optional
         Written there (format by the ending) instead of being left open for display.
     ax : matplotlib.axes.Axes, optional
         Drawn into; a new figure otherwise.
-    terms : bool, optional
-        Auto terms solid, cross terms dashed; by default if there are two to five groups.
     limit : float
         Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+    label, title : str
+        Of the vertical axis, and above.
+    model_label : str
+        What the error of the model is called, where it is known.
+    notes : sequence of str
+        Of the result: what is to be looked at is written below.
 
     Returns
     -------
@@ -51,49 +70,43 @@ def plot_spectrum(
     """
     if ax is None:
         ax = new_figure(path).subplots()
-    wavenumber = spectrum.wavenumber.magnitude
-    values, unit = spectrum.default_values()
     ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
-    ax.plot(wavenumber, values, color="black", linewidth=1.4, label="total", zorder=3)
-    if spectrum.segments is not None:
-        ax.fill_between(
-            wavenumber,
-            *spectrum.default_band(),
-            color="black",
-            alpha=0.2,
-            linewidth=0,
-            label="68 %",
-        )
-    if spectrum.members is not None:
-        error = spectrum.default_model_error()
-        label = spectrum.members.label
-        ax.fill_between(
-            wavenumber,
-            values - error,
-            values + error,
-            color="tab:red",
-            alpha=0.4,
-            linewidth=0,
-            label=label,
-        )
-    if terms is None:
-        terms = 2 <= len(spectrum.groups) <= 5
-    for a, b in spectrum.pairs() if terms else []:
-        label, style = (plain(a), "-") if a == b else (plain(f"{a} × {b}"), "--")
-        values = spectrum.default_values((a, b))[0]
-        # self and distinct parts have no cross terms
-        if values.any() or not spectrum.signed:
-            ax.plot(wavenumber, values, style, linewidth=1.0, label=label)
-    ax.set_xlim(0, min(limit, wavenumber[-1]))
-    ax.set_xlabel(r"wavenumber / cm$^{-1}$")
-    ax.set_ylabel(LABELS[unit])
-    ax.set_title(title_of(spectrum), fontsize="medium")
-    if terms or spectrum.members is not None:
+    for name, curve in totals.items():
+        draw_curve(ax, wavenumber, curve, name, "black" if len(totals) == 1 else None, model_label)
+    for name, values in terms.items():
+        style = "--" if " × " in name else "-"
+        ax.plot(wavenumber, values, style, linewidth=1.0, label=plain(name))
+    if title:
+        ax.set_title(title, fontsize="medium")
+    if len(totals) > 1 or terms or model_label:
         ax.legend(frameon=False, fontsize="small")
-    draw_doubts(ax, spectrum.notes)
-    if path is not None:
-        save_figure(ax.figure, path)
-    return ax
+    draw_doubts(ax, notes)
+    return finish(ax, path, min(limit, wavenumber[-1]), label)
+
+
+def draw_curve(
+    ax: Any,
+    wavenumber: Array,
+    curve: Measured,
+    name: str,
+    colour: str | None = None,
+    model_label: str = "",
+) -> None:
+    """Draw a line with its 68 % band, and the error of the model where it has a label.
+
+    Without a colour it takes the next one, and the legend does not name the band.
+    """
+    [line] = ax.plot(
+        wavenumber, curve.value, color=colour, linewidth=1.4, label=plain(name), zorder=3
+    )
+    fill = {"alpha": 0.2, "linewidth": 0}
+    if curve.degrees_of_freedom:
+        label = "68 %" if colour else None
+        ax.fill_between(wavenumber, *curve.limits(), color=line.get_color(), label=label, **fill)
+    if model_label:
+        reach = curve.value - curve.model_error, curve.value + curve.model_error
+        fill["alpha"] = 0.4
+        ax.fill_between(wavenumber, *reach, color="tab:red", label=model_label, **fill)
 
 
 def plot_together(
@@ -110,14 +123,10 @@ def plot_together(
     ----------
     spectra : mapping of str to Spectrum
         By the name in the legend; all with a volume, or none.
-    path : path, optional
-        Written there (format by the ending) instead of being left open for display.
-    ax : matplotlib.axes.Axes, optional
-        Drawn into; a new figure otherwise.
+    path, ax, limit
+        As in `plot_curves`.
     scale : float
         Heights are multiplied with it, such as one over the number of molecules.
-    limit : float
-        Right end of the axis in cm⁻¹, if a spectrum reaches so far.
 
     Returns
     -------
@@ -135,25 +144,19 @@ def plot_together(
     if ax is None:
         ax = new_figure(path).subplots()
     for name, spectrum in spectra.items():
-        wavenumber = spectrum.wavenumber.magnitude
-        values, unit = spectrum.default_values()
-        [line] = ax.plot(wavenumber, scale * values, linewidth=1.3, label=plain(name))
-        if spectrum.segments is not None:
-            low, high = spectrum.default_band()
-            ax.fill_between(
-                wavenumber,
-                scale * low,
-                scale * high,
-                color=line.get_color(),
-                alpha=0.2,
-                linewidth=0,
-            )
-    ax.set_xlim(
-        0, min(limit, max(spectrum.wavenumber.magnitude[-1] for spectrum in spectra.values()))
-    )
-    ax.set_xlabel(r"wavenumber / cm$^{-1}$")
-    ax.set_ylabel(LABELS[unit])
+        curve = spectrum.curve()
+        curve = dataclasses.replace(curve, value=scale * curve.value, error=scale * curve.error)
+        draw_curve(ax, spectrum.wavenumber.magnitude, curve, name)
     ax.legend(frameon=False)
+    right = max(spectrum.wavenumber.magnitude[-1] for spectrum in spectra.values())
+    return finish(ax, path, min(limit, right), LABELS[curve.unit])
+
+
+def finish(ax: Any, path: str | os.PathLike[str] | None, right: float, label: str) -> Any:
+    """Label the axes of a spectrum from 0 to `right`, and write the figure where there is a path."""
+    ax.set_xlim(0, right)
+    ax.set_xlabel(WAVENUMBER_LABEL)
+    ax.set_ylabel(label)
     if path is not None:
         save_figure(ax.figure, path)
     return ax
@@ -162,9 +165,9 @@ def plot_together(
 def draw_map(
     figure: Any,
     ax: Any,
-    x: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    values: NDArray[np.float64],
+    x: Array,
+    edges: Array,
+    values: Array,
     label: str,
     *,
     signed: bool,
@@ -202,12 +205,10 @@ def draw_map(
 def title_of(spectrum: Any) -> str:
     """Return temperature and resolution of a spectrum, as a title says them."""
     title = f"{spectrum.temperature.magnitude:.0f} K"
-    if spectrum.resolution.magnitude > 0:
-        title += f", resolution {spectrum.resolution.magnitude:g} cm$^{{-1}}$"
-        effective = getattr(spectrum, "effective_resolution", None)
-        if (
-            effective is not None
-            and abs(effective.magnitude / spectrum.resolution.magnitude - 1) > WIDER
-        ):
+    resolution = spectrum.resolution.magnitude
+    if resolution > 0:
+        title += f", resolution {resolution:g} cm$^{{-1}}$"
+        effective = spectrum.effective_resolution
+        if effective is not None and abs(effective.magnitude / resolution - 1) > WIDER:
             title += f" (lines {effective.magnitude:.3g} cm$^{{-1}}$ wide)"
     return title

@@ -54,8 +54,7 @@ class RigidMotions:
             atom = int(np.flatnonzero(molecules.membership == first)[0])
             raise GroupError(
                 f"the molecule of atom {atom} (counted from 0) is bonded to its own periodic image "
-                f"and cannot "
-                "rotate; take motions only of finite molecules"
+                "and cannot rotate; take motions only of finite molecules"
             )
         self.molecules, self.masses = molecules, masses
         self._totals = molecules.sum(masses)

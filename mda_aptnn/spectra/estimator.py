@@ -1,0 +1,829 @@
+"""From time series to spectral densities: the only place for lags, Fourier transforms and segments.
+
+Every spectrum of this package is a prefactor times a density that an `Estimator` makes of `Rates`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.errors import SpectrumError
+from mda_aptnn.spectra.result import Members, Segments
+from mda_aptnn.spectra.windows import (
+    POSITIVE_DEFINITE,
+    effective_resolution,
+    lag_window,
+    weights_of_lags,
+)
+from mda_aptnn.trajectory.universe_frames import FINITE_DIFFERENCE_LIMIT
+
+Array = NDArray[np.float64]
+Pieces = Sequence[Sequence[NDArray[np.int64]]]
+
+#: Points of the frequency grid per resolution element.
+_POINTS_PER_RESOLUTION = 8
+#: Terms of all pairs of groups take up to this much, and correlations, segments and work as much
+#: again each.
+_PAIR_BYTES = 200_000_000
+#: Segments that were not asked for by number take no more memory than this: with many groups
+#: fewer, or none.
+_SEGMENT_BYTES = 500_000_000
+#: Numbers that are Fourier transformed at a time.
+_CHUNK = 2_000_000
+#: A spectrum whose relative standard error must be larger than this comes with a warning.
+_LARGE_ERROR = 0.2
+#: Error bars are made of themselves if at least this many segments fit, and of no more than the
+#: second number.
+FEWEST, MOST = 4, 16
+#: Length of such a segment, in units of 1/(c · resolution).
+SEGMENT_LENGTH = 2.0
+#: Segments are called dependent if neighbours are as much alike in no more than this part of random
+#: orders of them.
+_CHANCE = 0.005
+#: Such orders that are tried.
+_ORDERS = 1999
+#: Where the spectrum is less than this part of its maximum, it does not count: short segments leak
+#: there.
+_COUNTS = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """Time series of terms: Ṁ of groups, α̇, mass-weighted velocities.
+
+    Attributes
+    ----------
+    values : ndarray, shape [n_frames, n_terms, n_components]
+        Series after series.
+    starts : sequence of int
+        First frame of each uninterrupted series: products never cross from one to another.
+    spacing : float
+        Between frames, in ps.
+    names : sequence of str
+        Of the terms.
+    finite_difference : float
+        If not 0, rates are central differences of what is this many ps apart. Their densities are
+        multiplied by [ωΔt/sin ωΔt]² and end at 0.7 of their Nyquist frequency.
+    members : ndarray, shape [n_frames, n_members, n_terms, n_components], optional
+        The same by each member of a committee.
+    band_factor : float, optional
+        What the committee's spread of band intensities is multiplied with, if it has been
+        calibrated.
+    """
+
+    values: Any
+    starts: Sequence[int]
+    spacing: float
+    names: Sequence[str]
+    finite_difference: float = 0.0
+    members: NDArray[np.float64] | None = None
+    band_factor: float | None = None
+
+    @classmethod
+    def joined(
+        cls, parts: Sequence[Array], spacing: float, names: Sequence[str], **options: Any
+    ) -> Rates:
+        """Put uninterrupted series [n_frames, n_terms, n_components] one after the other."""
+        starts = np.cumsum([0, *map(len, parts)])[:-1].tolist()
+        return cls(np.concatenate(parts), starts, spacing, names, **options)
+
+    def map(self, function: Callable[[Array], Array]) -> Rates:
+        """Return the same terms with other components: the trace of α̇, its anisotropy, an axis."""
+        members = None if self.members is None else function(self.members)
+        return dataclasses.replace(self, values=function(self.values), members=members)
+
+    @property
+    def series(self) -> list[NDArray[np.int64]]:
+        """Numbers of the frames of each uninterrupted series."""
+        return np.split(np.arange(len(self.values)), self.starts[1:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Lags and frequencies for series of given lengths, and the transform from one to the other.
+
+    Attributes
+    ----------
+    window : ndarray, shape [n_lags]
+        Weights of the lags 0, Δt, ...; exactly even, as only one side of it exists.
+    spacing : float
+        Δt in ps.
+    size : int
+        Length of the discrete transform, even.
+    lengths : sequence of int
+        Frames of the uninterrupted series.
+    unbiased : bool
+        As in `Estimator`.
+    finite_difference : float
+        As in `Rates`.
+    """
+
+    window: Array
+    spacing: float
+    size: int
+    lengths: Sequence[int]
+    unbiased: bool = False
+    finite_difference: float = 0.0
+
+    @property
+    def n_lags(self) -> int:
+        """Number of lags that the window leaves."""
+        return len(self.window)
+
+    @functools.cached_property
+    def wavenumber(self) -> Array:
+        """The grid in cm⁻¹, from 0 to the Nyquist frequency or to what finite differences reach."""
+        grid = np.arange(self.size // 2 + 1) / (self.size * self.spacing * units.SPEED_OF_LIGHT)
+        return grid[self._phase(grid) <= FINITE_DIFFERENCE_LIMIT]
+
+    def _phase(self, wavenumber: Array) -> Array:
+        return np.asarray(2 * units.SPEED_OF_LIGHT * wavenumber * self.finite_difference)
+
+    def __call__(self, correlation: Array) -> Array:
+        """Return ∫ dt cos(ωt) w(t) C(t) over both signs of t.
+
+        Parameters
+        ----------
+        correlation : ndarray, shape [n_lags, ...]
+            Even functions, of which one side is given.
+
+        Returns
+        -------
+        ndarray, shape [n_frequencies, ...]
+            In their unit times ps, corrected for what finite differences lose.
+        """
+        weights = 2 * self.spacing * self.window
+        weights[0] *= 0.5
+        correction = np.sinc(self._phase(self.wavenumber)) ** -2
+        functions = correlation.reshape(len(correlation), -1)
+        values = np.empty((len(correction), functions.shape[1]))
+        # the transform of very many at once takes six times the memory of the result
+        step = max(1, _CHUNK // self.size)
+        for first in range(0, functions.shape[1], step):
+            some = slice(first, first + step)
+            transforms = scipy.fft.rfft(functions[:, some] * weights[:, None], self.size, axis=0)
+            values[:, some] = correction[:, None] * transforms[: len(correction)].real
+        return values.reshape(-1, *correlation.shape[1:])
+
+    @property
+    def effective_resolution(self) -> float:
+        """Width of the line that a single frequency becomes in these series, in cm⁻¹."""
+        return effective_resolution(self.window, self.spacing, self.lengths, self.unbiased)
+
+    def relative_variance(self, lengths: Sequence[int] | None = None) -> float:
+        """Return the variance of a spectrum over its square, for one component of a Gaussian
+        process.
+
+        Parameters
+        ----------
+        lengths : sequence of int, optional
+            Frames of the uninterrupted series; all by default.
+
+        Notes
+        -----
+        Var Ŝ/S² = Σ_n w_n² m_n / d_n² over both signs of the lag n, with m_n products divided by
+        d_n (the number of frames, or m_n), where S changes little within the resolution and away
+        from ω = 0: M. B. Priestley, Spectral Analysis and Time Series (1981), chapter 6. Two over
+        it are the equivalent degrees of freedom.
+        """
+        products, divisor = weights_of_lags(lengths or self.lengths, self.n_lags, self.unbiased)
+        values = self.window**2 * products / divisor**2
+        return float(2 * values.sum() - values[0])
+
+    def segments(self, terms: NDArray[Any], lengths: Sequence[Sequence[int]]) -> Segments:
+        """Return densities of segments with what their error bars need.
+
+        Parameters
+        ----------
+        terms : ndarray, shape [n_segments, n_frequencies, ...]
+        lengths : sequence of sequence of int
+            Frames of the pieces of each segment.
+        """
+        frames = np.array([sum(pieces) for pieces in lengths], dtype=float)
+        own = np.array([self.relative_variance(pieces) for pieces in lengths])
+        mean = float(((frames / frames.sum()) ** 2 * own).sum())
+        return Segments(terms, frames * self.spacing, self.relative_variance() / mean)
+
+    def warn_if_short(self, resolution: float, components: int) -> None:
+        """Warn if even the best case, independent Gaussian components, leaves a large error."""
+        error = float(np.sqrt(self.relative_variance() / components))
+        if error > _LARGE_ERROR:
+            length = sum(self.lengths) * self.spacing
+            factor = (error / _LARGE_ERROR) ** 2
+            warnings.warn(
+                f"{length:.3g} ps are short for a resolution of {resolution:g} cm⁻¹: the standard "
+                f"error at each point is {error:.0%} of the spectrum or more; ask for "
+                f"{_rounded_up(factor * resolution)} cm⁻¹, or run {_rounded_up(factor * length)} "
+                "ps",
+                stacklevel=5,
+            )
+
+
+def _rounded_up(value: float) -> str:
+    """Two digits that are not less: what is advised must be enough."""
+    unit = 10.0 ** (np.floor(np.log10(value)) - 1)
+    return f"{np.ceil(value / unit) * unit:.3g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Density:
+    """Densities of terms, and the replicates that errors are made of.
+
+    Attributes
+    ----------
+    estimator : Estimator
+    plan : Plan
+    terms : ndarray, shape [n_frequencies, n_terms]
+        Auto terms, then whole cross terms (both orders) in the order of `pairs`; of very many names
+        each with itself, then half of what it has in common with all the others; of two `Rates`
+        each of the first with each of the second.
+    correlation : ndarray, shape [n_lags, n_names, n_names]
+        Before the window; of very many names [n_lags, n_names, 2].
+    segments : Segments or None
+    members : Members or None
+    pieces : sequence of sequence of ndarray
+        Numbers of the frames of each segment, in uninterrupted pieces.
+    notes : list of str
+        What was found on the way.
+    components : int
+        How many independent components were averaged over, at most.
+    """
+
+    estimator: Estimator
+    plan: Plan
+    terms: NDArray[Any]
+    correlation: Array
+    segments: Segments | None = None
+    members: Members | None = None
+    pieces: Pieces = ()
+    notes: list[str] = dataclasses.field(default_factory=list)
+    components: int = 3
+
+    def map(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Density:
+        """Return a linear function of the terms [n_frequencies, ...], on every replicate."""
+        parts: dict[str, Any] = {"segments": self.segments, "members": self.members}
+        for name, replicates in parts.items():
+            if replicates is not None:
+                terms = np.array([function(part) for part in replicates.terms])
+                parts[name] = dataclasses.replace(replicates, terms=terms)
+        return dataclasses.replace(self, terms=function(self.terms), **parts)
+
+    def common(self, notes: Sequence[str] = (), info: Any = None) -> dict[str, Any]:
+        """Return the fields that every result has (`mda_aptnn.spectra.result.Result`)."""
+        plan, estimator = self.plan, self.estimator
+        width = 0.0 if estimator.window == "none" else estimator.resolution
+        return {
+            "wavenumber": units.quantity(plan.wavenumber, units.WAVENUMBER),
+            "resolution": units.quantity(width, units.WAVENUMBER),
+            "effective_resolution": units.quantity(plan.effective_resolution, units.WAVENUMBER),
+            "least_relative_error": float(np.sqrt(plan.relative_variance() / self.components)),
+            "window": estimator.window,
+            "segments": self.segments,
+            "members": self.members,
+            "notes": [*notes, *self.notes],
+            "info": {**(info or {}), "estimator": "1/(N - n)" if plan.unbiased else "1/N"},
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator:
+    """How a spectral density is estimated.
+
+    Attributes
+    ----------
+    resolution : float
+        Full width at half maximum of the line that a single frequency becomes, in cm⁻¹.
+    window : str
+        Lag window, see `mda_aptnn.spectra.windows.lag_window`.
+    unbiased : bool
+        Divide the sum at lag n by the number of its terms, N − n, instead of N. The default, 1/N,
+        makes the series n ↦ C(n) positive definite, so that no auto spectrum is ever negative.
+    segments : int, "auto", "replicas" or None
+        Disjoint parts for the error bars, see `choose_segments`.
+    """
+
+    resolution: float = 10.0
+    window: str = "gaussian"
+    unbiased: bool = False
+    segments: int | str | None = "auto"
+
+    def plan(self, spacing: float, lengths: Sequence[int], finite_difference: float = 0.0) -> Plan:
+        """Choose lags and grid.
+
+        Parameters
+        ----------
+        spacing : float
+            In ps.
+        lengths : sequence of int
+            Frames of the uninterrupted series.
+        finite_difference : float
+            As in `Rates`.
+
+        Raises
+        ------
+        SpectrumError
+            If the window is unknown or the series are too short for the resolution.
+        """
+        weights = lag_window(self.window, self.resolution, spacing, max(lengths))
+        # fits all lags of both signs and several points in a resolution element
+        fine = _POINTS_PER_RESOLUTION / (units.SPEED_OF_LIGHT * self.resolution * spacing)
+        size = scipy.fft.next_fast_len(max(2 * len(weights), int(np.ceil(fine))), real=True)
+        while size % 2:
+            # an even length has the Nyquist frequency on the grid, and the sum rule holds exactly
+            size = scipy.fft.next_fast_len(size + 1, real=True)
+        return Plan(weights, spacing, int(size), lengths, self.unbiased, finite_difference)
+
+    @property
+    def positive(self) -> bool:
+        """Whether auto terms cannot be negative."""
+        return self.window in POSITIVE_DEFINITE and not self.unbiased
+
+    def density(
+        self,
+        rates: Rates,
+        other: Rates | None = None,
+        *,
+        factor: float = 1.0,
+        components: int = 3,
+    ) -> Density:
+        """Return auto and cross densities of the whole, of every segment and of every member.
+
+        Parameters
+        ----------
+        rates : Rates
+        other : Rates, optional
+            Of the same frames: instead of the terms of `rates` with each other, the even part of
+            those of each of `rates` with each of `other`.
+        factor : float
+            What densities are multiplied with.
+        components : int
+            How many independent components are averaged over, at most: for the warning that a
+            trajectory is short.
+
+        Returns
+        -------
+        Density
+
+        Raises
+        ------
+        SpectrumError
+            If the series are too short for the resolution, or segments cannot be.
+        """
+        series = rates.series
+        plan = self.plan(rates.spacing, [len(part) for part in series], rates.finite_difference)
+        if self.window != "none":
+            plan.warn_if_short(self.resolution, components)
+        n = len(rates.names)
+        notes: list[str] = []
+        values, correlate, columns = rates.values, cross_correlation, pair_columns
+        if other is not None:
+            values = np.concatenate([values, other.values], axis=1)
+            columns = functools.partial(_joint_columns, n)
+        elif too_many_pairs(n, plan.size // 2 + 1):
+            correlate, columns = summed_correlation, _summed_columns
+            notes.append(
+                f"the cross terms of each of the {n} groups with all the others stand together: "
+                "those of all pairs would take too much memory; ask for fewer groups, or a "
+                "coarser resolution, to have them apart"
+            )
+
+        def correlation_of(values: Any, pieces: Iterable[NDArray[np.int64]]) -> Array:
+            parts = (values[piece[0] : piece[-1] + 1] for piece in pieces)
+            return correlate(parts, plan.n_lags, unbiased=self.unbiased)
+
+        def terms_of(values: Any, pieces: Iterable[NDArray[np.int64]]) -> NDArray[np.float32]:
+            terms = plan(columns(correlation_of(values, pieces)))
+            return (factor * terms).astype(np.float32)
+
+        correlation = correlation_of(values, series)
+        terms = factor * plan(columns(correlation))
+        if self.positive and other is None:
+            # what is below zero here is rounding
+            np.maximum(terms[:, :n], 0.0, out=terms[:, :n])
+        of_segment = functools.partial(terms_of, values)
+        segments, found, remarks = self._segments(series, plan, of_segment, terms.shape)
+        members = None
+        if rates.members is not None:
+            of_flux = functools.partial(terms_of, pieces=series)
+            members = _members(rates.members, of_flux, rates.band_factor)
+        return Density(
+            self, plan, terms, correlation, segments, members, found, notes + remarks, components
+        )
+
+    def batched_density(
+        self,
+        rates: Rates,
+        batches: Iterable[tuple[Array, NDArray[np.int64]]],
+        n_terms: int,
+        pieces: Pieces | None = None,
+        *,
+        factor: float = 1.0,
+        autos: Any = slice(0),
+    ) -> Density:
+        """Return densities that are sums over many batches, of which one is in memory at a time.
+
+        Parameters
+        ----------
+        rates : Rates
+            Frames, spacing and what finite differences need; its values are not read.
+        batches : iterable of (ndarray, ndarray)
+            Values [n_frames, n_own, n_components], and the numbers [n_own, n_own] of the terms that
+            their correlations ⟨f_g(0)·f_h(t)⟩ are added to.
+        n_terms : int
+        pieces : sequence of sequence of ndarray, optional
+            Numbers of the frames of each segment, as those of another density of the same frames.
+        factor, autos
+            As in `density_of_correlation`.
+
+        Returns
+        -------
+        Density
+            Its terms and correlation are [.., n_terms].
+        """
+        series = rates.series
+        plan = self.plan(rates.spacing, [len(part) for part in series], rates.finite_difference)
+        if pieces is None:
+            pieces = choose_segments(series, self.segments, self.resolution, rates.spacing)
+        parts = [series, *pieces]
+        sums = np.zeros((len(parts), plan.n_lags, n_terms))
+        for values, places in batches:
+            for total, part in zip(sums, parts, strict=True):
+                own = (values[piece[0] : piece[-1] + 1] for piece in part)
+                found = cross_correlation(own, plan.n_lags, unbiased=self.unbiased)
+                for (g, h), place in np.ndenumerate(places):
+                    total[:, place] += found[:, g, h]
+        density = self.density_of_correlation(
+            plan, sums[0], sums[1:], np.ones(len(pieces)), factor=factor, autos=autos
+        )
+        if density.segments is None:
+            return density
+        lengths = [[len(piece) for piece in part] for part in pieces]
+        segments = plan.segments(density.segments.terms, lengths)
+        return dataclasses.replace(density, segments=segments, pieces=pieces)
+
+    def density_of_correlation(
+        self,
+        plan: Plan,
+        correlation: Array,
+        segments: NDArray[np.float64] | None = None,
+        frames: Any = (),
+        *,
+        factor: float = 1.0,
+        autos: Any = slice(0),
+    ) -> Density:
+        """Return densities of correlation functions that were summed elsewhere.
+
+        Parameters
+        ----------
+        plan : Plan
+        correlation : ndarray, shape [n_lags, ...]
+        segments : ndarray, shape [n_segments, n_lags, ...], optional
+            Of disjoint parts whose mean, weighted by their frames, is `correlation`.
+        frames : array_like, shape [n_segments]
+            Frames of each part.
+        factor : float
+            What densities are multiplied with.
+        autos : slice
+            Which terms cannot be negative: what is below zero there is rounding.
+        """
+        terms = factor * plan(correlation)
+        if self.positive:
+            np.maximum(terms[:, autos], 0.0, out=terms[:, autos])
+        parts = None
+        if segments is not None and len(segments):
+            values = np.stack([(factor * plan(part)).astype(np.float32) for part in segments])
+            parts = Segments(values, np.asarray(frames, dtype=float) * plan.spacing)
+        return Density(self, plan, terms, correlation, parts)
+
+    def _segments(
+        self,
+        series: list[NDArray[np.int64]],
+        plan: Plan,
+        terms_of: Callable[[list[NDArray[np.int64]]], NDArray[np.float32]],
+        shape: tuple[int, ...],
+    ) -> tuple[Segments | None, Pieces, list[str]]:
+        """The segments that were asked for and their frames; of those chosen by themselves half as
+        many while neighbours are alike.
+        """
+        notes: list[str] = []
+        most = min(MOST, _SEGMENT_BYTES // (4 * int(np.prod(shape))))
+        while True:
+            chosen = choose_segments(series, self.segments, self.resolution, plan.spacing, most)
+            if not chosen:
+                return None, [], notes
+            terms = np.empty((len(chosen), *shape), dtype=np.float32)
+            for part, segment in zip(terms, chosen, strict=True):
+                part[:] = terms_of(segment)
+            found = plan.segments(terms, [[len(piece) for piece in part] for part in chosen])
+            if self.segments == "replicas":
+                return found, chosen, notes
+            correlation, dependent = correlation_of_neighbours(found)
+            if not dependent:
+                return found, chosen, notes
+            most = len(chosen) // 2
+            longer = self.segments == "auto" and most >= FEWEST
+            remedy = (
+                f"{most} longer ones are taken"
+                if longer
+                else "the error bars are too small, take fewer segments"
+            )
+            notes.append(
+                f"segments of {found.lengths.mean():.3g} ps are not independent: neighbours "
+                f"deviate alike (correlation {correlation:.2f}); {remedy}"
+            )
+            if not longer:
+                return found, chosen, notes
+
+
+def _members(
+    members: NDArray[np.float64],
+    terms_of: Callable[[Array], NDArray[np.float32]],
+    factor: float | None,
+) -> Members:
+    """The densities of the members of a committee, about that of their mean.
+
+    That of the flux M + δ has a part that is linear in δ, in which errors of atoms and frames
+    cancel unless they have something in common, and one that is quadratic, in which they do not.
+    The factor of bands is for the first; that of single tensors, which is in `members` already, for
+    the second. With S± of M ± δ they are (S₊ − S₋)/2 and (S₊ + S₋)/2 − S.
+    """
+    terms = []
+    mean = members.mean(axis=1)
+    for number in range(members.shape[1]):
+        value = terms_of(members[:, number])
+        if factor is not None:
+            mirrored = terms_of(2 * mean - members[:, number])
+            value = 0.5 * (value + mirrored) + np.float32(0.5 * factor) * (value - mirrored)
+        terms.append(value)
+    return Members(np.stack(terms), factor is not None)
+
+
+def pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of both names of each auto and cross term: autos first, then each pair
+    once.
+    """
+    first, second = np.triu_indices(n, 1)
+    return np.concatenate([np.arange(n), first]), np.concatenate([np.arange(n), second])
+
+
+def pair_columns(correlation: Array) -> Array:
+    """Return auto terms and whole cross terms (both orders) [n_lags, n_pairs] of [n_lags, n, n]."""
+    first, second = pairs(correlation.shape[1])
+    found = correlation[:, first, second]
+    found[:, correlation.shape[1] :] += correlation[:, second, first][:, correlation.shape[1] :]
+    return found
+
+
+def _joint_columns(n: int, correlation: Array) -> Array:
+    """The even part of the correlations of each of the first n terms with each of the others."""
+    even = 0.5 * (correlation[:, :n, n:] + correlation[:, n:, :n].transpose(0, 2, 1))
+    return even.reshape(len(even), -1)
+
+
+def _summed_columns(correlation: Array) -> Array:
+    """Each with itself, then with all the others."""
+    return correlation.transpose(0, 2, 1).reshape(len(correlation), -1)
+
+
+def too_many_pairs(n_groups: int, n_frequencies: int) -> bool:
+    """Whether the terms of all pairs of so many groups take more memory than they should."""
+    return 8 * n_groups**2 * n_frequencies > _PAIR_BYTES
+
+
+def check_pairs(n_groups: int, n_frequencies: int) -> None:
+    """Refuse groups whose terms would take more memory than they should.
+
+    Raises
+    ------
+    SpectrumError
+    """
+    if too_many_pairs(n_groups, n_frequencies):
+        raise SpectrumError(
+            f"the terms of {n_groups} groups with each other would take "
+            f"{8e-9 * n_groups**2 * n_frequencies:.2g} GB: put groups together (groups=, --group "
+            "NAME=ONE+OTHER), or ask for a coarser resolution"
+        )
+
+
+def cross_correlation(
+    series: Iterable[NDArray[np.float64]], n_lags: int, *, unbiased: bool = False
+) -> Array:
+    """Return ``C[n, g, h] = ⟨f_g(t) · f_h(t + n Δt)⟩``, averaged over origins t and series.
+
+    Parameters
+    ----------
+    series : iterable of ndarray, shape [n_frames, n_groups, n_components]
+        Uninterrupted series of equal spacing, such as replicas; products never cross from one to
+        another.
+    n_lags : int
+        Lags 0 to n_lags − 1.
+    unbiased : bool
+        As in `Estimator`.
+
+    Returns
+    -------
+    ndarray, shape [n_lags, n_groups, n_groups]
+        In the square of the unit of the series.
+
+    Notes
+    -----
+    Wiener-Khinchin, zero-padded by at least n_lags, so that nothing wraps around.
+    """
+    total: Array | None = None
+    weight = np.zeros(n_lags)
+    for part in series:
+        n_frames, n_groups = part.shape[:2]
+        if total is None:
+            total = np.zeros((n_lags, n_groups, n_groups))
+        weight += np.maximum(n_frames - np.arange(n_lags), 0) if unbiased else n_frames
+        kept = min(n_lags, n_frames)
+        size = scipy.fft.next_fast_len(n_frames + kept, real=True)
+        # [groups, components, frequencies]: the transforms of one pair lie in one piece
+        transforms = scipy.fft.rfft(np.ascontiguousarray(np.moveaxis(part, 0, -1)), size)
+        for g in range(n_groups):
+            densities = np.einsum("af,haf->hf", transforms[g].conj(), transforms[g:])
+            products = scipy.fft.irfft(densities, size).T
+            total[:kept, g, g:] += products[:kept]
+            # C_hg(n) = C_gh(−n), which stands at the end of the circle
+            total[0, g + 1 :, g] += products[0, 1:]
+            total[1:kept, g + 1 :, g] += products[: size - kept : -1, 1:]
+    if total is None:
+        raise ValueError("no series to correlate")
+    return total / np.maximum(weight, 1)[:, None, None]
+
+
+def component_correlation(
+    series: Iterable[NDArray[np.float64]], n_lags: int, *, unbiased: bool = False
+) -> Array:
+    """Return ``C[n, a, b] = ⟨f_a(t) f_b(t + n Δt)⟩`` of the components of the sum over groups.
+
+    Parameters and conventions as in `cross_correlation`; the trace over a = b is the sum over its
+    groups.
+    """
+    sums = (part.sum(axis=1)[:, :, None] for part in series)
+    return cross_correlation(sums, n_lags, unbiased=unbiased)
+
+
+def summed_correlation(
+    series: Iterable[NDArray[np.float64]], n_lags: int, *, unbiased: bool = False
+) -> Array:
+    """Return correlations of each group with itself, and half of those with all the others.
+
+    Parameters
+    ----------
+    series, n_lags, unbiased
+        As in `cross_correlation`.
+
+    Returns
+    -------
+    ndarray, shape [n_lags, n_groups, 2]
+        ⟨f_g(0)·f_g(t)⟩ and Σ_{h≠g} ⟨f_g(0)·f_h(t) + f_h(0)·f_g(t)⟩/2. The sum over all is that of
+        all pairs. In memory that grows with the number of groups and not with its square.
+    """
+    parts = list(series)
+    totals = [part.sum(axis=1) for part in parts]
+    result = np.empty((n_lags, parts[0].shape[1], 2))
+    for group in range(result.shape[1]):
+        both = (
+            np.stack([part[:, group], total], axis=1)
+            for part, total in zip(parts, totals, strict=True)
+        )
+        found = cross_correlation(both, n_lags, unbiased=unbiased)
+        result[:, group, 0] = found[:, 0, 0]
+        result[:, group, 1] = 0.5 * (found[:, 0, 1] + found[:, 1, 0]) - found[:, 0, 0]
+    return result
+
+
+def cut(series: Sequence[NDArray[Any]], n_segments: int) -> list[list[NDArray[Any]]]:
+    """Cut uninterrupted series into disjoint segments of nearly equal length.
+
+    Parameters
+    ----------
+    series : sequence of ndarray, shape [n_frames, ...]
+    n_segments : int
+
+    Returns
+    -------
+    list of list of ndarray
+        Each segment is one piece of a series, or several series that are too short to be one.
+    """
+    length = sum(len(part) for part in series) / n_segments
+    segments: list[list[NDArray[Any]]] = []
+    short: list[NDArray[Any]] = []
+    for part in series:
+        if len(part) >= length * (1 - 1e-9):
+            segments += [[piece] for piece in np.array_split(part, round(len(part) / length))]
+            continue
+        short.append(part)
+        if sum(map(len, short)) >= 0.75 * length:
+            segments.append(short)
+            short = []
+    if short and segments:
+        segments[-1] = segments[-1] + short
+    return segments
+
+
+def choose_segments(
+    series: Sequence[NDArray[Any]],
+    segments: int | str | None,
+    resolution: float,
+    spacing: float,
+    most: int = MOST,
+) -> list[list[NDArray[Any]]]:
+    """Return the segments that error bars are made of; none if they are not wanted or the
+    trajectory is too short.
+
+    Parameters
+    ----------
+    series : sequence of ndarray, shape [n_frames, ...]
+        Such as the numbers of the frames.
+    segments : int, "auto", "replicas" or None
+        How many; as many as are twice as long as the resolution needs, 4 to 16; each series one;
+        none.
+    resolution : float
+        In cm⁻¹.
+    spacing : float
+        In ps.
+    most : int
+        Of "auto".
+
+    Raises
+    ------
+    SpectrumError
+        If there are fewer than two, or one is shorter than the resolution needs.
+    """
+    if segments is None:
+        return []
+    needed = 1 / (units.SPEED_OF_LIGHT * resolution)
+    if segments == "auto":
+        n_segments = min(int(sum(map(len, series)) * spacing / (SEGMENT_LENGTH * needed)), most)
+        found = cut(series, n_segments) if n_segments >= FEWEST else []
+        return found if len(found) >= FEWEST and _shortest(found) * spacing >= needed else []
+    if segments == "replicas":
+        found = [[part] for part in series]
+    elif isinstance(segments, int | np.integer) and not isinstance(segments, bool):
+        found = cut(series, int(segments)) if segments > 1 else []
+    else:
+        raise SpectrumError(f"segments={segments!r}: give a number, 'auto', 'replicas' or None")
+    if len(found) < 2:
+        raise SpectrumError(
+            f"segments={segments!r} gives {len(found)}; error bars need two or more, better eight"
+        )
+    shortest = _shortest(found) * spacing
+    if shortest < needed:
+        enough = 1.005 / (units.SPEED_OF_LIGHT * shortest)
+        raise SpectrumError(
+            f"segments={segments!r}: the shortest of {len(found)} has {shortest:.3g} ps, a "
+            f"resolution of {resolution:g} cm⁻¹ needs {needed:.3g} ps; ask for fewer segments, or "
+            f"for {enough:.3g} cm⁻¹ or more"
+        )
+    return found
+
+
+def _shortest(segments: list[list[NDArray[Any]]]) -> int:
+    """Frames of the longest piece of the segment where it is shortest."""
+    return min(max(len(piece) for piece in segment) for segment in segments)
+
+
+def correlation_of_neighbours(segments: Segments) -> tuple[float, bool]:
+    """Return the correlation of one segment's deviations from the mean with those of the next, and
+    if it is real.
+
+    Segments that are shorter than what the sample remembers deviate like their neighbours, and
+    error bars from them are too small by about √[(1 + ρ)/(1 − ρ)].
+
+    Parameters
+    ----------
+    segments : Segments
+
+    Returns
+    -------
+    correlation : float
+        ρ of the relative deviations of the total.
+    dependent : bool
+        Whether chance would give it: if they are independent, all orders of the segments are
+        equally likely, and those with a larger correlation are counted. Of fewer than six segments
+        there are too few orders to say.
+    """
+    lengths = segments.lengths
+    values = segments.terms.sum(axis=2, dtype=np.float64)
+    mean = segments.mean(values)
+    inside = mean > _COUNTS * mean.max()
+    deviations = (values[:, inside] / mean[inside] - 1) * np.sqrt(lengths / lengths.mean())[:, None]
+    products = deviations @ deviations.T
+    rng = np.random.default_rng(0)
+    orders = np.array(
+        [np.arange(len(products)), *(rng.permutation(len(products)) for _ in range(_ORDERS))]
+    )
+    neighbours = products[orders[:, :-1], orders[:, 1:]].mean(axis=1)
+    chance = (neighbours >= neighbours[0] * (1 - 1e-9)).mean()
+    return float(neighbours[0] / np.trace(products) * len(products)), bool(chance <= _CHANCE)

@@ -1,0 +1,590 @@
+"""The absolute infrared spectrum with every auto and cross term, and what is read off it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import io, units
+from mda_aptnn.errors import FileFormatError, SpectrumError
+from mda_aptnn.spectra import plots
+from mda_aptnn.spectra.bands import Peak, find_peaks
+from mda_aptnn.spectra.estimator import Estimator, Rates, component_correlation, pair_columns
+from mda_aptnn.spectra.quantum import quantum_factor
+from mda_aptnn.spectra.result import (
+    Measured,
+    Result,
+    all_pairs,
+    array,
+    attribute,
+    band_weights,
+    group_index,
+    pair_index,
+)
+from mda_aptnn.spectra.windows import WIDER
+
+Array = NDArray[np.float64]
+
+SECTION = "angstrom^2"
+#: In the place of a second group: all but the first, where these are too many to be kept apart.
+OTHERS = "all others"
+#: V·n·α in Å² to molar absorption in km/mol·cm.
+_MOLAR = units.factor(SECTION, "angstrom^3/cm") * units.MOLAR_FACTOR
+
+
+def section_factor(temperature: float) -> float:
+    """Return what ∫ dt cos(ωt) ⟨Ṁ(0)·Ṁ(t)⟩ in e² Å²/ps is multiplied with to be V·n·α in Å²."""
+    return units.absorption_prefactor(temperature) * units.factor("angstrom^3/cm", SECTION)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Absorption(Result):
+    """An absolute infrared spectrum in parts: what that of groups, distances and times share.
+
+    Attributes
+    ----------
+    volume : pint.Quantity or None
+        Mean volume of the cell; None in the gas phase, where only cross sections and molar
+        quantities exist.
+    cross_sections : pint.Quantity, shape [n_frequencies, ...]
+        V · n(ω)α(ω) of each part in Å², declared by each kind; the sum is the total.
+    """
+
+    volume: Any = array(units.VOLUME, default=None)
+
+    main: ClassVar[str] = "cross_sections"
+
+    @property
+    def unit(self) -> str:
+        """Unit of plain numbers: n·α in cm⁻¹, or molar absorption where there is no volume."""
+        return units.MOLAR_ABSORPTION if self.volume is None else units.ABSORPTION
+
+    @property
+    def scale(self) -> float:
+        """What a cross section in Å² is multiplied with to be in `unit`."""
+        if self.volume is None:
+            return _MOLAR
+        return units.factor(SECTION, "angstrom^3/cm") / float(self.volume.to(units.VOLUME).m)
+
+    def per_volume(self, section: Any) -> Any:
+        """Return n·α in cm⁻¹ of a V·n·α in Å².
+
+        Raises
+        ------
+        SpectrumError
+            If there is no volume.
+        """
+        if self.volume is None:
+            raise SpectrumError(
+                "n·α needs a volume and the sample has none; use cross_section, molar_absorption "
+                "or band(), or give volume= to spectrum()"
+            )
+        return (section / self.volume).to(units.ABSORPTION)
+
+    @property
+    def cross_section(self) -> Any:
+        """V · n(ω)α(ω) of the sample [n_frequencies], in Å²."""
+        return self.cross_sections.reshape((len(self.cross_sections), -1)).sum(axis=1)
+
+    @property
+    def absorption(self) -> Any:
+        """n(ω)α(ω) of the sample [n_frequencies], in cm⁻¹.
+
+        Raises
+        ------
+        SpectrumError
+            If there is no volume.
+        """
+        return self.per_volume(self.cross_section)
+
+    @property
+    def molar_absorption(self) -> Any:
+        """n(ω)α(ω)·V·N_A per mole of samples [n_frequencies], in km/mol per cm⁻¹ (base e)."""
+        return units.quantity(_MOLAR * self.cross_section.m, units.MOLAR_ABSORPTION)
+
+
+def _old_pairs(file: h5py.File) -> Any:
+    """The terms of a file of version 0.1.0: a symmetric matrix, or two columns of many groups."""
+    n = len(io.read_json(file, "groups", list))
+    n_frequencies = len(io.find_array(file, "wavenumber", shape=(None,)))
+    stored = io.find_array(file, "cross_section_terms")
+    summed = n > 2 and stored.shape[2:] == (2,)
+    shape = (n_frequencies, n, 2 if summed else n)
+    terms = io.read_array(file, "cross_section_terms", SECTION, shape)
+    return terms.transpose(0, 2, 1).reshape(len(terms), -1) if summed else pair_columns(terms)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Spectrum(Absorption):
+    """An absolute infrared spectrum, the sum of its auto and cross terms.
+
+    Attributes
+    ----------
+    groups : list of str
+        Names of the groups.
+    cross_sections : pint.Quantity, shape [n_frequencies, n_pairs]
+        V · n(ω)α(ω) of each group, then of each pair of them (both orders), in the order of
+        `pairs`, in Å². The sum is the total. Of very many groups (see `summed`) of each group with
+        itself, then half of what it has in common with all the others.
+    cross_section_components : pint.Quantity, shape [n_frequencies, 3, 3]
+        V · n(ω)α(ω) by Cartesian components of the flux, symmetric, in Å². The trace is the total.
+    lags : pint.Quantity, shape [n_lags]
+        Times of the correlation function, in ps.
+    correlation : pint.Quantity, shape [n_lags, n_groups, n_groups]
+        ⟨Ṁ_g(0)·Ṁ_h(t)⟩ before the window, in e² Å²/ps²; of very many groups [n_lags, n_groups, 2].
+    quantum_correction : str
+        Factor that the harmonic spectrum has been multiplied with, see `corrected`.
+    signed : list of str
+        Groups that have no flux of their own, whose auto term may be negative: the distinct part of
+        molecules.
+    """
+
+    kind: ClassVar[str] = "spectrum"
+    upgrades = {"cross_sections": ("cross_section_terms", _old_pairs)}
+
+    groups: list[str] = attribute(list)
+    cross_sections: Any = array(SECTION, "frequencies", "pairs")
+    cross_section_components: Any = array(SECTION, "frequencies", 3, 3)
+    lags: Any = array(units.TIME, "lags")
+    correlation: Any = array(units.FLUX_CORRELATION, "lags", "groups", "others")
+    quantum_correction: str = attribute(str, "harmonic")
+    signed: list[str] = attribute(list, [])
+
+    @property
+    def summed(self) -> bool:
+        """Whether there were so many groups that cross terms of each with all the others stand
+        together.
+        """
+        return bool(self.correlation.shape[2] != len(self.groups))
+
+    @property
+    def terms(self) -> Any:
+        """n(ω)α(ω) of each pair of groups [n_frequencies, n_groups, n_groups] in cm⁻¹, symmetric,
+        half of a cross term in each place; of very many groups [n_frequencies, n_groups, 2].
+
+        The sum is `absorption`.
+        """
+        return self.per_volume(units.quantity(self.matrix(self.values), SECTION))
+
+    def matrix(self, values: Array) -> Array:
+        """Return values [..., n_pairs] in the order of `pairs` as symmetric matrices [..., n_groups,
+        n_groups], or two columns of very many groups [..., n_groups, 2].
+        """
+        n = len(self.groups)
+        if self.summed:
+            return np.moveaxis(values.reshape(*values.shape[:-1], 2, n), -2, -1)
+        first, second = np.triu_indices(n, 1)
+        found = np.zeros((*values.shape[:-1], n, n))
+        found[..., range(n), range(n)] = values[..., :n]
+        found[..., first, second] = found[..., second, first] = 0.5 * values[..., n:]
+        return found
+
+    @property
+    def components(self) -> Any:
+        """n(ω)α(ω) by Cartesian components [n_frequencies, 3, 3] in cm⁻¹; the trace is
+        `absorption`.
+        """
+        return self.per_volume(self.cross_section_components)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return every auto and cross term once, autos first.
+
+        Returns
+        -------
+        list of (str, str)
+            Of very many groups (`summed`): of each with itself, and with "all others".
+        """
+        if self.summed:
+            return [(name, name) for name in self.groups] + [(name, OTHERS) for name in self.groups]
+        return all_pairs(self.groups)
+
+    def pair_index(self, first: str, second: str | None = None) -> int:
+        """Return where in `pairs` the term of one or two groups stands, in either order.
+
+        Raises
+        ------
+        SpectrumError
+            If there is no such group, or there are so many that two have no term of their own.
+        """
+        second = second or first
+        if not self.summed:
+            return pair_index(self.groups, first, second)
+        place = group_index(self.groups, first)
+        if second not in (first, OTHERS):
+            raise SpectrumError(
+                f"of {len(self.groups)} groups there are no terms of two: give {OTHERS!r} in the "
+                f"place of {second!r}, or make a spectrum of fewer groups (groups=)"
+            )
+        return place + len(self.groups) * int(second != first)
+
+    def term(self, first: str, second: str | None = None) -> Any:
+        """Return the auto term of a group, or the whole cross term of two (both orders), in cm⁻¹.
+
+        Parameters
+        ----------
+        first, second : str
+            Names of groups. With one name, or the same twice: the auto term. Of very many groups
+            (`summed`) the second may be "all others": half of the cross terms with these.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+
+        Raises
+        ------
+        SpectrumError
+            If there is no such group, or no volume.
+        """
+        return self.per_volume(self.cross_sections[:, self.pair_index(first, second)])
+
+    def curve(self, *term: str) -> Measured:
+        """Return the total, or the term of one or two groups, with its errors.
+
+        Parameters
+        ----------
+        *term : str
+            As in `term`; the total by default.
+
+        Returns
+        -------
+        Measured
+            [n_frequencies], in `unit`: n·α, or molar absorption where there is no volume.
+        """
+        return self._measure_term(term, self.unit, lambda curve: self.scale * curve)
+
+    def band(
+        self,
+        low: Any = 0.0,
+        high: Any = None,
+        term: Sequence[str] = (),
+        *,
+        n_molecules: int = 1,
+    ) -> Measured:
+        """Return the integrated molar intensity of a band in km/mol, with its errors.
+
+        Parameters
+        ----------
+        low, high : float, str or pint.Quantity
+            Limits of the band in cm⁻¹; the whole spectrum by default.
+        term : sequence of str
+            As in `term`; the total by default.
+        n_molecules : int
+            Molecules in the sample that share the band.
+
+        Notes
+        -----
+        A harmonic mode with ∂μ/∂Q = 1 D/Å/√u has 42.2561 km/mol, at any temperature.
+        """
+        weights = band_weights(self.wavenumber.magnitude, low, high) * _MOLAR / n_molecules
+        return self._measure_term(tuple(term), "km/mol", lambda curve: curve @ weights)
+
+    def share(self, low: Any, high: Any, term: Sequence[str]) -> Measured:
+        """Return the part that a term has in the integral of a band; fluctuations that it has in
+        common with the total cancel in its error.
+
+        Parameters
+        ----------
+        low, high, term
+            As in `band`.
+        """
+        weights = band_weights(self.wavenumber.magnitude, low, high)
+        column = self.pair_index(*term)
+        return self.measure(
+            lambda both: both[0] / both[1],
+            of=lambda values: np.array([weights @ values[:, column], weights @ values.sum(axis=1)]),
+        )
+
+    def peaks(self, *, prominence: float = 0.02) -> list[Peak]:
+        """Return the band maxima of the total that stand out of the noise.
+
+        Parameters
+        ----------
+        prominence : float
+            The least height of a band above its surroundings, as a part of the highest maximum.
+            Smaller than what noise makes, it has no effect.
+
+        Returns
+        -------
+        list of Peak
+            By rising wavenumber; see `mda_aptnn.spectra.bands.find_peaks`.
+        """
+        return find_peaks(
+            self, lambda values: self.scale * values.sum(axis=1), self.unit, prominence
+        )
+
+    def _measure_term(
+        self, term: tuple[str, ...], unit: str, reduce: Callable[[Array], Any]
+    ) -> Measured:
+        """Something linear in the total or a term.
+
+        The relative error of the segments is that of the whole. A cross term is scaled like the
+        geometric mean of its two auto terms, and what has no such term (`signed`) like the total.
+        """
+        names = (*term, *term)[:2]
+        columns = [self.pair_index(*term)] if term else []
+        if term and not {*term} & {*self.signed, OTHERS}:
+            columns += [self.pair_index(name) for name in names]
+
+        def rows(values: Array) -> Array:
+            curves = [values[:, column] for column in columns]
+            if len(curves) < 2:
+                curves.append(values.sum(axis=1))
+            return np.array([reduce(curve) for curve in curves])
+
+        return self.measure(
+            lambda found: found[0],
+            unit,
+            of=rows,
+            like=lambda found: np.sqrt(np.abs(found[-1] * found[1 if len(found) > 2 else -1])),
+            positive=not term or (len({*term}) == 1 and term[0] not in self.signed),
+        )
+
+    def corrected(self, name: str) -> Spectrum:
+        """Return the spectrum with another quantum correction in the place of the one it has.
+
+        Parameters
+        ----------
+        name : {"harmonic", "standard", "schofield", "none"}
+            See `mda_aptnn.spectra.quantum.quantum_factor`; "harmonic" is Eq. 2 of the paper.
+
+        Raises
+        ------
+        SpectrumError
+            If the name is unknown.
+        """
+        arguments = self.wavenumber.magnitude, float(self.temperature.magnitude)
+        factor = quantum_factor(name, *arguments)
+        factor /= quantum_factor(self.quantum_correction, *arguments)
+        return self.times(factor, quantum_correction=name)
+
+    def columns(self) -> Mapping[str, Array]:
+        """Return wavenumber, total, its errors, every term and the diagonal components."""
+        total, unit = self.curve(), self.unit
+        columns = {"wavenumber [1/cm]": self.wavenumber.magnitude, f"total [{unit}]": total.value}
+        if self.segments is not None:
+            columns[f"standard error [{unit}]"] = total.error
+        if self.members is not None:
+            columns[f"{self.members.label} [{unit}]"] = total.model_error
+        named = self.named_terms() if len(self.groups) > 1 else {}
+        columns |= {f"{name} [{unit}]": values for name, values in named.items()}
+        for axis, name in enumerate("xyz"):
+            section = self.cross_section_components[:, axis, axis].magnitude
+            columns[f"{name}{name} [{unit}]"] = self.scale * section
+        return columns
+
+    def named_terms(self, times: str = " x ") -> dict[str, Array]:
+        """Return terms in `unit` by their names; self and distinct parts have no cross terms."""
+        return {
+            a if a == b else f"{a}{times}{b}": self.scale * values
+            for (a, b), values in zip(self.pairs(), self.values.T, strict=True)
+            if values.any() or not self.signed
+        }
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        ax: Any = None,
+        terms: bool | None = None,
+        limit: float = 4500.0,
+    ) -> Any:
+        """Draw the total and its terms.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+        ax : matplotlib.axes.Axes, optional
+            Drawn into; a new figure otherwise.
+        terms : bool, optional
+            Auto terms solid, cross terms dashed; by default if there are two to five groups.
+        limit : float
+            Right end of the axis in cm⁻¹, if the spectrum reaches so far.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        if terms is None:
+            terms = 2 <= len(self.groups) <= 5
+        label = "" if self.members is None else self.members.label
+        return plots.plot_curves(
+            self.wavenumber.magnitude,
+            {"total": self.curve()},
+            self.named_terms(" × ") if terms else {},
+            path,
+            ax=ax,
+            limit=limit,
+            label=plots.LABELS[self.unit],
+            title=plots.title_of(self),
+            model_label=label,
+            notes=self.notes,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the spectrum says, as plain numbers."""
+
+        def known(value: float) -> float | None:
+            return value if np.isfinite(value) else None
+
+        effective = self.effective_resolution
+        return {
+            "maxima": [
+                {
+                    "wavenumber": peak.position.value,
+                    "wavenumber_error": known(peak.position.error),
+                    "height": peak.height.value,
+                    "height_error": known(peak.height.error),
+                }
+                for peak in self.peaks()
+            ],
+            "unit": self.unit,
+            "resolution": float(self.resolution.magnitude),
+            "effective_resolution": None if effective is None else float(effective.magnitude),
+            "segments": None if self.segments is None else len(self.segments.lengths),
+            "temperature_used": float(self.temperature.magnitude),
+            "notes": self.notes,
+        }
+
+    def describe(self) -> str:
+        """Return the same for people."""
+        found = self.summary()
+        shown = [
+            f"{peak['wavenumber']:.0f}"
+            + (f" +- {max(error, 1):.0f}" if (error := peak["wavenumber_error"]) else "")
+            for peak in found["maxima"]
+        ]
+        lines = [f"band maxima [cm^-1]: {', '.join(shown) or 'none stands out of the noise'}"]
+        asked, effective = found["resolution"], found["effective_resolution"]
+        if effective is not None and abs(effective - asked) > WIDER * asked:
+            lines.append(
+                f"resolution: lines are {effective:.3g} cm^-1 wide in a trajectory this short, not "
+                f"{asked:g}"
+            )
+        if found["segments"]:
+            lines.append(f"error bars from {found['segments']} segments")
+        return "\n".join(lines)
+
+    @classmethod
+    def _read(cls, file: h5py.File) -> Self:
+        found = super()._read(file)
+        if found.cross_sections.shape[1] != len(found.pairs()):
+            raise FileFormatError(
+                f"{file.filename}: cross_sections has shape {found.cross_sections.shape}, expected "
+                f"{len(found.pairs())} terms of {len(found.groups)} groups"
+            )
+        return found
+
+    def _write(self, file: h5py.File) -> None:
+        super()._write(file)
+        if self.volume is not None:
+            io.write_quantity(file, "absorption", self.absorption, units.ABSORPTION)
+
+
+def infrared(
+    rates: Rates,
+    estimator: Estimator,
+    temperature: float,
+    volume: float | None,
+    *,
+    quantum_correction: str = "harmonic",
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
+) -> Spectrum:
+    """Return the spectrum of a flux, Eq. 2 of the paper.
+
+    Parameters
+    ----------
+    rates : Rates
+        Ṁ of each group in e·Å/ps [n_frames, n_groups, 3].
+    estimator : Estimator
+    temperature : float
+        In K.
+    volume : float or None
+        In Å³.
+    quantum_correction : str
+        See `Spectrum.corrected`.
+    notes, info
+        Kept with the result; the estimator is added.
+
+    Raises
+    ------
+    SpectrumError
+        If the series are too short for the resolution, or the temperature or volume is not
+        positive.
+
+    Notes
+    -----
+    n(ω)α(ω) = β/(6 ε₀ c V) ∫ dt e^{-iωt} ⟨Ṁ(0)·Ṁ(t)⟩: P. Schienbein, J. Chem. Theory Comput. 19,
+    705 (2023). The harmonic quantum correction is in the prefactor already. The mean of Ṁ is never
+    removed: it is conduction.
+
+    Of so many groups that the terms of all pairs would take more than 200 MB (90 groups at 3,000
+    frequencies, 500 at 100) each group has two: its own, and its cross terms with all the others
+    together. A note says so.
+    """
+    check_conditions(temperature, volume)
+    density = estimator.density(rates, factor=section_factor(temperature))
+    parts = (rates.values[piece[0] : piece[-1] + 1] for piece in rates.series)
+    by_axis = component_correlation(parts, density.plan.n_lags, unbiased=estimator.unbiased)
+    found = spectrum_of_density(
+        density, by_axis, rates.names, temperature, volume, notes=notes, info=info
+    )
+    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+
+
+def check_conditions(temperature: float, volume: float | None) -> None:
+    """Refuse a temperature or volume that is not positive.
+
+    Raises
+    ------
+    SpectrumError
+    """
+    if temperature <= 0:
+        raise SpectrumError(f"the temperature must be positive, not {temperature} K")
+    if volume is not None and volume <= 0:
+        raise SpectrumError(f"the volume must be positive, not {volume} Å³")
+
+
+def spectrum_of_density(
+    density: Any,
+    components: Array,
+    groups: Sequence[str],
+    temperature: float,
+    volume: float | None,
+    *,
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
+) -> Spectrum:
+    """Return the spectrum of a density in Å².
+
+    Parameters
+    ----------
+    density : mda_aptnn.spectra.estimator.Density
+        Times `section_factor`.
+    components : ndarray, shape [n_lags, 3, 3]
+        See `mda_aptnn.spectra.estimator.component_correlation`, in e² Å²/ps².
+    groups, temperature, volume, notes, info
+        As in `infrared`.
+    """
+    plan = density.plan
+    by_axis = section_factor(temperature) * plan(0.5 * (components + components.transpose(0, 2, 1)))
+    if density.estimator.positive:
+        diagonal = np.einsum("faa->fa", by_axis)
+        np.maximum(diagonal, 0.0, out=diagonal)
+    return Spectrum(
+        **density.common(notes, info),
+        groups=list(groups),
+        cross_sections=units.quantity(density.terms, SECTION),
+        cross_section_components=units.quantity(by_axis, SECTION),
+        lags=units.quantity(np.arange(plan.n_lags) * plan.spacing, units.TIME),
+        correlation=units.quantity(density.correlation, units.FLUX_CORRELATION),
+        temperature=units.quantity(temperature, units.TEMPERATURE),
+        volume=None if volume is None else units.quantity(volume, units.VOLUME),
+    )

@@ -1,0 +1,327 @@
+"""What the methods of a flux make of it: `FluxSeries.spectrum`, `raman`, `sum_frequency`, ..."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mda_aptnn import units
+from mda_aptnn.checks import Verdict
+from mda_aptnn.errors import SpectrumError
+from mda_aptnn.flux.checks import given_temperature
+from mda_aptnn.flux.flux_series import FluxSeries
+from mda_aptnn.spectra.estimator import Estimator, Rates, cross_correlation
+from mda_aptnn.spectra.infrared import Spectrum, infrared
+from mda_aptnn.spectra.raman import RamanSpectrum
+from mda_aptnn.spectra.scattering import raman_spectrum
+from mda_aptnn.spectra.self_distinct import self_and_distinct
+from mda_aptnn.spectra.sfg import COMPONENTS, SumFrequencySpectrum
+from mda_aptnn.spectra.sum_frequency import SLAB_GROUPS, slab_sums, sum_frequency_spectrum
+
+logger = logging.getLogger(__name__)
+
+#: More groups have too many terms of χ⁽²⁾: five components of all ordered pairs.
+_MOST_PAIRED = 16
+
+Groups = Mapping[str, Sequence[str]] | Sequence[str]
+
+
+def correlation(
+    series: FluxSeries, max_lag: Any = "5 ps", *, unbiased: bool = False
+) -> NDArray[np.float64]:
+    """Return ⟨Ṁ_g(0)·Ṁ_h(t)⟩ [n_lags, n_groups, n_groups] in e² Å²/ps².
+
+    Parameters
+    ----------
+    series : FluxSeries
+    max_lag : float, str or pint.Quantity
+        Longest t, in ps; at most the longest series.
+    unbiased : bool
+        See `mda_aptnn.spectra.estimator.cross_correlation`.
+
+    Returns
+    -------
+    ndarray, shape [n_lags, n_groups, n_groups]
+        In e² Å²/ps².
+    """
+    parts = series.segments()
+    n_lags = int(units.magnitude(max_lag, units.TIME, "max_lag") / series.spacing + 1e-6) + 1
+    return cross_correlation(parts, min(n_lags, max(map(len, parts))), unbiased=unbiased)
+
+
+def spectrum(
+    series: FluxSeries,
+    temperature: Any = None,
+    resolution: Any = "10 cm^-1",
+    window: str = "gaussian",
+    groups: Groups | None = None,
+    *,
+    unbiased: bool = False,
+    volume: Any = None,
+    segments: int | str | None = "auto",
+    quantum_correction: str = "harmonic",
+    distinct: bool | None = None,
+) -> Spectrum:
+    """Return the absolute infrared spectrum with every auto and cross term.
+
+    Parameters
+    ----------
+    series : FluxSeries
+    temperature : float, str or pint.Quantity, optional
+        In K. By default the mean kinetic temperature of the trajectory, and a note says so.
+    resolution : float, str or pint.Quantity
+        Full width at half maximum of a line, in cm⁻¹.
+    window : {"gaussian", "parzen", "bartlett", "hann", "none"}
+        All but "hann" keep auto terms non-negative.
+    groups : mapping or sequence, optional
+        See `FluxSeries.regroup`.
+    unbiased : bool
+        Divide by the number of terms of each lag; auto terms can then be negative.
+    volume : float, str or pint.Quantity, optional
+        In Å³; by default the mean volume of the cells. None in the gas phase.
+    segments : int, "auto", "replicas" or None
+        Disjoint parts of the trajectory for the error bars: how many; 4 to 16, as many as are twice
+        as long as the resolution needs, none if fewer; each series of its own; none.
+    quantum_correction : {"harmonic", "standard", "schofield", "none"}
+        See `mda_aptnn.spectra.quantum.quantum_factor`.
+    distinct : bool, optional
+        Put the terms of molecules together: those of each with itself and those of different ones.
+        By default of a flux of molecules; see `mda_aptnn.spectra.self_distinct.self_and_distinct`.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    SpectrumError
+        If the temperature is not known (constraints, rigid molecules, finite differences) or the
+        series is too short, or `distinct` is asked of groups that are not molecules.
+    """
+    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
+    estimator = Estimator(width, window, unbiased, segments)
+    if distinct is None:
+        distinct = groups is None and "species" in series.labels
+    series = series if groups is None else series.regroup(groups)
+    kelvin, volume, notes = series.conditions(temperature, volume)
+    if distinct:
+        found = self_and_distinct(
+            series, estimator, kelvin, volume, notes=notes, info=_origin(series)
+        )
+    else:
+        band_spread = series.info.get("band_spread", {})
+        if series.members is not None:
+            notes.append(validity_of_spread(band_spread))
+        rates = Rates(
+            series.flux,
+            series.starts,
+            series.spacing,
+            series.groups,
+            series.finite_difference,
+            series.members,
+            band_spread.get("factor"),
+        )
+        found = infrared(rates, estimator, kelvin, volume, notes=notes, info=_origin(series))
+    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+
+
+def raman(
+    series: FluxSeries,
+    temperature: Any = None,
+    resolution: Any = "10 cm^-1",
+    window: str = "gaussian",
+    groups: Groups | None = None,
+    *,
+    unbiased: bool = False,
+    segments: int | str | None = "auto",
+) -> RamanSpectrum:
+    """Return the Raman spectrum with every auto and cross term; parameters as in `spectrum`.
+
+    Parameters
+    ----------
+    series, temperature, resolution, window, groups, unbiased, segments
+        As in `spectrum`.
+
+    Returns
+    -------
+    RamanSpectrum
+
+    Raises
+    ------
+    SpectrumError
+        If the model predicted no polarizability gradients, the temperature is not known, or the
+        series is too short.
+    """
+    series = series if groups is None else series.regroup(groups)
+    kelvin, _, notes = series.conditions(temperature)
+    return raman_spectrum(
+        series.polarizability_segments(),
+        series.groups,
+        series.spacing,
+        kelvin,
+        resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
+        window=window,
+        unbiased=unbiased,
+        segments=segments,
+        finite_difference=series.finite_difference,
+        notes=notes,
+        info=_origin(series),
+    )
+
+
+def sum_frequency(
+    series: FluxSeries,
+    temperature: Any = None,
+    resolution: Any = "10 cm^-1",
+    window: str = "gaussian",
+    groups: Groups | None = None,
+    *,
+    area: Any = None,
+    sides: NDArray[np.float64] | None = None,
+    components: Sequence[str] = COMPONENTS,
+    unbiased: bool = False,
+    segments: int | str | None = "auto",
+) -> SumFrequencySpectrum:
+    """Return the second-order susceptibility χ⁽²⁾ of a surface, whose normal is z.
+
+    Parameters
+    ----------
+    series, temperature, resolution, window, groups, unbiased, segments
+        As in `spectrum`.
+    area : float, str or pint.Quantity, optional
+        Of the surface, in Å²; without, A·χ in Å⁴/V.
+    sides : ndarray, shape [n_frames, n_groups, 3], optional
+        How much of each group (molecule) belongs to the upper side of a slab, to its bulk and to
+        its lower side, see `mda_aptnn.spectra.sum_frequency.slab_weights`. These three are then the
+        groups.
+    components : sequence of str
+        Of χ_abc, such as "xxz": ab of the polarizability, c of the dipole.
+
+    Returns
+    -------
+    SumFrequencySpectrum
+
+    Raises
+    ------
+    SpectrumError
+        If the model predicted no polarizability gradients, the temperature is not known, the series
+        is too short, or there are more groups than terms can be kept of.
+    """
+    series = series if groups is None else series.regroup(groups)
+    kelvin, _, notes = series.conditions(temperature)
+    names, flux, rates = series.groups, series.segments(), series.polarizability_segments()
+    if sides is not None:
+        needed = (*series.flux.shape[:2], len(SLAB_GROUPS))
+        if np.shape(sides) != needed:
+            raise SpectrumError(
+                f"sides has the shape {np.shape(sides)}; {len(series)} frames of {len(names)} "
+                f"groups need {needed}, from slab_weights(heights, inner, outer)"
+            )
+        weights = np.split(np.asarray(sides), series.starts[1:])
+        flux = [slab_sums(part, weight) for part, weight in zip(flux, weights, strict=True)]
+        rates = [slab_sums(part, weight) for part, weight in zip(rates, weights, strict=True)]
+        names = list(SLAB_GROUPS)
+    if len(names) > _MOST_PAIRED:
+        raise SpectrumError(
+            f"{len(names)} groups have {len(names)}² terms in each component; at most "
+            f"{_MOST_PAIRED} groups are taken: give sides= for molecules of a slab, or sums of "
+            "groups="
+        )
+    return sum_frequency_spectrum(
+        rates,
+        flux,
+        names,
+        series.spacing,
+        kelvin,
+        None if area is None else units.magnitude(area, "angstrom^2", "area"),
+        components=components,
+        resolution=units.magnitude(resolution, units.WAVENUMBER, "resolution"),
+        window=window,
+        unbiased=unbiased,
+        segments=segments,
+        finite_difference=series.finite_difference,
+        notes=notes,
+        info=_origin(series),
+    )
+
+
+def conditions(
+    series: FluxSeries, temperature: Any = None, volume: Any = None
+) -> tuple[float, float | None, list[str]]:
+    """Return temperature (K), volume (Å³ or None) and notes that go with a spectrum of this flux.
+
+    Parameters
+    ----------
+    series : FluxSeries
+    temperature, volume
+        As in `spectrum`.
+
+    Returns
+    -------
+    temperature : float
+        In K.
+    volume : float or None
+        In Å³; None in the gas phase.
+    notes : list of str
+
+    Raises
+    ------
+    SpectrumError
+        If the temperature is not known (constraints, rigid molecules, finite differences).
+    """
+    checks = series.check(temperature)
+    # what a few frames said before the run is said by all of them now
+    earlier = tuple(f"{Verdict.LOOK}: {check.name}: " for check in checks)
+    notes = [
+        note for note in map(str, series.info.get("notes", [])) if not note.startswith(earlier)
+    ]
+    notes += map(str, checks.doubtful)
+    if temperature is None:
+        kelvin = float(series.temperatures.mean())
+        if not np.isfinite(kelvin):
+            raise SpectrumError(
+                "the kinetic temperature is not known, as the trajectory has constraints or rigid "
+                "molecules, or velocities are finite differences; give temperature="
+                '"300 K" (for constraints also: degrees_of_freedom to DipoleFlux)'
+            )
+        notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the trajectory")
+        logger.info(notes[-1])
+    else:
+        kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+        check = given_temperature(series, kelvin)
+        if check.verdict is Verdict.LOOK:
+            warnings.warn(check.brief, stacklevel=3)
+    if volume is not None:
+        return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
+    mean = float(series.volumes.mean())
+    return kelvin, mean if np.isfinite(mean) else None, notes
+
+
+def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
+    """Say for which truth the error of the model holds.
+
+    Parameters
+    ----------
+    band_spread : mapping
+        See `mda_aptnn.model.predict.Model.band_spread`.
+    """
+    if "factor" not in band_spread:
+        return (
+            "the committee's spread is not calibrated on intensities of bands, where errors of "
+            "many atoms cancel or add up: mda-aptnn evaluate MODEL LABELS --calibrate does it, "
+            "with labels that the members have not seen"
+        )
+    text = "the error of the model is calibrated on frames of the same source as those of training"
+    for name, ratio in band_spread.get("elsewhere", {}).items():
+        text += f"; errors of band intensities on {name} were {ratio:.2g} times those stated"
+    return text
+
+
+def _origin(series: FluxSeries) -> dict[str, Any]:
+    """What a spectrum keeps of the flux that it was made of: all but the notes."""
+    return {name: value for name, value in series.info.items() if name != "notes"}

@@ -1,0 +1,650 @@
+"""What every result is: declared fields, of which files, tables and pictures follow, and one way to
+the errors of whatever is derived from it.
+"""
+
+from __future__ import annotations
+
+import abc
+import csv
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from mda_aptnn import io, units
+from mda_aptnn.citations import cite
+from mda_aptnn.errors import FileFormatError, SpectrumError
+
+cite(__name__)
+
+Array = NDArray[np.float64]
+
+#: How formulas of spreadsheets begin.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A number, or an array of them, with its statistical error and that of the model.
+
+    Attributes
+    ----------
+    value, error : float or ndarray
+        In `unit`. The error is NaN where segments were too few.
+    unit : str
+    degrees_of_freedom : int
+        Of the error: one less than the number of segments.
+    positive : bool
+        Whether it cannot be negative: its limits are then symmetric on a logarithmic scale.
+    model_error : float or ndarray
+        What the spread of a committee makes likely; NaN of a single model.
+    """
+
+    value: Any
+    error: Any
+    unit: str = ""
+    degrees_of_freedom: int = 0
+    positive: bool = False
+    model_error: Any = float("nan")
+
+    @property
+    def quantity(self) -> Any:
+        """The value as a pint quantity."""
+        return units.quantity(self.value, self.unit)
+
+    def limits(self, sigmas: float = 1.0) -> tuple[Any, Any]:
+        """Return the limits that hold the truth as often as ± `sigmas` of a normal distribution
+        would: 1 for 68.3 %, 2 for 95.4 %.
+
+        See `confidence_band`.
+        """
+        return confidence_band(
+            self.value, self.error, self.degrees_of_freedom, sigmas, positive=self.positive
+        )
+
+    def __str__(self) -> str:
+        error = "" if np.isnan(self.error) else f" ± {self.error:.2g}"
+        return f"{self.value:.4g}{error} {self.unit}".rstrip()
+
+
+def student_factor(sigmas: float, degrees_of_freedom: float) -> float:
+    """Return how many estimated standard errors hold the truth as often as `sigmas` known ones
+    would.
+    """
+    return float(stats.t.ppf(stats.norm.cdf(sigmas), degrees_of_freedom))
+
+
+def confidence_band(
+    values: Any,
+    errors: Any,
+    degrees_of_freedom: float,
+    sigmas: float = 1.0,
+    *,
+    positive: bool = False,
+) -> tuple[Any, Any]:
+    """Return the lower and upper limits that hold the truth with the probability of ± `sigmas`.
+
+    Parameters
+    ----------
+    values, errors : float or ndarray, shape [...]
+        Estimates and their standard errors.
+    degrees_of_freedom : float
+        Of the errors, for Student's factor.
+    sigmas : float
+        1 for 68.3 %, 2 for 95.4 %.
+    positive : bool
+        For what cannot be negative, such as auto spectra: the band is x·exp(±t s/x) instead of x ±
+        t s. The estimate is distributed like a χ², whose skewness makes the symmetric band miss the
+        truth too often; of a χ² sample the ratio s/x, unlike s, does not depend on x. Estimates
+        that are not positive all the same, such as those of an unbiased correlation, keep x ± t s.
+    """
+    values = np.asarray(values)
+    half = student_factor(sigmas, degrees_of_freedom) * np.asarray(errors)
+    if not positive:
+        return (values - half)[()], (values + half)[()]
+    inside = values > 0
+    with np.errstate(over="ignore"):
+        ratio = np.exp(np.divide(half, values, out=np.zeros(values.shape), where=inside))
+        low = np.where(inside, values / ratio, values - half)
+        return low[()], np.where(inside, values * ratio, values + half)[()]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """The same terms from disjoint parts of the trajectory: what error bars are made of.
+
+    Attributes
+    ----------
+    terms : ndarray of float32, shape [n_segments, n_frequencies, ...]
+        In the unit and order of the values of the whole.
+    lengths : ndarray, shape [n_segments]
+        In ps: the variance of a segment goes as 1/length.
+    inflation : float
+        Variance of the spectrum of the whole trajectory over that of the mean of its segments,
+        which see fewer products at long lags.
+    """
+
+    terms: NDArray[Any]
+    lengths: Array
+    inflation: float = 1.0
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """One less than the number of segments."""
+        return len(self.lengths) - 1
+
+    def mean(self, values: NDArray[Any]) -> Array:
+        """Return the mean over segments of `values` [n_segments, ...], weighted by their lengths."""
+        return np.tensordot(self.lengths / self.lengths.sum(), np.asarray(values, dtype=float), 1)
+
+    def jackknife(self, function: Callable[[Array], Any], values: NDArray[Any]) -> Array:
+        """Return the standard error of a function of the mean, by leaving out one segment after the
+        other.
+
+        Parameters
+        ----------
+        function : callable
+            Of the mean [...] of `values`; returns one number or an array of them.
+        values : ndarray, shape [n_segments, ...]
+            It, for each segment.
+
+        Notes
+        -----
+        With Var x_k = σ²/L_k, Σ_k L_k (x_k − x̄)²/(K − 1) is an unbiased estimate of σ², and Var x̄
+        = σ²/ΣL. In the place of x_k stand the pseudo-values of the jackknife for parts of unequal
+        length, which are x_k where the function is linear: F. M. T. A. Busing, E. Meijer, R. van
+        der Leeden, Stat. Comput. 9, 3 (1999).
+        """
+        values = np.asarray(values, dtype=float)
+        mean = self.mean(values)
+        whole = np.asarray(function(mean))
+        parts = self.lengths.sum() / self.lengths
+        pseudo = np.array(
+            [
+                h * whole - (h - 1) * np.asarray(function((h * mean - value) / (h - 1)))
+                for h, value in zip(parts, values, strict=True)
+            ]
+        )
+        variance = self.mean((pseudo - self.mean(pseudo)) ** 2) / self.degrees_of_freedom
+        return np.asarray(np.sqrt(variance * self.inflation))
+
+
+@dataclasses.dataclass(frozen=True)
+class Members:
+    """The same terms by each member of a committee.
+
+    Attributes
+    ----------
+    terms : ndarray of float32, shape [n_members, n_frequencies, ...]
+        In the unit and order of the values of the whole.
+    calibrated : bool
+        Whether the scatter is calibrated on intensities of bands. If not, it is on single tensors
+        at most, and says little of a band, where errors of many atoms cancel or add up.
+    """
+
+    terms: NDArray[Any]
+    calibrated: bool = False
+
+    @property
+    def label(self) -> str:
+        """What their scatter may be called."""
+        if self.calibrated:
+            return "error of the model"
+        return "spread of the committee (not calibrated on bands)"
+
+
+_NO_ERROR_BARS = (
+    "the spectrum has no error bars: the trajectory is short or they were not wanted; give "
+    "segments="
+)
+_NO_MEMBERS = (
+    "the flux has no members of a committee, so that the model's error is not known: they are kept "
+    "of a committee's (mda-aptnn train --members 4) groups up to 16, not of atoms, self and "
+    "distinct parts, or a live stream"
+)
+
+
+def array(unit: str | None, *shape: int | str, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a field that is a data set of the file.
+
+    Parameters
+    ----------
+    unit : str or None
+        The field is a pint.Quantity of this unit, or an array without. "unit" stands for the
+        attribute `unit` of the result.
+    *shape : int or str
+        Lengths; those of one name are the same in all fields.
+    default : optional
+        What it is where the file has none.
+    """
+    return dataclasses.field(default=default, metadata={"unit": unit, "shape": shape})
+
+
+def attribute(kind: type, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a field that is an attribute of the file: str, float, bool, or a list or dict as
+    JSON.
+    """
+    options: dict[str, Any] = {"default": default}
+    if default in ([], {}):
+        options = {"default_factory": kind}
+    return dataclasses.field(metadata={"kind": kind}, **options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Result(io.Stored):
+    """A spectrum, with what is needed for the errors of all that is derived from it.
+
+    A kind of spectrum declares its fields with `array` and `attribute`, and says in `main` which
+    of them holds the values; in the same order and unit they are in segments and members.
+
+    Attributes
+    ----------
+    wavenumber : pint.Quantity, shape [n_frequencies]
+        ν̃ = ω/2πc, in cm⁻¹, equidistant.
+    temperature : pint.Quantity or None
+        T in β = 1/k_B T.
+    resolution : pint.Quantity
+        Full width at half maximum of the line that the window makes of a single frequency, in cm⁻¹;
+        0 without one.
+    effective_resolution : pint.Quantity or None
+        Full width at half maximum of the line that a single frequency becomes in a series of this
+        length, in cm⁻¹; None of files that do not have it.
+    least_relative_error : float
+        Relative standard error at each point if the components of the rates are independent and
+        Gaussian: no smaller one is possible. NaN where it is not known.
+    window : str
+        Name of the lag window.
+    segments : Segments or None
+        The same from disjoint parts of the trajectory, for the statistical error; None where there
+        are too few.
+    members : Members or None
+        The same from each member of a committee, for the error of the model; None for a single
+        model.
+    notes : list of str
+        What was assumed on the way.
+    info : dict
+        What it was made of and how: model, level of theory, trajectory, estimator.
+    """
+
+    wavenumber: Any = array(units.WAVENUMBER, "frequencies")
+    temperature: Any = array(units.TEMPERATURE, default=None)
+    resolution: Any = array(units.WAVENUMBER)
+    effective_resolution: Any = array(units.WAVENUMBER, default=None)
+    least_relative_error: float = attribute(float, float("nan"))
+    window: str = attribute(str)
+    segments: Segments | None = None
+    members: Members | None = None
+    notes: list[str] = attribute(list, [])
+    info: dict[str, Any] = attribute(dict, {})
+
+    #: Name of the field that holds the values [n_frequencies, ...].
+    main: ClassVar[str]
+    #: Fields of older files that have them under other names: the name, and how to read it.
+    upgrades: ClassVar[Mapping[str, tuple[str, Callable[[h5py.File], Any]]]] = {}
+
+    def measure(
+        self,
+        function: Callable[[Array], Any],
+        unit: str = "",
+        *,
+        of: Callable[[Array], Array] | None = None,
+        like: Callable[[Array], Any] | None = None,
+        positive: bool = False,
+    ) -> Measured:
+        """Carry out any function of the values on each replicate.
+
+        Parameters
+        ----------
+        function : callable
+            Of the values [n_frequencies, ...] as plain numbers; returns one number or an array.
+        unit : str
+            Of what it returns.
+        of : callable, optional
+            A linear function that comes before and makes fewer numbers of the values, such as the
+            sum of the terms.
+        like : callable, optional
+            What the error is relative to: its ratio of the whole to the mean of the segments
+            multiplies the error, as short series leak from strong bands into gaps, by a factor that
+            cancels in a relative error. The function itself if `positive`.
+        positive : bool
+            Whether the result cannot be negative.
+
+        Returns
+        -------
+        Measured
+            Statistical error by the jackknife over segments. Error of the model √(Σ_m (f_m −
+            f)²/(M − 1)) about f of the mean tensors and not about the mean of f: members whose
+            errors do not follow the atoms' true tensors all have too much intensity, and this
+            offset is an error too.
+        """
+        reduce = of or (lambda values: values)
+        values = reduce(self.values)
+        whole = np.asarray(function(values))
+        error = model_error = np.full(whole.shape, np.nan)
+        if self.segments is not None:
+            parts = np.array([reduce(part.astype(float)) for part in self.segments.terms])
+            error = self.segments.jackknife(function, parts)
+            like = like or (function if positive else None)
+            if like is not None:
+                ratio = np.asarray(like(values), dtype=float)
+                mean = np.asarray(like(self.segments.mean(parts)), dtype=float)
+                error = error * np.abs(
+                    np.divide(ratio, mean, out=np.ones(mean.shape), where=mean != 0)
+                )
+        if self.members is not None:
+            found = [function(reduce(part.astype(float))) for part in self.members.terms]
+            squares = (np.array(found) - whole) ** 2
+            model_error = np.sqrt(squares.sum(axis=0) / (len(found) - 1))
+        degrees = 0 if self.segments is None else self.segments.degrees_of_freedom
+        return Measured(whole[()], error[()], unit, degrees, positive, model_error[()])
+
+    @property
+    def values(self) -> Array:
+        """The values as plain numbers [n_frequencies, ...], in their own unit."""
+        return np.asarray(getattr(self, self.main).magnitude)
+
+    def standard_error(self, *term: str) -> Any:
+        """Return the statistical standard error of `curve` as a quantity [n_frequencies].
+
+        It has ``segments.degrees_of_freedom``; ``curve(...).limits()`` applies Student's factor.
+
+        Raises
+        ------
+        SpectrumError
+            If there are no error bars, or no such term.
+        """
+        found = self.curve(*term)
+        if self.segments is None:
+            raise SpectrumError(_NO_ERROR_BARS)
+        return units.quantity(found.error, found.unit)
+
+    def model_error(self, *term: str) -> Any:
+        """Return the error of `curve` that the committee's spread makes likely [n_frequencies].
+
+        It has nothing to do with the length of the trajectory. ``members.calibrated`` says whether
+        it is calibrated on intensities of bands.
+
+        Raises
+        ------
+        SpectrumError
+            If the model was no committee, or there is no such term.
+        """
+        found = self.curve(*term)
+        if self.members is None:
+            raise SpectrumError(_NO_MEMBERS)
+        return units.quantity(found.model_error, found.unit)
+
+    def curve(self, *term: str) -> Measured:
+        """Return what is drawn: the total, or a term by its names, with its errors."""
+        raise NotImplementedError
+
+    def times(self, factor: Any, **changes: Any) -> Self:
+        """Return the values, and all that has their unit, times a factor for each frequency.
+
+        Parameters
+        ----------
+        factor : ndarray, shape [n_frequencies]
+        **changes
+            Other fields that change with it.
+        """
+
+        def scaled(terms: Any, frequency_axis: int = 0) -> Any:
+            shape = (1,) * frequency_axis + (-1,) + (1,) * (terms.ndim - 1 - frequency_axis)
+            return terms * factor.reshape(shape).astype(
+                np.float32 if frequency_axis else np.float64
+            )
+
+        for name in ("segments", "members"):
+            parts = getattr(self, name)
+            if parts is not None and name not in changes:
+                changes[name] = dataclasses.replace(parts, terms=scaled(parts.terms, 1))
+        fields = {f.name: f.metadata for f in dataclasses.fields(self)}
+        unit = fields[self.main]["unit"]
+        for name, metadata in fields.items():
+            own = metadata.get("unit") == unit and metadata["shape"][:1] == ("frequencies",)
+            if own and name != "wavenumber":
+                changes[name] = scaled(getattr(self, name))
+        return dataclasses.replace(self, **changes)
+
+    def columns(self) -> Mapping[str, Array]:
+        """Return the columns of a table by their names, which have the unit in brackets."""
+        raise NotImplementedError
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the columns as text, with eight digits.
+
+        Parameters
+        ----------
+        path : path
+        """
+        write_columns(path, self.columns())
+
+    @abc.abstractmethod
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw it; into a file, where there is a path."""
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show: its picture."""
+        return picture_of(self)
+
+    def __repr__(self) -> str:
+        grid = self.wavenumber.magnitude
+        errors = "no error bars"
+        if self.segments is not None:
+            errors = f"error bars from {len(self.segments.lengths)} segments"
+        return (
+            f"<{type(self).__name__}: {len(grid)} frequencies to {grid[-1]:.0f} cm⁻¹, resolution "
+            f"{self.resolution.magnitude:g} cm⁻¹, {errors}>"
+        )
+
+    def _write(self, file: h5py.File) -> None:
+        write_fields(self, file)
+        unit = self._unit_of_main()
+        if self.segments is not None:
+            group = file.create_group("segments")
+            io.write_array(group, "terms", self.segments.terms, unit)
+            io.write_array(group, "lengths", self.segments.lengths, units.TIME)
+            group.attrs["inflation"] = self.segments.inflation
+        if self.members is not None:
+            io.write_array(file, "members", self.members.terms, unit)
+            file["members"].attrs["calibrated"] = self.members.calibrated
+
+    @classmethod
+    def _read(cls, file: h5py.File) -> Self:
+        found = cls(**read_fields(cls, file))
+        unit, shape = found._unit_of_main(), found.values.shape
+        changes: dict[str, Any] = {}
+        if "segments" in file:
+            changes["segments"] = read_segments(file["segments"], unit, shape)
+        if "members" in file:
+            terms = io.read_array(file, "members", unit, (None, *shape))
+            calibrated = bool(file["members"].attrs.get("calibrated", False))
+            changes["members"] = Members(np.asarray(terms, dtype=np.float32), calibrated)
+        return dataclasses.replace(found, **changes)
+
+    def _unit_of_main(self) -> str:
+        fields = {field.name: field.metadata for field in dataclasses.fields(self)}
+        unit = fields[self.main]["unit"]
+        return str(self.unit) if unit == "unit" else unit  # type: ignore[attr-defined]
+
+
+def read_segments(group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segments:
+    """Read segments with terms [n_segments, *shape] in `unit`.
+
+    Raises
+    ------
+    FileFormatError
+        If arrays are missing, damaged or of other shapes.
+    """
+    lengths = io.read_array(group, "lengths", units.TIME, (None,))
+    terms = io.read_array(group, "terms", unit, (len(lengths), *shape))
+    return Segments(np.asarray(terms, dtype=np.float32), lengths, float(group.attrs["inflation"]))
+
+
+def write_fields(result: Any, file: h5py.File) -> None:
+    """Write the declared fields of a dataclass: data sets with units, and attributes."""
+    for field in dataclasses.fields(result):
+        value = getattr(result, field.name)
+        if "unit" in field.metadata and value is not None:
+            unit = field.metadata["unit"]
+            unit = result.unit if unit == "unit" else unit
+            io.write_array(file, field.name, value if unit is None else value.to(unit).m, unit)
+        elif "kind" in field.metadata:
+            as_json = field.metadata["kind"] in (list, dict)
+            file.attrs[field.name] = json.dumps(value) if as_json else value
+
+
+def read_fields(cls: type, file: h5py.File) -> dict[str, Any]:
+    """Read the declared fields of a dataclass.
+
+    Raises
+    ------
+    FileFormatError
+        If one is missing, of another kind, not finite, or lengths of one name disagree.
+    """
+    fields = dataclasses.fields(cls)
+    found: dict[str, Any] = {}
+    for field in fields:
+        missing = field.name not in file and field.name not in file.attrs
+        optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
+        if "kind" in field.metadata and not (missing and optional):
+            found[field.name] = _read_attribute(file, field.name, field.metadata["kind"])
+    lengths: dict[str, int] = {}
+    for field in fields:
+        if "unit" not in field.metadata:
+            continue
+        old, upgrade = getattr(cls, "upgrades", {}).get(field.name, ("", None))
+        unit, names = field.metadata["unit"], field.metadata["shape"]
+        unit = found.get("unit") if unit == "unit" else unit
+        shape = tuple(lengths.get(n) if isinstance(n, str) else n for n in names)
+        if old in file and field.name not in file:
+            values = upgrade(file)
+        elif field.name in file or field.default is dataclasses.MISSING:
+            values = io.read_array(file, field.name, unit, shape, kinds="fiuc")
+        else:
+            continue
+        if not np.isfinite(values).all():
+            raise FileFormatError(f"{file.filename}: {field.name} is not finite")
+        lengths |= {n: m for n, m in zip(names, np.shape(values), strict=True) if type(n) is str}
+        found[field.name] = values if unit is None else units.quantity(values, unit)
+    return found
+
+
+def _read_attribute(file: h5py.File, name: str, kind: type) -> Any:
+    if kind in (list, dict):
+        return io.read_json(file, name, kind)
+    value = file.attrs[name]
+    allowed = {str: str, bool: bool | np.bool_, float: float | np.floating}[kind]
+    if not isinstance(value, allowed):
+        noun = "number" if kind is float else kind.__name__
+        raise FileFormatError(f"{file.filename}: {name} is no {noun}")
+    return kind(value)
+
+
+def picture_of(result: Any) -> bytes:
+    """Return the picture that a result's `plot` draws, as PNG."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "picture.png"
+        result.plot(picture)
+        return picture.read_bytes()
+
+
+def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Array]) -> None:
+    """Write a table as CSV: a line of names, then the numbers in eight digits.
+
+    A name that begins with one of ``= + - @`` or a tab is a formula to a spreadsheet: it gets ``'``
+    before it, which spreadsheets do not show.
+
+    Parameters
+    ----------
+    path : path
+    columns : mapping of str to ndarray, shape [n_rows]
+        By the name, with its unit, that heads the column.
+    """
+    with io.replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(f"'{name}" if name.startswith(_FORMULA) else name for name in columns)
+        writer.writerows(
+            zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True)
+        )
+
+
+def band_weights(wavenumber: Array, low: Any = 0.0, high: Any = None) -> Array:
+    """Return weights [n_frequencies] in cm⁻¹ whose sum with a spectrum is its integral over a band.
+
+    Parameters
+    ----------
+    wavenumber : ndarray, shape [n_frequencies]
+        Equidistant, in cm⁻¹.
+    low, high : float, str or pint.Quantity
+        Limits of the band in cm⁻¹, anywhere between grid points; the whole spectrum by default.
+
+    Raises
+    ------
+    SpectrumError
+        If the limits are in the wrong order.
+
+    Notes
+    -----
+    The integral of straight lines between the grid points: right to second order, and the integrals
+    of neighbouring bands sum to that of both. On the whole grid of a discrete transform it is the
+    trapezoidal rule, which is exact.
+    """
+    low = units.magnitude(low, units.WAVENUMBER, "low")
+    high = np.inf if high is None else units.magnitude(high, units.WAVENUMBER, "high")
+    if not low < high:
+        raise SpectrumError(
+            f"a band from {low:g} to {high:g} cm⁻¹: the first limit must be the lower one"
+        )
+    spacing = wavenumber[1] - wavenumber[0]
+    weights = np.zeros(len(wavenumber))
+    # where the limits lie in each interval between grid points, 0 to 1
+    below, above = (np.clip((limit - wavenumber[:-1]) / spacing, 0.0, 1.0) for limit in (low, high))
+    # ∫ (1 − x) dx and ∫ x dx between them belong to its left and to its right end
+    right = 0.5 * spacing * (above**2 - below**2)
+    weights[:-1] += spacing * (above - below) - right
+    weights[1:] += right
+    return weights
+
+
+def group_index(groups: Sequence[str], name: str) -> int:
+    """Return the number of a group.
+
+    Raises
+    ------
+    SpectrumError
+        If there is no such group; lists those that there are.
+    """
+    if name not in groups:
+        more = f" and {len(groups) - 20} others" if len(groups) > 20 else ""
+        raise SpectrumError(
+            f"there is no group {name!r}; the groups are {', '.join(groups[:20])}{more}"
+        )
+    return groups.index(name)
+
+
+def all_pairs(groups: Sequence[str]) -> list[tuple[str, str]]:
+    """Return every auto and cross term once, autos first: the order of the terms."""
+    autos = [(name, name) for name in groups]
+    return autos + [(a, b) for k, a in enumerate(groups) for b in groups[k + 1 :]]
+
+
+def pair_index(groups: Sequence[str], first: str, second: str) -> int:
+    """Return where in `all_pairs` the term of two groups stands, in either order.
+
+    Raises
+    ------
+    SpectrumError
+        If there is no such group.
+    """
+    n = len(groups)
+    a, b = sorted((group_index(groups, first), group_index(groups, second)))
+    return a if a == b else n + a * (2 * n - a - 1) // 2 + b - a - 1
