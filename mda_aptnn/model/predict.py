@@ -369,10 +369,8 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     if path.name == str(name) and bundled.is_file():
         return bundled
     # the folder holds labels and a trajectory as well, so that not every file in it is a name
-    names = (
-        ", ".join(sorted(file.stem for file in BUNDLED.glob("*.h5") if io.kind_of(file) == "model"))
-        or "none"
-    )
+    models = sorted(file.stem for file in BUNDLED.glob("*.h5") if io.kind_of(file) == "model")
+    names = ", ".join(models) or "none"
     raise ModelError(
         f"no model {str(name)!r}: there is no such file, and the bundled models are: {names}"
     )
@@ -400,9 +398,9 @@ def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:
         return frames.frame(), None
     rows = row_of[atoms.indices]
     if (rows < 0).any():
+        sites = atoms.indices[rows < 0][:5].tolist()
         raise FrameError(
-            f"atoms {atoms.indices[rows < 0][:5].tolist()} (counted from 0) are massless sites "
-            f"without a tensor; "
-            "select 'not mass 0'"
+            f"atoms {sites} (counted from 0) are massless sites without a tensor; select 'not mass "
+            "0'"
         )
     return frames.frame(), rows

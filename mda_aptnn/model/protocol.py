@@ -20,6 +20,7 @@ from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
+from mda_aptnn.graph import neighbours
 from mda_aptnn.tensors import APT, AnyTarget, Target, sum_rule_residual
 
 if TYPE_CHECKING:
@@ -347,8 +348,6 @@ class _Trial:
             return Check(name, "no cutoff stated", Verdict.UNKNOWN, meaning)
         if not radius:
             return Check(name, "no neighbours are seen", Verdict.FINE, "There is no cutoff.")
-        from mda_aptnn.graph import neighbours
-
         found = neighbours(self.frame, radius + 1.0)
         others = np.flatnonzero(found.centre != found.neighbour)
         lengths = np.linalg.norm(found.vectors[others], axis=1)
