@@ -287,8 +287,7 @@ def _squares(errors: torch.Tensor, weights: torch.Tensor) -> tuple[float, int]:
 
 
 def error_units(samples: Sequence[Sample], target: AnyTarget) -> NDArray[np.float64]:
-    """Return what errors of the Cartesian components are divided by, [n_cartesian]: 1 for a single
-    target.
+    """Return what errors of Cartesian components are divided by, [n_cartesian]; 1 of one target.
 
     Heads of different units count alike in the loss: each by the mean square of its tensors' error
     over that of its labels, whatever the numbers of components. With all labels there, the root
@@ -297,18 +296,13 @@ def error_units(samples: Sequence[Sample], target: AnyTarget) -> NDArray[np.floa
     sizes = [int(np.prod(part.shape)) for part in target.parts]
     if len(sizes) == 1:
         return np.ones(1)
-    units: list[NDArray[np.float64]] = []
-    for size in sizes:
-        columns = slice(sum(map(len, units)), sum(map(len, units)) + size)
-        found = [
-            (
-                float((sample.labels[:, columns].double() ** 2).sum()),
-                int((sample.weights[:, columns] > 0).sum()),
-            )
-            for sample in samples
-        ]
-        squares, count = (sum(column) for column in zip(*found, strict=True))
-        units.append(np.full(size, math.sqrt(squares / count * size * len(sizes) / sum(sizes))))
+    labels = torch.cat([sample.labels.double() for sample in samples])
+    known = torch.cat([sample.weights > 0 for sample in samples])
+    units = []
+    for columns in np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]):
+        mean = float((labels[:, columns] ** 2).sum()) / int(known[:, columns].sum())
+        share = len(sizes) * len(columns) / sum(sizes)
+        units.append(np.full(len(columns), math.sqrt(mean * share)))
     return np.concatenate(units)
 
 
