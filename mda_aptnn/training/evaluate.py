@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 MEASURES = ("rmse", "mae", "r2")
 #: Bins of atoms with rising spread, in tables and pictures.
 N_BINS = 8
+#: Molecules are flat whose third singular value is below this part of the first.
+_FLAT = 1e-9
 #: What becomes of the tensors of a label along a trajectory, by its name.
 RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
 
@@ -417,7 +419,10 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:
         for atoms in np.split(found.order, np.cumsum(found.sizes)[:-1]):
             kind = item.frame.numbers[atoms].tobytes()
             shape = whole[atoms] - whole[atoms].mean(axis=0)
-            u, _, vt = np.linalg.svd(first.setdefault(kind, shape).T @ shape)
+            u, sizes, vt = np.linalg.svd(first.setdefault(kind, shape).T @ shape)
+            if sizes[2] < _FLAT * sizes[0] and np.linalg.det(u @ vt) < 0:
+                # flat molecules fit as well when they are reflected; rounding must not decide
+                vt[2] = -vt[2]
             turn = (u @ vt).T  # shape[i] ≈ turn @ first[i]
             own = labels.setdefault(kind, [])
             places.append((frame_number, atoms, kind, turn, len(own)))
