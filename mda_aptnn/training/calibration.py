@@ -48,7 +48,9 @@ _PER_SQUARE = float(
 )
 
 
-def calibrate(model: Model, dataset: Dataset, parts: Iterable[Target], how: str) -> None:
+def calibrate(
+    model: Model, dataset: Dataset, parts: Iterable[Target], how: str, **options: bool
+) -> None:
     """Write into a committee's card by what its spread has to be multiplied to be its error.
 
     Parameters
@@ -61,15 +63,17 @@ def calibrate(model: Model, dataset: Dataset, parts: Iterable[Target], how: str)
         Which of its tensors.
     how : str
         What the frames are, for the card.
+    **options
+        As for `evaluate`.
 
     Raises
     ------
     LabelError
-        If there is no spread, or none of an element's.
+        If there is no spread, or none of an element's, or the committee has seen a frame.
     """
     card = model.contents.card
     for part in parts:
-        evaluation = evaluate(model, dataset, part, allow_training_frames=True)
+        evaluation = evaluate(model, dataset, part, **options)
         name = card_key("spread", model.target, part)
         card[name] = calibrated(evaluation, model.factors_of(part), how)
         errors = band_errors(model, dataset) if part == APT else {}

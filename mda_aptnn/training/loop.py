@@ -110,10 +110,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or the validation error has not fallen for too long."""
-        patience = self.config.patience
-        return self.step >= self.config.steps or bool(
-            patience and self.step - self.best_step >= patience
-        )
+        waited, patience = self.step - self.best_step, self.config.patience
+        return self.step >= self.config.steps or 0 < patience <= waited
 
     def run(self, state: Path, who: str, verbose: bool = False) -> DivergenceError | None:
         """Do the remaining steps, from a checkpoint if there is one.
@@ -232,14 +230,13 @@ class Run:
 
     def save(self, path: Path, who: str) -> None:
         """Write the state; the file before it is replaced when the new one is complete."""
-        states = self.optimizer.state_dict()["state"].items()
         arrays: dict[str, Arrays] = {
             "network": state_arrays(self.network),
             "average": state_arrays(self.average),
             "best": self.best,
             "learning": {name: np.asarray(values) for name, values in self.learning.items()},
         }
-        for index, state in states:
+        for index, state in self.optimizer.state_dict()["state"].items():
             arrays[f"optimizer/{index}"] = {name: x.numpy() for name, x in state.items()}
         with io.create(path, CHECKPOINT) as file:
             file.attrs["identity"] = who

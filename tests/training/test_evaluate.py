@@ -191,7 +191,7 @@ def test_rigid_molecules_have_no_error_but_that_of_not_being_rigid():
 
 
 def test_flat_molecules_are_turned_and_not_reflected():
-    """Both fit a flat molecule, and rounding decided which: the error without a network hung on it."""
+    """Both fit a flat molecule: rounding decided which, and the error without a network with it."""
     rng = np.random.default_rng(7)
     shape = np.array([[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0]])
     labels, positions, tensors = rng.normal(size=(3, 3, 3)), [], []
