@@ -19,10 +19,8 @@ from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.protocol import turned
 from mda_aptnn.tensors import APT, Target, sum_rule_residual
 from mda_aptnn.training import samples
-from mda_aptnn.training.samples import Labels, complete_labels, fingerprints
+from mda_aptnn.training.samples import Array, Labels, complete_labels, fingerprints
 from mda_aptnn.trajectory.molecules import Molecules, find_molecules
-
-Array = NDArray[np.float64]
 
 MEASURES = ("rmse", "mae", "r2")
 #: Bins of atoms with rising spread, in tables and pictures.

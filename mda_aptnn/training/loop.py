@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mda_aptnn import io
@@ -24,7 +23,7 @@ from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.file import Arrays, load_state, read_arrays, state_arrays, write_arrays
 from mda_aptnn.tensors import AnyTarget, flat_basis, flat_tensors
 from mda_aptnn.training.config import TrainingConfig
-from mda_aptnn.training.samples import Sample, join
+from mda_aptnn.training.samples import Array, Sample, join
 
 #: A validation error so many times the labels' own root mean square is no longer a bad fit but a
 #: divergence.
@@ -283,7 +282,7 @@ def _squares(errors: torch.Tensor, weights: torch.Tensor) -> tuple[float, int]:
     return float((errors**2 * labelled).sum()), int(labelled.sum())
 
 
-def error_units(samples: Sequence[Sample], target: AnyTarget) -> NDArray[np.float64]:
+def error_units(samples: Sequence[Sample], target: AnyTarget) -> Array:
     """Return what errors of Cartesian components are divided by, [n_cartesian]; 1 of one target.
 
     Heads of different units count alike in the loss: each by the mean square of its tensors' error
