@@ -149,9 +149,8 @@ def print_maximum(by_molecule: Spectrum, by_both: Spectrum) -> None:
     )
     print("\n| cm⁻¹ | share of the distinct part in the total |\n|---|---|")
     for low, high in ((20, 80), MAXIMUM, (240, 350)):
-        print(
-            f"| {low} to {high} | {percent(band_share(by_molecule, low, high, ('distinct', 'distinct')))} |"
-        )
+        share = band_share(by_molecule, low, high, ("distinct", "distinct"))
+        print(f"| {low} to {high} | {percent(share)} |")
     k = int(np.abs(wavenumber - 48).argmin())
     for name in ("distinct translation", "distinct rotation"):
         value, error = by_both.term(name).magnitude[k], by_both.standard_error(name).magnitude[k]

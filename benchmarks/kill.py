@@ -183,7 +183,7 @@ class Process:
         self.number, self.code = number, None
 
     def poll(self) -> int | None:
-        """Return the exit code, minus a signal's number if this ended it, None as long as it runs."""
+        """Return the exit code, minus the signal's number if one ended it; None while it runs."""
         if self.code is None:
             number, status = os.waitpid(self.number, os.WNOHANG)
             self.code = os.waitstatus_to_exitcode(status) if number else None
@@ -221,7 +221,7 @@ def started(folder: Path, words: Sequence[str]) -> Process:
 
 
 def new_folder(top: Path, name: str, words: Sequence[str]) -> Path:
-    """Make a folder to run in, with files of the user's that are called nearly as those of a run."""
+    """Make a folder to run in, with the user's files beside, named nearly as those of a run."""
     folder = top / "trials" / name
     folder.mkdir(parents=True)
     if "campaign" in words:

@@ -60,7 +60,7 @@ Split = tuple[Dataset, Dataset | None, Dataset | None]
 
 
 def read(folder: Path, split: str) -> Split:
-    """Return training, validation (None: drawn by the seed) and test frames (None: none of these)."""
+    """Return frames of training, validation (None: drawn by the seed) and test (None: none)."""
     for name, known in FILES.items():
         if file_hash(folder / name) != known:
             raise SystemExit(f"{folder / name} is not the file that the published figures are for")

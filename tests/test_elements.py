@@ -41,7 +41,7 @@ def test_symbols_are_those_of_another_table_and_lead_back():
 
 
 def test_masses_are_those_of_another_table():
-    """IUPAC's of 2016 in ase; MDAnalysis has some of the nineties, and whole numbers for Tc and Pm."""
+    """IUPAC's of 2016 in ase; MDAnalysis has some older ones, and whole numbers for Tc and Pm."""
     away = np.abs(masses_of(range(1, 119)) / atomic_masses[1:119] - 1)
     assert away[:86].max() < 1e-3
     # beyond radon the isotope is a matter of choice

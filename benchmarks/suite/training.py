@@ -40,7 +40,7 @@ def measure(steps: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for step in range(steps + 1):
         for name, run in runs.items():
-            seconds = cpu_seconds(lambda: run._optimise(run._batch(), 1e-3))
+            seconds = cpu_seconds(lambda: run._optimise(run._batch(), 1e-3))  # noqa: B023
             if step:  # the first allocates
                 times[name].append(seconds)
     return {name: round(statistics.median(values), 4) for name, values in times.items()} | {
