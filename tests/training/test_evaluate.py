@@ -420,8 +420,9 @@ def test_training_by_command(tmp_path):
         n_radial = 2
         """
     )
-    result = run("train", labels, "-o", output, "--config", plan, "--validation-frames", 1, "--held-out-frames", 1,
-                 "--steps", 4, "--seed", 2, "--plot", tmp_path / "curve.png", "--json")  # fmt: skip
+    aside = ("--validation-frames", 1, "--held-out-frames", 1)
+    options = ("--steps", 4, "--seed", 2, "--plot", tmp_path / "curve.png", "--json")
+    result = run("train", labels, "-o", output, "--config", plan, *aside, *options)
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert (
