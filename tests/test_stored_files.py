@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from mda_aptnn import Dataset, FluxSeries, load_groups, load_model
-from mda_aptnn.spectra.bands import band_integral
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.vdos import VibrationalDensity
 from tests import DATA
@@ -42,7 +41,7 @@ def test_spectrum_with_its_errors():
     assert list(found.groups) == expected["names"]
     np.testing.assert_allclose(found.absorption.magnitude[POINTS], expected["total"])
     np.testing.assert_allclose(found.standard_error().magnitude[POINTS], expected["error"])
-    band = band_integral(found, 1000, 20000).value
+    band = found.band(1000, 20000).value
     # 0.1.0 left out what lies between a limit and the grid point inside of it
     assert float(getattr(band, "magnitude", band)) == pytest.approx(expected["band"], rel=0.01)
 
