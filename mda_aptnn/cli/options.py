@@ -61,6 +61,7 @@ Output = Annotated[Path, Option(help="File to write.")]
 Plot = Annotated[Path | None, Option(help="Also draw a picture (png, pdf, svg).")]
 Json = Annotated[bool, Option(help="Print one JSON object instead of text.")]
 Template = Annotated[Path, Option(help="Your working CP2K input.")]
+Code = Annotated[str, Option(help="Program that labels: its name here, or of an entry point.")]
 Route = Annotated[
     str,
     Option(
