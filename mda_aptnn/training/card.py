@@ -196,11 +196,12 @@ def assess(
     writes = bool(record or calibrate or domain)
     if writes:
         _check_changeable(model)
-    dataset = samples.with_all_parts(samples.as_dataset(labels), model.target)
+    target = getattr(model, "target", APT)
+    dataset = samples.with_all_parts(samples.as_dataset(labels), target)
     if held_out:
         dataset = samples.held_out_frames(model.info, dataset)
     labelled = samples.labelled_target(dataset).parts
-    parts = [part for part in model.target.parts if part in labelled] or model.target.parts[:1]
+    parts = [part for part in target.parts if part in labelled] or target.parts[:1]
 
     allowed = {"allow_training_frames": allow_training_frames}
     if calibrate:
@@ -212,7 +213,7 @@ def assess(
     if record:
         for part, evaluation in found.items():
             noted = accuracy(evaluation) | {"sources": dataset.sources, "bands": evaluation.bands}
-            model.contents.card["accuracy"][card_key(record, model.target, part)] = noted
+            model.contents.card["accuracy"][card_key(record, target, part)] = noted
     if domain:
         record_domain(model, dataset)
     if writes:
@@ -222,6 +223,8 @@ def assess(
 
 def _check_changeable(model: Any) -> None:
     """Refuse to write into a bundled model; another is written whole, with a longer card."""
+    if getattr(model, "path", None) is None:
+        raise ModelError("a model in memory has no file to write into: save it and give its path")
     if model.path.is_relative_to(BUNDLED):
         raise ModelError(
             f"--record, --record-domain and --calibrate write into the model, and "

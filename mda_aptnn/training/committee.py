@@ -109,7 +109,7 @@ def train(
         raise TrainingError(f"--members {members}: a committee has two or more, a single model 1")
     counts, given = {}, {}
     for name, value in (("validation", validation), ("held_out", held_out)):
-        if isinstance(value, int | float):
+        if isinstance(value, int | float | np.number):
             counts[name] = value
         elif value is not None:
             given[name] = samples.as_dataset(value)
