@@ -87,6 +87,6 @@ def test_every_element_is_trained_written_loaded_and_predicted(tmp_path, numbers
     density = masses_of(numbers).sum() * 1.66053907 / 8.8**3
     assert model.info["domain"]["density"] == pytest.approx([density] * 2, rel=1e-3)
     found = evaluate(model, Dataset(frames), allow_training_frames=True)
-    assert set(found.per_species("rmse")) == set(symbols_of(numbers))
+    assert set(found.by_species()) == set(symbols_of(numbers))
     assert np.isfinite(found.spectrum_error())
     assert np.isfinite(disagreement(Committee([model, model]), frames[0].frame))
