@@ -156,13 +156,13 @@ def print_maximum(by_molecule: Spectrum, by_both: Spectrum) -> None:
     for name in ("distinct translation", "distinct rotation"):
         value, error = by_both.term(name).magnitude[k], by_both.standard_error(name).magnitude[k]
         print(f"\n{name} at {wavenumber[k]:.0f} cm⁻¹: {value:.0f} ± {error:.0f} cm⁻¹")
-    segments = by_molecule.segments
-    assert segments is not None
     inside = np.flatnonzero((wavenumber >= MAXIMUM[0]) & (wavenumber <= MAXIMUM[1]))
-    values = segments.of_pair(by_molecule.pair_index("distinct", "distinct"))
-    error = segments.jackknife(lambda mean: wavenumber[inside][mean[inside].argmax()], values)
-    top = wavenumber[inside][by_molecule.term("distinct").magnitude[inside].argmax()]
-    print(f"distinct part has its maximum at {top:.0f} ± {float(error):.0f} cm⁻¹\n")
+    column = by_molecule.pair_index("distinct")
+    top = by_molecule.measure(
+        lambda values: wavenumber[inside][values[inside].argmax()],
+        of=lambda values: values[:, column],
+    )
+    print(f"distinct part has its maximum at {top.value:.0f} ± {top.error:.0f} cm⁻¹\n")
     low, high = MAXIMUM
     print(f"| {low} to {high} cm⁻¹ | share |\n|---|---|")
     for pair in by_both.pairs():

@@ -97,7 +97,7 @@ def main() -> None:
             found = distance_spectrum(molecules, flux, n_threads=options.threads)
         seconds, cpu = time.perf_counter() - clock, time.process_time() - cpu
         total = flux.spectrum(segments=None).absorption.magnitude
-        difference = float(abs(found.total.magnitude - total).max() / total.max())
+        difference = float(abs(found.absorption.magnitude - total).max() / total.max())
     report = {
         "frames": options.frames,
         "molecules": molecules.n_molecules,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn.errors import FrameError
-from mda_aptnn.frame import Cell, Frame
+from mda_aptnn.frame import Array, Cell, Frame, Indices
 
 #: Atoms closer than this, in Å, are a mistake in the input and not chemistry.
 CLOSEST = 0.3
@@ -42,10 +42,10 @@ class Neighbours:
         From centre to neighbour, in Å.
     """
 
-    centre: NDArray[np.int64]
-    neighbour: NDArray[np.int64]
+    centre: Indices
+    neighbour: Indices
     shift: NDArray[np.int32]
-    vectors: NDArray[np.float64]
+    vectors: Array
 
     def __len__(self) -> int:
         return len(self.centre)
@@ -100,11 +100,11 @@ class Pairs(NamedTuple):
         In Å.
     """
 
-    positions: NDArray[np.float64]
-    first: NDArray[np.int64]
+    positions: Array
+    first: Indices
     neighbour: NDArray[np.int32]
     image: NDArray[np.int32]
-    translations: NDArray[np.float64]
+    translations: Array
 
 
 class NeighbourList:
@@ -140,7 +140,7 @@ class NeighbourList:
         self._shifts = np.zeros((0, 3), np.int64)
         self._found: Pairs | None = None
 
-    def pairs(self, frame: Frame, order: NDArray[np.int64]) -> Pairs:
+    def pairs(self, frame: Frame, order: Indices) -> Pairs:
         """Return the pairs of a frame, of this trajectory or another, whose atoms are taken in some
         order.
 
@@ -176,10 +176,10 @@ class NeighbourList:
 
 
 #: Positions [n_atoms, 3] in Å and their cell, rounded.
-Atoms = tuple[NDArray[np.float64], Cell]
+Atoms = tuple[Array, Cell]
 
 
-def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, NDArray[np.int64]]:
+def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, Indices]:
     """Find the pairs of frames as if they were one, of parts that do not see each other. Needs
     numba.
 
@@ -212,18 +212,16 @@ def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, ND
     return Pairs(together, found.first, found.neighbour, found.image, translations), found.shifts
 
 
-def frame_atoms(frame: Frame, order: NDArray[np.int64]) -> Atoms:
+def frame_atoms(frame: Frame, order: Indices) -> Atoms:
     """Return what `search_pairs` takes of a frame, whose atoms are taken in some order."""
     return _rounded(frame.positions[order]), Cell(_rounded(frame.cell), frame.pbc)
 
 
-def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rounded(values: Array) -> Array:
     return np.asarray(np.rint(values * _GRID) / _GRID)
 
 
-def _keys(
-    n_atoms: int, i: NDArray[Any], j: NDArray[Any], shift: NDArray[np.int32]
-) -> NDArray[np.int64]:
+def _keys(n_atoms: int, i: NDArray[Any], j: NDArray[Any], shift: NDArray[np.int32]) -> Indices:
     """One whole number for each pair, which sorts by centre, neighbour and shift, faster than rows
     of five do.
     """

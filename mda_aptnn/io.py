@@ -34,7 +34,10 @@ from MDAnalysis.exceptions import NoDataError
 
 from mda_aptnn._version import __version__
 from mda_aptnn.errors import AptnnError, FileFormatError
-from mda_aptnn.units import factor, quantity
+from mda_aptnn.units import factor
+
+#: Lengths along the axes of a data set: None for any length, and for any shape.
+Shape = tuple[int | None, ...] | None
 
 #: Files of a newer format than this are refused; older ones are upgraded by their module.
 FORMAT = 1
@@ -490,17 +493,8 @@ def write_array(
     return dataset
 
 
-def write_quantity(group: h5py.Group, name: str, value: Any, unit: str) -> h5py.Dataset:
-    """Write a quantity as numbers in `unit`."""
-    return write_array(group, name, value.to(unit).magnitude, unit)
-
-
 def find_array(
-    group: h5py.Group,
-    name: str,
-    unit: str | None = None,
-    shape: tuple[int | None, ...] | None = None,
-    kinds: str = "fiu",
+    group: h5py.Group, name: str, unit: str | None = None, shape: Shape = None, kinds: str = "fiu"
 ) -> h5py.Dataset:
     """Return a data set that may be read, whole or in parts, after a check of what it claims to be.
 
@@ -547,11 +541,7 @@ def find_array(
 
 
 def read_array(
-    group: h5py.Group,
-    name: str,
-    unit: str | None = None,
-    shape: tuple[int | None, ...] | None = None,
-    kinds: str = "fiu",
+    group: h5py.Group, name: str, unit: str | None = None, shape: Shape = None, kinds: str = "fiu"
 ) -> Any:
     """Read an array, converted to `unit`; parameters and errors as in `find_array`.
 
@@ -567,17 +557,6 @@ def read_array(
         raise FileFormatError(f"{group.file.filename}: cannot read {name}: {error}") from error
     scale = 1.0 if unit is None else factor(str(dataset.attrs["units"]), unit)
     return values if scale == 1.0 else values * scale
-
-
-def read_quantity(
-    group: h5py.Group,
-    name: str,
-    unit: str,
-    shape: tuple[int | None, ...] | None = None,
-    kinds: str = "fiu",
-) -> Any:
-    """Read a quantity in `unit`; parameters and errors as in `read_array`."""
-    return quantity(read_array(group, name, unit, shape, kinds), unit)
 
 
 def read_json(group: h5py.Group, name: str, kind: type | tuple[type, ...]) -> Any:

@@ -12,10 +12,10 @@ import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from mda_aptnn.errors import AptnnError
+from mda_aptnn.frame import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Target:
         return len(self.basis)
 
     @property
-    def basis(self) -> NDArray[np.float64]:
+    def basis(self) -> Array:
         """Orthonormal change of basis, [n_components, 3, 3, ...]."""
         return _reduction(self.formula)[1]
 
@@ -75,12 +75,12 @@ class Target:
         ends = np.cumsum([size for _, size in names]).tolist()
         return [(name, slice(end - n, end)) for (name, n), end in zip(names, ends, strict=True)]
 
-    def to_irreps(self, tensors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def to_irreps(self, tensors: Array) -> Array:
         """[n_atoms, 3, 3, ...] to [n_atoms, n_components]; the norm is kept."""
         basis = self.basis
         return np.asarray(tensors).reshape(len(tensors), -1) @ basis.reshape(len(basis), -1).T
 
-    def to_cartesian(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
+    def to_cartesian(self, components: Array) -> Array:
         """[n_atoms, n_components] to [n_atoms, 3, 3, ...]."""
         basis = self.basis
         return (np.asarray(components) @ basis.reshape(len(basis), -1)).reshape(
@@ -154,7 +154,7 @@ def component_slices(target: AnyTarget) -> dict[Target, slice]:
     }
 
 
-def flat_basis(target: AnyTarget) -> NDArray[np.float64]:
+def flat_basis(target: AnyTarget) -> Array:
     """Return the change of basis [n_components, n_cartesian] to the Cartesian components of all
     parts, flat.
     """
@@ -163,9 +163,7 @@ def flat_basis(target: AnyTarget) -> NDArray[np.float64]:
     )
 
 
-def flat_tensors(
-    target: AnyTarget, tensors: Mapping[str, NDArray[np.float64]]
-) -> NDArray[np.float64]:
+def flat_tensors(target: AnyTarget, tensors: Mapping[str, Array]) -> Array:
     """Return the Cartesian components [n_atoms, n_cartesian] of all parts, by name."""
     blocks = [tensors[part.name] for part in target.parts]
     return np.concatenate([np.reshape(block, (len(block), -1)) for block in blocks], axis=1)
@@ -179,7 +177,7 @@ def card_key(name: str, target: AnyTarget, part: Target) -> str:
 
 
 @functools.cache
-def _reduction(formula: str) -> tuple[tuple[tuple[int, int, int], ...], NDArray[np.float64]]:
+def _reduction(formula: str) -> tuple[tuple[tuple[int, int, int], ...], Array]:
     # e3nn takes a second to import, and only who predicts needs it
     import torch
     from e3nn import o3
@@ -202,7 +200,7 @@ COMPONENTS = ("xx", "yy", "zz", "xy", "xz", "yz")
 ROWS, COLUMNS = np.array([["xyz".index(axis) for axis in name] for name in COMPONENTS]).T
 
 
-def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
+def full_tensors(components: Array) -> Array:
     """Return symmetric tensors [..., 3, 3] from components [..., 6] ordered as `COMPONENTS`."""
     tensors = np.empty((*components.shape[:-1], 3, 3))
     tensors[..., ROWS, COLUMNS] = tensors[..., COLUMNS, ROWS] = components
@@ -212,7 +210,7 @@ def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
 SUM_RULES = ("none", "mass", "uniform")
 
 
-def sum_rule_residual(apt: NDArray[np.float64], charge: float = 0.0) -> NDArray[np.float64]:
+def sum_rule_residual(apt: Array, charge: float = 0.0) -> Array:
     """Return ``Σ_i P_i − Q·1``, which translation invariance makes zero.
 
     Parameters
@@ -230,9 +228,7 @@ def sum_rule_residual(apt: NDArray[np.float64], charge: float = 0.0) -> NDArray[
     return np.asarray(apt.sum(axis=0) - charge * np.eye(3))
 
 
-def apply_sum_rule(
-    apt: NDArray[np.float64], rule: str, masses: NDArray[np.float64], charge: float = 0.0
-) -> NDArray[np.float64]:
+def apply_sum_rule(apt: Array, rule: str, masses: Array, charge: float = 0.0) -> Array:
     """Subtract the residual of the acoustic sum rule from the tensors.
 
     Parameters
@@ -256,7 +252,7 @@ def apply_sum_rule(
     return np.asarray(apt - weights[:, None, None] * sum_rule_residual(apt, charge))
 
 
-def sum_rule_weights(rule: str, masses: NDArray[np.float64]) -> NDArray[np.float64]:
+def sum_rule_weights(rule: str, masses: Array) -> Array:
     """Return what part of a sum rule's residual is subtracted from each atom [n_atoms]; nothing for
     "none".
 

@@ -349,7 +349,7 @@ def difference(quantity: str, plus: Output, minus: Output, frame: Frame) -> Arra
         raise LabelError("a Berry-phase dipole and another one cannot be subtracted")
     if quantity == "dipole" and plus.berry:
         # modulo e times the cell vectors
-        found = found - np.round(found @ np.linalg.inv(frame.cell)) @ frame.cell
+        [found] = frame.box.nearest(found[None])
     return found
 
 

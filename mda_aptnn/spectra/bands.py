@@ -171,7 +171,7 @@ def find_peaks(
 
 
 def _relative_noise(result: Result, curve: Measured, points: float) -> Array | float:
-    """Relative standard error, averaged over neighbours; the least possible one without segments."""
+    """Relative standard error averaged over neighbours, the least possible one without segments."""
     if result.segments is None:
         return float(np.nan_to_num(result.least_relative_error))
     value = np.abs(curve.value)

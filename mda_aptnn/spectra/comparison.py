@@ -108,7 +108,7 @@ def compare(
     error, degrees, noise = np.full(3, np.nan), 0, float("nan")
     parts = first.segments, second.segments
     if parts[0] is not None and parts[1] is not None:
-        degrees = min(part.degrees_of_freedom for part in parts)
+        degrees = min(parts[0].degrees_of_freedom, parts[1].degrees_of_freedom)
         of_one = first.scale * parts[0].terms.sum(axis=2, dtype=np.float64)
         of_other = _on(grid, second, second.scale * parts[1].terms.sum(axis=2, dtype=np.float64))
         scaled = of_other / values[0]

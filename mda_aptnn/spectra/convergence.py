@@ -53,26 +53,17 @@ class Convergence:
 
         figure = new_figure(path, (6.0, 5.4))
         upper, lower = figure.subplots(2, 1, sharex=True)
-        values = np.array([integral.value for integral in self.integrals])
-        errors = np.array([integral.error for integral in self.integrals])
-        limits = np.array([integral.limits() for integral in self.integrals])
-        upper.errorbar(
-            self.lengths, values, np.abs(limits.T - values), fmt="ko-", capsize=3, linewidth=1
-        )
+        values, errors = np.array([(found.value, found.error) for found in self.integrals]).T
+        limits = np.array([found.limits() for found in self.integrals])
+        reach = np.abs(limits.T - values)
+        upper.errorbar(self.lengths, values, reach, fmt="ko-", capsize=3, linewidth=1)
         upper.axhspan(*limits[-1], color="0.9", zorder=0)
         upper.set_ylabel(f"{self.low:g} to {self.high:g} cm$^{{-1}}$ / km mol$^{{-1}}$")
-        lower.loglog(
-            self.lengths, 100 * errors / np.abs(values), "ko-", linewidth=1, label="standard error"
-        )
-        guide = 100 * (errors / np.abs(values))[-1] * np.sqrt(self.lengths[-1] / self.lengths)
-        lower.loglog(
-            self.lengths,
-            guide,
-            "--",
-            color="0.5",
-            linewidth=1,
-            label=r"$\propto 1/\sqrt{\mathrm{length}}$",
-        )
+        relative = 100 * errors / np.abs(values)
+        guide = relative[-1] * np.sqrt(self.lengths[-1] / self.lengths)
+        label = r"$\propto 1/\sqrt{\mathrm{length}}$"
+        lower.loglog(self.lengths, relative, "ko-", linewidth=1, label="standard error")
+        lower.loglog(self.lengths, guide, "--", color="0.5", linewidth=1, label=label)
         for axis in (lower.xaxis, lower.yaxis):
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter("{x:g}")
@@ -133,10 +124,8 @@ def convergence(
     if shortest > 0.7 * len(whole):
         raise SpectrumError(
             f"{len(whole) * series.spacing:.3g} ps are too short to see how they converge: "
-            f"{segments} segments at a "
-            f"resolution of {resolution:g} cm⁻¹ need {shortest * series.spacing:.3g} ps; ask for a "
-            f"coarser one, or "
-            "fewer segments"
+            f"{segments} segments at a resolution of {resolution:g} cm⁻¹ need "
+            f"{shortest * series.spacing:.3g} ps; ask for a coarser one, or fewer segments"
         )
     sizes = np.unique(np.geomspace(shortest, len(whole), n_lengths).round().astype(int))
     limits = [

@@ -174,8 +174,8 @@ class Spectrum(Absorption):
         return self.per_volume(units.quantity(self.matrix(self.values), SECTION))
 
     def matrix(self, values: Array) -> Array:
-        """Return values [..., n_pairs] in the order of `pairs` as symmetric matrices [..., n_groups,
-        n_groups], or two columns of very many groups [..., n_groups, 2].
+        """Return values [..., n_pairs], in the order of `pairs`, as symmetric matrices [...,
+        n_groups, n_groups]; of very many groups as two columns [..., n_groups, 2].
         """
         n = len(self.groups)
         if self.summed:
@@ -483,7 +483,8 @@ class Spectrum(Absorption):
     def _write(self, file: h5py.File) -> None:
         super()._write(file)
         if self.volume is not None:
-            io.write_quantity(file, "absorption", self.absorption, units.ABSORPTION)
+            absorption = self.absorption.to(units.ABSORPTION).magnitude
+            io.write_array(file, "absorption", absorption, units.ABSORPTION)
 
 
 def infrared(

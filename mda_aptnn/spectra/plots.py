@@ -6,18 +6,15 @@ import abc
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
-from mda_aptnn.spectra.result import Measured
+from mda_aptnn.spectra.result import Measured, Result
 from mda_aptnn.spectra.windows import WIDER
-
-if TYPE_CHECKING:
-    from mda_aptnn.spectra.infrared import Spectrum
 
 Array = NDArray[np.float64]
 
@@ -151,7 +148,7 @@ def draw_curve(
 
 
 def plot_together(
-    spectra: Mapping[str, Spectrum],
+    spectra: Mapping[str, Result],
     path: str | os.PathLike[str] | None = None,
     *,
     ax: Any = None,
@@ -162,7 +159,7 @@ def plot_together(
 
     Parameters
     ----------
-    spectra : mapping of str to Spectrum
+    spectra : mapping of str to Result
         By the name in the legend; all with a volume, or none.
     path, ax, limit
         As in `plot_curves`.
@@ -178,14 +175,15 @@ def plot_together(
     SpectrumError
         If some have a volume and others not.
     """
-    if len({spectrum.volume is None for spectrum in spectra.values()}) > 1:
+    curves = {name: spectrum.curve() for name, spectrum in spectra.items()}
+    if len({curve.unit for curve in curves.values()}) > 1:
         raise SpectrumError(
             "some spectra have a volume and others not; give volume= to those that have none"
         )
     if ax is None:
         ax = new_figure(path).subplots()
     for name, spectrum in spectra.items():
-        curve = spectrum.curve()
+        curve = curves[name]
         curve = dataclasses.replace(curve, value=scale * curve.value, error=scale * curve.error)
         draw_curve(ax, spectrum.wavenumber.magnitude, curve, name)
     ax.legend(frameon=False)
@@ -203,7 +201,7 @@ def draw_with_error(
 
 
 def finish(ax: Any, path: str | os.PathLike[str] | None, right: float, label: str) -> Any:
-    """Label the axes of a spectrum from 0 to `right`, and write the figure where there is a path."""
+    """Label the axes of a spectrum from 0 to `right`, and write the figure if there is a path."""
     ax.set_xlim(0, right)
     ax.set_xlabel(WAVENUMBER_LABEL)
     ax.set_ylabel(label)

@@ -160,24 +160,25 @@ class RamanSpectrum(plots.Drawn, Result):
         a, b = found
         return self.components[:, a, b]
 
-    def integral(self, kind: str, low: Any = 0.0, high: Any = None) -> Measured:
-        """Return the integral over a band with its standard error, for "activity" its Raman
-        activity in Å⁴/u.
+    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> Measured:
+        """Return the integral over a band with its standard error: its Raman activity in Å⁴/u, or
+        that of another term.
 
         Parameters
         ----------
-        kind : str
-            As in `curve`.
         low, high : float, str or pint.Quantity
             Limits in cm⁻¹; the whole spectrum by default.
+        *term : str
+            As in `curve`; "activity" by default.
 
         Returns
         -------
         Measured
         """
         weights = band_weights(self.wavenumber.magnitude, low, high)
+        reduce = self._reduction(*(term or ("activity",)))
         unit = units.ureg.Unit(self.unit) * units.ureg.Unit(units.WAVENUMBER)
-        found = self.measure(lambda curve: weights @ curve, str(unit), of=self._reduction(kind))
+        found = self.measure(lambda curve: weights @ curve, str(unit), of=reduce)
         return dataclasses.replace(found, positive=True)
 
     def depolarization(self, *limits: Any) -> Measured:

@@ -142,7 +142,7 @@ class Segments:
         return len(self.lengths) - 1
 
     def mean(self, values: NDArray[Any]) -> Array:
-        """Return the mean over segments of `values` [n_segments, ...], weighted by their lengths."""
+        """Return the mean of `values` [n_segments, ...], weighted by the lengths of the segments."""
         return np.tensordot(self.lengths / self.lengths.sum(), np.asarray(values), 1)
 
     def jackknife(self, function: Callable[[Array], Any], values: NDArray[Any]) -> Array:

@@ -116,32 +116,30 @@ def plot_matrix(
     In % of the intensity of the band: a whole cross term is in two places, half in each.
     """
     _refuse_many(spectrum, len(spectrum.groups) - spectrum.summed)
-    found = [
-        (low, high, values)
-        for low, high in bands
-        if (values := _integrals(spectrum, low, high)) is not None
-    ]
+    found = []
+    for low, high in bands:
+        weights = spectrum.scale * band_weights(spectrum.wavenumber.magnitude, low, high)
+        if weights.any():
+            limits = [units.magnitude(edge, units.WAVENUMBER, "band") for edge in (low, high)]
+            found.append((limits, spectrum.matrix(weights @ spectrum.values)))
     if not found:
         raise SpectrumError(f"none of the bands {list(bands)} is within the spectrum")
     figure = figure or new_figure(path, (1.6 + 2.4 * len(found), 3.4))
     axes = np.atleast_1d(figure.subplots(1, len(found), sharey=True))
     unit = _INTEGRALS[spectrum.unit]
-    shares = [100 * values / values.sum() for _, _, values in found]
+    shares = [100 * values / values.sum() for _, values in found]
     reach = max(float(np.abs(values).max()) for values in shares)
     names = [plain(name) for name in spectrum.groups]
-    every = max(1, len(names) // 16)
-    for ax, (low, high, values), share in zip(axes, found, shares, strict=True):
+    places = range(0, len(names), max(1, len(names) // 16))
+    shown = [names[place] for place in places]
+    for ax, ((low, high), values), share in zip(axes, found, shares, strict=True):
         image = ax.imshow(share, cmap="RdBu_r", vmin=-reach, vmax=reach)
-        ax.set_xticks(
-            range(0, len(names), every), names[::every], rotation=90 if len(names) > 3 else 0
-        )
-        ax.set_yticks(range(0, len(names), every), names[::every])
+        ax.set_xticks(places, shown, rotation=90 if len(names) > 3 else 0)
+        ax.set_yticks(places, shown)
         if len(names) <= _FEW:
             _write_numbers(ax, share, reach)
-        edges = [units.magnitude(edge, units.WAVENUMBER, "band") for edge in (low, high)]
-        ax.set_title(
-            f"{edges[0]:g} to {edges[1]:g} cm$^{{-1}}$\n{values.sum():.4g} {unit}", fontsize="small"
-        )
+        title = f"{low:g} to {high:g} cm$^{{-1}}$\n{values.sum():.4g} {unit}"
+        ax.set_title(title, fontsize="small")
     figure.colorbar(image, ax=axes, shrink=0.7, label="% of the band")
     if path is not None:
         save_figure(figure, path)
@@ -152,19 +150,8 @@ def _refuse_many(spectrum: Spectrum, most: int) -> None:
     if len(spectrum.groups) > most:
         raise SpectrumError(
             f"{len(spectrum.groups)} groups are too many for this picture: put some together "
-            f"(groups= of spectrum())"
+            "(groups= of spectrum())"
         )
-
-
-def _integrals(spectrum: Spectrum, low: Any, high: Any) -> NDArray[np.float64] | None:
-    """Integrals of all terms over a band [n_groups, n_groups] in cm⁻² or km/mol; None beyond the
-    spectrum.
-    """
-    weights = band_weights(spectrum.wavenumber.magnitude, low, high)
-    if not weights.any():
-        return None
-    sections = spectrum.matrix(weights @ spectrum.values)
-    return spectrum.scale * sections
 
 
 def _write_numbers(ax: Any, values: NDArray[np.float64], reach: float) -> None:

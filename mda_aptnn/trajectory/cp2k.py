@@ -14,11 +14,10 @@ from MDAnalysis.coordinates.base import ReaderBase
 from MDAnalysis.lib.mdamath import triclinic_box
 from MDAnalysis.lib.util import anyopen, store_init_arguments
 from MDAnalysis.topology.XYZParser import XYZParser
-from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
-from mda_aptnn.frame import cell_matrix
+from mda_aptnn.frame import Array, cell_matrix
 from mda_aptnn.trajectory.xyz_frames import (
     COMMENT,
     foreign,
@@ -146,7 +145,7 @@ class CP2KReader(ReaderBase):
         self._positions: Any = open_frames(self.filename)
         self._velocities = None if self._velocity_path is None else open_frames(self._velocity_path)
 
-    def _match(self, cells: dict[int, NDArray[np.float64]] | None) -> None:
+    def _match(self, cells: dict[int, Array] | None) -> None:
         """Find the steps that all files have, and where each file has them."""
         positions, velocities = self._positions, self._velocities
         self.n_atoms = positions.n_atoms
@@ -269,7 +268,7 @@ def _existing(path: Any) -> Path | None:
     )
 
 
-def read_cells(path: str | os.PathLike[str]) -> dict[int, NDArray[np.float64]]:
+def read_cells(path: str | os.PathLike[str]) -> dict[int, Array]:
     """Read a ``.cell`` file: step, time, nine components row by row in Å, volume.
 
     Returns
@@ -282,7 +281,7 @@ def read_cells(path: str | os.PathLike[str]) -> dict[int, NDArray[np.float64]]:
     FileFormatError
         If a line other than the last has other columns.
     """
-    cells: dict[int, NDArray[np.float64]] = {}
+    cells: dict[int, Array] = {}
     with open_unpacked(Path(path)) as file:
         text = file.read().decode(errors="replace")
     lines = [

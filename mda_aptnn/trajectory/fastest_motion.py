@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mda_aptnn import units
+from mda_aptnn.checks import Check, Question
 from mda_aptnn.elements import SYMBOLS
-from mda_aptnn.trajectory.kinetics import Moment
+from mda_aptnn.frame import Array, Indices
+from mda_aptnn.trajectory.kinetics import Look, Moment
 from mda_aptnn.trajectory.molecules import Molecules, bonded_paths
-
-Array = NDArray[np.float64]
 
 #: Wavenumbers in cm⁻¹ of stretching vibrations of hydrogen (mass 1.008) on other atoms, the highest
 #: of common molecules: textbook values (water, ammonia, methane, hydrogen halides, silane,
@@ -40,6 +39,14 @@ H2_LENGTH = 0.95
 #: A distance whose standard deviation is below this, in Å, is held by a constraint: free O-H bonds
 #: at 300 K have 0.03.
 HELD = 0.006
+#: Nyquist wavenumbers less than this part above the fastest motion are close.
+CLOSE = 1.08
+
+SPACING = Question(
+    "spacing of frames",
+    "The Nyquist wavenumber 1/(2cΔt) is above the fastest motion.",
+    "--allow-aliasing",
+)
 
 
 def nyquist(spacing: float) -> float:
@@ -105,8 +112,44 @@ def _stretch(light: int, heavy: int, reduced: float, length: float) -> float:
     return TRIPLE if length < (1.27 if light == heavy == 6 else 1.185) else CARBONYL
 
 
-def lengths(moments: Sequence[Moment], i: NDArray[np.int64], j: NDArray[np.int64]) -> Array:
+def lengths(moments: Sequence[Moment], i: Indices, j: Indices) -> Array:
     """Return distances of atoms i and j in the nearest image, [n_frames, n_pairs] in Å."""
     frames = [moment.frame for moment in moments]
     vectors = [frame.box.nearest(frame.positions[j] - frame.positions[i]) for frame in frames]
     return np.asarray(np.linalg.norm(vectors, axis=2))
+
+
+def check_nyquist(look: Look, reach: float) -> Check:
+    """Hold the Nyquist wavenumber of frames against the fastest motion that elements and bonds let
+    expect.
+
+    Parameters
+    ----------
+    look : Look
+    reach : float
+        Part of the Nyquist wavenumber at which spectra end: less than 1 for finite differences.
+
+    Returns
+    -------
+    Check
+    """
+    limit = nyquist(look.spacing)
+    found = f"{1000 * look.spacing:g} fs, good up to {limit:.0f} cm⁻¹"
+    if len(look.moments) < 3:
+        meaning = "Three frames or more tell which bonds are free."
+        return SPACING.answer(found, None, meaning=meaning)
+    wavenumber, motion = fastest_motion(look.moments, look.molecules, look.masses)
+    found += f"; {motion} reach some {wavenumber:.0f} cm⁻¹"
+    if limit > CLOSE * wavenumber:
+        meaning = (
+            f"Spectra of finite differences end at {reach:g} of the Nyquist wavenumber, "
+            f"{reach * limit:.0f} cm⁻¹."
+        )
+        fine = wavenumber <= reach * limit
+        return SPACING.answer(found, fine, meaning="" if fine else meaning)
+    needed = 1000 / (2 * units.SPEED_OF_LIGHT * CLOSE * wavenumber)
+    meaning = (
+        "What is faster than the Nyquist wavenumber is folded back to a wrong place. Write frames "
+        f"at most {needed:.2g} fs apart, or use a smaller step."
+    )
+    return SPACING.answer(found, False, grave=limit <= wavenumber, meaning=meaning)

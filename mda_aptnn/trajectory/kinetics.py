@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mda_aptnn import units
-from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.frame import Frame
+from mda_aptnn.frame import Array, Frame, Indices
 from mda_aptnn.trajectory.molecules import Molecules, bonded_paths, near_pairs
-from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
-
-Array = NDArray[np.float64]
 
 #: Units in which programs write velocities: GROMACS nm/ps, LAMMPS Å/ps (metal) and Å/fs (real),
 #: CP2K and other electronic-structure codes atomic units, Amber and CHARMM Å per 48.88821 fs.
@@ -31,6 +26,14 @@ CANDIDATES = (
 #: Kinetic temperatures in K outside of this range are taken for a wrong unit.
 PLAUSIBLE = (5.0, 5000.0)
 
+#: m v² of an atom in units of k_B T that Maxwell's distribution never gives: exp(−100) for each
+#: component.
+FASTEST_ATOM = 200.0
+#: Kinetic temperature of a frame over the usual one, where fluctuations are small: that of
+#: annealing runs is below.
+HOTTEST = 3.0
+#: Å that an atom may move from frame to frame besides what its velocity explains.
+SLACK = 0.5
 #: A relative velocity along a bond below this part of sqrt(kT/μ) counts as none. Velocities half a
 #: step behind the positions (leap-frog) leave about 0.03 of it along a rigid bond of water at 2 fs.
 RIGID = 0.1
@@ -55,15 +58,34 @@ class Moment:
 
     number: int
     frame: Frame
-    velocities: NDArray[np.float64] | None
-    moved: NDArray[np.float64] | None = None
-    next_velocities: NDArray[np.float64] | None = None
+    velocities: Array | None
+    moved: Array | None = None
+    next_velocities: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A few frames of a trajectory, for checks to look at.
+
+    Attributes
+    ----------
+    moments : list of Moment
+    molecules : Molecules
+    masses : ndarray, shape [n_atoms]
+        In u.
+    spacing, span : float
+        Between the frames that are analysed, and from the first to the last one here, in ps.
+    """
+
+    moments: list[Moment]
+    molecules: Molecules
+    masses: Array
+    spacing: float
+    span: float
 
 
 def kinetic_temperature(
-    velocities: NDArray[np.float64],
-    masses: NDArray[np.float64],
-    degrees_of_freedom: float | None = None,
+    velocities: Array, masses: Array, degrees_of_freedom: float | None = None
 ) -> float:
     """Return ``Σ m v² / (f k_B)`` in K.
 
@@ -110,9 +132,88 @@ def likely_unit(temperature: float) -> str | None:
     return min(found, key=lambda unit: abs(np.log(found[unit] / 300)), default=None)
 
 
-def constrained_bonds(
-    samples: Iterable[tuple[Frame, NDArray[np.float64]]], masses: NDArray[np.float64]
-) -> float:
+class Usual:
+    """What each frame of a trajectory is held against: medians over a few of them.
+
+    Parameters
+    ----------
+    velocities : iterable of ndarray of shape [n_atoms, 3]
+        In Å/ps.
+    masses : ndarray, shape [n_atoms]
+        In u.
+    indices : ndarray of int, shape [n_atoms]
+        Universe indices of the atoms, for messages.
+
+    Attributes
+    ----------
+    temperature : float
+        Kinetic temperature in K.
+    """
+
+    def __init__(self, velocities: Iterable[Array], masses: Array, indices: Indices) -> None:
+        self._masses, self._indices = masses, indices
+        samples = list(velocities)
+        self.temperature = float(np.median([kinetic_temperature(v, masses) for v in samples]))
+        fastest = [(masses * (v**2).sum(axis=1)).max() / units.BOLTZMANN for v in samples]
+        #: Largest m v² of an atom, in units of k_B T.
+        self._fastest = float(np.median(fastest)) / self.temperature if self.temperature else np.inf
+
+    def refuse_heat(self, number: int, velocities: Array) -> None:
+        """Refuse a frame, or an atom in it, that is far hotter than the trajectory.
+
+        Raises
+        ------
+        TrajectoryError
+        """
+        energies = self._masses * (velocities**2).sum(axis=1) / (units.BOLTZMANN * self.temperature)
+        fluctuation = np.sqrt(2 / max(3 * len(energies) - 3, 3))
+        hot = energies.mean() / 3 > HOTTEST * (1 + 10 * fluctuation)
+        if hot or energies.max() > max(FASTEST_ATOM, 10 * self._fastest):
+            atom = int(energies.argmax())
+            raise TrajectoryError(
+                f"frame {number}: atom {self._indices[atom]} (counted from 0) has "
+                f"{np.linalg.norm(velocities[atom]):.4g} Å/ps, and all atoms "
+                f"{energies.mean() / 3 * self.temperature:.4g} K, elsewhere {self.temperature:.4g} "
+                "K; leave this frame out (--start, --stop), or check_temperature=False "
+                "(--no-check-temperature) if it is meant"
+            )
+
+    def refuse_jump(
+        self, number: int, frame: Frame, last: int, fractions: Array, time: float
+    ) -> None:
+        """Refuse an atom that has moved further than the temperature explains.
+
+        Parameters
+        ----------
+        number, frame
+            Of the frame.
+        last : int
+            Number of an earlier frame.
+        fractions : ndarray, shape [n_atoms, 3]
+            Where atoms were then, in parts of the cell.
+        time : float
+            Between the two, in ps.
+
+        Raises
+        ------
+        TrajectoryError
+        """
+        box = frame.box
+        steps = box.nearest_to(frame.positions, fractions) - fractions @ box.filled
+        moved = np.linalg.norm(steps, axis=1)
+        thermal = np.sqrt(FASTEST_ATOM * units.BOLTZMANN * self.temperature / self._masses)
+        too_far = moved - thermal * time - SLACK
+        if too_far.max() > 0:
+            atom = int(too_far.argmax())
+            raise TrajectoryError(
+                f"frame {number}: atom {self._indices[atom]} (counted from 0) has moved by "
+                f"{moved[atom]:.3g} Å since frame {last}, {1000 * time:.4g} fs earlier: are frames "
+                "missing or in another order, or another run's? Give an even part (--start, "
+                "--stop), or check_temperature=False (--no-check-temperature) if it is meant"
+            )
+
+
+def constrained_bonds(samples: Iterable[tuple[Frame, Array]], masses: Array) -> float:
     """Return the number of distances between bonded atoms that a constraint seems to hold, as a
     mean over frames.
 
@@ -154,61 +255,7 @@ def constrained_bonds(
     return rigid / n_frames if rigid > chance + 4 * np.sqrt(chance) + 0.5 else 0.0
 
 
-def kinetic_parts(
-    moments: Sequence[Moment], molecules: Molecules, masses: Array, *, held: bool
-) -> dict[str, tuple[Array, float]]:
-    """Return Σ m v²/(f k_B) of all atoms, each element, and translation, rotation and vibration of
-    molecules, which are equal in equilibrium.
-
-    The motion of the centre of mass of everything is taken out.
-
-    Parameters
-    ----------
-    moments : sequence of Moment
-        With velocities.
-    molecules : Molecules
-    masses : ndarray, shape [n_atoms]
-        In u.
-    held : bool
-        Whether constraints hold bonds: then only translation and rotation are known, and "all" is
-        the two together.
-
-    Returns
-    -------
-    dict of str to (ndarray of shape [n_moments], float)
-        Temperatures in K and degrees of freedom f.
-    """
-    velocities = np.array([moment.velocities for moment in moments])
-    velocities -= (masses[:, None] * velocities).sum(axis=1, keepdims=True) / masses.sum()
-    energies = (masses[:, None] * velocities**2).sum(axis=2)
-    whole = 3.0 * len(masses) - 3 if len(masses) > 1 else 3.0
-    # name: Σ m v² [n_moments] and degrees of freedom
-    parts: dict[str, tuple[Array, float]] = {}
-    if not held:
-        parts["all"] = energies.sum(axis=1), whole
-        elements = np.unique(molecules.numbers).tolist()
-        for number in elements if len(elements) > 1 else []:
-            own = molecules.numbers == number
-            freedom = 3.0 * own.sum() - 3 * masses[own].sum() / masses.sum()
-            parts[SYMBOLS[number]] = energies[:, own].sum(axis=1), float(freedom)
-    several = molecules.sizes > 1
-    # ions and molecules bonded to their own image only translate, or have no motions as a whole
-    if len(molecules) > 1 and several.any() and not molecules.endless.any():
-        rigid = RigidMotions(molecules, masses)
-        motions = [
-            rigid.parts(moment.frame, own) for moment, own in zip(moments, velocities, strict=True)
-        ]
-        moving = np.einsum("i,tmia->mt", masses, np.square(motions))
-        freedoms = [3.0 * len(molecules) - 3, 3.0 * several.sum() - molecules.linear[several].sum()]
-        parts["translation"], parts["rotation"] = zip(moving[:2], map(float, freedoms), strict=True)
-        if held:
-            parts["all"] = moving[:2].sum(axis=0), float(sum(freedoms))
-        else:
-            parts["vibration"] = moving[2], float(whole - sum(freedoms))
-    return {name: (sums / (f * units.BOLTZMANN), f) for name, (sums, f) in parts.items() if f > 0}
-
-
-def _bonded_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _bonded_pairs(frame: Frame) -> tuple[Indices, Indices, Array]:
     """Pairs at bonding distance and 1-3 pairs, each once, with their vectors."""
     centre, neighbour, _ = near_pairs(frame)
     bonds = np.stack([centre, neighbour], axis=1)[centre < neighbour]

@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
+from mda_aptnn.frame import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +30,9 @@ class MoldenModes:
     """
 
     symbols: list[str]
-    positions: NDArray[np.float64]
-    wavenumbers: NDArray[np.float64]
-    modes: NDArray[np.float64]
+    positions: Array
+    wavenumbers: Array
+    modes: Array
 
 
 def read_modes(path: str | os.PathLike[str]) -> MoldenModes:

@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mda_aptnn.elements import radii_of, symbols_of
-from mda_aptnn.frame import Frame
+from mda_aptnn.frame import Array, Frame, Indices
 from mda_aptnn.graph import neighbours
 
 #: Atoms closer than this part of the sum of their van der Waals radii are bonded, as in MDAnalysis'
@@ -50,10 +50,10 @@ class Molecules:
         Where the bonds are from, if not from the topology.
     """
 
-    membership: NDArray[np.int64]
-    bonds: NDArray[np.int64]
-    limits: NDArray[np.float64]
-    numbers: NDArray[np.int64]
+    membership: Indices
+    bonds: Indices
+    limits: Array
+    numbers: Indices
     linear: NDArray[np.bool_]
     endless: NDArray[np.bool_]
     notes: list[str]
@@ -62,32 +62,32 @@ class Molecules:
         return len(self.linear)
 
     @functools.cached_property
-    def sizes(self) -> NDArray[np.int64]:
+    def sizes(self) -> Indices:
         """Number of atoms of each molecule."""
         return np.bincount(self.membership)
 
     @functools.cached_property
-    def order(self) -> NDArray[np.int64]:
+    def order(self) -> Indices:
         """All atoms, molecule by molecule."""
         return np.argsort(self.membership, kind="stable")
 
     @functools.cached_property
-    def _first(self) -> NDArray[np.int64]:
+    def _first(self) -> Indices:
         return np.cumsum(self.sizes) - self.sizes
 
     @functools.cached_property
-    def tree(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def tree(self) -> list[tuple[Indices, Indices]]:
         """Pairs (parent, child) along bonds, from each first atom outward: arrays for each distance
         from it.
         """
         return _tree(self.bonds, self.membership)
 
-    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sum(self, values: Array) -> Array:
         """Add up values of atoms [n_atoms, ...] in each molecule, [n_molecules, ...]."""
-        sums: NDArray[np.float64] = np.add.reduceat(values[self.order], self._first, axis=0)
+        sums: Array = np.add.reduceat(values[self.order], self._first, axis=0)
         return sums
 
-    def whole(self, frame: Frame) -> NDArray[np.float64]:
+    def whole(self, frame: Frame) -> Array:
         """Return positions [n_atoms, 3] in Å where every molecule is in one piece, its first atom
         where it was.
         """
@@ -112,7 +112,7 @@ class Molecules:
         return [known[tuple(part.tolist())] for part in parts]
 
 
-def find_molecules(universe: Any, indices: NDArray[np.int64], frame: Frame) -> Molecules:
+def find_molecules(universe: Any, indices: Indices, frame: Frame) -> Molecules:
     """Find the molecules of a Universe by the bonds of its topology, or by distances in `frame`.
 
     Distances decide where the topology has no bonds, or leaves hydrogen atoms without one; a note
@@ -151,7 +151,7 @@ def find_molecules(universe: Any, indices: NDArray[np.int64], frame: Frame) -> M
     return dataclasses.replace(found, linear=_linear(found, whole), endless=endless)
 
 
-def near_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def near_pairs(frame: Frame) -> tuple[Indices, Indices, Array]:
     """Return directed pairs of atoms at bonding distance, sorted by the first, and their vectors in
     Å.
     """
@@ -161,7 +161,7 @@ def near_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
     return found.centre[near], found.neighbour[near], found.vectors[near]
 
 
-def guessed_bonds(frame: Frame) -> NDArray[np.int64]:
+def guessed_bonds(frame: Frame) -> Indices:
     """Return bonds by distance, [n_bonds, 2]; a hydrogen is bonded only to its nearest atom."""
     centre, neighbour, vectors = near_pairs(frame)
     lengths = np.linalg.norm(vectors, axis=1)
@@ -172,7 +172,7 @@ def guessed_bonds(frame: Frame) -> NDArray[np.int64]:
     return np.unique(np.stack([centre[kept], neighbour[kept]], axis=1), axis=0)
 
 
-def topology_bonds(universe: Any, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+def topology_bonds(universe: Any, indices: Indices) -> Indices:
     """Return the bonds of a topology between the atoms `indices`, as places in `indices`, [n_bonds,
     2].
     """
@@ -195,9 +195,7 @@ class MoleculesOnDemand:
         Where notes on the bonds are added.
     """
 
-    def __init__(
-        self, universe: Any, indices: NDArray[np.int64], frame: Frame, notes: list[str]
-    ) -> None:
+    def __init__(self, universe: Any, indices: Indices, frame: Frame, notes: list[str]) -> None:
         self._source, self._notes = (universe, indices, frame), notes
         #: None before they are asked for.
         self.found: Molecules | None = None
@@ -211,11 +209,7 @@ class MoleculesOnDemand:
 
 
 def broken_note(
-    molecules: Molecules,
-    broken: NDArray[np.int64],
-    frames: NDArray[np.int64],
-    times: NDArray[np.float64],
-    indices: NDArray[np.int64],
+    molecules: Molecules, broken: Indices, frames: Indices, times: Array, indices: Indices
 ) -> list[str]:
     """Say in which frame a molecule first broke, also as a warning; nothing if none did.
 
@@ -247,7 +241,7 @@ def broken_note(
     return [note]
 
 
-def bonded_paths(bonds: NDArray[np.int64], n_atoms: int, length: int) -> NDArray[np.int64]:
+def bonded_paths(bonds: Indices, n_atoms: int, length: int) -> Indices:
     """Return all chains of `length` atoms along bonds, each once and from both ends, [n_paths,
     length].
     """
@@ -266,25 +260,23 @@ def bonded_paths(bonds: NDArray[np.int64], n_atoms: int, length: int) -> NDArray
     return paths
 
 
-def _vectors(bonds: NDArray[np.int64], frame: Frame) -> NDArray[np.float64]:
+def _vectors(bonds: Indices, frame: Frame) -> Array:
     """From the first atom of each bond to the second, [n_bonds, 3] in Å."""
     return frame.box.nearest(frame.positions[bonds[:, 1]] - frame.positions[bonds[:, 0]])
 
 
-def _longest_bonds(frame: Frame, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
+def _longest_bonds(frame: Frame, i: Indices, j: Indices) -> Array:
     """The longest distance of atoms i and j that counts as a bond, [n_pairs] in Å."""
     radii = radii_of(frame.numbers)
     return np.asarray(BONDED * (radii[i] + radii[j]))
 
 
-def _tree(
-    bonds: NDArray[np.int64], membership: NDArray[np.int64]
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _tree(bonds: Indices, membership: Indices) -> list[tuple[Indices, Indices]]:
     """Pairs (parent, child) of a tree over each molecule, by their distance from its first atom."""
     reached = np.zeros(len(membership), dtype=bool)
     reached[np.unique(membership, return_index=True)[1]] = True
     both = np.concatenate([bonds, bonds[:, ::-1]])
-    levels: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    levels: list[tuple[Indices, Indices]] = []
     while True:
         ahead = both[reached[both[:, 0]] & ~reached[both[:, 1]]]
         if len(ahead) == 0:
@@ -295,7 +287,7 @@ def _tree(
         both = both[~reached[both[:, 1]]]
 
 
-def _linear(found: Molecules, whole: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _linear(found: Molecules, whole: Array) -> NDArray[np.bool_]:
     """Which molecules have two or more atoms and no bent bond angle."""
     i, j, k = bonded_paths(found.bonds, len(found.membership), 3).T
     one, other = whole[i] - whole[j], whole[k] - whole[j]

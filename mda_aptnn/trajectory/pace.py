@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
-from mda_aptnn.trajectory.kinetics import Moment
+from mda_aptnn.checks import Check, Question
+from mda_aptnn.frame import Array, Indices
+from mda_aptnn.trajectory.fastest_motion import nyquist
+from mda_aptnn.trajectory.kinetics import Look
 from mda_aptnn.trajectory.molecules import Molecules
 
-Array = NDArray[np.float64]
-
+#: A time between frames that is off by this factor is looked at, and refused. Velocities half a
+#: step behind leave 1.03 in flexible water at 1 fs, and rounded velocities of a LAMMPS dump (three
+#: digits) 1.01.
+NOTICED, WRONG = 1.1, 1.25
+#: Standard errors that both need.
+SURE = 4.0
+#: Squared displacements over the square of those along velocities: up to 1.33 where velocities are
+#: remembered.
+TWICE = 2.0
+#: ⟨v(0)·v(Δt)⟩/⟨v²⟩ below which displacements and velocities no longer tell the time between
+#: frames.
+REMEMBERED = 0.5
 #: Part of the kinetic energy below which heavy atoms with their hydrogens are at rest: a lone
 #: molecule whose centre of mass was stopped has 1e-8 and less.
 RESTING = 1e-4
+
+TIME = Question(
+    "time between frames",
+    "Atoms should move as far from frame to frame as their velocities take them.",
+    "--allow-aliasing",
+)
+FOLDING = Question(
+    "motion of hydrogen",
+    "Hydrogen moves faster than frames can tell, and its bands are drawn at wrong wavenumbers. "
+    "Write frames more often.",
+    "--allow-aliasing",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +110,7 @@ def measure_pace(
     return Pace(ratio, memory, float((weights * displaced**2).sum()) / norm, error)
 
 
-def heavy_units(molecules: Molecules) -> NDArray[np.int64]:
+def heavy_units(molecules: Molecules) -> Indices:
     """Return the number of the unit of each atom: a hydrogen counts to the heavy atom that it is
     bonded to.
     """
@@ -99,7 +122,7 @@ def heavy_units(molecules: Molecules) -> NDArray[np.int64]:
     return np.unique(owner, return_inverse=True)[1]
 
 
-def unit_means(values: Array, unit: NDArray[np.int64], masses: Array) -> Array:
+def unit_means(values: Array, unit: Indices, masses: Array) -> Array:
     """Return means over the atoms of each unit, weighted by mass.
 
     Parameters
@@ -117,44 +140,107 @@ def unit_means(values: Array, unit: NDArray[np.int64], masses: Array) -> Array:
     return np.array([weights @ frame for frame in values])
 
 
-def measured_paces(
-    moments: Sequence[Moment], molecules: Molecules, masses: Array, spacing: float
-) -> tuple[Pace, Pace | None] | None:
-    """Return the pace of heavy atoms with their hydrogens, and of hydrogens against these.
+def check_pace(look: Look) -> list[Check]:
+    """Hold displacements from frame to frame against velocities: of heavy atoms with their
+    hydrogens, and of these.
 
     Parameters
     ----------
-    moments : sequence of Moment
-        With velocities and what surrounds them.
-    molecules : Molecules
-    masses : ndarray, shape [n_atoms]
-        In u.
-    spacing : float
-        Time between these frames, in ps.
+    look : Look
 
     Returns
     -------
-    slow : Pace
-    fast : Pace or None
-        Where hydrogens are bonded to heavy atoms.
-
-    None in place of both where molecules rest as a whole: what is left of their motion is rounding.
+    list of Check
     """
-    unit = heavy_units(molecules)
-    totals = np.asarray(np.bincount(unit, masses), dtype=np.float64)
+    femto = f"{1000 * look.spacing:g} fs"
+    known = [
+        m
+        for m in look.moments
+        if m.moved is not None and m.velocities is not None and m.velocities.any()
+    ]
+    if not known:
+        return [TIME.answer(f"{femto}, not held against velocities", None)]
     moved, velocities, following = (
-        np.array([getattr(moment, name) for moment in moments])
+        np.array([getattr(moment, name) for moment in known])
         for name in ("moved", "velocities", "next_velocities")
     )
+    masses, unit = look.masses, heavy_units(look.molecules)
+    totals = np.asarray(np.bincount(unit, masses), dtype=np.float64)
     united = [unit_means(values, unit, masses) for values in (moved, velocities, following)]
     whole = float((totals[:, None] * united[1] ** 2).sum())
     if whole < RESTING * float((masses[:, None] * velocities**2).sum()):
+        # what is left is rounding of positions and velocities
+        return [TIME.answer(f"{femto}; molecules rest as a whole", None)]
+    slow = measure_pace(united[0], united[1], united[2], totals, look.spacing)
+    checks = [_time(slow, look.spacing)]
+    light = np.flatnonzero((look.molecules.numbers == 1) & (np.bincount(unit)[unit] > 1))
+    if len(light):
+        for values, means in zip((moved, velocities, following), united, strict=True):
+            values -= means[:, unit]
+        inner = moved[:, light], velocities[:, light], following[:, light]
+        folded = _folding(measure_pace(*inner, masses[light], look.spacing), slow, look.spacing)
+        checks += [folded] if folded is not None else []
+    return checks
+
+
+def _time(pace: Pace, spacing: float) -> Check:
+    femto = 1000 * spacing
+    if not np.isfinite(pace.ratio):
+        meaning = "Velocities of zero tell no time."
+        return TIME.answer(f"{femto:g} fs; nothing moves", None, meaning=meaning)
+    against = (
+        "Positions and velocities are not of one motion: frames are in another order, velocities "
+        "have another sign or are of another run, or positions have another unit."
+    )
+    if pace.spread == 0:
+        found = f"{femto:g} fs; positions stay where they are, and velocities are not zero"
+        return TIME.answer(found, False, grave=True, meaning=against)
+    found = (
+        f"{femto:g} fs; velocities correlate from frame to frame by {pace.memory:.2f}, "
+        f"displacements follow them by {pace.ratio:.2f}"
+    )
+    if pace.memory < REMEMBERED:
+        # of atoms without memory nothing is said for sure: beads of a ring polymer are fast
+        meaning = (
+            "Frames this far apart do not follow the motion: what is faster than the Nyquist "
+            f"wavenumber is folded back below {nyquist(spacing):.0f} cm⁻¹: write frames more "
+            "often. Or velocities are not those of these positions."
+        )
+        return TIME.answer(found, False, meaning=against if pace.spread > TWICE else meaning)
+    wide, square = SURE * pace.error, pace.ratio**2
+    if pace.ratio < -wide or pace.spread > (TWICE + wide) * square:
+        return TIME.answer(found, False, grave=True, meaning=against)
+    if pace.ratio < wide or pace.spread > TWICE * square:
+        meaning = "Too few atoms and frames tell the time between frames."
+        return TIME.answer(found, None, meaning=meaning)
+    low, high = pace.factor
+    middle = float(np.sqrt(low * high))
+    found = f"{femto:g} fs; by displacements over velocities {femto / middle:.3g} fs"
+    # how far the time is off for sure, too long or too short
+    off = max(low, 1 / high) - wide / pace.ratio
+    meaning = (
+        f"The time between *recorded* frames is about {femto / middle:.2g} fs by what atoms move, "
+        f"but said to be {femto:g} fs, too {'long' if low > 1 else 'short'}: all wavenumbers would "
+        f"be {1 / middle:.3g} times theirs. Or the unit of the velocities is wrong. Give the right "
+        "one (time_step=, --time-step; velocity_unit=, --velocity-unit)."
+    )
+    fine = off <= NOTICED
+    return TIME.answer(found, fine, grave=off > WRONG, meaning="" if fine else meaning)
+
+
+def _folding(fast: Pace, slow: Pace, spacing: float) -> Check | None:
+    """The motion of hydrogen on its heavy atom by itself: below what any motion of its memory
+    gives, it is folded.
+    """
+    middle = float(np.sqrt(np.prod(slow.factor)))
+    # what the heavy atoms say of time and unit is taken out, if they say something
+    if not (np.isfinite([fast.ratio, middle]).all() and slow.memory > REMEMBERED):
         return None
-    slow = measure_pace(united[0], united[1], united[2], totals, spacing)
-    light = np.flatnonzero((molecules.numbers == 1) & (np.bincount(unit)[unit] > 1))
-    if not len(light):
-        return slow, None
-    for values, means in zip((moved, velocities, following), united, strict=True):
-        values -= means[:, unit]
-    inner = moved[:, light], velocities[:, light], following[:, light]
-    return slow, measure_pace(*inner, masses[light], spacing)
+    lowest = (1 + fast.memory) / 2 / middle
+    if lowest / NOTICED - fast.ratio < max(SURE * fast.error, 0.05):
+        return None
+    found = (
+        f"displacements over velocities {fast.ratio:.2f}, at least {lowest:.2f} below the Nyquist "
+        f"wavenumber, {nyquist(spacing):.0f} cm⁻¹"
+    )
+    return FOLDING.answer(found, False, grave=True)

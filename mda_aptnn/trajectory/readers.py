@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from MDAnalysis.lib.mdamath import triclinic_box, triclinic_vectors
 from MDAnalysis.units import get_conversion_factor
-from numpy.typing import NDArray
 
 from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.frame import Array
 
 #: Formats whose cells have a along x and b in the xy plane, as MDAnalysis makes them from lengths
 #: and angles.
@@ -73,7 +73,7 @@ def knows_times(trajectory: Any) -> bool:
     return "dt" in data or ("time" in data and "LAMMPSDUMP" not in formats)
 
 
-def recorded_times(trajectory: Any) -> NDArray[np.float64]:
+def recorded_times(trajectory: Any) -> Array:
     """Return the times of all frames in ps. Moves the trajectory where they are not in an index."""
     parts = [_indexed_times(reader) for reader in readers_of(trajectory)]
     known = [part for part in parts if part is not None]
@@ -95,7 +95,7 @@ def _indexed_times(reader: Any) -> Any:
     return reader.convert_time_from_native(times) if reader.convert_units else times
 
 
-def timestep_cell(trajectory: Any) -> NDArray[np.float64]:
+def timestep_cell(trajectory: Any) -> Array:
     """Return the cell vectors of the current timestep, with zero rows where there are none.
 
     Lengths and angles, all that a Timestep has, lose the orientation. The vectors themselves are
@@ -143,7 +143,7 @@ def is_oriented(trajectory: Any) -> bool:
     )
 
 
-def _stored_vectors(trajectory: Any) -> NDArray[np.float64] | None:
+def _stored_vectors(trajectory: Any) -> Array | None:
     reader = getattr(trajectory, "active_reader", trajectory)
     if "cell" in reader.ts.data:
         return np.asarray(reader.ts.data["cell"], dtype=float)

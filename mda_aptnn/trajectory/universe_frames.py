@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.frame import DENSEST, Cell, Frame, cell_matrix, periodic_directions
-from mda_aptnn.trajectory.kinetics import Moment, is_plausible, likely_unit
-from mda_aptnn.trajectory.plausible import Usual
+from mda_aptnn.frame import DENSEST, Array, Cell, Frame, cell_matrix, periodic_directions
+from mda_aptnn.trajectory.kinetics import Moment, Usual, is_plausible, likely_unit
 from mda_aptnn.trajectory.readers import (
     UNDECLARED,
     format_names,
@@ -42,7 +41,7 @@ SAME_VOLUME = 1.5
 FINITE_DIFFERENCE_LIMIT = 0.7
 
 #: Positions [n_atoms, 3] in Å, and the cell that they are in.
-Place = tuple[NDArray[np.float64], Cell]
+Place = tuple[Array, Cell]
 
 
 class UniverseFrames:
@@ -139,7 +138,7 @@ class UniverseFrames:
         self._visited: dict[int, Place] = {}
         self._volume: float | None = None
         self._usual: Usual | None = None
-        self._last: tuple[int, NDArray[np.float64]] | None = None
+        self._last: tuple[int, Array] | None = None
         self._check_trajectory()
         if velocities == "trajectory":
             self._velocities(trajectory)
@@ -188,7 +187,7 @@ class UniverseFrames:
         """
         return self._frame(self._place(self.universe.trajectory))
 
-    def velocities(self) -> NDArray[np.float64]:
+    def velocities(self) -> Array:
         """Return the velocities at the current timestep.
 
         Returns
@@ -206,7 +205,7 @@ class UniverseFrames:
             raise TrajectoryError("velocities were not asked for (velocities=None)")
         return self._velocities(self.universe.trajectory)
 
-    def read(self) -> tuple[Frame, NDArray[np.float64]]:
+    def read(self) -> tuple[Frame, Array]:
         """Return configuration and velocities at the current timestep, held against those read
         before.
 
@@ -255,7 +254,7 @@ class UniverseFrames:
             trajectory[number]
             return self._place(trajectory)
 
-        def velocities() -> NDArray[np.float64] | None:
+        def velocities() -> Array | None:
             return self._velocities(trajectory) if self.recorded else None
 
         for number in map(int, numbers):
@@ -300,7 +299,7 @@ class UniverseFrames:
         """From now on, refuse frames whose volume is another than that of the current frame."""
         self._volume = self.frame().volume
 
-    def samples(self) -> Iterator[tuple[Frame, NDArray[np.float64]]]:
+    def samples(self) -> Iterator[tuple[Frame, Array]]:
         """Give configurations and velocities of a few frames, evenly over the trajectory, which
         stays where it is.
 
@@ -343,7 +342,7 @@ class UniverseFrames:
         every = np.arange(self._clock.n_frames)
         return self._clock.timeline(every if frames is None else np.asarray(frames, dtype=np.int64))
 
-    def times(self, frames: Any = None) -> NDArray[np.float64]:
+    def times(self, frames: Any = None) -> Array:
         """Return the times of these frames in ps, as `timeline` has checked them.
 
         Parameters
@@ -446,8 +445,8 @@ class UniverseFrames:
             )
         return cell
 
-    def _finite(self, values: Any, what: str, number: int) -> NDArray[np.float64]:
-        chosen: NDArray[np.float64] = np.asarray(values, dtype=float)[self.indices]
+    def _finite(self, values: Any, what: str, number: int) -> Array:
+        chosen: Array = np.asarray(values, dtype=float)[self.indices]
         if not np.isfinite(chosen).all():
             atom = int(self.indices[~np.isfinite(chosen).all(axis=1)][0])
             raise TrajectoryError(
@@ -455,7 +454,7 @@ class UniverseFrames:
             )
         return chosen
 
-    def _velocities(self, trajectory: Any) -> NDArray[np.float64]:
+    def _velocities(self, trajectory: Any) -> Array:
         """In Å/ps, with the factor of their unit as far as it is known."""
         if self._source == "finite-difference":
             return self._finite_difference(trajectory)
@@ -469,7 +468,7 @@ class UniverseFrames:
             )
         return self._finite(ts.velocities, "velocity", ts.frame) * self._factor
 
-    def _finite_difference(self, trajectory: Any) -> NDArray[np.float64]:
+    def _finite_difference(self, trajectory: Any) -> Array:
         """(r(t+Δt) − r(t−Δt))/2Δt, each brought to the image nearest to r(t)."""
         number, usable = int(trajectory.ts.frame), self.usable_frames
         if number not in usable:
@@ -553,7 +552,7 @@ class UniverseFrames:
         )
 
 
-def _moved(before: Place, middle: Place, after: Place) -> NDArray[np.float64]:
+def _moved(before: Place, middle: Place, after: Place) -> Array:
     """Displacements [n_atoms, 3] in Å over two steps, in the images next to the middle one.
 
     The cells may differ.

@@ -92,9 +92,7 @@ def test_an_oscillating_dipole_has_its_frequency_and_intensity(periods):
     found = DipoleSeries.from_array(dipoles, "0.5 fs").spectrum("300 K", segments=None)
     assert found.volume is None and found.groups == ["dipoles"]
     wavenumber = omega / (2 * np.pi * LIGHT)
-    assert found.band(wavenumber - 50, wavenumber + 50).value == pytest.approx(
-        KM_PER_MOL, rel=5e-3
-    )
+    assert found.band(wavenumber - 50, wavenumber + 50).value == pytest.approx(KM_PER_MOL, rel=5e-3)
     top = found.wavenumber.magnitude[found.molar_absorption.magnitude.argmax()]
     assert top == pytest.approx(wavenumber, abs=1.3)
     assert found.wavenumber.magnitude[-1] == pytest.approx(1 / (2 * spacing * LIGHT))

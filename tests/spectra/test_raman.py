@@ -124,14 +124,14 @@ def test_bands_of_a_tetrahedral_molecule_have_their_static_activity_and_depolari
     activities = []
     for band, limits in zip(bands, itertools.pairwise(edges), strict=True):
         mean, anisotropy = np.sum([static(alphas[n]) for n in band], axis=0)
-        activity = found.integral("activity", *limits)
+        activity = found.band(*limits, "activity")
         assert activity.quantity.to("angstrom^4/u").magnitude == pytest.approx(
             45 * mean + 7 * anisotropy, rel=1e-2
         )
-        assert found.integral("isotropic", *limits).value == pytest.approx(
+        assert found.band(*limits, "isotropic").value == pytest.approx(
             mean, rel=1e-2, abs=1e-3 * activity.value
         )
-        assert found.integral("anisotropy", *limits).value == pytest.approx(
+        assert found.band(*limits, "anisotropy").value == pytest.approx(
             anisotropy, rel=1e-2, abs=1e-3
         )
         ratio = 3 * anisotropy / (45 * mean + 4 * anisotropy)
@@ -173,8 +173,8 @@ def test_vv_and_vh_are_averages_over_orientations():
         @ alpha
         @ Rotation.create_group("I").as_matrix().swapaxes(1, 2)
     )
-    assert found.integral("vv").value == pytest.approx((turned[:, 2, 2] ** 2).mean(), rel=1e-9)
-    assert found.integral("vh").value == pytest.approx((turned[:, 0, 2] ** 2).mean(), rel=1e-9)
+    assert found.band(0, None, "vv").value == pytest.approx((turned[:, 2, 2] ** 2).mean(), rel=1e-9)
+    assert found.band(0, None, "vh").value == pytest.approx((turned[:, 0, 2] ** 2).mean(), rel=1e-9)
     # and as it lies
     width = found.wavenumber.magnitude[1]
     for (a, first), (b, second) in itertools.product(enumerate(COMPONENTS), repeat=2):
@@ -275,21 +275,23 @@ def test_error_bars_are_those_of_the_segments():
         found.scattered("532 nm").standard_error("vv").units == found.scattered("532 nm").vv.units
     )
     # the jackknife of what is linear is the standard error of the mean
-    areas = [single.integral("vv", 500, 1500).value for single in singles]
-    assert found.integral("vv", 500, 1500).error == pytest.approx(
+    areas = [single.band(500, 1500, "vv").value for single in singles]
+    assert found.band(500, 1500, "vv").error == pytest.approx(
         np.std(areas, ddof=1) / np.sqrt(8), rel=1e-4
     )
-    assert found.integral("vv").degrees_of_freedom == 7
+    assert found.band(0, None, "vv").degrees_of_freedom == 7
     ratios = [single.depolarization(500, 1500).value for single in singles]
     assert found.depolarization(500, 1500).error == pytest.approx(
         np.std(ratios, ddof=1) / np.sqrt(8), rel=0.1
     )
-    at_points = np.std([single.depolarization().value for single in singles], axis=0, ddof=1) / np.sqrt(8)
+    at_points = np.std(
+        [single.depolarization().value for single in singles], axis=0, ddof=1
+    ) / np.sqrt(8)
     assert np.median(found.depolarization().error / at_points) == pytest.approx(1, abs=0.15)
     assert all(row["depolarization_error"] > 0 and row["vv_error"] > 0 for row in found.maxima())
     with pytest.raises(SpectrumError, match="no error bars"):
         singles[0].standard_error("vv")
-    assert np.isnan(singles[0].integral("vv").error) and np.isnan(
+    assert np.isnan(singles[0].band(0, None, "vv").error) and np.isnan(
         singles[0].depolarization(0, 5000).error
     )
     assert singles[0].maxima()[0]["depolarization_error"] is None
@@ -335,8 +337,8 @@ def test_stated_errors_cover():
         for place, limits in enumerate(bands):
             weights = band_weights(transform.wavenumber, *limits)
             results = (
-                found.integral("vv", *limits),
-                found.integral("vh", *limits),
+                found.band(*limits, "vv"),
+                found.band(*limits, "vh"),
                 found.depolarization(*limits),
             )
             true = vv @ weights, vh @ weights, (vh @ weights) / (vv @ weights)
@@ -363,7 +365,9 @@ def test_velocities_made_of_positions(molecule):
         [rate], ["all"], spacing, TEMPERATURE, segments=None, finite_difference=spacing
     )
     mean, anisotropy = static(alphas[-1])
-    assert found.integral("activity").value == pytest.approx(45 * mean + 7 * anisotropy, rel=1e-2)
+    assert found.band(0, None, "activity").value == pytest.approx(
+        45 * mean + 7 * anisotropy, rel=1e-2
+    )
     assert found.wavenumber.magnitude[-1] == pytest.approx(0.7 / (2 * LIGHT * spacing), rel=1e-3)
 
 

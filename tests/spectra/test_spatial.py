@@ -109,13 +109,17 @@ def test_shells_are_those_of_loops_over_pairs(pattern, monkeypatch):
             for lag in range(min(transform.n_lags, end - t)):
                 correlation[lag, place] += flux[t, m] @ flux[t + lag, n]
     expected = prefactor(300) / 1000 * transform(correlation / n_frames)
-    np.testing.assert_allclose(found.scale * found.values, expected, atol=1e-9 * abs(expected).max())
+    np.testing.assert_allclose(
+        found.scale * found.values, expected, atol=1e-9 * abs(expected).max()
+    )
     np.testing.assert_allclose(found.neighbours, counts / (n_frames * n_molecules))
     # segments of equal length: their mean is the whole
     assert len(found.segments.lengths) == 3
     weights = found.segments.lengths / found.segments.lengths.sum()
     np.testing.assert_allclose(
-        found.scale * np.tensordot(weights, found.segments.terms, 1), expected, atol=1e-6 * abs(expected).max()
+        found.scale * np.tensordot(weights, found.segments.terms, 1),
+        expected,
+        atol=1e-6 * abs(expected).max(),
     )
 
 
@@ -207,7 +211,12 @@ def test_water_sums_to_its_total(water):
     np.testing.assert_allclose(
         profile.scale * profile.values.sum(axis=1), components, rtol=0, atol=1e-10 * expected.max()
     )
-    np.testing.assert_allclose(single.scale * single.values, found.scale * found.values, rtol=0, atol=1e-12 * expected.max())
+    np.testing.assert_allclose(
+        single.scale * single.values,
+        found.scale * found.values,
+        rtol=0,
+        atol=1e-12 * expected.max(),
+    )
     # float32 of the file against the float64 of the run
     np.testing.assert_allclose(flux.sum(axis=1), series.total, atol=1e-4 * abs(series.total).max())
     # four neighbours within the first minimum of liquid water, and all others somewhere
@@ -321,9 +330,7 @@ def test_a_profile_without_a_cell():
     found = axis_profile(molecules, series, edges=[-1, 2, 8], resolution=80)
     alone = dataclasses.replace(series, flux=flux, groups=["a", "b"]).spectrum(resolution=80)
     expected = alone.scale * (alone.values[:, :2] + 0.5 * alone.values[:, 2:])
-    np.testing.assert_allclose(
-        found.curve().value, expected, rtol=0, atol=1e-10 * expected.max()
-    )
+    np.testing.assert_allclose(found.curve().value, expected, rtol=0, atol=1e-10 * expected.max())
     assert str(found.curve().quantity.units) == str(alone.molar_absorption.units)
     with pytest.raises(SpectrumError, match="give edges"):
         axis_profile(molecules, series, resolution=80)
@@ -434,7 +441,9 @@ def test_commands(water, tmp_path):
     np.testing.assert_array_equal(shells.edges.magnitude, [0, 3, 6, np.inf])
     slabs = AxisProfile.load(tmp_path / "profile.h5")
     np.testing.assert_allclose(
-        slabs.absorption.magnitude, shells.absorption.magnitude, atol=1e-9 * shells.absorption.magnitude.max()
+        slabs.absorption.magnitude,
+        shells.absorption.magnitude,
+        atol=1e-9 * shells.absorption.magnitude.max(),
     )
     result = CliRunner().invoke(app, ["distances", str(path), WATER64_TOPOLOGY, "--edges", "a"])
     assert result.exit_code == 1

@@ -130,7 +130,9 @@ def test_the_mean_over_time_is_the_spectrum_of_the_whole():
         # Σ_k w(u − t_k) w(u' − t_k) = √π s/step · exp(−(u − u')²/4s²)
         step = found.times.magnitude[1] - found.times.magnitude[0]
         s = np.sqrt(np.log(2)) / (np.pi * LIGHT * 100)
-        mean = found.curve("windows").value @ found.weights * step / (np.sqrt(np.pi) * s * len(flux))
+        mean = (
+            found.curve("windows").value @ found.weights * step / (np.sqrt(np.pi) * s * len(flux))
+        )
         np.testing.assert_allclose(mean, expected, rtol=0, atol=1e-6 * expected.max())
         # the ends, where windows reach out of the series, make the difference
         np.testing.assert_allclose(found.curve().value, mean, rtol=0.05)
@@ -142,7 +144,10 @@ def test_a_window_never_crosses_a_join():
     alone = spectrogram(made(one), resolution=60)
     n = len(alone.weights)
     np.testing.assert_allclose(
-        found.curve("windows").value[:, :n], alone.curve("windows").value, rtol=1e-12, atol=1e-12 * alone.curve("windows").value.max()
+        found.curve("windows").value[:, :n],
+        alone.curve("windows").value,
+        rtol=1e-12,
+        atol=1e-12 * alone.curve("windows").value.max(),
     )
     assert found.curve().value[np.argmin(abs(found.wavenumber.magnitude - 2000))] > 0
 

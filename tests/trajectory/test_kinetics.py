@@ -9,8 +9,9 @@ from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.guard import check_run
 from mda_aptnn.model.fixed_charges import FixedCharges
-from mda_aptnn.trajectory.kinetics import constrained_bonds, kinetic_parts
+from mda_aptnn.trajectory.kinetics import constrained_bonds
 from mda_aptnn.trajectory.molecules import find_molecules
+from mda_aptnn.trajectory.temperatures import kinetic_parts
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 from tests.systems import BOLTZMANN, MASSES, universe
 

@@ -65,8 +65,8 @@ def from_bands(infrared: Spectrum, raman: RamanSpectrum, wavenumbers: np.ndarray
             [
                 wavenumber,
                 infrared.band(*limits).value,
-                raman.integral("activity", *limits).value,
-                raman.band_depolarization(*limits).value,
+                raman.band(*limits, "activity").value,
+                raman.depolarization(*limits).value,
             ]
         )
     return np.array(rows)
@@ -96,7 +96,7 @@ def draw(infrared: Spectrum, raman: RamanSpectrum, modes: np.ndarray, path: Path
     axes[1].set_ylabel("Raman activity / Å$^4$ u$^{-1}$ cm")
     axes[1].legend(frameon=False)
     bands = raman.activity.magnitude > 1e-3 * raman.activity.magnitude.max()
-    axes[2].plot(grid, np.where(bands, raman.depolarization, np.nan), color="black")
+    axes[2].plot(grid, np.where(bands, raman.depolarization().value, np.nan), color="black")
     axes[2].plot(modes[:, 0], modes[:, 3], "o", color="tab:red", alpha=0.5)
     axes[2].set(xlim=(1200, 4200), ylim=(0, 0.8), xlabel="wavenumber / cm$^{-1}$", ylabel="VH / VV")
     figure.savefig(path, dpi=150)

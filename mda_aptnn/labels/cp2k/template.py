@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mda_aptnn import io
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import AptnnError, CampaignError
-from mda_aptnn.frame import Frame, cell_matrix
+from mda_aptnn.frame import Cell, Frame, cell_matrix
 from mda_aptnn.labels.cp2k.input import CP2KInput, Section
 from mda_aptnn.labels.protocol import TASK, Recipe, Run
 from mda_aptnn.labels.routes import Route
@@ -127,7 +127,7 @@ class Template(Recipe):
         # rounded to what is written, so that displaced and undisplaced runs differ by the
         # displacement alone
         positions = frame.positions + np.round(box.sum(axis=0) / 2 - middle, 6)
-        inside = positions @ np.linalg.inv(box)
+        inside = Cell(box).fractions(positions)
         if inside.min() < 0 or inside.max() > 1:
             raise CampaignError(
                 f"the molecule does not fit into the &CELL of {name}: make it larger"
