@@ -280,30 +280,22 @@ def dielectric_spectrum(
             grid, n_alpha, epsilon_infinity, subtract_conduction=subtract_conduction
         )
 
-    replicates = {}
+    known = {field.name: getattr(spectrum, field.name) for field in dataclasses.fields(Result)}
     for name in ("segments", "members"):
-        found = getattr(spectrum, name)
-        if found is not None:
-            terms = [
-                epsilon(spectrum.scale * part.sum(axis=1, dtype=float)) for part in found.terms
-            ]
-            replicates[name] = dataclasses.replace(found, terms=np.array(terms, np.complex64))
+        if known[name] is not None:
+            curves = spectrum.scale * known[name].terms.sum(axis=2, dtype=float)
+            terms = np.array([epsilon(curve) for curve in curves], np.complex64)
+            known[name] = dataclasses.replace(known[name], terms=terms)
+    known["wavenumber"] = spectrum.wavenumber[1:]
+    known["info"] = {**spectrum.info, "subtract_conduction": subtract_conduction}
     total = spectrum.curve()
     value, error = (_CONDUCTIVITY * float(part[0]) for part in (total.value, total.error))
     return DielectricSpectrum(
-        wavenumber=spectrum.wavenumber[1:],
+        **known,
         epsilon=units.quantity(epsilon(absorption), ""),
         static_conductivity=Measured(value, error, "S/m", total.degrees_of_freedom, True),
         epsilon_infinity=float(epsilon_infinity),
         volume=spectrum.volume,
-        temperature=spectrum.temperature,
-        resolution=spectrum.resolution,
-        effective_resolution=spectrum.effective_resolution,
-        least_relative_error=spectrum.least_relative_error,
-        window=spectrum.window,
-        notes=spectrum.notes,
-        info={**spectrum.info, "subtract_conduction": subtract_conduction},
-        **replicates,
     )
 
 

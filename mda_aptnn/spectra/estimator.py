@@ -304,7 +304,7 @@ class Estimator:
 
     Attributes
     ----------
-    resolution : float
+    resolution : float, str or pint.Quantity
         Full width at half maximum of the line that a single frequency becomes, in cm⁻¹.
     window : str
         Lag window, see `mda_aptnn.spectra.windows.lag_window`.
@@ -315,10 +315,15 @@ class Estimator:
         Disjoint parts for the error bars, see `choose_segments`.
     """
 
-    resolution: float = 10.0
+    resolution: Any = 10.0
     window: str = "gaussian"
     unbiased: bool = False
     segments: int | str | None = "auto"
+
+    def __post_init__(self) -> None:
+        """Take the resolution in any unit."""
+        width = units.magnitude(self.resolution, units.WAVENUMBER, "resolution")
+        object.__setattr__(self, "resolution", width)
 
     def plan(self, spacing: float, lengths: Sequence[int], finite_difference: float = 0.0) -> Plan:
         """Choose lags and grid.
@@ -425,6 +430,7 @@ class Estimator:
         *,
         factor: float = 1.0,
         autos: Any = slice(0),
+        components: int | None = None,
     ) -> Density:
         """Return densities that are sums over many batches, of which one is in memory at a time.
 
@@ -440,6 +446,8 @@ class Estimator:
             Numbers of the frames of each segment, as those of another density of the same frames.
         factor, autos
             As in `density_of_correlation`.
+        components : int, optional
+            As in `density`; without, a short trajectory is no matter.
 
         Returns
         -------
@@ -448,6 +456,8 @@ class Estimator:
         """
         series = rates.series
         plan = self.plan(rates.spacing, [len(part) for part in series], rates.finite_difference)
+        if components is not None and self.window != "none":
+            plan.warn_if_short(self.resolution, components)
         if pieces is None:
             most = min(MOST, _SEGMENT_BYTES // (4 * len(plan.wavenumber) * n_terms))
             pieces = choose_segments(series, self.segments, self.resolution, rates.spacing, most)
@@ -490,12 +500,12 @@ class Estimator:
             Frames of each part.
         factor : float
             What densities are multiplied with.
-        autos : slice
+        autos : slice or ndarray of int
             Which terms cannot be negative: what is below zero there is rounding.
         """
         terms = factor * plan(correlation)
         if self.positive:
-            np.maximum(terms[:, autos], 0.0, out=terms[:, autos])
+            terms[:, autos] = np.maximum(terms[:, autos], 0.0)
         parts = None
         if segments is not None and len(segments):
             values = np.stack([(factor * plan(part)).astype(np.float32) for part in segments])

@@ -5,7 +5,7 @@ measured of them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import h5py
@@ -42,8 +42,17 @@ KINDS = {
     "vh": (0.0, 1 / 15),
     "activity": (45.0, 7.0),
 }
-DETECTIONS = ("power", "photons")
-BOSE_FACTORS = ("stokes", "classical", "none")
+#: What is counted of the scattered light, of the wavenumbers of the laser and of what it becomes.
+DETECTIONS: dict[str, Callable[[float, Array], Array]] = {
+    "power": lambda laser, emitted: emitted**4,
+    "photons": lambda laser, emitted: laser * emitted**3,
+}
+#: Occupation of the modes, of x = hcν̃/k_BT.
+BOSE_FACTORS: dict[str, Callable[[Array], Array]] = {
+    "stokes": lambda x: -1 / np.expm1(-x),
+    "classical": lambda x: 1 / x,
+    "none": np.ones_like,
+}
 #: Depolarization is drawn where VV is more than this part of its maximum: a ratio of nothing to
 #: nothing says nothing.
 _VISIBLE = 0.005
@@ -289,28 +298,14 @@ class RamanSpectrum(plots.Drawn, Result):
             kept &= shift < laser
         shift = shift[kept]
         x = units.SECOND_RADIATION_CONSTANT * shift / float(self.temperature.magnitude)
-        occupation = {"stokes": -1 / np.expm1(-x), "classical": 1 / x, "none": np.ones_like(x)}
-        factor = units.GROUND_STATE_SQUARE / shift * occupation[bose]
+        factor = units.GROUND_STATE_SQUARE / shift * BOSE_FACTORS[bose](x)
         unit, factors = "angstrom^6*cm", {"bose": bose}
         if laser is not None:
-            emitted = laser - shift
-            powers = emitted**4 if detection == "power" else laser * emitted**3
-            factor *= (2 * np.pi * units.factor("1/cm", "1/angstrom")) ** 4 * powers
+            factor *= (2 * np.pi * units.factor("1/cm", "1/angstrom")) ** 4
+            factor *= DETECTIONS[detection](laser, laser - shift)
             unit = "angstrom^2/sr*cm"
             factors = {"laser": f"{laser:.10g} 1/cm", "detection": detection, **factors}
-        column, segments = factor[:, None, None], self.segments
-        if segments is not None:
-            terms = (segments.terms[:, kept] * column).astype(np.float32)
-            segments = dataclasses.replace(segments, terms=terms)
-        return dataclasses.replace(
-            self,
-            wavenumber=self.wavenumber[kept],
-            unit=unit,
-            terms=units.quantity(self.terms.magnitude[kept] * column, unit),
-            components=units.quantity(self.components.magnitude[kept] * column, unit),
-            segments=segments,
-            factors=factors,
-        )
+        return self.times(factor, kept=kept, unit=unit, factors=factors)
 
     def _draw(self, figure: Any, limit: float) -> None:
         """VV and VH with their 68 % bands, own terms of two to five groups, and the depolarization
@@ -402,12 +397,7 @@ class RamanSpectrum(plots.Drawn, Result):
 
 
 def raman_spectrum(
-    rates: Rates,
-    estimator: Estimator,
-    temperature: float,
-    *,
-    notes: Sequence[str] = (),
-    info: Mapping[str, Any] | None = None,
+    rates: Rates, estimator: Estimator, temperature: float, **origin: Any
 ) -> RamanSpectrum:
     """Return the Raman spectrum of a changing polarizability, as squares of ∂α/∂Q per wavenumber.
 
@@ -419,8 +409,8 @@ def raman_spectrum(
     estimator : Estimator
     temperature : float
         In K.
-    notes, info
-        Kept with the result; the estimator is added.
+    **origin
+        notes and info, kept with the result.
 
     Raises
     ------
@@ -441,25 +431,21 @@ def raman_spectrum(
     lengths = [len(part) for part in rates.series]
     plan = estimator.plan(rates.spacing, lengths, rates.finite_difference)
     check_pairs(n, plan.size // 2 + 1)
-    if estimator.window != "none":
-        # nine components at most, but where a band is totally symmetric there is one
-        plan.warn_if_short(estimator.resolution, 1)
     places = of_pairs, of_pairs + n_pairs, of_components + 2 * n_pairs
     density = estimator.batched_density(
         rates,
         zip(_parts(rates.values), places, strict=True),
         2 * n_pairs + n_components,
         factor=2 * units.SPEED_OF_LIGHT / (units.BOLTZMANN * temperature),
+        autos=np.concatenate([np.diag(place) for place in places]),
+        # nine components at most, but where a band is totally symmetric there is one
+        components=1,
     )
-    if estimator.positive:
-        # what is below zero in an auto term is rounding
-        autos = np.concatenate([np.diag(place) for place in places])
-        density.terms[:, autos] = np.maximum(density.terms[:, autos], 0.0)
     # of a pair there are both orders
     components = density.terms[:, places[2]] * (0.5 + 0.5 * np.eye(6))
     density = density.map(lambda terms: terms[:, : 2 * n_pairs].reshape(-1, 2, n_pairs))
     return RamanSpectrum(
-        **density.common(notes, info),
+        **density.common(**origin),
         groups=list(rates.names),
         terms=units.quantity(density.terms, units.RAMAN_ACTIVITY),
         components=units.quantity(components, units.RAMAN_ACTIVITY),

@@ -142,7 +142,7 @@ class Segments:
         return len(self.lengths) - 1
 
     def mean(self, values: NDArray[Any]) -> Array:
-        """Return the mean of `values` [n_segments, ...], weighted by the lengths of the segments."""
+        """Return the mean of `values` [n_segments, ...], weighted by the segments' lengths."""
         return np.tensordot(self.lengths / self.lengths.sum(), np.asarray(values), 1)
 
     def jackknife(self, function: Callable[[Array], Any], values: NDArray[Any]) -> Array:
@@ -409,32 +409,45 @@ class Result(io.Stored):
         """
         return repr(self)
 
-    def times(self, factor: Any, **changes: Any) -> Self:
+    def times(
+        self, factor: Array, *, kept: Any = slice(None), unit: str = "", **changes: Any
+    ) -> Self:
         """Return the values, and all that has their unit, times a factor for each frequency.
 
         Parameters
         ----------
-        factor : ndarray, shape [n_frequencies]
+        factor : ndarray, shape [n_kept]
+        kept : ndarray of bool, shape [n_frequencies], or slice
+            Frequencies that remain; all by default.
+        unit : str
+            Of the values then; as before by default.
         **changes
             Other fields that change with it.
+
+        Returns
+        -------
+        Result
+            Of the same class.
         """
 
-        def scaled(terms: Any, frequency_axis: int = 0) -> Any:
-            shape = (1,) * frequency_axis + (-1,) + (1,) * (terms.ndim - 1 - frequency_axis)
-            return terms * factor.reshape(shape).astype(
-                np.float32 if frequency_axis else np.float64
-            )
+        def scaled(terms: NDArray[Any], axis: int = 0) -> NDArray[Any]:
+            column = factor.reshape(-1, *[1] * (terms.ndim - axis - 1))
+            return (terms[(slice(None),) * axis + (kept,)] * column).astype(terms.dtype)
 
         for name in ("segments", "members"):
             parts = getattr(self, name)
-            if parts is not None and name not in changes:
+            if parts is not None:
                 changes[name] = dataclasses.replace(parts, terms=scaled(parts.terms, 1))
         fields = {f.name: f.metadata for f in dataclasses.fields(self)}
-        unit = fields[self.main]["unit"]
+        if unit and "unit" in fields:
+            changes["unit"] = unit
         for name, metadata in fields.items():
-            own = metadata.get("unit") == unit and metadata["shape"][:1] == ("frequencies",)
-            if own and name != "wavenumber":
-                changes[name] = scaled(getattr(self, name))
+            value = getattr(self, name)
+            if value is None or metadata.get("shape", ())[:1] != ("frequencies",):
+                continue
+            changes[name] = value[kept]
+            if name != "wavenumber" and metadata["unit"] == fields[self.main]["unit"]:
+                changes[name] = units.quantity(scaled(value.magnitude), unit or str(value.units))
         return dataclasses.replace(self, **changes)
 
     def columns(self) -> Mapping[str, Array]:
@@ -551,7 +564,8 @@ def read_fields(cls: type, file: h5py.File) -> dict[str, Any]:
         optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
         if "kind" in field.metadata and not (missing and optional):
             found[field.name] = _read_attribute(file, field.name, field.metadata["kind"])
-    lengths: dict[str, int] = {}
+    # lengths that bear the name of a list are its length
+    lengths = {name: len(value) for name, value in found.items() if isinstance(value, list)}
     for field in fields:
         if "unit" not in field.metadata:
             continue

@@ -482,8 +482,7 @@ def sum_frequency_spectrum(
     area: float | None,
     *,
     components: Sequence[str] = COMPONENTS,
-    notes: Sequence[str] = (),
-    info: Mapping[str, Any] | None = None,
+    **origin: Any,
 ) -> SumFrequencySpectrum:
     """Return the resonant second-order susceptibility of a surface.
 
@@ -501,8 +500,8 @@ def sum_frequency_spectrum(
         Of the surface in Å²; None if there is only a whole sample.
     components : sequence of str
         Of χ_abc, such as "xxz": ab of the polarizability, c of the dipole.
-    notes, info
-        Kept with the result; the estimator is added.
+    **origin
+        notes and info, kept with the result.
 
     Raises
     ------
@@ -527,11 +526,8 @@ def sum_frequency_spectrum(
         )
     n = len(flux.names)
     n_terms = len(components) * n**2
-    density = estimator.batched_density(
-        flux, _batches(polarizability.values, flux.values, components), n_terms + 1
-    )
-    if estimator.window != "none":
-        density.plan.warn_if_short(estimator.resolution, 1)
+    batches = _batches(polarizability.values, flux.values, components)
+    density = estimator.batched_density(flux, batches, n_terms + 1, components=1)
     grid = density.plan.wavenumber
 
     def terms(values: Array) -> Complex:
@@ -540,7 +536,7 @@ def sum_frequency_spectrum(
         return found.reshape(-1, len(components), n, n)
 
     density = density.map(terms)
-    common = density.common(notes, info)
+    common = density.common(**origin)
     return SumFrequencySpectrum(
         # χ/ω at ω = 0 is the static response of what diffuses, not a resonance
         **common | {"wavenumber": common["wavenumber"][1:]},
