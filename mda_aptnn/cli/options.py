@@ -487,9 +487,9 @@ def _values(options: Any, kind: type) -> dict[str, Any]:
     return {name: getattr(options, name) for name in kind.__annotations__}
 
 
-def changed(options: Any) -> Iterator[str]:
-    """Names of the fields of a set that are not as they are by default."""
-    for field in dataclasses.fields(options):
+def changed(options: Any, kind: Any) -> Iterator[str]:
+    """Names of the fields of a set, as those of `kind`, that are not as they are by default."""
+    for field in dataclasses.fields(kind):
         is_required = field.default is dataclasses.MISSING
         if not is_required and getattr(options, field.name) != field.default:
             yield field.name

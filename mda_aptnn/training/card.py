@@ -17,7 +17,7 @@ from mda_aptnn.errors import LabelError, ModelError
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.domain import DENSITY, density_of, environment_statistics
 from mda_aptnn.model.predict import BUNDLED, load_model
-from mda_aptnn.tensors import APT, AnyTarget, Target, card_key
+from mda_aptnn.tensors import APT, AnyTarget, card_key
 from mda_aptnn.training import calibration, samples
 from mda_aptnn.training.evaluate import MEASURES, Evaluation, evaluate, isotropic_means
 from mda_aptnn.training.samples import Labels, complete_atoms, fingerprints
@@ -202,17 +202,11 @@ def assess(
     labelled = samples.labelled_target(dataset).parts
     parts = [part for part in model.target.parts if part in labelled] or model.target.parts[:1]
 
-    def evaluations() -> dict[Target, Evaluation]:
-        return {
-            part: evaluate(model, dataset, part, allow_training_frames=allow_training_frames)
-            for part in parts
-        }
-
-    found = evaluations()
+    allowed = {"allow_training_frames": allow_training_frames}
     if calibrate:
         sources = "held-out frames" if held_out else ", ".join(dataset.sources)
-        calibration.calibrate(model, dataset, parts, sources)
-        found = evaluations()
+        calibration.calibrate(model, dataset, parts, sources, **allowed)
+    found = {part: evaluate(model, dataset, part, **allowed) for part in parts}
     if APT in found:
         found[APT] = dataclasses.replace(found[APT], bands=calibration.stated_bands(model, dataset))
     if record:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mda_aptnn import io
 from mda_aptnn.errors import LabelError, TrainingError
@@ -31,7 +30,7 @@ from mda_aptnn.training.config import TrainingConfig, planned, split
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.loop import identity
 from mda_aptnn.training.ripples import without_ripples
-from mda_aptnn.training.samples import Labels
+from mda_aptnn.training.samples import Array, Labels
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +41,6 @@ INDEPENDENT, LAST_LAYERS = "independent members", "last layers on one body"
 #: elsewhere.
 RIDGE = 1e-4
 
-Array = NDArray[np.float64]
 #: For each element (number of its row) and irrep: features [n_rows, n_channels] and labels [n_rows,
 #: n_copies].
 _Rows = dict[tuple[int, int], tuple[Array, Array]]
