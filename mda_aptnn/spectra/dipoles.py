@@ -199,10 +199,9 @@ class DipoleSeries(io.Stored):
             # differences of neighbours are central differences over half a step to either side
             finite_difference=self.spacing / 2,
         )
-        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
         return infrared(
             rates,
-            Estimator(width, window, unbiased, segments),
+            Estimator(resolution, window, unbiased, segments),
             units.magnitude(temperature, units.TEMPERATURE, "temperature"),
             None if volume is None else units.magnitude(volume, units.VOLUME, "volume"),
             quantum_correction=quantum_correction,

@@ -231,7 +231,7 @@ class Plan:
                 f"error at each point is {error:.0%} of the spectrum or more; ask for "
                 f"{_rounded_up(factor * resolution)} cm⁻¹, or run {_rounded_up(factor * length)} "
                 "ps",
-                stacklevel=5,
+                stacklevel=6,
             )
 
 
@@ -306,8 +306,9 @@ class Estimator:
 
     Attributes
     ----------
-    resolution : float
-        Full width at half maximum of the line that a single frequency becomes, in cm⁻¹.
+    resolution : float, str or pint.Quantity
+        Full width at half maximum of the line that a single frequency becomes; kept as a number in
+        cm⁻¹.
     window : str
         Lag window, see `mda_aptnn.spectra.windows.lag_window`.
     unbiased : bool
@@ -317,10 +318,14 @@ class Estimator:
         Disjoint parts for the error bars, see `choose_segments`.
     """
 
-    resolution: float = 10.0
+    resolution: Any = 10.0
     window: str = "gaussian"
     unbiased: bool = False
     segments: int | str | None = "auto"
+
+    def __post_init__(self) -> None:
+        width = units.magnitude(self.resolution, units.WAVENUMBER, "resolution")
+        object.__setattr__(self, "resolution", width)
 
     def plan(self, spacing: float, lengths: Sequence[int], finite_difference: float = 0.0) -> Plan:
         """Choose lags and grid.
@@ -353,6 +358,14 @@ class Estimator:
         """Whether auto terms cannot be negative."""
         return self.window in POSITIVE_DEFINITE and not self.unbiased
 
+    def _plan_of(self, rates: Rates, components: int) -> Plan:
+        """The plan of series, with a warning where they are short."""
+        lengths = [len(part) for part in rates.series]
+        plan = self.plan(rates.spacing, lengths, rates.finite_difference)
+        if self.window != "none":
+            plan.warn_if_short(self.resolution, components)
+        return plan
+
     def density(
         self,
         rates: Rates,
@@ -380,10 +393,7 @@ class Estimator:
         SpectrumError
             If the series are too short for the resolution, or segments cannot be.
         """
-        series = rates.series
-        plan = self.plan(rates.spacing, [len(part) for part in series], rates.finite_difference)
-        if self.window != "none":
-            plan.warn_if_short(self.resolution, components)
+        series, plan = rates.series, self._plan_of(rates, components)
         n = len(rates.names)
         notes: list[str] = []
         correlate, columns = cross_correlation, pair_columns
@@ -426,7 +436,7 @@ class Estimator:
         pieces: Pieces | None = None,
         *,
         factor: float = 1.0,
-        autos: Any = slice(0),
+        components: int = 3,
     ) -> Density:
         """Return densities that are sums over many batches, of which one is in memory at a time.
 
@@ -436,39 +446,40 @@ class Estimator:
             Frames, spacing and what finite differences need; its values are not read.
         batches : iterable of (ndarray, ndarray)
             Values [n_frames, n_own, n_components], and the numbers [n_own, n_own] of the terms that
-            their correlations ⟨f_g(0)·f_h(t)⟩ are added to.
+            their correlations ⟨f_g(0)·f_h(t)⟩ are added to; those on the diagonal are auto terms.
         n_terms : int
         pieces : sequence of sequence of ndarray, optional
             Numbers of the frames of each segment, as those of another density of the same frames.
-        factor, autos
-            As in `density_of_correlation`.
+        factor, components
+            As in `density`.
 
         Returns
         -------
         Density
             Its terms and correlation are [.., n_terms].
         """
-        series = rates.series
-        plan = self.plan(rates.spacing, [len(part) for part in series], rates.finite_difference)
+        series, plan = rates.series, self._plan_of(rates, components)
         if pieces is None:
             most = min(MOST, _SEGMENT_BYTES // (4 * len(plan.wavenumber) * n_terms))
             pieces = choose_segments(series, self.segments, self.resolution, rates.spacing, most)
         parts = [series, *pieces]
         sums = np.zeros((len(parts), plan.n_lags, n_terms))
+        autos: set[int] = set()
         for values, places in batches:
+            autos.update(places.diagonal().tolist())
             for total, part in zip(sums, parts, strict=True):
                 own = (values[piece[0] : piece[-1] + 1] for piece in part)
                 found = cross_correlation(own, plan.n_lags, unbiased=self.unbiased)
                 for (g, h), place in np.ndenumerate(places):
                     total[:, place] += found[:, g, h]
         density = self.density_of_correlation(
-            plan, sums[0], sums[1:], np.ones(len(pieces)), factor=factor, autos=autos
+            plan, sums[0], sums[1:], np.ones(len(pieces)), factor=factor, autos=sorted(autos)
         )
-        if density.segments is None:
-            return density
-        lengths = [[len(piece) for piece in part] for part in pieces]
-        segments = plan.segments(density.segments.terms, lengths)
-        return dataclasses.replace(density, segments=segments, pieces=pieces)
+        segments = density.segments
+        if segments is not None:
+            lengths = [[len(piece) for piece in part] for part in pieces]
+            segments = plan.segments(segments.terms, lengths)
+        return dataclasses.replace(density, segments=segments, pieces=pieces, components=components)
 
     def density_of_correlation(
         self,
@@ -492,12 +503,12 @@ class Estimator:
             Frames of each part.
         factor : float
             What densities are multiplied with.
-        autos : slice
+        autos : slice or array_like of int
             Which terms cannot be negative: what is below zero there is rounding.
         """
         terms = factor * plan(correlation)
         if self.positive:
-            np.maximum(terms[:, autos], 0.0, out=terms[:, autos])
+            terms[:, autos] = np.maximum(terms[:, autos], 0.0)
         parts = None
         if segments is not None and len(segments):
             values = np.stack([(factor * plan(part)).astype(np.float32) for part in segments])

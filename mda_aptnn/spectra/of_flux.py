@@ -108,8 +108,7 @@ def spectrum(
         If the temperature is not known (constraints, rigid molecules, finite differences) or the
         series is too short, or `distinct` is asked of groups that are not molecules.
     """
-    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-    estimator = Estimator(width, window, unbiased, segments)
+    estimator = Estimator(resolution, window, unbiased, segments)
     if distinct is None:
         distinct = groups is None and "species" in series.labels
     series = series if groups is None else series.regroup(groups)
@@ -164,10 +163,9 @@ def raman(
     """
     series = series if groups is None else series.regroup(groups)
     kelvin, _, notes = series.conditions(temperature)
-    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
     return raman_spectrum(
         _polarizability(series),
-        Estimator(width, window, unbiased, segments),
+        Estimator(resolution, window, unbiased, segments),
         kelvin,
         notes=notes,
         info=_origin(series),
@@ -233,11 +231,10 @@ def sum_frequency(
             f"{_MOST_PAIRED} groups are taken: give sides= for molecules of a slab, or sums of "
             "groups="
         )
-    width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
     return sum_frequency_spectrum(
         rates,
         flux,
-        Estimator(width, window, unbiased, segments),
+        Estimator(resolution, window, unbiased, segments),
         kelvin,
         None if area is None else units.magnitude(area, "angstrom^2", "area"),
         components=components,

@@ -431,20 +431,15 @@ def raman_spectrum(
     lengths = [len(part) for part in rates.series]
     plan = estimator.plan(rates.spacing, lengths, rates.finite_difference)
     check_pairs(n, plan.size // 2 + 1)
-    if estimator.window != "none":
-        # nine components at most, but where a band is totally symmetric there is one
-        plan.warn_if_short(estimator.resolution, 1)
     places = of_pairs, of_pairs + n_pairs, of_components + 2 * n_pairs
     density = estimator.batched_density(
         rates,
         zip(_parts(rates.values), places, strict=True),
         2 * n_pairs + n_components,
         factor=2 * units.SPEED_OF_LIGHT / (units.BOLTZMANN * temperature),
+        # nine at most, but where a band is totally symmetric there is one
+        components=1,
     )
-    if estimator.positive:
-        # what is below zero in an auto term is rounding
-        autos = np.concatenate([np.diag(place) for place in places])
-        density.terms[:, autos] = np.maximum(density.terms[:, autos], 0.0)
     # of a pair there are both orders
     components = density.terms[:, places[2]] * (0.5 + 0.5 * np.eye(6))
     density = density.map(lambda terms: terms[:, : 2 * n_pairs].reshape(-1, 2, n_pairs))

@@ -87,10 +87,7 @@ def self_and_distinct(
     whole = estimator.density(rates, factor=factor)
     check_pairs(n, whole.plan.size // 2 + 1)
     batches = _batches(series, kind, names, max(whole.plan.size, 2 * max(whole.plan.lengths)))
-    diagonal = slice(None, None, n + 1)
-    own = estimator.batched_density(
-        rates, batches, n * n, whole.pieces, factor=factor, autos=diagonal
-    )
+    own = estimator.batched_density(rates, batches, n * n, whole.pieces, factor=factor)
 
     def blocks(total: Array, self_part: Array) -> Array:
         """Terms of n names and n² of their self parts to those of 2n names."""

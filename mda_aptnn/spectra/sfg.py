@@ -527,10 +527,11 @@ def sum_frequency_spectrum(
     n = len(flux.names)
     n_terms = len(components) * n**2
     density = estimator.batched_density(
-        flux, _batches(polarizability.values, flux.values, components), n_terms + 1
+        flux,
+        _batches(polarizability.values, flux.values, components),
+        n_terms + 1,
+        components=1,
     )
-    if estimator.window != "none":
-        density.plan.warn_if_short(estimator.resolution, 1)
     grid = density.plan.wavenumber
 
     def terms(values: Array) -> Complex:

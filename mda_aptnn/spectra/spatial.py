@@ -381,7 +381,7 @@ def _resolve(
             f"molecules have {molecules.n_frames} frames in series from {molecules.starts}, "
             f"the flux {len(series)} in series from {series.starts}; take both from one run"
         )
-    estimator = Estimator(units.magnitude(resolution, units.WAVENUMBER, "resolution"), window)
+    estimator = Estimator(resolution, window)
     kelvin, cubic, notes = series.conditions(temperature, volume)
     marks = [*series.starts, len(series)]
     plan = estimator.plan(series.spacing, np.diff(marks).tolist(), series.finite_difference)
