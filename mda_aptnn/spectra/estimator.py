@@ -304,18 +304,18 @@ class Density:
 class Estimator:
     """How a spectral density is estimated.
 
-    Attributes
-    ----------
-    resolution : float, str or pint.Quantity
-        Full width at half maximum of the line that a single frequency becomes; kept as a number in
-        cm⁻¹.
-    window : str
-        Lag window, see `mda_aptnn.spectra.windows.lag_window`.
-    unbiased : bool
-        Divide the sum at lag n by the number of its terms, N − n, instead of N. The default, 1/N,
-        makes the series n ↦ C(n) positive definite, so that no auto spectrum is ever negative.
-    segments : int, "auto", "replicas" or None
-        Disjoint parts for the error bars, see `choose_segments`.
+        Attributes
+        ----------
+        resolution : float, str or pint.Quantity
+                Full width at half maximum of the line that a single frequency becomes; kept as a number in
+            cm⁻¹.
+            window : str
+            Lag window, see `mda_aptnn.spectra.windows.lag_window`.
+        unbiased : bool
+            Divide the sum at lag n by the number of its terms, N − n, instead of N. The default, 1/N,
+            makes the series n ↦ C(n) positive definite, so that no auto spectrum is ever negative.
+        segments : int, "auto", "replicas" or None
+            Disjoint parts for the error bars, see `choose_segments`.
     """
 
     resolution: Any = 10.0
@@ -324,6 +324,7 @@ class Estimator:
     segments: int | str | None = "auto"
 
     def __post_init__(self) -> None:
+        """Take the resolution in any unit."""
         width = units.magnitude(self.resolution, units.WAVENUMBER, "resolution")
         object.__setattr__(self, "resolution", width)
 
