@@ -1,4 +1,4 @@
-"""Small systems in memory whose flux and spectrum are known, and models that say what they predict."""
+"""Small systems in memory whose flux and spectrum are known, and models that are known."""
 
 import numpy as np
 from MDAnalysis import Universe

@@ -24,15 +24,13 @@ from mda_aptnn.spectra.windows import (
     lag_window,
     weights_of_lags,
 )
+from mda_aptnn.trajectory.universe_frames import FINITE_DIFFERENCE_LIMIT
 
 Array = NDArray[np.float64]
 Pieces = Sequence[Sequence[NDArray[np.int64]]]
 
 #: Points of the frequency grid per resolution element.
 _POINTS_PER_RESOLUTION = 8
-#: Central differences of positions are corrected up to this part of the Nyquist frequency, then
-#: cut.
-FINITE_DIFFERENCE_LIMIT = 0.7
 #: Terms of all pairs of groups take up to this much, and correlations, segments and work as much
 #: again each.
 _PAIR_BYTES = 200_000_000
@@ -304,18 +302,18 @@ class Density:
 class Estimator:
     """How a spectral density is estimated.
 
-        Attributes
-        ----------
-        resolution : float, str or pint.Quantity
-                Full width at half maximum of the line that a single frequency becomes; kept as a number in
-            cm⁻¹.
-            window : str
-            Lag window, see `mda_aptnn.spectra.windows.lag_window`.
-        unbiased : bool
-            Divide the sum at lag n by the number of its terms, N − n, instead of N. The default, 1/N,
-            makes the series n ↦ C(n) positive definite, so that no auto spectrum is ever negative.
-        segments : int, "auto", "replicas" or None
-            Disjoint parts for the error bars, see `choose_segments`.
+    Attributes
+    ----------
+    resolution : float, str or pint.Quantity
+            Full width at half maximum of the line that a single frequency becomes; kept as a number in
+        cm⁻¹.
+        window : str
+        Lag window, see `mda_aptnn.spectra.windows.lag_window`.
+    unbiased : bool
+        Divide the sum at lag n by the number of its terms, N − n, instead of N. The default, 1/N,
+        makes the series n ↦ C(n) positive definite, so that no auto spectrum is ever negative.
+    segments : int, "auto", "replicas" or None
+        Disjoint parts for the error bars, see `choose_segments`.
     """
 
     resolution: Any = 10.0
@@ -363,7 +361,7 @@ class Estimator:
         """The plan of series, with a warning where they are short."""
         lengths = [len(part) for part in rates.series]
         plan = self.plan(rates.spacing, lengths, rates.finite_difference)
-        if self.window != "none":
+        if components and self.window != "none":
             plan.warn_if_short(self.resolution, components)
         return plan
 
@@ -383,7 +381,7 @@ class Estimator:
             What densities are multiplied with.
         components : int
             How many independent components are averaged over, at most: for the warning that a
-            trajectory is short.
+            trajectory is short. 0: there is none.
 
         Returns
         -------

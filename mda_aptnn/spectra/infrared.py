@@ -485,7 +485,8 @@ class Spectrum(Absorption):
     def _write(self, file: h5py.File) -> None:
         super()._write(file)
         if self.volume is not None:
-            io.write_quantity(file, "absorption", self.absorption, units.ABSORPTION)
+            absorption = self.absorption.to(units.ABSORPTION).magnitude
+            io.write_array(file, "absorption", absorption, units.ABSORPTION)
 
 
 def infrared(

@@ -85,7 +85,9 @@ def self_and_distinct(
     whole = estimator.density(rates, factor=factor)
     check_pairs(n, whole.plan.size // 2 + 1)
     batches = _batches(series, kind, names, max(whole.plan.size, 2 * max(whole.plan.lengths)))
-    own = estimator.batched_density(rates, batches, n * n, whole.pieces, factor=factor)
+    own = estimator.batched_density(
+        rates, batches, n * n, whole.pieces, factor=factor, components=0
+    )
 
     def blocks(total: Array, self_part: Array) -> Array:
         """Terms of n names and n² of their self parts to those of 2n names."""

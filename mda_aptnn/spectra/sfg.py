@@ -526,12 +526,8 @@ def sum_frequency_spectrum(
         )
     n = len(flux.names)
     n_terms = len(components) * n**2
-    density = estimator.batched_density(
-        flux,
-        _batches(polarizability.values, flux.values, components),
-        n_terms + 1,
-        components=1,
-    )
+    batches = _batches(polarizability.values, flux.values, components)
+    density = estimator.batched_density(flux, batches, n_terms + 1, components=1)
     grid = density.plan.wavenumber
 
     def terms(values: Array) -> Complex:

@@ -23,7 +23,7 @@ from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
 from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
 from mda_aptnn.spectra.regions import Shells, Slabs
-from mda_aptnn.spectra.result import Measured, Segments, array, attribute
+from mda_aptnn.spectra.result import Measured, array, attribute
 
 Array = NDArray[np.float64]
 
@@ -397,18 +397,15 @@ def _resolve(
     for start, stop, end in _blocks(marks, ends, longest, plan.n_lags):
         products = regions.products(molecules.read(start, end), stop - start, size)
         sums[bisect.bisect(ends, start) - 1] += products
-    of_segments = np.moveaxis(scipy.fft.irfft(np.array(sums), size)[..., : plan.n_lags], -1, 1)
-    frames = np.diff(ends)
+    found = np.moveaxis(scipy.fft.irfft(np.array(sums), size)[..., : plan.n_lags], -1, 1)
+    frames = np.diff(ends).reshape(-1, *[1] * (found.ndim - 1))
     density = estimator.density_of_correlation(
-        plan, of_segments.sum(axis=0) / len(series), factor=section_factor(kelvin)
+        plan,
+        found.sum(axis=0) / len(series),
+        found / frames if n_segments > 1 else None,
+        frames.ravel(),
+        factor=section_factor(kelvin),
     )
-    if n_segments > 1:
-        terms = [
-            section_factor(kelvin) * plan(part / n)
-            for part, n in zip(of_segments, frames, strict=True)
-        ]
-        segments = Segments(np.array(terms, np.float32), np.asarray(frames * series.spacing))
-        density = dataclasses.replace(density, segments=segments)
     return {
         **density.common(notes, {k: v for k, v in series.info.items() if k != "notes"}),
         "cross_sections": units.quantity(density.terms, SECTION),
