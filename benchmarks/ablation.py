@@ -26,9 +26,9 @@ import MDAnalysis
 import torch
 from published_apt import read, train_and_test
 
+from mda_aptnn.model.density import DensityNetwork, Layer, LayerConfig, NetworkConfig
+from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.irreps import Coupling, Mixing, irreps_of
-from mda_aptnn.model.model_file import Member, ModelFile, state_arrays
-from mda_aptnn.model.network import DensityNetwork, Layer, LayerConfig, NetworkConfig
 from mda_aptnn.model.predict import BUNDLED, Model
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig

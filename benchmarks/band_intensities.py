@@ -4,7 +4,7 @@ hold.
     python benchmarks/band_intensities.py [--model NAME] [--data DIR]
 
 For thermal velocities, which do not depend on positions, so that labelled frames alone give the
-intensity of each band (`mda_aptnn.training.band_errors`). On the frames that the bundled model's
+intensity of each band (`mda_aptnn.training.calibration`). On the frames that the bundled model's
 card says were held out and, where DIR holds the published frames of another source (see
 `published_apt.py`, which reads them), on these: they are never used to choose or to calibrate.
 Prints Markdown tables: errors of intensities with the scatter over molecules, what the committee
@@ -26,13 +26,12 @@ from published_apt import read
 from mda_aptnn.data import __file__ as data_file
 from mda_aptnn.labels.dataset import Dataset, read_labels
 from mda_aptnn.model.predict import load_model
-from mda_aptnn.training.band_errors import (
+from mda_aptnn.training.calibration import (
     band_calibration,
     band_errors,
     error_over_stated,
     predicted_error,
 )
-from mda_aptnn.training.calibration import spread_summary
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.samples import held_out_frames
 
@@ -61,7 +60,7 @@ def report(model: Any, dataset: Dataset, name: str, factor: float) -> list[str]:
         ratio = row["flux_error"] / row["flux_spread"]
         print(f"| {motion} | {row['flux_error']:.4f} | {row['flux_spread']:.4f} | {ratio:.2f} |")
     before, after = (error_over_stated(errors, value) for value in (1.0, factor))
-    components = spread_summary(evaluate(model, dataset))
+    components = evaluate(model, dataset).spread_summary()
     within = [
         " / ".join(f"{components[symbol][key]:.2f}" for symbol in "HO")
         for key in ("within_one", "within_two")

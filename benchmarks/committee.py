@@ -36,8 +36,12 @@ from mda_aptnn.elements import masses_of
 from mda_aptnn.labels.dataset import Dataset, read_labels
 from mda_aptnn.model.committee import stretched
 from mda_aptnn.model.predict import load_model
-from mda_aptnn.training.band_errors import band_calibration, band_errors, error_over_stated
-from mda_aptnn.training.calibration import calibrated, spread_summary
+from mda_aptnn.training.calibration import (
+    band_calibration,
+    band_errors,
+    calibrated,
+    error_over_stated,
+)
 from mda_aptnn.training.committee import fit_committee
 from mda_aptnn.training.config import read_plan
 from mda_aptnn.training.evaluate import evaluate
@@ -108,7 +112,7 @@ def main() -> None:
                 evaluate(model, test.subset(one)), {}, "half of them"
             )
             factors = model.spread_factors
-            for symbol, row in spread_summary(evaluate(model, test.subset(other))).items():
+            for symbol, row in evaluate(model, test.subset(other)).spread_summary().items():
                 found = [factors[symbol], row["ratio"], row["rank_correlation"], row["within_one"]]
                 rows.setdefault(symbol, []).append(found)
             both.append(collective(model, test.subset(other), factors))

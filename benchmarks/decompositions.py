@@ -21,8 +21,9 @@ import MDAnalysis
 import numpy as np
 from matplotlib.figure import Figure
 
-from mda_aptnn import DipoleFlux, load_groups
+from mda_aptnn import DipoleFlux
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+from mda_aptnn.flux.atom_flux import load_groups
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.infrared import Spectrum
 

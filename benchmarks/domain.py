@@ -20,10 +20,11 @@ import MDAnalysis as mda
 import numpy as np
 import torch
 
-from mda_aptnn import load_model, read_labels
+from mda_aptnn import load_model
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.frame import Frame
+from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.model import domain
 from mda_aptnn.model.inputs import frame_inputs
 from mda_aptnn.model.predict import BUNDLED
@@ -73,7 +74,7 @@ gen-temp = {temperature}
 gen-seed = 1
 ld-seed = 1
 """
-TOP = '#include "oplsaa.ff/forcefield.itp"\n#include "oplsaa.ff/{kind}.itp"\n#include "oplsaa.ff/ions.itp"\n'
+TOP = "".join(f'#include "oplsaa.ff/{name}.itp"\n' for name in ("forcefield", "{kind}", "ions"))
 METHANOL = """#include "oplsaa.ff/forcefield.itp"
 [ moleculetype ]
 MEOH 3
@@ -169,8 +170,12 @@ def ice(
     a = 2.76 * np.sqrt(8 / 3)
     edges = np.array([a, a * np.sqrt(3), 2.76 * 8 / 3])
     layers = [(0, 1 / 3), (1 / 2, 5 / 6)], [(0, 2 / 3), (1 / 2, 1 / 6)]
-    sites = [(x, y, z) for layer, (low, high) in zip(layers, ((1, 7), (15, 9)), strict=True)
-             for x, y in layer for z in (low / 16, high / 16)]  # fmt: skip
+    sites = [
+        (x, y, z)
+        for layer, (low, high) in zip(layers, ((1, 7), (15, 9)), strict=True)
+        for x, y in layer
+        for z in (low / 16, high / 16)
+    ]
     shifts = np.stack(np.meshgrid(*map(range, repeat), indexing="ij"), axis=-1).reshape(-1, 1, 3)
     oxygens = ((np.array(sites) + shifts) * edges).reshape(-1, 3)
     cell = edges * repeat
@@ -233,8 +238,14 @@ class Gromacs:
 
     def gmx(self, command: str, answer: str = "") -> None:
         """Run a program of GROMACS."""
-        subprocess.run(["gmx", *command.split()], cwd=self.folder, input=answer, text=True, check=True,
-                       capture_output=True)  # fmt: skip
+        subprocess.run(
+            ["gmx", *command.split()],
+            cwd=self.folder,
+            input=answer,
+            text=True,
+            check=True,
+            capture_output=True,
+        )
 
     def run(
         self, name: str, start: str, top: str, cutoff: float = 0.7, ensemble: str = ""
@@ -285,8 +296,14 @@ class Gromacs:
         ions = "genion -s ions.tpr -p salt.top -o salt.gro -np 4 -nn 4 -pname NA -nname CL -seed 1"
         self.gmx(ions, "SOL\n")
         found["gromacs salt"] = self.run("gromacs salt", "salt.gro", "salt.top")
-        xyz = [[0, 0, 0], [-0.36, 1.03, 0], [-0.36, -0.514, 0.89], [-0.36, -0.514, -0.89], [1.41, 0, 0],
-               [1.71, -0.45, 0.8]]  # fmt: skip
+        xyz = [
+            [0, 0, 0],
+            [-0.36, 1.03, 0],
+            [-0.36, -0.514, 0.89],
+            [-0.36, -0.514, -0.89],
+            [1.41, 0, 0],
+            [1.71, -0.45, 0.8],
+        ]
         write_gro(
             here / "m.gro",
             ["C", "H1", "H2", "H3", "O", "HO"],
@@ -477,9 +494,15 @@ def measures(systems: dict[str, list[Frame]]) -> None:
 
     candidates = {
         f"{r:g} Å, {n} functions, l ≤ {lmax}": densities(r, n, lmax)
-        for r, n, lmax in
-        # fmt: skip
-        ((6, 6, 0), (6, 8, 0), (6, 12, 0), (4.5, 6, 0), (7, 8, 0), (6, 4, 2), (6, 8, 2))
+        for r, n, lmax in (
+            (6, 6, 0),
+            (6, 8, 0),
+            (6, 12, 0),
+            (4.5, 6, 0),
+            (7, 8, 0),
+            (6, 4, 2),
+            (6, 8, 2),
+        )
     }
     candidates |= {
         "scalars and lengths after the first layer": first_layer,

@@ -36,7 +36,7 @@ import h5py
 import MDAnalysis
 import numpy as np
 
-import mda_aptnn.training.fit
+import mda_aptnn.training.loop
 from mda_aptnn.cli import app
 from mda_aptnn.flux import blocks
 from tests import cp2k_stand_in
@@ -139,7 +139,7 @@ def main() -> None:
 def prepare(top: Path) -> None:
     """Write inputs, and load once what every run needs."""
     blocks._BLOCK_SECONDS = OFTEN
-    mda_aptnn.training.fit.CHECKPOINT_EVERY = OFTEN
+    mda_aptnn.training.loop.CHECKPOINT_EVERY = OFTEN
     given = top / "input"
     given.mkdir()
     for name, u in (("gas", gas(FRAMES)), ("one", gas(40, n_molecules=1, cell=None))):
@@ -183,7 +183,7 @@ class Process:
         self.number, self.code = number, None
 
     def poll(self) -> int | None:
-        """Return the exit code, minus a signal's number if this ended it, None as long as it runs."""
+        """Return the exit code, minus the signal's number if one ended it; None while it runs."""
         if self.code is None:
             number, status = os.waitpid(self.number, os.WNOHANG)
             self.code = os.waitstatus_to_exitcode(status) if number else None
@@ -221,7 +221,7 @@ def started(folder: Path, words: Sequence[str]) -> Process:
 
 
 def new_folder(top: Path, name: str, words: Sequence[str]) -> Path:
-    """Make a folder to run in, with files of the user's that are called nearly as those of a run."""
+    """Make a folder to run in, with the user's files beside, named nearly as those of a run."""
     folder = top / "trials" / name
     folder.mkdir(parents=True)
     if "campaign" in words:

@@ -30,8 +30,8 @@ from pair_sums import sums_first
 from published_apt import CELL, FILES, read, train_and_test
 
 from mda_aptnn.labels.dataset import read_labels
-from mda_aptnn.model.network import NetworkConfig
-from mda_aptnn.model.simple_network import SimpleNetworkConfig
+from mda_aptnn.model.density import NetworkConfig
+from mda_aptnn.model.simple import SimpleNetworkConfig
 from mda_aptnn.training.config import TrainingConfig
 
 #: Settings of the network and of its training, by architecture.

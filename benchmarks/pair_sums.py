@@ -27,9 +27,9 @@ from e3nn import o3
 from e3nn.nn.models.v2106.points_convolution import Convolution
 
 from mda_aptnn.model.predict import BUNDLED
-from mda_aptnn.model.simple_network import SimpleNetwork, SimpleNetworkConfig
+from mda_aptnn.model.simple import SimpleNetwork, SimpleNetworkConfig
 from mda_aptnn.tensors import APT
-from mda_aptnn.training.memory import keep_freed_memory
+from mda_aptnn.training.loop import keep_freed_memory
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 #: Atoms that are done at a time.

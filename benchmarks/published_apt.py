@@ -34,10 +34,9 @@ import torch
 
 from mda_aptnn.io import file_hash
 from mda_aptnn.labels.dataset import Dataset, read_labels
-from mda_aptnn.labels.snapshots import choose_frames
-from mda_aptnn.labels.source import Source
+from mda_aptnn.labels.snapshots import Source, choose_frames
+from mda_aptnn.model.density import NetworkConfig
 from mda_aptnn.model.dipole import DipoleConfig
-from mda_aptnn.model.network import NetworkConfig
 from mda_aptnn.model.predict import BUNDLED
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.distil import STUDENT, distil
@@ -60,7 +59,7 @@ Split = tuple[Dataset, Dataset | None, Dataset | None]
 
 
 def read(folder: Path, split: str) -> Split:
-    """Return training, validation (None: drawn by the seed) and test frames (None: none of these)."""
+    """Return frames of training, validation (None: drawn by the seed) and test (None: none)."""
     for name, known in FILES.items():
         if file_hash(folder / name) != known:
             raise SystemExit(f"{folder / name} is not the file that the published figures are for")

@@ -20,8 +20,8 @@ import torch
 from suite.boxes import TOPOLOGY, TRAJECTORY, cpu_seconds, frames_of
 
 from mda_aptnn import DipoleFlux
-from mda_aptnn.model.model_file import Member, ModelFile, state_arrays
-from mda_aptnn.model.network import DensityNetwork, default_network
+from mda_aptnn.model.density import DensityNetwork, default_network
+from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.predict import Model
 from mda_aptnn.tensors import APT, PGT, AnyTarget, joint
 
@@ -68,13 +68,13 @@ def main() -> None:
         start, stop = number * arguments.frames, (number + 1) * arguments.frames
         own = frames[start:stop]
         predicted["infrared"].append(
-            cpu_seconds(lambda: [infrared.predict(frame) for frame in own])
+            cpu_seconds(lambda: [infrared.predict(frame) for frame in own])  # noqa: B023
         )
         predicted["both"].append(
-            cpu_seconds(lambda: [both.predict_tensors(frame) for frame in own])
+            cpu_seconds(lambda: [both.predict_tensors(frame) for frame in own])  # noqa: B023
         )
         for name, flux in passes.items():
-            whole[name].append(cpu_seconds(lambda: flux.run(start=start, stop=stop)))
+            whole[name].append(cpu_seconds(lambda: flux.run(start=start, stop=stop)))  # noqa: B023
     print(f"{arguments.windows} windows of {arguments.frames} frames, 192 atoms; medians\n")
     print("| | infrared, µs/atom | infrared and Raman, µs/atom | ratio |\n|---|---|---|---|")
     for what, times in (("prediction with neighbours", predicted), ("whole pass", whole)):

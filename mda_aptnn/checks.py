@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from mda_aptnn.errors import CheckError
@@ -52,37 +52,55 @@ class Check:
 
 
 @dataclasses.dataclass(frozen=True)
-class Checks(Sequence[Check]):
-    """The checks of one run, in the order in which they were made.
+class Question:
+    """A check that is made of many runs: all but what is found.
 
     Attributes
     ----------
-    found : tuple of Check
+    name, meaning, allow : str
+        As in `Check`.
     """
 
-    found: tuple[Check, ...]
+    name: str
+    meaning: str
+    allow: str = ""
 
-    def __len__(self) -> int:
-        return len(self.found)
+    def answer(
+        self, found: str, passed: object, *, grave: bool = False, meaning: str = ""
+    ) -> Check:
+        """Return the check of one run.
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self.found[index]
+        Parameters
+        ----------
+        found : str
+        passed : bool or None
+            None: not known.
+        grave : bool
+            Whether a run that did not pass is refused, and not only to be looked at.
+        meaning : str
+            In place of the usual one.
+        """
+        failed = Verdict.REFUSED if grave else Verdict.LOOK
+        verdict = Verdict.UNKNOWN if passed is None else Verdict.FINE if passed else failed
+        allow = self.allow if verdict is Verdict.REFUSED else ""
+        return Check(self.name, found, verdict, meaning or self.meaning, allow)
 
-    def __iter__(self) -> Iterator[Check]:
-        return iter(self.found)
+
+class Checks(tuple[Check, ...]):
+    """The checks of one run, in the order in which they were made."""
+
+    __slots__ = ()
 
     @property
     def doubtful(self) -> Checks:
         """Those that are not fine: to be looked at, or refused."""
-        return Checks(
-            tuple(check for check in self.found if check.verdict in (Verdict.LOOK, Verdict.REFUSED))
-        )
+        return Checks(check for check in self if check.verdict in (Verdict.LOOK, Verdict.REFUSED))
 
     @property
     def worst(self) -> Verdict:
         """The gravest verdict; fine where there is no check."""
         order = list(Verdict)
-        return max((check.verdict for check in self.found), key=order.index, default=Verdict.FINE)
+        return max((check.verdict for check in self), key=order.index, default=Verdict.FINE)
 
     def allowing(self, options: Collection[str]) -> Checks:
         """Return the same checks, where what one of these options allows is to be looked at and not
@@ -94,19 +112,15 @@ class Checks(Sequence[Check]):
             Such as "--allow-aliasing".
         """
         return Checks(
-            tuple(
-                dataclasses.replace(check, verdict=Verdict.LOOK)
-                if check.verdict is Verdict.REFUSED and check.allow in options
-                else check
-                for check in self.found
-            )
+            dataclasses.replace(check, verdict=Verdict.LOOK)
+            if check.verdict is Verdict.REFUSED and check.allow in options
+            else check
+            for check in self
         )
 
     def to_json(self) -> list[dict[str, str]]:
         """Return values that JSON can hold: one dictionary for each check."""
-        return [
-            {**dataclasses.asdict(check), "verdict": check.verdict.value} for check in self.found
-        ]
+        return [{**dataclasses.asdict(check), "verdict": check.verdict.value} for check in self]
 
     @classmethod
     def from_json(cls, items: Iterable[Mapping[str, Any]]) -> Checks:
@@ -117,16 +131,14 @@ class Checks(Sequence[Check]):
         items : iterable of mapping
         """
         return cls(
-            tuple(
-                Check(
-                    name=str(item["name"]),
-                    found=str(item["found"]),
-                    verdict=Verdict(item["verdict"]),
-                    meaning=str(item["meaning"]),
-                    allow=str(item.get("allow", "")),
-                )
-                for item in items
+            Check(
+                str(item["name"]),
+                str(item["found"]),
+                Verdict(item["verdict"]),
+                str(item["meaning"]),
+                str(item.get("allow", "")),
             )
+            for item in items
         )
 
     def raise_refused(self) -> None:
@@ -137,15 +149,11 @@ class Checks(Sequence[Check]):
         CheckError
             With the first refused check in one line: what was found, what it means, what to type.
         """
-        for check in self.found:
+        for check in self:
             if check.verdict is Verdict.REFUSED:
                 python = check.allow.lstrip("-").replace("-", "_")
-                way_on = (
-                    f" ({check.allow}, in Python {python}=True, if it is meant)"
-                    if check.allow
-                    else ""
-                )
-                raise CheckError(f"{check.name}: {check.found}. {check.meaning}{way_on}")
+                way_on = f" ({check.allow}, in Python {python}=True, if it is meant)"
+                raise CheckError(f"{check.brief}. {check.meaning}{way_on if check.allow else ''}")
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.found))
+        return "\n".join(map(str, self))

@@ -12,7 +12,7 @@ CITATIONS = {
         "10.1021/acs.jctc.2c00788",
         "Infrared spectra from machine-learned atomic polar tensors",
     ),
-    "mda_aptnn.labels.cp2k.field_routes": (
+    "mda_aptnn.labels.routes": (
         "10.1103/PhysRevLett.89.157602",
         "Finite electric fields in periodic cells",
     ),

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 #: Modules with compiled functions, for all of which they are kept together.
-_SOURCES = ("compiled.py", "pair_search.py", "models/cpu_*.py")
+_SOURCES = ("compiled.py", "pair_search.py", "model/kernels/*.py")
 
 
 def _cache_folder() -> str:
@@ -63,9 +63,8 @@ def _kept(function: Callable[..., Any], **settings: Any) -> Any:
     except RuntimeError as error:
         if not _said:
             warnings.warn(
-                f"compiled kernels cannot be kept, and are compiled again in each process "
-                f"({error}); "
-                "set NUMBA_CACHE_DIR to a folder that can be written",
+                "compiled kernels cannot be kept, and are compiled again in each process "
+                f"({error}); set NUMBA_CACHE_DIR to a folder that can be written",
                 stacklevel=3,
             )
         _said = True

@@ -127,30 +127,35 @@ def find_atoms(
     TrajectoryError
         If an element is not known for every atom, or `elements` names what is not there.
     """
-    notes: list[str] = []
-    masses = _read_masses(universe)
-    symbols = _symbols_given(universe, elements)
-    symbols, note = _symbols_read(universe, symbols)
-    notes += note
-    symbols, note = _symbols_from_masses(symbols, masses)
-    notes += note
-    unknown = np.flatnonzero([symbol is None for symbol in symbols])
-    if len(unknown):
-        raise TrajectoryError(_unknown_message(universe, unknown))
-    kept = np.flatnonzero([symbol != "" for symbol in symbols])
+    atoms, notes = universe.atoms, []
+    guessed = {attribute.attrname for attribute in universe._topology.guessed_attributes}
+    masses = _masses_read(atoms, guessed)
+    symbols = _symbols_given(atoms, elements)
+    if hasattr(atoms, "elements"):
+        read = [str(value).strip() or None for value in atoms.elements]
+        symbols = [r if s is None else s for s, r in zip(symbols, read, strict=True)]
+        if "elements" in guessed:
+            notes.append("elements were guessed by MDAnalysis, as asked for")
+    used: dict[str, set[float]] = {}
+    for index in (k for k, symbol in enumerate(symbols) if symbol is None):
+        symbols[index] = symbol = _element_of_mass(masses[index])
+        if symbol:
+            used.setdefault(symbol, set()).add(round(float(masses[index]), 4))
+    if used:
+        text = "; ".join(f"{s} for {', '.join(map(str, sorted(m)))} u" for s, m in used.items())
+        notes.append(f"elements from masses: {text}")
+    unknown = [index for index, symbol in enumerate(symbols) if symbol is None]
+    if unknown:
+        raise TrajectoryError(_unknown_message(atoms[unknown]))
+    kept = np.array([index for index, symbol in enumerate(symbols) if symbol], dtype=np.int64)
     if len(kept) == 0:
         raise TrajectoryError(
             "no atoms are left: every particle is massless or was declared to be no atom"
         )
-    if len(kept) < len(symbols):
-        gone = Counter(
-            _label(universe, int(index))
-            for index in np.flatnonzero([symbol == "" for symbol in symbols])
-        )
-        notes.append(
-            "dropped sites that are no atoms: "
-            + ", ".join(f"{n} {name}" for name, n in gone.items())
-        )
+    if len(kept) < len(atoms):
+        gone = Counter(_label(atoms[index]) for index, symbol in enumerate(symbols) if not symbol)
+        sites = ", ".join(f"{n} {name}" for name, n in gone.items())
+        notes.append(f"dropped sites that are no atoms: {sites}")
     names = [str(symbols[index]) for index in kept]
     try:
         numbers = atomic_numbers(names)
@@ -159,23 +164,21 @@ def find_atoms(
             f"{error}; give elements={{name or type: symbol}} (--element NAME=SYMBOL)"
         ) from error
     standard = np.array([STANDARD[name.strip().capitalize()] for name in names])
-    read = masses[kept]
-    known = np.nan_to_num(read) >= LIGHTEST
-    if not np.isnan(read).any() and not known.all():
+    own = masses[kept]
+    known = np.nan_to_num(own) >= LIGHTEST
+    if not np.isnan(own).any() and not known.all():
         notes.append(
             f"{int((~known).sum())} atoms have no mass in the topology (virtual sites?): those of "
-            f"the elements"
+            "the elements"
         )
-    return Atoms(kept, numbers, np.where(known, read, standard), notes)
+    return Atoms(kept, numbers, np.where(known, own, standard), notes)
 
 
-def _read_masses(universe: Any) -> NDArray[np.float64]:
-    """Masses that were read from the topology, NaN where MDAnalysis guessed them or set them to 1."""
-    atoms = universe.atoms
-    guessed = {attribute.attrname for attribute in universe._topology.guessed_attributes}
+def _masses_read(atoms: Any, guessed: set[str]) -> NDArray[np.float64]:
+    """Masses of the topology, NaN where MDAnalysis guessed them or set them to 1."""
     if not hasattr(atoms, "masses") or "masses" in guessed:
         return np.full(len(atoms), np.nan)
-    masses = np.asarray(atoms.masses, dtype=float).copy()
+    masses = np.array(atoms.masses, dtype=float)
     # the LAMMPS dump parser sets masses that it does not find to exactly 1, and does not call this
     # a guess
     placeholder = masses == 1.0
@@ -185,103 +188,57 @@ def _read_masses(universe: Any) -> NDArray[np.float64]:
 
 
 def _symbols_given(
-    universe: Any, elements: Mapping[str, str | None] | Sequence[str] | None
+    atoms: Any, elements: Mapping[str, str | None] | Sequence[str] | None
 ) -> list[str | None]:
-    atoms = universe.atoms
-    symbols: list[str | None] = [None] * len(atoms)
-    if elements is None:
-        return symbols
-    if not isinstance(elements, Mapping):
+    """What the user says of each atom: a symbol, "" for a site that is no atom, None."""
+    if elements is not None and not isinstance(elements, Mapping):
         if isinstance(elements, str) or len(elements) != len(atoms):
             raise TrajectoryError(
                 f"elements: give one symbol for each of the {len(atoms)} atoms, or a mapping from "
-                f"name or type"
+                "name or type"
             )
         return [str(symbol) for symbol in elements]
-    labels = [
-        np.asarray(getattr(atoms, kind), dtype=str)
-        for kind in ("names", "types")
-        if hasattr(atoms, kind)
-    ]
-    for key, symbol in elements.items():
-        matches = next(
-            (found for values in labels if len(found := np.flatnonzero(values == str(key)))), None
-        )
+    symbols = np.full(len(atoms), None, dtype=object)
+    kinds = [kind for kind in ("names", "types") if hasattr(atoms, kind)]
+    labels = [np.asarray(getattr(atoms, kind), dtype=str) for kind in kinds]
+    for key, symbol in (elements or {}).items():
+        matches = next((found for values in labels if (found := values == str(key)).any()), None)
         if matches is None:
-            there = sorted({str(value) for values in labels for value in values})
+            there = ", ".join(sorted({str(value) for values in labels for value in values})[:20])
             raise TrajectoryError(
-                f"elements: no atom has the name or type {key!r}; there are {', '.join(there[:20])}"
+                f"elements: no atom has the name or type {key!r}; there are {there}"
             )
-        for index in matches:
-            symbols[index] = symbol or ""
-    return symbols
-
-
-def _symbols_read(universe: Any, symbols: list[str | None]) -> tuple[list[str | None], list[str]]:
-    if not hasattr(universe.atoms, "elements"):
-        return symbols, []
-    read = [str(value).strip() for value in universe.atoms.elements]
-    filled = [
-        given if given is not None else (value or None)
-        for given, value in zip(symbols, read, strict=True)
-    ]
-    guessed = {attribute.attrname for attribute in universe._topology.guessed_attributes}
-    notes = ["elements were guessed by MDAnalysis, as asked for"] if "elements" in guessed else []
-    return filled, notes
-
-
-def _symbols_from_masses(
-    symbols: list[str | None], masses: NDArray[np.float64]
-) -> tuple[list[str | None], list[str]]:
-    found: list[str | None] = list(symbols)
-    used: dict[str, set[float]] = {}
-    for index in np.flatnonzero([symbol is None for symbol in symbols]):
-        mass = masses[index]
-        symbol = "" if mass < LIGHTEST else _element_of_mass(mass)
-        found[index] = symbol
-        if symbol:
-            used.setdefault(symbol, set()).add(round(float(mass), 4))
-    if not used:
-        return found, []
-    text = "; ".join(
-        f"{symbol} for {', '.join(map(str, sorted(values)))} u" for symbol, values in used.items()
-    )
-    return found, [f"elements from masses: {text}"]
+        symbols[matches] = symbol or ""
+    return list(symbols)
 
 
 def _element_of_mass(mass: float) -> str | None:
-    """The one element within the tolerance, None if there is none or more than one."""
-    if np.isnan(mass):
-        return None
+    """The one element within the tolerance, "" of no atom, None if there is not just one."""
+    if mass < LIGHTEST:
+        return ""
     near = {SYMBOLS[NUMBERS[symbol]] for symbol, m in STANDARD.items() if abs(m - mass) < TOLERANCE}
     near -= set(_HEAVIEST)
     return near.pop() if len(near) == 1 else None
 
 
-def _label(universe: Any, index: int) -> str:
-    atom = universe.atoms[index]
+def _label(atom: Any) -> str:
     return str(getattr(atom, "name", "") or f"type {getattr(atom, 'type', '?')}")
 
 
-def _unknown_message(universe: Any, unknown: NDArray[np.int64]) -> str:
-    atoms = universe.atoms
-    kind = (
-        "names" if hasattr(atoms, "names") and any(str(name) for name in atoms.names) else "types"
-    )
-    labels = list(dict.fromkeys(str(getattr(atoms[int(i)], kind[:-1], "?")) for i in unknown))
-    guesser = DefaultGuesser(None)
-    suggestion = {}
-    for label in labels[:20]:
-        guess = guesser.guess_atom_element(label).capitalize()
-        suggestion[label] = guess if guess in NUMBERS else "?"
+def _unknown_message(atoms: Any) -> str:
+    named = any(str(name) for name in getattr(atoms, "names", ()))
+    kind = "names" if named or not hasattr(atoms, "types") else "types"
+    labels = list(dict.fromkeys(str(label) for label in getattr(atoms, kind, ["?"])))[:20]
+    guesses = [DefaultGuesser(None).guess_atom_element(label).capitalize() for label in labels]
+    suggestion = {
+        label: guess if guess in NUMBERS else "?"
+        for label, guess in zip(labels, guesses, strict=True)
+    }
     return (
-        f"the elements of {len(unknown)} atoms are not known ({kind} {', '.join(labels[:20])}): "
-        f"the topology has no "
-        "elements, and no masses, only guessed ones, or none near an element; give "
-        f"elements={suggestion} with the right symbols"
-        " ('' for a site that is no atom), on the command line --element NAME=SYMBOL, or a "
-        "topology with "
-        "elements or masses"
+        f"the elements of {len(atoms)} atoms are not known ({kind} {', '.join(labels)}): the "
+        "topology has no elements, and no masses, only guessed ones, or none near an element; "
+        f"give elements={suggestion} with the right symbols ('' for a site that is no atom), on "
+        "the command line --element NAME=SYMBOL, or a topology with elements or masses"
     )
 
 

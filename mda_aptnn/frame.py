@@ -20,6 +20,10 @@ from mda_aptnn import units
 from mda_aptnn.elements import SYMBOLS, symbols_of
 from mda_aptnn.errors import FrameError, TrajectoryError
 
+#: Numbers, and places or atomic numbers: arrays of any shape, which docstrings tell.
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
 #: Å, 0.1 mm: no simulation of atoms is larger, and float32 coordinates there are good to no more
 #: than 0.06 Å.
 LARGEST = 1e6
@@ -46,7 +50,7 @@ class Cell:
         Which vectors repeat; those that are not zero, if not given.
     """
 
-    vectors: NDArray[np.float64]
+    vectors: Array
     pbc: NDArray[np.bool_] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -59,10 +63,12 @@ class Cell:
         return " x ".join(f"{edge:.5g}" for edge in np.linalg.norm(self.vectors, axis=1)) + " Å"
 
     @functools.cached_property
-    def filled(self) -> NDArray[np.float64]:
+    def filled(self) -> Array:
         """The vectors [..., 3, 3] in Å, unit normals of the others where they do not repeat."""
         if self.pbc.all():
             return self.vectors
+        if not self.pbc.any():
+            return np.array(np.broadcast_to(np.eye(3), self.vectors.shape))
         # rows for singular values of zero span what is normal to the vectors that repeat
         basis = np.linalg.svd(self.vectors * self.pbc[..., None])[2]
         row = self.pbc.sum(axis=-1, keepdims=True) + np.cumsum(~self.pbc, axis=-1) - 1
@@ -70,8 +76,10 @@ class Cell:
         return np.where(self.pbc[..., None], self.vectors, normals)
 
     @functools.cached_property
-    def inverse(self) -> NDArray[np.float64]:
+    def inverse(self) -> Array:
         """Inverse matrices of `filled`, [..., 3, 3] in 1/Å."""
+        if not self.pbc.any():
+            return self.filled
         return np.asarray(np.linalg.inv(self.filled), dtype=np.float64)
 
     @property
@@ -81,29 +89,27 @@ class Cell:
         return np.where(self.pbc.all(axis=-1), volume, np.nan)[()]
 
     @property
-    def heights(self) -> NDArray[np.float64]:
+    def heights(self) -> Array:
         """Distances [..., 3] in Å between opposite faces; 1 where a vector does not repeat."""
         return np.asarray(1 / np.linalg.norm(self.inverse, axis=-2))
 
     @property
-    def half_height(self) -> NDArray[np.float64]:
+    def half_height(self) -> Array:
         """Half of the smallest height [...] in Å, infinite where nothing repeats.
 
         Rounding of fractions finds the nearest image of all that is nearer than this.
         """
         return np.asarray(np.where(self.pbc, self.heights, np.inf).min(axis=-1) / 2)
 
-    def fractions(self, positions: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    def fractions(self, positions: NDArray[np.floating[Any]]) -> Array:
         """Return positions [..., n, 3] in parts of `filled`: in Å along open directions."""
         return np.asarray(positions @ self.inverse)
 
-    def wrapped(self, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+    def wrapped(self, fractions: Array) -> Array:
         """Return fractions [..., n, 3] from 0 to 1 along the directions that repeat."""
         return np.asarray(fractions - np.where(self.pbc[..., None, :], np.floor(fractions), 0.0))
 
-    def nearest_to(
-        self, positions: NDArray[np.float64], fractions: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def nearest_to(self, positions: Array, fractions: Array) -> Array:
         """Return positions [..., n, 3] in Å in the images next to `fractions`, of another time.
 
         In parts of the cell, so that its changes at constant pressure move nothing.
@@ -111,7 +117,7 @@ class Cell:
         turns = np.rint(self.fractions(positions) - fractions) * self.pbc[..., None, :]
         return np.asarray(positions - turns @ self.filled)
 
-    def nearest(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def nearest(self, vectors: Array) -> Array:
         """Return vectors between atoms [..., n, 3] in Å in their shortest periodic image.
 
         Where rounding of fractions need not find it, the images around are compared.
@@ -153,9 +159,9 @@ class Frame:
         vectors are flat or too short for the atoms.
     """
 
-    numbers: NDArray[np.int64]
-    positions: NDArray[np.float64]
-    cell: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros((3, 3)))
+    numbers: Indices
+    positions: Array
+    cell: Array = dataclasses.field(default_factory=lambda: np.zeros((3, 3)))
     pbc: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(3, bool))
     charge: float = 0.0
 
@@ -166,7 +172,7 @@ class Frame:
             ("cell", np.float64),
             ("pbc", np.bool_),
         ):
-            object.__setattr__(self, name, np.array(getattr(self, name), dtype=kind))
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype=kind, order="C"))
         n = len(self.numbers)
         if n == 0:
             raise FrameError("the frame has no atoms")
@@ -183,7 +189,7 @@ class Frame:
         if self.numbers.min() < 1 or self.numbers.max() >= len(SYMBOLS):
             raise FrameError(
                 f"atomic numbers from {self.numbers.min()} to {self.numbers.max()} are not all "
-                f"elements"
+                "elements"
             )
         if not np.isfinite(self.positions).all():
             atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
@@ -196,29 +202,26 @@ class Frame:
         if self.periodic_measure() < 1e-6:
             raise FrameError(
                 f"the cell has no volume: {self.cell.tolist()} with pbc {self.pbc.tolist()}; give "
-                f"the cell"
+                "the cell"
             )
         largest = max(np.abs(self.positions).max(), np.abs(self.cell).max())
         if largest > LARGEST:
             raise FrameError(
                 f"the frame is {largest:.3g} Å large, and no simulation of atoms is larger than "
-                f"{LARGEST:g} Å; are "
-                "positions and cell in Å?"
+                f"{LARGEST:g} Å; are positions and cell in Å?"
             )
         volume = self.volume
         if volume is not None and volume < DENSEST * n:
             raise FrameError(
                 f"the cell of {volume:.3g} Å³ is too small for {n} atom{'s' * (n != 1)}; is it in "
-                f"Å? Give the "
-                "right one"
+                "Å? Give the right one"
             )
         # translations that may bring an atom within 10 Å of another
-        images = float(np.prod(2 * np.ceil(10.0 / self.box.heights[self.pbc]) + 1))
-        if images > MOST_IMAGES:
+        steps = np.ceil(10.0 / self.box.heights[self.pbc]) if self.pbc.any() else np.zeros(1)
+        if (images := float(np.prod(2 * steps + 1))) > MOST_IMAGES:
             raise FrameError(
                 f"the cell is so short or so oblique that {images:.3g} images of it lie within 10 "
-                f"Å: "
-                f"{self.cell.tolist()}; is it in Å? Give the right one"
+                f"Å: {self.cell.tolist()}; is it in Å? Give the right one"
             )
 
     def __len__(self) -> int:
@@ -269,7 +272,7 @@ class Frame:
         return digest.hexdigest()[:16]
 
 
-def cell_matrix(cell: Any) -> NDArray[np.float64]:
+def cell_matrix(cell: Any) -> Array:
     """Return a cell as three row vectors in Å.
 
     Parameters

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn.errors import FrameError
-from mda_aptnn.frame import Frame
+from mda_aptnn.frame import Array, Cell, Frame, Indices
 
 #: Atoms closer than this, in Å, are a mistake in the input and not chemistry.
 CLOSEST = 0.3
@@ -42,10 +42,10 @@ class Neighbours:
         From centre to neighbour, in Å.
     """
 
-    centre: NDArray[np.int64]
-    neighbour: NDArray[np.int64]
+    centre: Indices
+    neighbour: Indices
     shift: NDArray[np.int32]
-    vectors: NDArray[np.float64]
+    vectors: Array
 
     def __len__(self) -> int:
         return len(self.centre)
@@ -100,11 +100,11 @@ class Pairs(NamedTuple):
         In Å.
     """
 
-    positions: NDArray[np.float64]
-    first: NDArray[np.int64]
+    positions: Array
+    first: Indices
     neighbour: NDArray[np.int32]
     image: NDArray[np.int32]
-    translations: NDArray[np.float64]
+    translations: Array
 
 
 class NeighbourList:
@@ -135,76 +135,58 @@ class NeighbourList:
     def __init__(self, cutoffs: Sequence[float], skin: float = SKIN) -> None:
         self.cutoffs, self.skin = tuple(cutoffs), skin
         self.n_searches = 0
-        self._pbc = np.zeros(3, bool)
-        self._cell: NDArray[np.float64] = np.eye(3)
-        self._inverse: NDArray[np.float64] = np.eye(3)
+        self._cell = Cell(np.zeros((3, 3)))
         self._fractions = np.zeros((0, 3))
         self._shifts = np.zeros((0, 3), np.int64)
-        self._pairs: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]] | None = None
+        self._found: Pairs | None = None
 
-    def pairs(self, frame: Frame, order: NDArray[np.int64]) -> Pairs:
+    def pairs(self, frame: Frame, order: Indices) -> Pairs:
         """Return the pairs of a frame, of this trajectory or another, whose atoms are taken in some
         order.
 
         The arrays belong to the list and are not to be changed.
         """
-        from mda_aptnn.pair_search import follow
-
-        positions, cell = (
-            _rounded(frame.positions[order]),
-            _rounded(frame.box.filled),
-        )
-        inverse = (
-            self._inverse
-            if (cell == self._cell).all()
-            else np.asarray(np.linalg.inv(cell), dtype=np.float64)
-        )
-        if (
-            self._pairs is not None
-            and len(self._fractions) == len(frame)
-            and (self._pbc == frame.pbc).all()
-        ):
-            followed = np.empty_like(positions)
-            way = math.sqrt(follow(positions, cell, inverse, frame.pbc, self._fractions, followed))
-            if self._keeps(way, cell):
-                return Pairs(followed, *self._pairs, self._shifts @ cell)
-        found, self._shifts = search_pairs(
-            [(positions, cell, frame.pbc)], np.add(self.cutoffs, self.skin)
-        )
-        self._pairs = found.first, found.neighbour, found.image
-        self._pbc, self._cell, self._inverse, self._fractions = (
-            frame.pbc,
-            cell,
-            inverse,
-            found.positions @ inverse,
-        )
+        positions, cell = frame_atoms(frame, order)
+        if (cell.vectors == self._cell.vectors).all() and (cell.pbc == self._cell.pbc).all():
+            # its inverse is known
+            cell = self._cell
+        if self._found is not None and len(self._fractions) == len(frame):
+            followed = cell.nearest_to(positions, self._fractions)
+            ways = followed - self._fractions @ cell.filled
+            if self._keeps(math.sqrt(np.einsum("ia,ia->i", ways, ways).max()), cell):
+                shifts = self._shifts @ cell.filled
+                return self._found._replace(positions=followed, translations=shifts)
+        cutoffs = np.add(self.cutoffs, self.skin)
+        self._found, self._shifts = search_pairs([(positions, cell)], cutoffs)
+        self._cell, self._fractions = cell, cell.fractions(self._found.positions)
         self.n_searches += 1
-        return found
+        return self._found
 
-    def _keeps(self, way: float, cell: NDArray[np.float64]) -> bool:
+    def _keeps(self, way: float, cell: Cell) -> bool:
         """Whether no pair beyond cutoff + skin can have come within the cutoff, after atoms moved
         so far.
         """
-        if (cell == self._cell).all():
+        if (cell.pbc != self._cell.pbc).any():
+            return False
+        if cell is self._cell:
             return 2 * way + 1e-6 < self.skin
-        stretch = np.linalg.svd(np.linalg.inv(self._cell) @ cell, compute_uv=False).min()
+        stretch = np.linalg.svd(self._cell.inverse @ cell.filled, compute_uv=False).min()
         # of all cutoffs the largest suffers most from a strain, or all the same if there is none
-        return all(
-            2 * way + 1e-6 < stretch * (cutoff + self.skin) - cutoff for cutoff in self.cutoffs
-        )
+        return all(2 * way + 1e-6 < stretch * (c + self.skin) - c for c in self.cutoffs)
 
 
-Atoms = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
+#: Positions [n_atoms, 3] in Å and their cell, rounded.
+Atoms = tuple[Array, Cell]
 
 
-def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, NDArray[np.int64]]:
+def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, Indices]:
     """Find the pairs of frames as if they were one, of parts that do not see each other. Needs
     numba.
 
     Parameters
     ----------
-    frames : sequence of (positions, cell, pbc)
-        Rounded; the cells are `Cell.filled`.
+    frames : sequence of (positions, Cell)
+        As `frame_atoms` gives them.
     cutoffs : sequence of float
         In Å, the largest first.
 
@@ -217,12 +199,12 @@ def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, ND
     # who only trains pays neither for importing numba nor for compiling
     from mda_aptnn.pair_search import search
 
-    cells = np.stack([cell for _, cell, _ in frames])
-    pbc = np.stack([flags for *_, flags in frames])
-    inverses = np.linalg.inv(cells)
-    parts = []
-    for (positions, cell, flags), inverse in zip(frames, inverses, strict=True):
-        parts.append(positions - np.where(flags, np.floor(positions @ inverse), 0.0) @ cell)
+    box = Cell(*map(np.stack, zip(*((cell.vectors, cell.pbc) for _, cell in frames), strict=True)))
+    cells, inverses, pbc = box.filled, box.inverse, box.pbc
+    parts = [
+        positions - np.where(flags, np.floor(positions @ inverse), 0.0) @ cell
+        for (positions, _), cell, inverse, flags in zip(frames, cells, inverses, pbc, strict=True)
+    ]
     atoms = np.cumsum([0, *map(len, parts)])
     together = np.concatenate(parts)
     found = search(together, atoms, cells, inverses, pbc, np.asarray(cutoffs, dtype=float))
@@ -230,18 +212,16 @@ def search_pairs(frames: Sequence[Atoms], cutoffs: ArrayLike) -> tuple[Pairs, ND
     return Pairs(together, found.first, found.neighbour, found.image, translations), found.shifts
 
 
-def frame_atoms(frame: Frame, order: NDArray[np.int64]) -> Atoms:
+def frame_atoms(frame: Frame, order: Indices) -> Atoms:
     """Return what `search_pairs` takes of a frame, whose atoms are taken in some order."""
-    return _rounded(frame.positions[order]), _rounded(frame.box.filled), frame.pbc
+    return _rounded(frame.positions[order]), Cell(_rounded(frame.cell), frame.pbc)
 
 
-def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.rint(values * _GRID) / _GRID
+def _rounded(values: Array) -> Array:
+    return np.asarray(np.rint(values * _GRID) / _GRID)
 
 
-def _keys(
-    n_atoms: int, i: NDArray[Any], j: NDArray[Any], shift: NDArray[np.int32]
-) -> NDArray[np.int64]:
+def _keys(n_atoms: int, i: NDArray[Any], j: NDArray[Any], shift: NDArray[np.int32]) -> Indices:
     """One whole number for each pair, which sorts by centre, neighbour and shift, faster than rows
     of five do.
     """

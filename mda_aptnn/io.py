@@ -34,7 +34,10 @@ from MDAnalysis.exceptions import NoDataError
 
 from mda_aptnn._version import __version__
 from mda_aptnn.errors import AptnnError, FileFormatError
-from mda_aptnn.units import factor, quantity
+from mda_aptnn.units import factor
+
+#: Lengths along the axes of a data set: None for any length, and for any shape.
+Shape = tuple[int | None, ...] | None
 
 #: Files of a newer format than this are refused; older ones are upgraded by their module.
 FORMAT = 1
@@ -49,6 +52,13 @@ _LARGEST_EXPANSION = 1100
 #: Numbers of a simulation shrink by less than this. This package does not compress, but others may
 #: repack a file: a data set of more than so many bytes that claims more is not read.
 _LARGEST_LARGE_EXPANSION, _LARGE = 20, 64_000_000
+
+
+#: What reading a damaged file ends in.
+_DAMAGE = (
+    *(AttributeError, IndexError, KeyError, OSError, OverflowError, RuntimeError, TypeError),
+    *(UnicodeDecodeError, json.JSONDecodeError),
+)
 
 
 def provenance() -> dict[str, str]:
@@ -141,30 +151,8 @@ def check_writable(path: str | os.PathLike[str], kind: str | None = None) -> Pat
         thing that is no file, it may not be written, or it is an input.
     """
     target = Path(os.path.realpath(path))
-    try:
-        mode = target.stat().st_mode
-    except FileNotFoundError:
-        mode = stat.S_IFREG
-    except NotADirectoryError:
-        raise FileNotFoundError(
-            f"cannot write {path}: there is no folder {target.parent}; make it first"
-        ) from None
-    except OSError as error:
-        raise PermissionError(f"cannot write {path}: {error.strerror}") from error
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(f"cannot write {path}: it is a folder; give a file name")
-    if not stat.S_ISREG(mode):
-        raise FileExistsError(
-            f"cannot write {path}: it is a device, pipe or socket; give the name of a file"
-        )
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"cannot write {path}: there is no folder {target.parent}; make it first"
-        )
-    if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(
-            f"cannot write {path}: it is protected against writing; give another name"
-        )
+    if obstacle := _obstacle(target):
+        raise obstacle[0](f"cannot write {path}: {obstacle[1]}")
     refuse_input(path, kind)
     try:
         sweep(target.parent, target.name)
@@ -175,6 +163,25 @@ def check_writable(path: str | os.PathLike[str], kind: str | None = None) -> Pat
     return Path(path)
 
 
+def _obstacle(target: Path) -> tuple[type[OSError], str] | None:
+    """Why no file can have this name."""
+    try:
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if target.parent.is_dir():
+            return None
+        return FileNotFoundError, f"there is no folder {target.parent}; make it first"
+    except OSError as error:
+        return PermissionError, str(error.strerror)
+    if stat.S_ISDIR(mode):
+        return IsADirectoryError, "it is a folder; give a file name"
+    if not stat.S_ISREG(mode):
+        return FileExistsError, "it is a device, pipe or socket; give the name of a file"
+    if not os.access(target, os.W_OK):
+        return PermissionError, "it is protected against writing; give another name"
+    return None
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], kind: str = "") -> Iterator[Path]:
     """Give a temporary name in the folder of `path`, renamed to it at the end, removed after an
@@ -183,8 +190,7 @@ def replacing(path: str | os.PathLike[str], kind: str = "") -> Iterator[Path]:
     The only way in which this package writes files; `check_writable` decides, with the same
     parameters.
     """
-    suffix = check_writable(path, kind).suffix
-    target = Path(os.path.realpath(path))
+    suffix, target = check_writable(path, kind).suffix, Path(os.path.realpath(path))
     with _temporary(target, suffix) as temporary:
         yield temporary
         temporary.chmod(_mode_for(target))
@@ -320,7 +326,7 @@ def _check_seal(path: Path) -> None:
     if seal != _SEAL + digest.hexdigest().encode() + b"\n":
         raise FileFormatError(
             f"{path} is damaged: its content has changed since it was written; make or copy it "
-            f"again"
+            "again"
         )
 
 
@@ -353,13 +359,21 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
     """
     if not Path(path).is_file() or not h5py.is_hdf5(path):
         return None
-    _check_seal(Path(path))
-    try:
-        with h5py.File(path, "r") as file:
+    with _opened(Path(path)) as file:
+        try:
             kind = file.attrs.get("kind")
+        except OSError as error:
+            raise FileFormatError(f"{path} is not a complete HDF5 file ({error})") from error
+    return None if kind is None else str(kind)
+
+
+def _opened(path: Path) -> h5py.File:
+    """An existing file that is whole, as far as its seal tells."""
+    _check_seal(path)
+    try:
+        return h5py.File(path, "r")
     except OSError as error:
         raise FileFormatError(f"{path} is not a complete HDF5 file ({error})") from error
-    return None if kind is None else str(kind)
 
 
 @contextlib.contextmanager
@@ -377,12 +391,7 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    _check_seal(path)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise FileFormatError(f"{path} is not a complete HDF5 file ({error})") from error
-    with file:
+    with _opened(path) as file:
         found = file.attrs.get("kind")
         if not isinstance(found, str) or found != kind:
             raise FileFormatError(f"{path} is not a {kind} file of mda-aptnn (kind: {found!r})")
@@ -390,29 +399,17 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[h5py.File]
         if not isinstance(version, int | np.integer) or version > FORMAT:
             raise FileFormatError(
                 f"{path} has format {version!r}, newer than this version reads ({FORMAT}); update "
-                f"mda-aptnn"
+                "mda-aptnn"
             )
         if os.path.realpath(path) not in _inputs:
             protect([path], kind)
         _refuse_links(file, path)
         try:
             yield file
-        except (
-            AptnnError,
-            NoDataError,
-        ):  # what the reader says of the contents, and MDAnalysis of a topology
+        # what the reader says of the contents, and MDAnalysis of a topology
+        except (AptnnError, NoDataError):
             raise
-        except (
-            AttributeError,
-            IndexError,
-            KeyError,
-            OSError,
-            OverflowError,
-            RuntimeError,
-            TypeError,
-            UnicodeDecodeError,
-            json.JSONDecodeError,
-        ) as error:
+        except _DAMAGE as error:
             raise FileFormatError(f"{path} is damaged or incomplete: {error}") from error
 
 
@@ -421,16 +418,13 @@ def _refuse_links(file: h5py.File, path: Path) -> None:
     names: list[bytes] = []
     try:
         file.id.links.visit(names.append)
-        own = {name: _holds_its_own(file, name) for name in names}
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        foreign = [name for name in names if not _holds_its_own(file, name)]
+    except (*_DAMAGE, ValueError) as error:
         raise FileFormatError(f"{path} is damaged or incomplete: {error}") from error
-    for name in names:
-        if own[name]:
-            continue
+    if foreign:
         raise FileFormatError(
-            f"{path}: {name.decode(errors='replace')} is a link, or its numbers are in another "
-            f"file, which "
-            "mda-aptnn neither writes nor follows: copy all data into one file"
+            f"{path}: {foreign[0].decode(errors='replace')} is a link, or its numbers are in "
+            "another file, which mda-aptnn neither writes nor follows: copy all data into one file"
         )
 
 
@@ -499,17 +493,8 @@ def write_array(
     return dataset
 
 
-def write_quantity(group: h5py.Group, name: str, value: Any, unit: str) -> h5py.Dataset:
-    """Write a quantity as numbers in `unit`."""
-    return write_array(group, name, value.to(unit).magnitude, unit)
-
-
 def find_array(
-    group: h5py.Group,
-    name: str,
-    unit: str | None = None,
-    shape: tuple[int | None, ...] | None = None,
-    kinds: str = "fiu",
+    group: h5py.Group, name: str, unit: str | None = None, shape: Shape = None, kinds: str = "fiu"
 ) -> h5py.Dataset:
     """Return a data set that may be read, whole or in parts, after a check of what it claims to be.
 
@@ -533,35 +518,30 @@ def find_array(
     UnitError
         If its unit is of another dimension.
     """
-    where = f"{group.file.filename}: {name}"
-    if name not in group or not isinstance(group[name], h5py.Dataset):
-        raise FileFormatError(f"{group.file.filename}: no data set {group.name.rstrip('/')}/{name}")
-    dataset = group[name]
+    path, dataset = group.file.filename, group.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise FileFormatError(f"{path}: no data set {group.name.rstrip('/')}/{name}")
     if shape is not None and (
         dataset.ndim != len(shape)
-        or any(n is not None and n != m for n, m in zip(shape, dataset.shape, strict=True))
+        or any(n not in (None, m) for n, m in zip(shape, dataset.shape, strict=True))
     ):
-        raise FileFormatError(f"{where} has shape {dataset.shape}, expected {shape}")
+        raise FileFormatError(f"{path}: {name} has shape {dataset.shape}, expected {shape}")
     if dataset.dtype.kind not in kinds:
-        raise FileFormatError(f"{where} holds {dataset.dtype} where it should not")
+        raise FileFormatError(f"{path}: {name} holds {dataset.dtype} where it should not")
     largest = _LARGEST_EXPANSION if dataset.nbytes < _LARGE else _LARGEST_LARGE_EXPANSION
     if dataset.size and dataset.nbytes > largest * dataset.id.get_storage_size():
         raise FileFormatError(
-            f"{where} claims {dataset.nbytes} bytes, which the file does not hold"
+            f"{path}: {name} claims {dataset.nbytes} bytes, which the file does not hold"
         )
     if unit is not None:
         if "units" not in dataset.attrs:
-            raise FileFormatError(f"{where} has no units")
+            raise FileFormatError(f"{path}: {name} has no units")
         factor(str(dataset.attrs["units"]), unit)
     return dataset
 
 
 def read_array(
-    group: h5py.Group,
-    name: str,
-    unit: str | None = None,
-    shape: tuple[int | None, ...] | None = None,
-    kinds: str = "fiu",
+    group: h5py.Group, name: str, unit: str | None = None, shape: Shape = None, kinds: str = "fiu"
 ) -> Any:
     """Read an array, converted to `unit`; parameters and errors as in `find_array`.
 
@@ -575,22 +555,8 @@ def read_array(
         values = dataset[()]
     except (OSError, MemoryError, ValueError) as error:
         raise FileFormatError(f"{group.file.filename}: cannot read {name}: {error}") from error
-    if unit is not None:
-        scale = factor(str(dataset.attrs["units"]), unit)
-        if scale != 1.0:
-            values = values * scale
-    return values
-
-
-def read_quantity(
-    group: h5py.Group,
-    name: str,
-    unit: str,
-    shape: tuple[int | None, ...] | None = None,
-    kinds: str = "fiu",
-) -> Any:
-    """Read a quantity in `unit`; parameters and errors as in `read_array`."""
-    return quantity(read_array(group, name, unit, shape, kinds), unit)
+    scale = 1.0 if unit is None else factor(str(dataset.attrs["units"]), unit)
+    return values if scale == 1.0 else values * scale
 
 
 def read_json(group: h5py.Group, name: str, kind: type | tuple[type, ...]) -> Any:
@@ -608,11 +574,8 @@ def read_json(group: h5py.Group, name: str, kind: type | tuple[type, ...]) -> An
     FileFormatError
         If it is missing, no JSON, or of another kind.
     """
-    text = (
-        find_array(group, name, shape=(), kinds="O").asstr()[()]
-        if name in group
-        else group.attrs[name]
-    )
+    there = name in group
+    text = find_array(group, name, shape=(), kinds="O").asstr()[()] if there else group.attrs[name]
     value = json.loads(text)
     if not isinstance(value, kind):
         raise FileFormatError(

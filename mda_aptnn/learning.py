@@ -34,21 +34,20 @@ from mda_aptnn.flux import blocks
 from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.origin import trajectory_files
-from mda_aptnn.labels.campaign import read_json, write_json
+from mda_aptnn.labels.campaign import plan_labels, read_json, write_json
 from mda_aptnn.labels.collect import collect
-from mda_aptnn.labels.cp2k.routes import make_route
-from mda_aptnn.labels.cp2k.template import Template
 from mda_aptnn.labels.dataset import Dataset, read_labels
 from mda_aptnn.labels.execution import run_campaign
-from mda_aptnn.labels.snapshots import choose_frames
-from mda_aptnn.labels.source import Source, plan_labels
+from mda_aptnn.labels.protocol import find_code
+from mda_aptnn.labels.routes import make_route
+from mda_aptnn.labels.snapshots import Source, choose_frames
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.selection import select
 from mda_aptnn.spectra.estimator import choose_segments
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.training.committee import fit_committee
 from mda_aptnn.training.config import TrainingConfig
+from mda_aptnn.trajectory.readers import source_files
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +63,9 @@ class LearningPlan:
     Attributes
     ----------
     template : Path
-        CP2K input for the labels.
+        Input for the labels.
     route : str
-        From its outputs to labels, see `mda_aptnn.labels.cp2k.routes`.
+        From its outputs to labels, see `mda_aptnn.labels.routes`.
     initial : int
         Frames that the first committee is trained on.
     test : int
@@ -89,6 +88,8 @@ class LearningPlan:
         Settings of the network, for the record; the network's class takes them.
     training : TrainingConfig
         Of each member.
+    code : str
+        Program that makes the labels, see `mda_aptnn.labels.protocol.find_code`.
     """
 
     template: Path
@@ -104,6 +105,7 @@ class LearningPlan:
     tolerance: float = 0.5
     network: Any = None
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    code: str = "cp2k"
 
     def __post_init__(self) -> None:
         least = {"initial": 2, "test": 1, "count": 1, "candidates": self.count, "members": 2}
@@ -157,7 +159,8 @@ class Learning:
         self.reading, self.universes = dict(reading or {}), list(universes)
         static = {name: self.reading[name] for name in _STATIC if name in self.reading}
         self.source = Source(universes, names, **static)
-        self.template, self.route = Template.read(plan.template), make_route(plan.route, {})
+        self.recipe = find_code(plan.code).recipe(plan.template)
+        self.route = make_route(plan.route, {})
         self._check_trajectory()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._claim()
@@ -178,7 +181,7 @@ class Learning:
         Parameters
         ----------
         command : str
-            What starts CP2K.
+            What starts the program that makes the labels.
         rounds : int
             At most so many in all, those that are finished included.
         one : bool
@@ -245,11 +248,14 @@ class Learning:
             **dataclasses.asdict(self.plan),
             "template": [self.plan.template.name, io.file_hash(self.plan.template)],
             "network": None if network is None else dataclasses.asdict(network),
-            "files": [name for universe in self.universes for name in _files(universe)],
+            "files": [Path(name).name for u in self.universes for name in source_files(u)],
             "n_frames": len(self.source),
             "frames": list(self.slice),
             "reading": {name: str(value) for name, value in self.reading.items()},
         }
+        if self.plan.code == "cp2k":
+            # folders of version 0.1.0 do not say it
+            del settings["code"]
         settings = json.loads(json.dumps(settings))
         path = self.folder / "settings.json"
         if path.exists():
@@ -351,7 +357,7 @@ class Learning:
     def _label(self, selected: dict[str, Any], number: int, retry: bool) -> Dataset:
         wanted = [*selected["frames"], *selected.get("test", [])]
         campaign = plan_labels(
-            self.folder / "campaign", self.source, wanted, self.template, self.route
+            self.folder / "campaign", self.source, wanted, self.recipe, self.route
         )
         outcomes = run_campaign(
             campaign, self._command, workers=self._workers, retry=retry, verbose=self._verbose
@@ -422,7 +428,7 @@ def compare(before: Spectrum | None, after: Spectrum) -> dict[str, float | None]
     )
     change = None
     if before is not None:
-        old, new = (spectrum.wavenumber.magnitude for spectrum in (before, after))
+        old, new = before.wavenumber.magnitude, after.wavenumber.magnitude
         if len(old) != len(new) or not np.allclose(old, new):
             raise SpectrumError(
                 "the spectra to compare have other frequencies: give them the same resolution"
@@ -430,8 +436,3 @@ def compare(before: Spectrum | None, after: Spectrum) -> dict[str, float | None]
         difference = (after.cross_section - before.cross_section).magnitude
         change = float(np.linalg.norm(difference) / error)
     return {"change": change, "model_error": float(model / error)}
-
-
-def _files(universe: Any) -> list[str]:
-    names = [universe.filename, *trajectory_files(universe.trajectory)]
-    return [Path(name).name for name in names if name is not None]

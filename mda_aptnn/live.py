@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from mda_aptnn import units
 from mda_aptnn.checks import Checks
 from mda_aptnn.errors import SpectrumError, TrajectoryError
-from mda_aptnn.flux.frame_flux import FrameFlux
+from mda_aptnn.flux.frame_flux import FrameFlux, known_freedom
 from mda_aptnn.flux.groups import assign_groups, check_atoms
 from mda_aptnn.flux.guard import refuse_or_warn
-from mda_aptnn.flux.origin import trajectory_files
+from mda_aptnn.flux.origin import description
 from mda_aptnn.model.domain import OPTION, domain_checks
-from mda_aptnn.model.predict import load_model, model_identity
+from mda_aptnn.model.predict import load_model
 from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator, pair_columns
 from mda_aptnn.spectra.infrared import (
     Spectrum,
@@ -30,13 +30,11 @@ from mda_aptnn.spectra.infrared import (
     spectrum_of_density,
 )
 from mda_aptnn.spectra.lag_sums import LagSums
+from mda_aptnn.spectra.of_flux import chosen_conditions
 from mda_aptnn.trajectory.kinetics import (
-    check_degrees_of_freedom,
-    constrained_bonds,
     is_plausible,
     kinetic_temperature,
     likely_unit,
-    velocity_factor,
 )
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
@@ -48,15 +46,6 @@ _EVEN, _ROUNDING = 1e-3, 2e-6
 _MARGIN = 0.99
 
 
-@dataclasses.dataclass
-class _Means:
-    """Sums of what is averaged over frames."""
-
-    temperature: float = 0.0
-    volume: float = 0.0
-    residual: float = 0.0
-
-
 class FluxStream:
     """Ṁ of groups of atoms and its correlation function, accumulated as frames arrive.
 
@@ -65,14 +54,17 @@ class FluxStream:
     atomgroup : MDAnalysis.AtomGroup or MDAnalysis.Universe
         Whose flux is wanted, of a Universe such as ``Universe("topol.tpr",
         "imd://localhost:8889")``; any other trajectory is read in one pass, too.
-    model, groups, elements, cell, pbc, charge, sum_rule, degrees_of_freedom, n_threads,
-    check_temperature
+    model, groups, sum_rule, degrees_of_freedom, n_threads
         As in `DipoleFlux`.
     velocity_unit : str
         IMDv3 sends Å/ps.
+    check_temperature : bool
+        Refuse velocities whose kinetic temperature cannot be meant.
     resolution : float, str or pint.Quantity
         Full width at half maximum of a line in cm⁻¹; it fixes how many frames are kept.
     window : {"gaussian", "parzen", "bartlett", "hann"}
+    **reading
+        `elements`, `cell`, `pbc` and `charge` as in `mda_aptnn.UniverseFrames`.
 
     Attributes
     ----------
@@ -108,14 +100,11 @@ class FluxStream:
         resolution: Any = "10 cm^-1",
         window: str = "gaussian",
         velocity_unit: str = "angstrom/ps",
-        elements: Mapping[str, str] | None = None,
-        cell: Any = None,
-        pbc: Any = None,
-        charge: Any = 0.0,
         sum_rule: str = "none",
         degrees_of_freedom: int | None = None,
         n_threads: int = 1,
         check_temperature: bool = True,
+        **reading: Any,
     ) -> None:
         atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
         check_atoms(atoms, "atomgroup")
@@ -123,58 +112,39 @@ class FluxStream:
             raise SpectrumError(
                 "a stream needs a window that ends: choose gaussian, parzen, bartlett or hann"
             )
-        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-        self._estimator = Estimator(width, window)
+        self._estimator = Estimator(resolution, window)
         self._model = load_model(model, n_threads=n_threads)
-        self._frames = UniverseFrames(
-            atoms.universe, velocities=None, elements=elements, cell=cell, pbc=pbc, charge=charge
-        )
+        self._frames = UniverseFrames(atoms.universe, velocities=None, **reading)
         self._frames.watch_volume()
-        self._factor = velocity_factor(velocity_unit)
+        self._factor = units.velocity_factor(velocity_unit)
         self.notes: list[str] = self._frames.notes
-        frame = self._frames.frame()
+        frame, masses = self._frames.frame(), self._frames.masses
         if hasattr(self._model, "check"):
             self._model.check(frame)
-        # the simulation is under way: what its model was not made for is marked, and nothing is
-        # refused
-        self.notes += refuse_or_warn(
-            Checks(tuple(domain_checks(self._model, [frame]))).allowing([OPTION])
-        )
+        # the simulation is under way: what its model was not made for is marked, not refused
+        checks = Checks(tuple(domain_checks(self._model, [frame])))
+        self.notes += refuse_or_warn(checks.allowing([OPTION]))
         velocities = self._velocities()
         if check_temperature:
-            _refuse_implausible(kinetic_temperature(velocities, self._frames.masses), self._factor)
-        check_degrees_of_freedom(degrees_of_freedom)
-        freedom = float(degrees_of_freedom or max(3, 3 * len(frame) - 3))
+            self._refuse_implausible(kinetic_temperature(velocities, masses))
         # frames that are still to come cannot be looked at
-        if degrees_of_freedom is None and constrained_bonds(
-            [(frame, velocities)], self._frames.masses
-        ):
-            self.notes.append(
-                "constrained bonds found: no kinetic temperature without degrees_of_freedom"
-            )
-            freedom = float("nan")
-        chosen = assign_groups(atoms, groups, self._frames.indices)
+        looked_at = [(frame, velocities)]
         self._sums = FrameFlux(
-            chosen,
-            None,
-            None,
-            self._frames.masses,
-            self._frames.charge,
-            sum_rule,
-            freedom,
+            groups=assign_groups(atoms, groups, self._frames.indices),
+            motions=None,
+            molecules=None,
+            masses=masses,
+            charge=self._frames.charge,
+            sum_rule=sum_rule,
+            degrees_of_freedom=known_freedom(degrees_of_freedom, looked_at, masses, self.notes),
             keep_atoms=False,
         )
-        self._info = {
-            "model": model_identity(model, self._model),
-            "sum_rule": sum_rule,
-            "charge": self._frames.charge,
-            "n_atoms": len(frame),
-            "trajectory": trajectory_files(atoms.universe.trajectory),
-        }
+        self._info = description(model, self._model, self._sums, atoms.universe.trajectory)
         self._lags: LagSums | None = None
-        self._means = _Means()
+        self._totals = {"temperatures": 0.0, "volumes": 0.0}
+        self._residual = 0.0
         self._first: NDArray[np.float64] | None = None
-        self._last_time = self._spacing = np.nan
+        self._last = self._spacing = np.nan
         # of the series with the longest time: what the spacing is taken from
         self._begin, self._steps, self._longest = np.nan, 0, (0.0, 0)
         self._iterator: Iterator[Any] | None = None
@@ -238,21 +208,9 @@ class FluxStream:
         """
         if self._lags is None:
             raise SpectrumError(f"{self.n_frames} frames so far: a spectrum needs two or more")
-        mean_volume = self._means.volume / self.n_frames
-        if volume is None:
-            volume = mean_volume if np.isfinite(mean_volume) else None
-        else:
-            volume = units.magnitude(volume, units.VOLUME, "volume")
-        notes = list(self.notes)
-        if temperature is None:
-            kelvin = self.temperature
-            if not np.isfinite(kelvin):
-                raise SpectrumError(
-                    "the kinetic temperature is not known (constraints); give temperature="
-                )
-            notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the stream")
-        else:
-            kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+        kelvin, volume, notes = chosen_conditions(
+            temperature, volume, self.temperature, self._totals["volumes"] / self.n_frames, "stream"
+        )
         check_conditions(kelvin, volume)
         length, steps = self._longest
         plan = self._estimator.plan(length / steps, self._lags.lengths)
@@ -272,64 +230,53 @@ class FluxStream:
             self._sums.names,
             kelvin,
             volume,
-            notes=notes,
-            info=self._info
-            | {"n_frames": self.n_frames, "sum_rule_residual": self._means.residual},
+            notes=[*self.notes, *notes],
+            info={**self._info, "n_frames": self.n_frames, "sum_rule_residual": self._residual},
         )
 
     @property
     def temperature(self) -> float:
         """Mean kinetic temperature so far, in K; NaN where it is not known."""
-        return self._means.temperature / max(1, self.n_frames)
+        return self._totals["temperatures"] / max(1, self.n_frames)
 
     def _add(self, time: float) -> None:
-        frame = self._frames.frame()
-        row = self._sums.row(
-            self._model.predict(frame), frame, self._velocities(), self._sums.groups.membership()
-        )
-        self._means.temperature += float(row["temperatures"])
-        self._means.volume += float(row["volumes"])
-        self._means.residual = max(self._means.residual, float(np.abs(row["residuals"]).max()))
-        flux = row["flux"]
+        frame, groups = self._frames.frame(), self._sums.groups
+        tensors = self._model.predict(frame)
+        row = self._sums.row(tensors, frame, self._velocities(), groups.membership())
+        for name in self._totals:
+            self._totals[name] += float(row[name])
+        self._residual = max(self._residual, float(np.abs(row["residuals"]).max()))
         if self._first is None:
-            self._first, self._begin = flux, time
-        elif self._lags is None:
-            self._start(time - self._last_time)
-            self._advance(time)
-            assert self._lags is not None
-            self._lags.add(flux)
+            self._first, self._begin, self._last = row["flux"], time, time
+            return
+        step = time - self._last
+        if self._lags is None:
+            self._lags = self._start(step)
+            self._lags.add(self._first)
+        if abs(step - self._spacing) > _EVEN * self._spacing + _ROUNDING:
+            self._lags.begin_series()
+            self.notes.append(
+                f"after {self._last:.6g} ps the next frame is at {time:.6g} ps: a new series"
+            )
+            logger.warning(self.notes[-1])
+            self._begin, self._steps = time, 0
         else:
-            if abs(time - self._last_time - self._spacing) > _EVEN * self._spacing + _ROUNDING:
-                self._lags.begin_series()
-                self.notes.append(
-                    f"after {self._last_time:.6g} ps the next frame is at {time:.6g} ps: a new "
-                    "series"
-                )
-                logger.warning(self.notes[-1])
-                self._begin, self._steps = time, 0
-            else:
-                self._advance(time)
-            self._lags.add(flux)
-        self._last_time = time
+            self._steps += 1
+            self._longest = max(self._longest, (time - self._begin, self._steps))
+        self._lags.add(row["flux"])
+        self._last = time
 
-    def _start(self, spacing: float) -> None:
+    def _start(self, spacing: float) -> LagSums:
         """The second frame says how far apart they are, and so how many are kept."""
         if not spacing > 0:
             raise TrajectoryError(
-                f"the second frame is at {self._last_time + spacing:g} ps, the first one at "
-                f"{self._last_time:g} ps: the stream must send the time (IMDv3: time = yes)"
+                f"the second frame is at {self._last + spacing:g} ps, the first one at "
+                f"{self._last:g} ps: the stream must send the time (IMDv3: time = yes)"
             )
         self._spacing = spacing
         plan = self._estimator.plan(_MARGIN * spacing, [2**40])
         needed = SEGMENT_LENGTH / (units.SPEED_OF_LIGHT * self._estimator.resolution)
-        block = int(np.ceil(needed / spacing))
-        self._lags = LagSums(plan.n_lags, len(self._sums.names), block)
-        assert self._first is not None
-        self._lags.add(self._first)
-
-    def _advance(self, time: float) -> None:
-        self._steps += 1
-        self._longest = max(self._longest, (time - self._begin, self._steps))
+        return LagSums(plan.n_lags, len(self._sums.names), int(np.ceil(needed / spacing)))
 
     def _velocities(self) -> NDArray[np.float64]:
         ts = self._frames.universe.trajectory.ts
@@ -343,14 +290,13 @@ class FluxStream:
             raise TrajectoryError(f"frame {ts.frame}: a velocity is not finite")
         return velocities
 
-
-def _refuse_implausible(temperature: float, factor: float) -> None:
-    if is_plausible(temperature):
-        return
-    unit = likely_unit(temperature / factor**2)
-    hint = f"; they are likely in {unit!r}" if unit else ""
-    raise TrajectoryError(
-        f"the kinetic temperature of the first frame is {temperature:.4g} K, so the unit of the "
-        f"velocities is wrong{hint}; say it (velocity_unit=), or check_temperature=False if it is "
-        "meant"
-    )
+    def _refuse_implausible(self, temperature: float) -> None:
+        if is_plausible(temperature):
+            return
+        unit = likely_unit(temperature / self._factor**2)
+        hint = f"; they are likely in {unit!r}" if unit else ""
+        raise TrajectoryError(
+            f"the kinetic temperature of the first frame is {temperature:.4g} K, so the unit of "
+            f"the velocities is wrong{hint}; say it (velocity_unit=), or check_temperature=False "
+            "if it is meant"
+        )

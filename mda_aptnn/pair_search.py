@@ -183,7 +183,7 @@ def _near(centre, position, bins, cell, pbc, limit, atoms, codes, squares):  # t
 
 @exactly
 def _enter(atom, code, start, end, neighbour, image):  # type: ignore[no-untyped-def]
-    """Put a pair behind those that are in a list; several images of one neighbour in their order."""
+    """Put a pair behind those that are in a list; images of one neighbour in their order."""
     place = end
     while place > start and neighbour[place - 1] == atom and image[place - 1] > code:
         neighbour[place], image[place] = neighbour[place - 1], image[place - 1]
@@ -279,45 +279,3 @@ def search(positions, atoms, cells, inverses, pbc, cutoffs):  # type: ignore[no-
                 np.empty(images[n_frames], np.int64),
             )
     return Found(first, neighbour, image, shifts, frames)
-
-
-@kept_exactly
-def follow(positions, cell, inverse, pbc, fractions, followed):  # type: ignore[no-untyped-def]
-    """Bring each atom to the image that is nearest to where it was; return the square of the
-    longest way in Å².
-
-    Parameters
-    ----------
-    positions : ndarray, shape [n_atoms, 3]
-        In Å, on a grid on which their sums with cell vectors are exact.
-    cell, inverse : ndarray, shape [3, 3]
-    pbc : ndarray of bool, shape [3]
-    fractions : ndarray, shape [n_atoms, 3]
-        Where they were, in parts of the cell vectors.
-    followed : ndarray, shape [n_atoms, 3]
-        Filled with the positions of these images.
-    """
-    farthest = 0.0
-    moved, images, way = np.empty(3), np.zeros(3), np.empty(3)
-    for atom in range(len(positions)):
-        for axis in range(3):
-            moved[axis] = -fractions[atom, axis]
-            for b in range(3):
-                moved[axis] += positions[atom, b] * inverse[b, axis]
-            if pbc[axis]:
-                images[axis] = math.floor(moved[axis] + 0.5)
-        square = 0.0
-        for axis in range(3):
-            crossed = (
-                images[0] * cell[0, axis] + images[1] * cell[1, axis] + images[2] * cell[2, axis]
-            )
-            way[axis] = (
-                moved[0] * cell[0, axis]
-                + moved[1] * cell[1, axis]
-                + moved[2] * cell[2, axis]
-                - crossed
-            )
-            followed[atom, axis] = positions[atom, axis] - crossed
-            square += way[axis] * way[axis]
-        farthest = max(farthest, square)
-    return farthest

@@ -21,8 +21,8 @@ from mda_aptnn import io, units
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import new_figure
-from mda_aptnn.flux.checks import check_spectrum
 from mda_aptnn.flux.flux_series import FluxSeries
+from mda_aptnn.spectra.checks import check_spectrum
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.result import Measured
 from mda_aptnn.spectra.spatial import DistanceSpectrum

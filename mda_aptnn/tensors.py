@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from mda_aptnn.errors import AptnnError
+from mda_aptnn.frame import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Target:
         return len(self.basis)
 
     @property
-    def basis(self) -> NDArray[np.float64]:
+    def basis(self) -> Array:
         """Orthonormal change of basis, [n_components, 3, 3, ...]."""
         return _reduction(self.formula)[1]
 
@@ -67,22 +67,20 @@ class Target:
         """Name ("0e", "1e", ...; with a running number where one repeats) and components of each
         irrep.
         """
-        blocks, start = [], 0
+        names = []
         for count, degree, parity in self.irreps:
-            for copy in range(count):
-                name = f"{degree}{'e' if parity == 1 else 'o'}" + (
-                    f".{copy + 1}" if count > 1 else ""
-                )
-                blocks.append((name, slice(start, start + 2 * degree + 1)))
-                start += 2 * degree + 1
-        return blocks
+            name = f"{degree}{'e' if parity == 1 else 'o'}"
+            copies = [f"{name}.{copy + 1}" for copy in range(count)] if count > 1 else [name]
+            names += [(copy, 2 * degree + 1) for copy in copies]
+        ends = np.cumsum([size for _, size in names]).tolist()
+        return [(name, slice(end - n, end)) for (name, n), end in zip(names, ends, strict=True)]
 
-    def to_irreps(self, tensors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def to_irreps(self, tensors: Array) -> Array:
         """[n_atoms, 3, 3, ...] to [n_atoms, n_components]; the norm is kept."""
         basis = self.basis
         return np.asarray(tensors).reshape(len(tensors), -1) @ basis.reshape(len(basis), -1).T
 
-    def to_cartesian(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
+    def to_cartesian(self, components: Array) -> Array:
         """[n_atoms, n_components] to [n_atoms, 3, 3, ...]."""
         basis = self.basis
         return (np.asarray(components) @ basis.reshape(len(basis), -1)).reshape(
@@ -149,33 +147,26 @@ def joint(targets: Iterable[Target]) -> AnyTarget:
 
 def component_slices(target: AnyTarget) -> dict[Target, slice]:
     """Return where the irreducible components of each part stand."""
-    slices, start = {}, 0
-    for part in target.parts:
-        slices[part] = slice(start, start + part.n_components)
-        start += part.n_components
-    return slices
+    ends = np.cumsum([part.n_components for part in target.parts]).tolist()
+    return {
+        part: slice(end - part.n_components, end)
+        for part, end in zip(target.parts, ends, strict=True)
+    }
 
 
-def flat_basis(target: AnyTarget) -> NDArray[np.float64]:
+def flat_basis(target: AnyTarget) -> Array:
     """Return the change of basis [n_components, n_cartesian] to the Cartesian components of all
     parts, flat.
     """
-    blocks = [part.basis.reshape(part.n_components, -1) for part in target.parts]
-    basis = np.zeros((target.n_components, sum(block.shape[1] for block in blocks)))
-    row = column = 0
-    for block in blocks:
-        basis[row : row + block.shape[0], column : column + block.shape[1]] = block
-        row, column = row + block.shape[0], column + block.shape[1]
-    return basis
-
-
-def flat_tensors(
-    target: AnyTarget, tensors: Mapping[str, NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """Return the Cartesian components of all parts, [n_atoms, n_cartesian], from tensors by name."""
-    return np.concatenate(
-        [np.reshape(tensors[part.name], (len(tensors[part.name]), -1)) for part in target.parts], 1
+    return np.asarray(
+        block_diag(*(part.basis.reshape(part.n_components, -1) for part in target.parts))
     )
+
+
+def flat_tensors(target: AnyTarget, tensors: Mapping[str, Array]) -> Array:
+    """Return the Cartesian components [n_atoms, n_cartesian] of all parts, by name."""
+    blocks = [tensors[part.name] for part in target.parts]
+    return np.concatenate([np.reshape(block, (len(block), -1)) for block in blocks], axis=1)
 
 
 def card_key(name: str, target: AnyTarget, part: Target) -> str:
@@ -186,7 +177,7 @@ def card_key(name: str, target: AnyTarget, part: Target) -> str:
 
 
 @functools.cache
-def _reduction(formula: str) -> tuple[tuple[tuple[int, int, int], ...], NDArray[np.float64]]:
+def _reduction(formula: str) -> tuple[tuple[tuple[int, int, int], ...], Array]:
     # e3nn takes a second to import, and only who predicts needs it
     import torch
     from e3nn import o3
@@ -209,8 +200,8 @@ COMPONENTS = ("xx", "yy", "zz", "xy", "xz", "yz")
 ROWS, COLUMNS = np.array([["xyz".index(axis) for axis in name] for name in COMPONENTS]).T
 
 
-def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return symmetric tensors [..., 3, 3] from components [..., 6] in the order of `COMPONENTS`."""
+def full_tensors(components: Array) -> Array:
+    """Return symmetric tensors [..., 3, 3] from components [..., 6] ordered as `COMPONENTS`."""
     tensors = np.empty((*components.shape[:-1], 3, 3))
     tensors[..., ROWS, COLUMNS] = tensors[..., COLUMNS, ROWS] = components
     return tensors
@@ -219,7 +210,7 @@ def full_tensors(components: NDArray[np.float64]) -> NDArray[np.float64]:
 SUM_RULES = ("none", "mass", "uniform")
 
 
-def sum_rule_residual(apt: NDArray[np.float64], charge: float = 0.0) -> NDArray[np.float64]:
+def sum_rule_residual(apt: Array, charge: float = 0.0) -> Array:
     """Return ``Σ_i P_i − Q·1``, which translation invariance makes zero.
 
     Parameters
@@ -234,13 +225,10 @@ def sum_rule_residual(apt: NDArray[np.float64], charge: float = 0.0) -> NDArray[
     ndarray, shape [3, 3]
         In e.
     """
-    residual: NDArray[np.float64] = apt.sum(axis=0) - charge * np.eye(3)
-    return residual
+    return np.asarray(apt.sum(axis=0) - charge * np.eye(3))
 
 
-def apply_sum_rule(
-    apt: NDArray[np.float64], rule: str, masses: NDArray[np.float64], charge: float = 0.0
-) -> NDArray[np.float64]:
+def apply_sum_rule(apt: Array, rule: str, masses: Array, charge: float = 0.0) -> Array:
     """Subtract the residual of the acoustic sum rule from the tensors.
 
     Parameters
@@ -260,14 +248,11 @@ def apply_sum_rule(
     ValueError
         If the rule has another name.
     """
-    if rule == "none":
-        return apt
     weights = sum_rule_weights(rule, masses)
-    corrected: NDArray[np.float64] = apt - weights[:, None, None] * sum_rule_residual(apt, charge)
-    return corrected
+    return np.asarray(apt - weights[:, None, None] * sum_rule_residual(apt, charge))
 
 
-def sum_rule_weights(rule: str, masses: NDArray[np.float64]) -> NDArray[np.float64]:
+def sum_rule_weights(rule: str, masses: Array) -> Array:
     """Return what part of a sum rule's residual is subtracted from each atom [n_atoms]; nothing for
     "none".
 
@@ -276,13 +261,12 @@ def sum_rule_weights(rule: str, masses: NDArray[np.float64]) -> NDArray[np.float
     ValueError
         If the rule has another name.
     """
-    if rule == "none":
-        return np.zeros(len(masses))
-    if rule == "mass":
-        return np.asarray(masses / masses.sum())
-    if rule == "uniform":
-        return np.full(len(masses), 1 / len(masses))
-    raise SumRuleNameError(f"sum rule {rule!r}: choose one of {', '.join(SUM_RULES)}")
+    n_atoms = len(masses)
+    weights = {"none": np.zeros(n_atoms), "mass": masses / masses.sum()}
+    weights["uniform"] = np.full(n_atoms, 1 / n_atoms)
+    if rule not in weights:
+        raise SumRuleNameError(f"sum rule {rule!r}: choose one of {', '.join(SUM_RULES)}")
+    return np.asarray(weights[rule])
 
 
 class SumRuleNameError(AptnnError, ValueError):
@@ -293,7 +277,6 @@ def as_target(target: str | Target) -> Target:
     """Return a declared target by name, or `target` itself."""
     if isinstance(target, Target):
         return target
-    known: dict[str, Any] = TARGETS
-    if target not in known:
-        raise KeyError(f"no target {target!r}: declared are {', '.join(known)}")
+    if target not in TARGETS:
+        raise KeyError(f"no target {target!r}: declared are {', '.join(TARGETS)}")
     return TARGETS[target]

@@ -75,14 +75,13 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
     if isinstance(value, pint.Quantity):
         try:
             source = ureg.Quantity(value.magnitude, str(value.units))
-            spectroscopic = ureg.Quantity(1.0, unit).check("1/[length]") and not source.check(
-                "[length]"
-            )
+            is_wavenumber = ureg.Quantity(1.0, unit).check("1/[length]")
+            spectroscopic = is_wavenumber and not source.check("[length]")
             value = source.to(unit, *["spectroscopy"] * spectroscopic).magnitude
         except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
             raise UnitError(
-                f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like '1 "
-                f"{unit}'"
+                f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like "
+                f"'1 {unit}'"
             ) from error
     try:
         result = np.asarray(value, dtype=float)
@@ -94,7 +93,7 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
 
 
 def _parse(text: str, unit: str, name: str) -> Any:
-    """A number and a unit apart, so that offset units (25 degC) work; a bare number is in `unit`."""
+    """A number and a unit apart, for offset units (25 degC); a bare number is in `unit`."""
     match = re.fullmatch(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(.*?)\s*", text)
     try:
         if match is None:
@@ -160,6 +159,31 @@ def wavenumber_of_light(value: Any, name: str) -> float:
     return float(wavenumber)
 
 
+def velocity_factor(unit: object) -> float:
+    """Return how many Å/ps are in one `unit`.
+
+    Parameters
+    ----------
+    unit : str or pint.Quantity
+        ``"angstrom/fs"``, ``"bohr/atomic_unit_of_time"``, or a multiple such as ``"20.455
+        angstrom/ps"``.
+
+    Raises
+    ------
+    UnitError
+        If it is not a positive velocity.
+    """
+    text = unit.strip() if isinstance(unit, str) else unit
+    if text == "":
+        raise UnitError("velocity_unit is empty; say it like 'angstrom/fs'")
+    if isinstance(text, str) and not text[:1].isdigit():
+        text = f"1 {text}"
+    value = float(magnitude(text, VELOCITY, "velocity_unit"))
+    if value <= 0:
+        raise UnitError(f"velocity_unit {unit!r} is not positive")
+    return value
+
+
 def factor(source: str, target: str) -> float:
     """Return how many `target` are in one `source`.
 
@@ -183,23 +207,31 @@ def factor(source: str, target: str) -> float:
     return one
 
 
+def _constant(name: str, unit: str, multiple: float = 1.0) -> float:
+    return float(ureg.Quantity(multiple, name).to(unit).magnitude)
+
+
 #: Boltzmann constant in u Å²/(ps² K): kinetic energies inside are in u Å²/ps².
-BOLTZMANN = float(ureg.Quantity(1.0, "boltzmann_constant").to("u*angstrom^2/ps^2/K").magnitude)
+BOLTZMANN = _constant("boltzmann_constant", "u*angstrom^2/ps^2/K")
 #: Speed of light in cm/ps: angular frequency ω [rad/ps] = 2π c ν̃.
-SPEED_OF_LIGHT = float(ureg.Quantity(1.0, "speed_of_light").to("cm/ps").magnitude)
+SPEED_OF_LIGHT = _constant("speed_of_light", "cm/ps")
 #: hc/k_B in cm K: βħω of a wavenumber ν̃ in cm⁻¹ is this times ν̃/T.
-SECOND_RADIATION_CONSTANT = float(
-    ureg.Quantity(1.0, "planck_constant*speed_of_light/boltzmann_constant").to("cm*K").magnitude
-)
+SECOND_RADIATION_CONSTANT = _constant("planck_constant*speed_of_light/boltzmann_constant", "cm*K")
 #: h/(8π²c) in u Å² cm⁻¹: the mean square of a normal coordinate in its ground state is this over
 #: ν̃.
-GROUND_STATE_SQUARE = float(
-    ureg.Quantity(1 / (8 * math.pi**2), "planck_constant/speed_of_light")
-    .to("u*angstrom^2/cm")
-    .magnitude
+GROUND_STATE_SQUARE = _constant(
+    "planck_constant/speed_of_light", "u*angstrom^2/cm", 1 / (8 * math.pi**2)
 )
 #: 4π e ps²/u in Å²/V: second-order susceptibilities of α/4πε₀ in Å³ and dipoles in e·Å.
-SECOND_ORDER_FACTOR = float(ureg.Quantity(4 * math.pi, "e*ps^2/u").to("angstrom^2/V").magnitude)
+SECOND_ORDER_FACTOR = _constant("e*ps^2/u", "angstrom^2/V", 4 * math.pi)
+#: Å³ cm⁻¹ per sample (n·α·V) to km/mol per cm⁻¹, per mole of samples.
+MOLAR_FACTOR = _constant("angstrom^3/cm*avogadro_constant", MOLAR_ABSORPTION)
+#: e² Å²/ps over 6 ε₀ c k_B in Å³ K/cm.
+_ABSORPTION_FACTOR = _constant(
+    "e^2*angstrom^2/ps/(vacuum_permittivity*speed_of_light*boltzmann_constant)",
+    "angstrom^3*K/cm",
+    1 / 6,
+)
 
 
 def absorption_prefactor(temperature: float) -> float:
@@ -220,18 +252,4 @@ def absorption_prefactor(temperature: float) -> float:
     Eq. 2 of P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023), where the harmonic quantum
     correction is already applied.
     """
-    beta = 1 / (ureg.Quantity(1.0, "boltzmann_constant") * ureg.Quantity(temperature, "K"))
-    prefactor = beta / (
-        6 * ureg.Quantity(1.0, "vacuum_permittivity") * ureg.Quantity(1.0, "speed_of_light")
-    )
-    return float(
-        (prefactor * ureg.Quantity(1.0, "e^2*angstrom^2/ps")).to("angstrom^3/cm").magnitude
-    )
-
-
-#: Å³ cm⁻¹ per sample (n·α·V) to km/mol per cm⁻¹, per mole of samples.
-MOLAR_FACTOR = float(
-    (ureg.Quantity(1.0, "angstrom^3/cm") * ureg.Quantity(1.0, "avogadro_constant"))
-    .to(MOLAR_ABSORPTION)
-    .magnitude
-)
+    return _ABSORPTION_FACTOR / temperature

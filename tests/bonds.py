@@ -9,7 +9,7 @@ import numpy as np
 
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.model.network import LayerConfig, NetworkConfig
+from mda_aptnn.model.density import LayerConfig, NetworkConfig
 from mda_aptnn.tensors import APT, PGT, joint
 
 BOTH = joint([APT, PGT])

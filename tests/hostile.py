@@ -33,7 +33,7 @@ from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.labels.campaign import Task
 from mda_aptnn.labels.collect import read_task
 from mda_aptnn.labels.dataset import Dataset, read_xyz
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.spectra.infrared import Spectrum
 
 #: Bytes that reading a file may take beside what the process has before.

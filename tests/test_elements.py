@@ -41,7 +41,7 @@ def test_symbols_are_those_of_another_table_and_lead_back():
 
 
 def test_masses_are_those_of_another_table():
-    """IUPAC's of 2016 in ase; MDAnalysis has some of the nineties, and whole numbers for Tc and Pm."""
+    """IUPAC's of 2016 in ase; MDAnalysis has some older ones, whole numbers for Tc and Pm."""
     away = np.abs(masses_of(range(1, 119)) / atomic_masses[1:119] - 1)
     assert away[:86].max() < 1e-3
     # beyond radon the isotope is a matter of choice
@@ -87,6 +87,6 @@ def test_every_element_is_trained_written_loaded_and_predicted(tmp_path, numbers
     density = masses_of(numbers).sum() * 1.66053907 / 8.8**3
     assert model.info["domain"]["density"] == pytest.approx([density] * 2, rel=1e-3)
     found = evaluate(model, Dataset(frames), allow_training_frames=True)
-    assert set(found.per_species("rmse")) == set(symbols_of(numbers))
+    assert set(found.by_species()) == set(symbols_of(numbers))
     assert np.isfinite(found.spectrum_error())
     assert np.isfinite(disagreement(Committee([model, model]), frames[0].frame))

@@ -91,11 +91,14 @@ def shortened(command: str) -> str:
     return command
 
 
+NAMES = ("OW", "HW1", "HW2")
+
+
 def write_tpr(folder: Path) -> None:
     """Write topol.tpr of 64 flexible waters, by GROMACS."""
     positions = MDAnalysis.Universe(WATER64_TOPOLOGY).atoms.positions / 10
     rows = [
-        f"{i // 3 + 1:5d}{'SOL':<5}{('OW', 'HW1', 'HW2')[i % 3]:>5}{i + 1:5d}{x:8.3f}{y:8.3f}{z:8.3f}"
+        f"{i // 3 + 1:5d}{'SOL':<5}{NAMES[i % 3]:>5}{i + 1:5d}{x:8.3f}{y:8.3f}{z:8.3f}"
         for i, (x, y, z) in enumerate(positions)
     ]
     (folder / "start.gro").write_text(

@@ -3,7 +3,7 @@ import pytest
 
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FrameError
-from mda_aptnn.frame import Frame, cell_matrix
+from mda_aptnn.frame import Cell, Frame, cell_matrix
 
 CUBE = 5.0 * np.eye(3)
 PERIODIC = np.ones(3, bool)
@@ -129,3 +129,47 @@ def test_triclinic_cell_has_its_lengths_and_angles():
 def test_what_is_no_cell_is_refused(cell):
     with pytest.raises(FrameError, match="cell"):
         cell_matrix(cell)
+
+
+@pytest.fixture
+def cells():
+    """Oblique cells that repeat in three, two, one and no directions."""
+    rows = np.array([[9.0, 0.5, -1.0], [3.0, 8.0, 0.4], [-2.0, 1.0, 7.0]])
+    return np.array([rows, rows * [[1], [1], [0]], rows * [[0], [1], [0]], np.zeros((3, 3))])
+
+
+def test_cells_of_many_frames_are_those_of_each(cells):
+    vectors = np.random.default_rng(3).normal(size=(4, 50, 3)) * 12
+    together = Cell(cells)
+    np.testing.assert_array_equal(together.pbc.sum(axis=1), [3, 2, 1, 0])
+    for k, vectors_of_one in enumerate(cells):
+        one = Cell(vectors_of_one)
+        for name in ("filled", "inverse", "heights", "half_height", "volume"):
+            np.testing.assert_allclose(getattr(together, name)[k], getattr(one, name), atol=1e-12)
+        np.testing.assert_allclose(together.nearest(vectors)[k], one.nearest(vectors[k]))
+        np.testing.assert_allclose(one.fractions(vectors[k]) @ one.filled, vectors[k], atol=1e-10)
+
+
+def test_open_directions_have_unit_normals(cells):
+    for vectors in cells:
+        cell = Cell(vectors)
+        normals = cell.filled[~cell.pbc]
+        np.testing.assert_allclose(normals @ normals.T, np.eye(len(normals)), atol=1e-12)
+        np.testing.assert_allclose(normals @ cell.filled[cell.pbc].T, 0, atol=1e-12)
+        np.testing.assert_allclose(cell.heights[~cell.pbc], 1)
+    assert Cell(cells[0]).volume == pytest.approx(abs(np.linalg.det(cells[0])))
+    assert np.isnan(Cell(cells[1]).volume) and Cell(cells[3]).half_height == np.inf
+
+
+def test_wrapping_and_following_add_whole_cell_vectors(cells):
+    rng = np.random.default_rng(4)
+    for vectors in cells:
+        cell = Cell(vectors)
+        positions = rng.normal(size=(30, 3)) * 3
+        turns = rng.integers(-3, 4, size=(30, 3)) * cell.pbc
+        moved = positions + turns @ cell.filled
+        np.testing.assert_allclose(cell.nearest_to(moved, cell.fractions(positions)), positions)
+        wrapped = cell.wrapped(cell.fractions(moved))
+        np.testing.assert_allclose(wrapped, cell.wrapped(cell.fractions(positions)), atol=1e-9)
+        assert (wrapped[:, cell.pbc] >= 0).all() and (wrapped[:, cell.pbc] < 1).all()
+    assert str(Cell(np.diag([10.0, 11.0, 12.5]))) == "10 x 11 x 12.5 Å"

@@ -19,7 +19,8 @@ REQUIRED = {
 }  # fmt: skip
 OPTIONAL = {
     "install", "src_install", "import_name", "python_requires", "mdanalysis_requires", "run_tests",
-    "test_dependencies", "project_org", "development_status", "publications", "community_home", "changelog",
+    "test_dependencies", "project_org", "development_status", "publications", "community_home",
+    "changelog",
 }  # fmt: skip
 
 

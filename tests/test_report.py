@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.cli import app
-from mda_aptnn.flux.checks import check_spectrum
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.report import write_report
+from mda_aptnn.spectra.checks import check_spectrum
 from tests.systems import KnownTensors, gas, random_tensors
 
 SETTINGS = {"resolution": 800}

@@ -8,8 +8,8 @@ import torch
 
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels
-from mda_aptnn.model.model_file import Member, ModelFile, state_arrays
-from mda_aptnn.model.network import DensityNetwork, LayerConfig, NetworkConfig
+from mda_aptnn.model.density import DensityNetwork, LayerConfig, NetworkConfig
+from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.predict import BUNDLED
 from mda_aptnn.tensors import APT
 

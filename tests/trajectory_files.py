@@ -85,7 +85,7 @@ def write(sample: Sample, path, **options):
 
 
 def write_lammps(sample: Sample, path, style: str, step: float = 0.001, origin=(0.0, 0.0, 0.0)):
-    """Write a LAMMPS dump (``id type x y z vx vy vz``, type 1 is O) with `step` ps between steps."""
+    """Write a LAMMPS dump (``id type x y z vx vy vz``, type 1 is O), `step` ps between steps."""
     factor = units.factor(units.VELOCITY, LAMMPS_UNITS[style])
     with open(path, "w") as file:
         for k, ((a, b, c), time) in enumerate(zip(sample.cells, sample.times, strict=True)):

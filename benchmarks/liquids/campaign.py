@@ -222,7 +222,7 @@ def main() -> None:
         print(f"{len(done)} boxes are labelled: {', '.join(done)}")
         print(LEFT_OUT.read_text() if LEFT_OUT.is_file() else "none left out")
         return
-    lock = open(given.state / "lock", "w")
+    lock = open(given.state / "lock", "w")  # noqa: SIM115
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -28,9 +28,13 @@ def write(report: dict[str, Any], folder: Path) -> None:
     for name, make in MAKERS.items():
         if name not in report:
             continue
-        block = f"<!-- {name} -->\n{make(report[name])}\n\n{_machine(report[name]['machine'])}\n<!-- end of {name} -->"
+        body, machine = make(report[name]), _machine(report[name]["machine"])
+        block = f"<!-- {name} -->\n{body}\n\n{machine}\n<!-- end of {name} -->"
         text, count = re.subn(
-            f"<!-- {name} -->.*?<!-- end of {name} -->", lambda _: block, text, flags=re.DOTALL
+            f"<!-- {name} -->.*?<!-- end of {name} -->",
+            lambda _: block,  # noqa: B023
+            text,
+            flags=re.DOTALL,
         )
         if count != 1:
             raise SystemExit(
@@ -58,7 +62,8 @@ def _cell(value: Any) -> str:
 
 def _machine(machine: dict[str, Any]) -> str:
     before, after = machine["load_average"]
-    return f"{machine['date']}, one core of an {machine['processor']}; load of the machine {before} to {after}."
+    where = f"{machine['date']}, one core of an {machine['processor']}"
+    return f"{where}; load of the machine {before} to {after}."
 
 
 def _speed(part: dict[str, Any]) -> str:
@@ -78,7 +83,8 @@ def _speed(part: dict[str, Any]) -> str:
         if "ratio_float64" in row
     ]
     kernels = [row["kernels_float32"] for n, row in rows.items() if int(n) <= 24576]
-    flat = f"From 192 to 24,576 atoms the slowest is {max(kernels) / min(kernels):.2f} times the fastest."
+    ratio = max(kernels) / min(kernels)
+    flat = f"From 192 to 24,576 atoms the slowest is {ratio:.2f} times the fastest."
     single, off = part["molecule"], part["deviation"]
     alone = table(
         ["one molecule, µs per frame", "frame by frame", "in batches"],

@@ -31,7 +31,7 @@ def _frames(model: str) -> dict[str, float]:
     predictor.predict(frames[0])
     found = {}
     for count in (10, 100, 1000):
-        seconds = cpu_seconds(lambda: [predictor.predict(frame) for frame in frames[:count]])
+        seconds = cpu_seconds(lambda: [predictor.predict(frame) for frame in frames[:count]])  # noqa: B023
         found[str(count)] = round(1e3 * seconds / count, 3)
     return found
 
@@ -43,7 +43,7 @@ def _threads(model: str) -> dict[str, dict[str, float]]:
         predictor = load_model(model, engine="cpu", n_threads=n_threads)
         predictor.predict(frames[0])
         start = time.perf_counter()
-        cpu = cpu_seconds(lambda: [predictor.predict(frame) for frame in frames])
+        cpu = cpu_seconds(lambda: [predictor.predict(frame) for frame in frames])  # noqa: B023
         found[str(n_threads)] = {
             "wall_s": round(time.perf_counter() - start, 3),
             "cpu_s": round(cpu, 3),

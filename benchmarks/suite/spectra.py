@@ -24,7 +24,8 @@ flux = np.random.default_rng(1).normal(size=(n_frames, n_groups, 3))
 before, start = peak_megabytes(), time.perf_counter()
 cross_correlation([flux], 5000)
 seconds = time.perf_counter() - start
-print(json.dumps({"wall_s": round(seconds, 2), "peak_memory_MB": peak_megabytes(), "memory_before_MB": before}))
+peak = peak_megabytes()
+print(json.dumps({"wall_s": round(seconds, 2), "peak_memory_MB": peak, "memory_before_MB": before}))
 """
 
 

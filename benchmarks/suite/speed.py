@@ -1,4 +1,4 @@
-"""CPU time per atom and peak memory of the kernels, the network in torch, and e3nn's SimpleNetwork."""
+"""CPU time per atom and peak memory: the kernels, the network in torch, e3nn's SimpleNetwork."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork
 
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import NeighbourList
-from mda_aptnn.model.model_file import READOUT, Member, ModelFile
+from mda_aptnn.model.file import READOUT, Member, ModelFile
 from mda_aptnn.model.predict import Model, model_path
 from suite.boxes import CELLS, cpu_seconds, frames_of, in_a_process, molecule
 
@@ -166,7 +166,7 @@ def _row(engines: dict[str, Callable[[Frame], Any]], frames: list[Frame]) -> dic
         for name, predict in engines.items():
             # slow ones need no more than a frame of each window
             chosen = own[:1] if name.startswith(("torch", "e3nn")) else own
-            seconds = cpu_seconds(lambda: [predict(frame) for frame in chosen])
+            seconds = cpu_seconds(lambda: [predict(frame) for frame in chosen])  # noqa: B023
             times[name].append(seconds / sum(map(len, chosen)))
     return {name: round(1e6 * statistics.median(values), 2) for name, values in times.items()}
 
@@ -178,8 +178,8 @@ def _molecules(*models: Any) -> dict[str, float]:
     for model in models:
         model.predict_many(frames[:2])
         chosen = frames if model.engine == "cpu" else frames[:100]
-        each = cpu_seconds(lambda: [model.predict(frame) for frame in chosen])
-        together = cpu_seconds(lambda: model.predict_many(chosen))
+        each = cpu_seconds(lambda: [model.predict(frame) for frame in chosen])  # noqa: B023
+        together = cpu_seconds(lambda: model.predict_many(chosen))  # noqa: B023
         found[f"{model.engine}_each"] = round(1e6 * each / len(chosen), 1)
         found[f"{model.engine}_together"] = round(1e6 * together / len(chosen), 1)
     return found

@@ -10,9 +10,9 @@ from typing import Any
 
 from numba import njit
 
-from mda_aptnn.model import cpu_kernels as kernels
-from mda_aptnn.model.cpu_engine import CpuEngine
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.file import ModelFile
+from mda_aptnn.model.kernels import kernels as kernels
+from mda_aptnn.model.kernels.engine import CpuEngine
 from mda_aptnn.model.predict import model_path
 from suite.boxes import frames_of
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.model.network import DensityNetwork, NetworkConfig
-from mda_aptnn.model.simple_network import SimpleNetwork, SimpleNetworkConfig
+from mda_aptnn.model.density import DensityNetwork, NetworkConfig
+from mda_aptnn.model.simple import SimpleNetwork, SimpleNetworkConfig
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.loop import Run
@@ -40,7 +40,7 @@ def measure(steps: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for step in range(steps + 1):
         for name, run in runs.items():
-            seconds = cpu_seconds(lambda: run._optimise(run._batch(), 1e-3))
+            seconds = cpu_seconds(lambda: run._optimise(run._batch(), 1e-3))  # noqa: B023
             if step:  # the first allocates
                 times[name].append(seconds)
     return {name: round(statistics.median(values), 4) for name, values in times.items()} | {

@@ -136,10 +136,19 @@ class Potential:
         forces = np.empty_like(positions)
         cell, cutoff = ctypes.c_double(CELL / BOHR), ctypes.c_double(CUTOFF)
         energy = self._energy(
-            len(positions), _pointer(positions), _pointer(self._types), cell, cutoff, _pointer(self._count),
-            self._functions, _pointer(self._mean), _pointer(self._scale), 20, _pointer(self._weights),
+            len(positions),
+            _pointer(positions),
+            _pointer(self._types),
+            cell,
+            cutoff,
+            _pointer(self._count),
+            self._functions,
+            _pointer(self._mean),
+            _pointer(self._scale),
+            20,
+            _pointer(self._weights),
             _pointer(forces),
-        )  # fmt: skip
+        )
         return energy, forces
 
 

@@ -1,33 +1,38 @@
-"""Labelled frames as arguments of a command."""
+"""``mda-aptnn label``: plan, run, script, collect and check a labelling campaign with CP2K."""
 
 from __future__ import annotations
 
+from collections import Counter
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
+
+from mda_aptnn import io, units
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
 
 if TYPE_CHECKING:
     from mda_aptnn.labels.dataset import Dataset
 
-Labels = Annotated[
-    list[Path],
-    typer.Argument(
-        help="Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both.",
-        show_default=False,
-    ),
-]
-Cell = Annotated[
-    str | None,
-    typer.Option(
-        help='Cell of frames whose file has none: "a b c alpha beta gamma" in Å and degrees, or "none" for isolated '
-        "molecules.",
-        show_default=False,
-    ),
-]
+Selection = StrEnum("Selection", ["random", "uniform", "indices"])
 
-#: What becomes of the tensors of a label along a trajectory, by its name.
-RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
+Folder = Annotated[Path, Argument(help="Folder of the campaign.")]
+LabelFiles = Annotated[
+    list[Path],
+    Argument(
+        help="Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both."
+    ),
+]
+LabelCell = Annotated[
+    str | None,
+    Option(
+        help='Cell of frames whose file has none: "a b c alpha beta gamma" in Å and degrees, or '
+        '"none" for isolated molecules.'
+    ),
+]
 
 
 def read(labels: list[Path], cell: str | None) -> Dataset:
@@ -47,6 +52,257 @@ def read(labels: list[Path], cell: str | None) -> Dataset:
 
     if cell is None:
         return read_labels(labels)
-    return read_labels(
-        labels, np.zeros((3, 3)) if cell.strip().lower() == "none" else cell_matrix(cell)
+    isolated = cell.strip().lower() == "none"
+    return read_labels(labels, np.zeros((3, 3)) if isolated else cell_matrix(cell))
+
+
+def plan(
+    reading: opt.Choosing,
+    *,
+    template: opt.Template = Path("template.inp"),
+    output: opt.Output = Path("campaign"),
+    route: opt.Route = "field",
+    select: Selection = Selection.random,
+    indices: str | None = None,
+    seed: int = 0,
+    apart: str = "0.1 ps",
+    field: str | None = None,
+    second_field: str | None = None,
+    displacement: str = "0.01",
+    atoms: str | None = None,
+    time_step: opt.TimeStep = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Choose snapshots and write a folder of CP2K inputs for each.
+
+    Parameters
+    ----------
+    select : str
+        How snapshots are chosen.
+    indices : str
+        Frames counted from 0: "0 10 20".
+    seed : int
+        Of the random choice.
+    apart : str
+        Warn when two snapshots are closer in time.
+    field : str
+        Field strength in atomic units, or "0.05 V/angstrom"; 1e-3 by default, 5e-3 for field-raman.
+    second_field : str
+        Another strength, to check linearity (as many more runs).
+    displacement : str
+        Displacement of each atom, in Å.
+    atoms : str
+        Atoms to displace, as an MDAnalysis selection; all by default.
+    """
+    import warnings
+
+    from mda_aptnn.labels.campaign import plan as write
+    from mda_aptnn.labels.cp2k.template import Template
+    from mda_aptnn.labels.routes import make_route
+    from mda_aptnn.labels.snapshots import choose_frames
+
+    parameters: dict[str, Any] = {}
+    if route.startswith("field"):
+        strengths = {"field": field, "second_field": second_field}
+        parameters = {
+            name: units.magnitude(value, "hartree/e/bohr", name.replace("_", " "))
+            for name, value in strengths.items()
+            if value is not None
+        }
+    elif route.startswith("displacement"):
+        parameters = {"displacement": units.magnitude(displacement, "angstrom", "displacement")}
+    if atoms is not None and not route.startswith("displacement"):
+        raise OptionError(
+            "--atoms goes with --route displacement: the other routes label all atoms at once"
+        )
+    way = make_route(route, parameters)
+    checked = Template.read(template)
+    source = reading.source(time_step=time_step)
+    for note in source.notes:
+        warnings.warn(note, stacklevel=1)
+    among = source.numbers(*reading.chosen())
+    wanted = [int(word) for word in indices.replace(",", " ").split()] if indices else None
+    picked = choose_frames(len(among), reading.how_many(), select, indices=wanted, seed=seed)
+    chosen = [among[k] for k in picked]
+    snapshots = source.snapshots(chosen, atoms=atoms, apart=units.magnitude(apart, "ps", "apart"))
+    campaign = write(output, snapshots, checked, way)
+    tasks = list(campaign.tasks())
+    report = {
+        "campaign": str(output),
+        "snapshots": len(campaign.manifest["frames"]),
+        "tasks": len(tasks),
+        "runs": sum(len(task.runs) for task in tasks),
+        "level_of_theory": checked.level_of_theory,
+        "frames": chosen,
+    }
+    text = (
+        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs of CP2K "
+        f"in {output} ({checked.level_of_theory})\n"
+        f"next: mda-aptnn label run {output} --command cp2k.psmp"
     )
+    emit(report, as_json, text)
+
+
+def run(
+    folder: Folder,
+    *,
+    command: opt.Command = "cp2k.psmp",
+    workers: opt.Workers = 1,
+    retry: bool = False,
+    task: int | None = None,
+    dask: str | None = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Run what is missing; interrupted anywhere, the same command goes on. Exit code 1 if a task
+    failed.
+
+    Parameters
+    ----------
+    retry : bool
+        Run again the tasks that failed.
+    task : int
+        Only this task, counted from 0 (for job arrays).
+    dask : str
+        Address of a Dask scheduler, or its scheduler file.
+    """
+    from mda_aptnn.labels.campaign import Campaign
+    from mda_aptnn.labels.execution import run_campaign
+
+    campaign = Campaign(folder)
+    outcomes = run_campaign(
+        campaign, command, workers=workers, retry=retry, task=task, dask=dask, verbose=not as_json
+    )
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed:
+        typer.echo(f"task {outcome.task} failed: {outcome.message}", err=True)
+        for line in outcome.last_lines.splitlines():
+            typer.echo(f"    {line}", err=True)
+    counts = Counter(outcome.state for outcome in outcomes)
+    states = {state: counts[state] for state in ("complete", "failed", "busy")}
+    text = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    if failed:
+        text += "\nrun the failed ones again with --retry"
+    emit({**states, "failures": {item.task: item.message for item in failed}}, as_json, text)
+    if failed:
+        raise typer.Exit(1)
+
+
+def script(
+    folder: Folder,
+    *,
+    command: opt.Command = "srun cp2k.psmp",
+    slurm: Annotated[bool, Option("--slurm")] = True,
+    output: Path | None = None,
+) -> None:
+    """Write a job script: one element of a job array for each task.
+
+    Parameters
+    ----------
+    slurm : bool
+        A SLURM job array (the only kind there is).
+    output : path
+        Write to a file instead of the screen.
+    """
+    from mda_aptnn.labels.campaign import Campaign
+    from mda_aptnn.labels.execution import slurm_script
+
+    text = slurm_script(Campaign(folder), command)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    with io.replacing(output) as temporary:
+        temporary.write_text(text)
+
+
+def collect(
+    folder: Folder,
+    *,
+    output: opt.Output = Path("labels.h5"),
+    max_residual: float = 2e-3,
+    max_pgt_residual: float = 2e-2,
+    as_json: opt.Json = False,
+) -> None:
+    """Check every run and write the labels; snapshots that fail a check are left out and listed.
+
+    Parameters
+    ----------
+    max_residual : float
+        Largest accepted component of Σ P − Q·1 for each atom, in e.
+    max_pgt_residual : float
+        Largest accepted component of Σ G (polarizability gradients) for each atom, in Å².
+    """
+    from mda_aptnn.errors import LabelError
+    from mda_aptnn.labels.campaign import Campaign
+    from mda_aptnn.labels.collect import collect as gather
+
+    Outputs(as_json, labels=output)
+    dataset, left_out = gather(Campaign(folder), max_residual, max_pgt_residual)
+    for item in left_out:
+        typer.echo(f"left out: {item.frame}: {item.reason}", err=True)
+    if not len(dataset):
+        raise LabelError(f"no snapshot of {folder} has usable labels; nothing was written")
+    dataset.save(output)
+    theory = dataset.level_of_theory
+    report = {
+        "labels": str(output),
+        "frames": len(dataset),
+        "left_out": {item.frame: item.reason for item in left_out},
+        "max_residual": max_residual,
+        "level_of_theory": theory,
+    }
+    text = (
+        f"{len(dataset)} frames in {output}, {len(left_out)} left out ({theory}); sum rule within "
+        f"{max_residual:g} e an atom"
+    )
+    emit(report, as_json, text)
+
+
+def check(
+    labels: LabelFiles,
+    *,
+    cell: LabelCell = None,
+    plot: opt.Plot = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers,
+    linearity.
+    """
+    from mda_aptnn.labels.quality import check_labels, plot_quality
+
+    Outputs(as_json, plot=plot)
+    quality = check_labels(read(labels, cell))
+    if plot:
+        plot_quality(quality, plot)
+    report = quality.summary()
+    pairs = [f"{first} and {second}" for first, second in report["duplicates"]]
+    found = [
+        f"{item['element']} {item['atom']} of frame {item['frame']}" for item in report["outliers"]
+    ]
+    more = [f"and {len(found) - 10} more"] if len(found) > 10 else []
+    lines = [
+        f"{len(report['sum_rule_per_atom'])} frames",
+        *_tensor_lines(report, "e"),
+        f"duplicates: {'; '.join(pairs) or 'none'}",
+        f"outliers: {'; '.join([*found[:10], *more]) or 'none'}",
+    ]
+    if "polarizability_gradients" in report:
+        lines += ["polarizability gradients (norms)"]
+        lines += _tensor_lines(report["polarizability_gradients"], "Å²")
+    emit(report, as_json, "\n".join(lines))
+
+
+def _tensor_lines(report: dict[str, Any], unit: str) -> list[str]:
+    """What is found of the tensors of one kind: their sum rule, elements and linearity."""
+    residuals = report["sum_rule_per_atom"]
+    known = sorted(value for value in residuals if value is not None)
+    lines = []
+    if known:
+        lines.append(
+            f"sum rule: largest component per atom {known[-1]:.1e} {unit} (frame "
+            f"{residuals.index(known[-1])}), median {known[len(known) // 2]:.1e} {unit}"
+        )
+    lines += table(report["species"])
+    if report["linearity"]:
+        largest = max(report["linearity"].values())
+        lines.append(f"linearity: largest change with field strength {largest:.1e} {unit}")
+    return lines

@@ -1,318 +1,498 @@
-"""Options that several commands share, and what they become."""
+"""What commands take: options that several share, and how a function becomes a command.
+
+A command is a function: what stands before ``*`` in its signature are arguments, the rest options,
+and its numpydoc section "Parameters" is their help. A parameter whose type is a set (a frozen
+dataclass here) brings all fields of the set as options, and the command receives one object.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import enum
 import functools
 import inspect
-import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
-import typer
+from typer import Argument, Option
 
-from mda_aptnn.errors import AptnnError, TrajectoryError
+import mda_aptnn
+from mda_aptnn import units
+from mda_aptnn.cli.outputs import OptionError, Outputs
+from mda_aptnn.errors import TrajectoryError
 
-Topology = Annotated[
-    Path, typer.Argument(help="Topology or structure that MDAnalysis reads.", show_default=False)
-]
-Trajectory = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        help="Trajectories. Times that continue make one series, others are replicas.",
-        show_default=False,
-    ),
-]
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="Name of a bundled model, or a model file.")
-]
-Group = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--group", "-g", help='NAME=SELECTION, repeatable: "O=element O".', show_default=False
-    ),
-]
-Per = Annotated[
-    str,
-    typer.Option(
-        help='A group for every "element", "resname", "residue", "molecule"; "atom" (flux) keeps every atom on disk.'
-    ),
-]
-Updating = Annotated[
-    bool, typer.Option("--updating", help="Select the groups again in each frame, as for a shell.")
-]
-MotionsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--motions",
-        help='"rigid": translation, rotation and vibration of molecules; "stored": those of a flux of atoms.',
-        show_default=False,
-    ),
-]
-Coordinate = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--coordinate",
-        help='NAME=SELECTION;SELECTION[;...], repeatable: bonds, angles, torsions: "OH=element O;element H".',
-        show_default=False,
-    ),
-]
-NormalModesFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--normal-modes",
-        help="Molden file with the structure and vibrations of a molecule, in its order of atoms.",
-        show_default=False,
-    ),
-]
-PathIntegral = Annotated[
-    str | None,
-    typer.Option(
-        "--path-integral",
-        help='The trajectories are beads of a ring polymer: "beads" averages their fluxes, "centroid" predicts once, '
-        "at their mean.",
-        show_default=False,
-    ),
-]
-Start = Annotated[int | None, typer.Option(help="First frame, counted from 0.", show_default=False)]
-Stop = Annotated[int | None, typer.Option(help="Frame to stop before.", show_default=False)]
-Step = Annotated[int | None, typer.Option(help="Use every n-th frame.", show_default=False)]
-VelocityUnit = Annotated[
-    str,
-    typer.Option(
-        help='Unit of the recorded velocities: "auto", "angstrom/fs", "bohr/atomic_unit_of_time", ...'
-    ),
-]
-Velocities = Annotated[str, typer.Option(help='"trajectory", or "finite-difference" of positions.')]
-TimeStep = Annotated[
-    str | None,
-    typer.Option(help='Time between recorded frames, such as "2 fs".', show_default=False),
-]
+if TYPE_CHECKING:
+    from mda_aptnn.labels.snapshots import Source
+
+Window = StrEnum("Window", ["gaussian", "parzen", "bartlett", "hann", "none"])
+SumRule = StrEnum("SumRule", ["none", "mass", "uniform"])
+Per = StrEnum("Per", ["group", "element", "resname", "residue", "molecule", "atom"])
+Motions = StrEnum("Motions", ["rigid", "stored"])
+Velocities = StrEnum("Velocities", {"trajectory": "trajectory", "finite": "finite-difference"})
+
+Count = Annotated[int, Option(min=1)]
+Topology = Annotated[Path, Argument(help="Topology or structure that MDAnalysis reads.")]
+Flux = Annotated[Path, Argument(help="Flux file.")]
+Model = Annotated[str, Option(help="Name of a bundled model, or a model file.")]
+Groups = list[str] | None
+Group = Annotated[Groups, Option(help='NAME=SELECTION, repeatable: "O=element O".')]
 Element = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--element",
-        help="TYPE=SYMBOL, repeatable, where the topology has no elements.",
-        show_default=False,
-    ),
+    Groups, Option(help="TYPE=SYMBOL, repeatable, where the topology has no elements.")
 ]
-Cell = Annotated[
-    str | None, typer.Option(help='"a b c alpha beta gamma" in Å and degrees.', show_default=False)
-]
-Pbc = Annotated[
-    str | None, typer.Option(help='Periodic directions: "xyz", "xy", "none".', show_default=False)
-]
-Charge = Annotated[float, typer.Option(help="Total charge of the sample in e.")]
-SumRule = Annotated[str, typer.Option(help='How Σ P = Q·1 is enforced: "none", "mass", "uniform".')]
-Degrees = Annotated[
-    int | None,
-    typer.Option(
-        "--degrees-of-freedom",
-        help="For the kinetic temperature of constrained molecules.",
-        show_default=False,
-    ),
-]
-Select = Annotated[str, typer.Option(help="Atoms whose flux is wanted; the model always sees all.")]
-Format = Annotated[
-    str | None,
-    typer.Option("--format", help="MDAnalysis' name of the trajectory format.", show_default=False),
-]
-TopologyFormat = Annotated[
-    str | None, typer.Option(help="MDAnalysis' name of the topology format.", show_default=False)
-]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for finished frames; the same command again goes on from there.",
-        show_default=False,
-    ),
-]
-Workers = Annotated[int, typer.Option(help="Processes that share the frames.")]
-CheckTemperature = Annotated[
-    bool,
-    typer.Option(
-        "--check-temperature/--no-check-temperature",
-        help="Refuse velocities of an absurd temperature.",
-    ),
-]
-AllowAliasing = Annotated[
-    bool,
-    typer.Option(
-        "--allow-aliasing",
-        help="Go on where frames are too far apart for the motion, or their time does not fit the velocities.",
-    ),
-]
-OverrideCell = Annotated[
-    bool,
-    typer.Option(
-        "--override-cell", help="Go on where --cell has another volume than the recorded cell."
-    ),
-]
-AllowOutsideDomain = Annotated[
-    bool,
-    typer.Option(
-        "--allow-outside-domain", help="Go on with a model that was not made for such atoms."
-    ),
-]
-TopologyOrFlux = Annotated[
-    Path,
-    typer.Argument(
-        help="Topology that MDAnalysis reads, or a flux file alone.", show_default=False
-    ),
-]
-Csv = Annotated[
-    Path | None, typer.Option(help="Also write columns of numbers.", show_default=False)
-]
-Plot = Annotated[
-    Path | None, typer.Option(help="Also draw a picture (png, pdf, svg).", show_default=False)
-]
-FluxOutput = Annotated[
-    Path | None,
-    typer.Option(
-        "--flux", help="Also keep the flux, to make other spectra of it.", show_default=False
-    ),
-]
+Cell = Annotated[str | None, Option(help='"a b c alpha beta gamma" in Å and degrees.')]
+TimeStep = Annotated[str | None, Option(help='Time between recorded frames, such as "2 fs".')]
 Temperature = Annotated[
     str | None,
-    typer.Option(
-        "--temperature",
-        "-T",
-        help='Such as "300 K"; from the velocities if not given.',
-        show_default=False,
-    ),
+    Option(help='Such as "300 K"; from the velocities if not given.'),
 ]
-Resolution = Annotated[str, typer.Option(help="Full width at half maximum of a line.")]
-Window = Annotated[str, typer.Option(help="gaussian, parzen, bartlett, hann or none.")]
-Unbiased = Annotated[
-    bool, typer.Option("--unbiased", help="Unbiased correlation; intensities may be negative.")
+Volume = Annotated[str | None, Option(help='Where there is no cell: "1000 angstrom^3".')]
+Resolution = Annotated[str, Option(help="Full width at half maximum of a line.")]
+Workers = Annotated[int, Option(min=1, help="Processes, or threads, that share the work.")]
+AllowOutsideDomain = Annotated[
+    bool,
+    Option(help="Go on with a model that was not made for such atoms."),
 ]
-Segments = Annotated[
+Output = Annotated[Path, Option(help="File to write.")]
+Plot = Annotated[Path | None, Option(help="Also draw a picture (png, pdf, svg).")]
+Json = Annotated[bool, Option(help="Print one JSON object instead of text.")]
+Template = Annotated[Path, Option(help="Your working CP2K input.")]
+Route = Annotated[
     str,
-    typer.Option(
-        help='Parts of the trajectory for error bars: a number, "auto", "replicas" or "none".'
+    Option(
+        help='"field" (6 runs a snapshot), "displacement" (6 an atom), "analytic" (CP2K\'s own); '
+        '"field-raman" (12) and "displacement-raman" (6 an atom) label polarizability gradients '
+        "as well."
     ),
 ]
-Volume = Annotated[
-    str | None, typer.Option(help='Where there is no cell: "1000 angstrom^3".', show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Command = Annotated[str, Option(help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')]
+Plan = Annotated[Path | None, Option(help="TOML plan: tables [training] and [network].")]
+
+#: Names of options that are not those of the parameters.
+_NAMES = {
+    "as_json": "--json",
+    "file_format": "--format",
+    "flux_output": "--flux",
+    "mass_weighted": "--mass-weighted/--not-mass-weighted",
+}
+_SHORT = {
+    "band": "-b",
+    "command": "-c",
+    "count": "-n",
+    "group": "-g",
+    "model": "-m",
+    "output": "-o",
+    "temperature": "-T",
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """The options by which `flux` and `spectrum` make a flux of a trajectory."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Saving:
+    """What is written of a result beside its HDF5 file, and how it is told.
 
-    model: Model = "water-rpbe-d3"
-    group: Group = None
-    per: Per = "group"
-    updating: Updating = False
-    motions: MotionsOption = None
-    coordinate: Coordinate = None
-    normal_modes: NormalModesFile = None
-    path_integral: PathIntegral = None
-    select: Select = "all"
-    start: Start = None
-    stop: Stop = None
-    step: Step = None
-    velocity_unit: VelocityUnit = "auto"
-    velocities: Velocities = "trajectory"
-    time_step: TimeStep = None
+    Attributes
+    ----------
+    csv : path
+        Also write columns of numbers.
+    """
+
+    csv: Path | None = None
+    plot: Plot = None
+    as_json: Json = False
+
+    def outputs(self, **files: Path | None) -> Outputs:
+        """What writes the result into these files, of which the first is its HDF5 file."""
+        return Outputs(self.as_json, **files, csv=self.csv, plot=self.plot)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What a spectrum needs to know of the sample, where its flux does not."""
+
+    temperature: Temperature = None
+    volume: Volume = None
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum.
+
+        Raises
+        ------
+        OptionError
+            If one cannot be; the spectrum would refuse it too, but after the long run.
+        """
+        return {
+            "temperature": positive(self.temperature, units.TEMPERATURE, "--temperature"),
+            "volume": positive(self.volume, units.VOLUME, "--volume"),
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lines:
+    """How wide and of which form the lines of a spectrum are.
+
+    Attributes
+    ----------
+    window : str
+        Form of the lag window.
+    """
+
+    resolution: Resolution = "10 cm^-1"
+    window: Window = Window.gaussian
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
+        resolution = positive(self.resolution, units.WAVENUMBER, "--resolution")
+        return {"resolution": resolution, "window": self.window}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ErrorBars(Lines):
+    """How a spectrum and its error bars are estimated.
+
+    Attributes
+    ----------
+    segments : str
+        Parts of the run for error bars: a number, "auto", "replicas" or "none".
+    """
+
+    segments: str = "auto"
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
+        text = self.segments
+        parts: Any = {"none": None}.get(text, text)
+        if text.isdecimal() and int(text) > 1:
+            parts = int(text)
+        elif text not in ("auto", "replicas", "none"):
+            raise OptionError(
+                f"--segments {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'"
+            )
+        return {**super().settings(), "segments": parts}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate(ErrorBars):
+    """The same for the correlation of a flux.
+
+    Attributes
+    ----------
+    unbiased : bool
+        Unbiased correlation; intensities may be negative.
+    """
+
+    unbiased: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
+        return {**super().settings(), "unbiased": self.unbiased}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """A trajectory, and how MDAnalysis and this package read it.
+
+    Attributes
+    ----------
+    topology : path
+        Topology or structure that MDAnalysis reads.
+    trajectory : paths
+        Trajectories. Times that continue make one series, others are replicas.
+    frames : str
+        Frames START:STOP:STEP, counted from 0: "1000:", "::10".
+    pbc : str
+        Periodic directions: "xyz", "xy", "none".
+    file_format, topology_format : str
+        MDAnalysis' name of the format.
+    """
+
+    topology: Path = dataclasses.field(kw_only=False)
+    trajectory: list[Path] | None = dataclasses.field(default=None, kw_only=False)
+    frames: str | None = None
+    start: Annotated[int | None, Option(hidden=True)] = None
+    stop: Annotated[int | None, Option(hidden=True)] = None
+    step: Annotated[int | None, Option(hidden=True)] = None
     element: Element = None
     cell: Cell = None
-    pbc: Pbc = None
-    charge: Charge = 0.0
-    sum_rule: SumRule = "none"
-    degrees_of_freedom: Degrees = None
-    check_temperature: CheckTemperature = True
-    allow_aliasing: AllowAliasing = False
-    override_cell: OverrideCell = False
-    allow_outside_domain: AllowOutsideDomain = False
-    file_format: Format = None
-    topology_format: TopologyFormat = None
-    checkpoint: Checkpoint = None
-    workers: Workers = 1
+    pbc: str | None = None
+    file_format: str | None = None
+    topology_format: str | None = None
 
-    def flux_options(self) -> dict[str, Any]:
-        """Keyword arguments of `DipoleFlux`, apart from the model, the groups and the checkpoint."""
-        elsewhere = {
-            "model",
-            "group",
-            "select",
-            "start",
-            "stop",
-            "step",
-            "element",
-            "checkpoint",
-            "workers",
-        }
-        elsewhere |= {
-            "file_format",
-            "topology_format",
-            "motions",
-            "coordinate",
-            "normal_modes",
-            "path_integral",
-        }
-        named = {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)
-            if f.name not in elsewhere
-        }
-        motions = chosen_motions(self.motions, self.coordinate, self.normal_modes)
-        return {"elements": pairs(self.element, "element"), "motions": motions, **named}
+    @property
+    def names(self) -> list[str]:
+        """Names of the trajectories, for the record of what is made of them."""
+        return [path.name for path in self.trajectory or [self.topology]]
+
+    def chosen(self) -> tuple[int | None, int | None, int | None]:
+        """Start, stop and step of the frames, by ``--frames`` or the options of 0.1.0.
+
+        Raises
+        ------
+        OptionError
+            If they cannot be understood.
+        """
+        old = (self.start, self.stop, self.step)
+        if self.frames is None:
+            return old
+        if old != (None, None, None):
+            raise OptionError("--frames and --start, --stop, --step are two ways to say it")
+        parts = [part.strip() for part in self.frames.split(":")]
+        if not 2 <= len(parts) <= 3 or not all(_is_number(part) for part in parts if part):
+            raise OptionError(f"--frames {self.frames!r}: write START:STOP:STEP, such as 100::10")
+        start, stop, step = (int(part) if part else None for part in [*parts, ""][:3])
+        return start, stop, step
+
+    def keywords(self) -> dict[str, Any]:
+        """Keyword arguments of what reads the trajectory."""
+        return {"elements": pairs(self.element, "element"), "cell": self.cell, "pbc": self.pbc}
+
+    def universes(self) -> list[Any]:
+        """Return one Universe for each trajectory: no series runs across a join of files unseen.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is not there.
+        TrajectoryError
+            If MDAnalysis cannot read it.
+        OptionError
+            If ``--frames`` cannot be understood: before anything is read.
+        """
+        self.chosen()
+        kinds = {"format": self.file_format, "topology_format": self.topology_format}
+        if self.cell and (self.file_format or "").upper() == "CP2K":
+            # MDAnalysis' selections need the cell too, where the files have none
+            kinds["cell"] = self.cell
+        trajectories = self.trajectory or []
+        return open_universes(self.topology, trajectories, **{k: v for k, v in kinds.items() if v})
+
+    def joined_universe(self) -> Any:
+        """Return one Universe of all trajectories, one after the other; raises as `universes`."""
+        universe, *more = self.universes()
+        if more:
+            paths = list(self.trajectory or [])
+            kind = self.file_format or known_format(paths[0])
+            universe.load_new(list(map(str, paths)), **({"format": kind} if kind else {}))
+        return universe
+
+    def source(self, **more: Any) -> Source:
+        """Return the frames of all trajectories, counted through."""
+        from mda_aptnn.labels.snapshots import Source
+
+        return Source(self.universes(), self.names, **Trajectory.keywords(self), **more)
 
 
-def chosen_motions(
-    motions: str | None, coordinate: list[str] | None, normal_modes: Path | None
-) -> Any:
-    """What velocities are taken apart into: "rigid", internal coordinates, normal modes, nothing.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choosing(Trajectory):
+    """A trajectory of which some frames are chosen.
 
-    Raises
-    ------
-    OptionError
-        If more than one is given.
+    Attributes
+    ----------
+    count : int
+        How many of the frames to choose.
     """
-    given = {"--motions": motions, "--coordinate": coordinate, "--normal-modes": normal_modes}
-    names = [name for name, value in given.items() if value]
-    if len(names) > 1:
-        raise OptionError(f"{' and '.join(names)} are two ways to say it; leave one out")
-    if normal_modes is not None:
-        from mda_aptnn.trajectory.motions.normal_modes import NormalModes
 
-        return NormalModes.from_molden(normal_modes)
-    coordinates = pairs(coordinate, "coordinate")
-    if coordinates is None:
-        return motions
-    return {
-        name: tuple(part.strip() for part in text.split(";")) for name, text in coordinates.items()
-    }
+    count: int | None = None
+
+    def how_many(self) -> int | None:
+        """How many frames to choose: ``--count``, or ``--frames N`` as in 0.1.0."""
+        old = self.frames if self.frames and self.frames.isdecimal() else None
+        return int(old) if self.count is None and old else self.count
+
+    def chosen(self) -> tuple[int | None, int | None, int | None]:
+        """Start, stop and step of the frames to choose from; raises as `Trajectory.chosen`."""
+        is_count = self.frames is not None and self.frames.isdecimal()
+        return (None, None, None) if is_count else super().chosen()
 
 
-def with_reading_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Reading`; it receives them as its argument `reading`."""
-    hints = get_type_hints(Reading, include_extras=True)
-    shared = {field.name: field.default for field in dataclasses.fields(Reading)}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Moving(Trajectory):
+    """A trajectory whose velocities are needed.
 
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        reading = Reading(**{name: values.pop(name) for name in shared})
-        command(**values, reading=reading)
+    Attributes
+    ----------
+    velocity_unit : str
+        Unit of the recorded velocities: "auto", "angstrom/fs", "bohr/atomic_unit_of_time", ...
+    velocities : str
+        Recorded ones, or differences of positions.
+    check_temperature : bool
+        Refuse velocities of an absurd temperature.
+    allow_aliasing : bool
+        Go on where frames are too far apart for the motion, or their time does not fit the
+        velocities.
+    override_cell : bool
+        Go on where --cell has another volume than the recorded cell.
+    """
 
-    own = [
-        p
-        for p in inspect.signature(command, eval_str=True).parameters.values()
-        if p.name != "reading"
+    velocity_unit: str = "auto"
+    velocities: Velocities = Velocities.trajectory
+    time_step: TimeStep = None
+    check_temperature: bool = True
+    allow_aliasing: bool = False
+    override_cell: bool = False
+
+    def keywords(self) -> dict[str, Any]:
+        """Keyword arguments of what reads the trajectory and its velocities."""
+        return super().keywords() | _values(self, Moving)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the flux, or the density of states, is taken apart into.
+
+    Attributes
+    ----------
+    per : str
+        A group for every one of these; "atom" (flux) keeps all on disk.
+    motions : str
+        "rigid": translation, rotation and vibration of molecules; "stored": those of a flux of
+        atoms.
+    coordinate : list of str
+        NAME=SELECTION;SELECTION[;...], repeatable: bonds, angles, torsions: "OH=element O;element
+        H".
+    normal_modes : path
+        Molden file with the structure and vibrations of a molecule, in its order of atoms.
+    select : str
+        Atoms that count; a model always sees all.
+    """
+
+    group: Group = None
+    per: Per = Per.group
+    motions: Motions | None = None
+    coordinate: list[str] | None = None
+    normal_modes: Path | None = None
+    select: str = "all"
+
+    def parts(self) -> dict[str, Any]:
+        """Keyword arguments ``per`` and ``motions`` of an analysis.
+
+        Raises
+        ------
+        OptionError
+            If motions are given in two ways.
+        """
+        given = {
+            "--motions": self.motions,
+            "--coordinate": self.coordinate,
+            "--normal-modes": self.normal_modes,
+        }
+        names = [name for name, value in given.items() if value]
+        if len(names) > 1:
+            raise OptionError(f"{' and '.join(names)} are two ways to say it; leave one out")
+        motions: Any = self.motions
+        if self.normal_modes is not None:
+            motions = mda_aptnn.NormalModes.from_molden(self.normal_modes)
+        if coordinates := pairs(self.coordinate, "coordinate"):
+            motions = {
+                name: tuple(part.strip() for part in text.split(";"))
+                for name, text in coordinates.items()
+            }
+        return {"per": self.per, "motions": motions}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Charges:
+    """Sums that the tensors must obey, and the freedom that velocities have.
+
+    Attributes
+    ----------
+    charge : float
+        Total charge of the sample in e.
+    sum_rule : str
+        How Σ P = Q·1 is enforced.
+    degrees_of_freedom : int
+        For the kinetic temperature of constrained molecules.
+    """
+
+    charge: float = 0.0
+    sum_rule: SumRule = SumRule.none
+    degrees_of_freedom: int | None = None
+
+    def sums(self) -> dict[str, Any]:
+        """Keyword arguments of what predicts a flux."""
+        return _values(self, Charges)
+
+
+def as_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Return what typer makes a command of: arguments, options and help of a function's signature
+    and docstring, and of the sets among its parameters.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    about, said = _described(function)
+    sets: dict[str, Any] = {k: kind for k, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    parameters = [
+        _parameter(name, hints[name], each.default, said, each.kind is not each.KEYWORD_ONLY)
+        for name, each in inspect.signature(function).parameters.items()
+        if name not in sets
     ]
-    added = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
-        )
-        for name, default in shared.items()
-    ]
-    run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    for kind in sets.values():
+        fields = get_type_hints(kind, include_extras=True)
+        for base in kind.__mro__[-2::-1]:
+            said |= _described(base)[1]
+        parameters += [
+            _parameter(
+                field.name,
+                fields[field.name],
+                inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
+                said,
+                not field.kw_only,
+            )
+            for field in dataclasses.fields(kind)
+        ]
+
+    @functools.wraps(function)
+    def run(**options: Any) -> None:
+        values = {k: str(v) if isinstance(v, enum.Enum) else v for k, v in options.items()}
+        for name, kind in sets.items():
+            own = {field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
+            values[name] = kind(**own)
+        function(**values)
+
+    run.__doc__ = about
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
+
+
+def _described(thing: Any) -> tuple[str, dict[str, str]]:
+    """A numpydoc docstring: the text before its sections, and what it says of each parameter."""
+    about, *sections = re.split(
+        r"\n+(?:Parameters|Attributes)\n-+\n", inspect.cleandoc(thing.__doc__ or "")
+    )
+    said: dict[str, str] = {}
+    for names, text in re.findall(r"^(\w.*?) : .*\n((?: +.*\n?)+)", "".join(sections), re.M):
+        said |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return about, said
+
+
+def _parameter(
+    name: str, hint: Any, default: Any, said: dict[str, str], is_argument: bool
+) -> inspect.Parameter:
+    """An argument or option as typer reads it: what its type does not say, the docstring does."""
+    given = getattr(hint, "__metadata__", ())
+    info = copy.copy(given[0]) if given else Argument() if is_argument else Option()
+    info.help = info.help or said.get(name)
+    names = [_NAMES.get(name, f"--{name.replace('_', '-')}"), *_SHORT.get(name, "").split()]
+    # a flag that is on by default has a name to turn it off, which typer makes
+    if not is_argument and (default is not True or name in _NAMES):
+        info.param_decls = names
+    hint = Annotated[get_args(hint)[0] if given else hint, info]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _values(options: Any, kind: type) -> dict[str, Any]:
+    """The options that a set declares itself, by name."""
+    return {name: getattr(options, name) for name in kind.__annotations__}
+
+
+def changed(options: Any) -> Iterator[str]:
+    """Names of the fields of a set that are not as they are by default."""
+    for field in dataclasses.fields(options):
+        is_required = field.default is dataclasses.MISSING
+        if not is_required and getattr(options, field.name) != field.default:
+            yield field.name
 
 
 def pairs(items: list[str] | None, what: str) -> dict[str, str] | None:
@@ -320,67 +500,71 @@ def pairs(items: list[str] | None, what: str) -> dict[str, str] | None:
 
     Raises
     ------
-    ValueError
+    OptionError
         If an item has no name or no value, or a name comes twice.
     """
     found: dict[str, str] = {}
     for item in items or []:
-        name, separator, value = item.partition("=")
-        if (
-            not separator
-            or not name.strip()
-            or (what in ("group", "coordinate") and not value.strip())
-        ):
+        name, separator, value = (part.strip() for part in item.partition("="))
+        if not separator or not name or (what != "element" and not value):
             raise OptionError(
                 f'--{what} {item!r}: write NAME=VALUE, such as --{what} "O=element O"'
             )
-        if name.strip() in found:
-            raise OptionError(f"--{what}: the name {name.strip()!r} comes twice")
-        found[name.strip()] = value.strip()
+        if name in found:
+            raise OptionError(f"--{what}: the name {name!r} comes twice")
+        found[name] = value
     return found or None
 
 
-class OptionError(AptnnError, ValueError):
-    """An option that cannot be understood."""
-
-
-def open_universes(
-    topology: Path,
-    trajectories: list[Path] | None,
-    file_format: str | None,
-    topology_format: str | None,
-    cell: str | None = None,
-) -> list[Any]:
-    """Return one Universe for each trajectory, so that no series runs across a join of files
-    unseen.
+def positive(value: str | None, unit: str, name: str) -> str | None:
+    """Return a quantity as it was given, if it has this dimension and is positive, or nothing.
 
     Raises
     ------
-    FileNotFoundError
-        If a file is not there.
-    TrajectoryError
-        If MDAnalysis cannot read it.
+    OptionError
+        If it is not positive.
+    UnitError
+        If it cannot be understood.
+    """
+    if value is not None and units.magnitude(value, unit, name) <= 0:
+        raise OptionError(f"{name} {value!r} must be positive")
+    return value
+
+
+def numbers(text: str | None, name: str) -> list[float] | None:
+    """Return the numbers of an option, in Å, between commas or spaces.
+
+    Raises
+    ------
+    OptionError
+        If there is another word.
+    """
+    try:
+        return None if text is None else [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise OptionError(f'{name} {text!r}: give numbers in Å, like "2.5,3.5,6"') from None
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
+
+
+def open_universes(topology: Path, trajectories: list[Path], **kinds: str) -> list[Any]:
+    """Return a Universe for each trajectory, or of the topology alone; raises as
+    `Trajectory.universes`.
     """
     import MDAnalysis
 
     from mda_aptnn.trajectory.xyz_frames import check_packed
 
-    for path in [topology, *(trajectories or [])]:
+    for path in [topology, *trajectories]:
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
         check_packed(path)
     universes = []
-    for names in [[topology, path] for path in trajectories or []] or [[topology]]:
-        kinds = {
-            "format": file_format or known_format(names[-1]),
-            "topology_format": topology_format,
-        }
-        options: dict[str, Any] = {name: value for name, value in kinds.items() if value}
-        if known_format(topology):
-            options.setdefault("topology_format", known_format(topology))
-        if cell and (file_format or "").upper() == "CP2K":
-            # MDAnalysis' selections need the cell too, where the files have none
-            options["cell"] = cell
+    for names in [[topology, path] for path in trajectories] or [[topology]]:
+        usual = {"format": known_format(names[-1]), "topology_format": known_format(topology)}
+        options = {name: value for name, value in usual.items() if value} | kinds
         try:
             universes.append(MDAnalysis.Universe(*map(str, names), **options))
         except Exception as error:
@@ -406,7 +590,10 @@ def _advice(path: Path) -> str:
         with path.open("rb") as file:
             start = file.read(16)
     if start.startswith((b"ITEM: UNITS", b"ITEM: TIME\n")):
-        return "it takes no dumps with units or times; write them without dump_modify units yes, time yes"
+        return (
+            "it takes no dumps with units or times; write them without dump_modify units yes, time "
+            "yes"
+        )
     if start.startswith(b"ITEM: "):
         return "for a LAMMPS dump say --format LAMMPSDUMP, beside a data file"
     return "check the files, or name their kinds with --format and --topology-format"
@@ -415,8 +602,3 @@ def _advice(path: Path) -> str:
 def progress() -> dict[str, float]:
     """How often a bar is drawn: seldom in a log file, where each time is a line more."""
     return {} if sys.stderr.isatty() else {"mininterval": 30.0}
-
-
-def emit(report: dict[str, Any], as_json: bool, text: str) -> None:
-    """Print one JSON object, or the text for people."""
-    typer.echo(json.dumps(report, indent=2) if as_json else text)

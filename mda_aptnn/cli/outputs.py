@@ -1,22 +1,30 @@
-"""Files that commands write: names are checked before the long run, and said at the end."""
+"""Files that commands read and write: held before the run, written after it, named at the end."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
+from mda_aptnn import folders, io
 from mda_aptnn.checks import Checks, Verdict
-from mda_aptnn.cli import options as opt
+from mda_aptnn.errors import AptnnError
 
 #: Options that name what a command writes. Every other path is read, and nothing is written in its
 #: place: an option that is forgotten here shows itself by an error.
 _WRITTEN = frozenset({"output", "csv", "plot", "plot_spread", "flux_output"})
 #: Options that are names or paths.
 _NAMES = frozenset({"model"})
+
+
+class OptionError(AptnnError, ValueError):
+    """An option that cannot be understood."""
 
 
 _locks = contextlib.ExitStack()
@@ -30,8 +38,6 @@ def hold(folder: Path) -> None:
     BusyError
         If another one does.
     """
-    from mda_aptnn import folders
-
     folder.mkdir(parents=True, exist_ok=True)
     _locks.enter_context(folders.reserved(folder / folders.LOCK, str(folder)))
 
@@ -53,8 +59,6 @@ def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
     FileExistsError
         If an output is also an input.
     """
-    from mda_aptnn import io
-
     read: list[Any] = []
     written: list[Any] = []
     for name, value in options.items():
@@ -66,61 +70,97 @@ def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
         for path in written:
             io.refuse_input(path)
             if os.path.realpath(path) in names:
-                raise opt.OptionError(
+                raise OptionError(
                     f"{path} is written, and named as something else too; give another name"
                 )
         yield
 
 
-def check_outputs(files: Mapping[str, Path | None]) -> None:
-    """Refuse names that cannot be written, or one name for two things, before the long run."""
-    from mda_aptnn import io
+class Outputs:
+    """The files that a command writes, by what is in them; names are checked before the long run.
 
-    given = [path for path in files.values() if path is not None]
-    if len({path.resolve() for path in given}) < len(given):
-        raise opt.OptionError("two outputs have the same name: " + ", ".join(map(str, given)))
-    for path in given:
-        io.check_writable(path)
-    plot = files.get("plot")
-    if plot is not None:
-        from matplotlib.backend_bases import FigureCanvasBase
+    Parameters
+    ----------
+    as_json : bool
+        Whether the command prints JSON.
+    **files : Path or None
+        What is to be written; "csv" and "plot" as columns and as a picture.
 
-        known = FigureCanvasBase.get_supported_filetypes()
-        if plot.suffix[1:].lower() not in known:
-            raise opt.OptionError(
-                f"--plot {plot}: the ending must be one of {', '.join(sorted(known))}"
-            )
-
-
-def save(result: Any, output: Path, csv: Path | None = None, plot: Path | None = None) -> None:
-    """Write a result to HDF5, and its columns and its picture where they are asked for."""
-    result.save(output)
-    if csv is not None:
-        result.to_csv(csv)
-    if plot is not None:
-        result.plot(plot)
-
-
-def emit_with_files(
-    files: Mapping[str, Path | None],
-    report: Mapping[str, Any],
-    lines: Sequence[str],
-    as_json: bool,
-    checks: Checks | None = None,
-) -> None:
-    """Print a report, its checks, and which of `files` are written: one JSON object, or a line for
-    each.
+    Raises
+    ------
+    OSError
+        If a name cannot be written.
+    OptionError
+        If two have one name, or a picture is of an unknown kind.
     """
-    written = {name: str(path) for name, path in files.items() if path is not None}
-    found = {} if checks is None else {"checks": checks.to_json(), "verdict": checks.worst.value}
-    # notes that are checks as well are said once
-    said = [] if checks is None else [f"note: {check}" for check in checks]
-    kept = ["\n".join(line for line in text.split("\n") if line not in said) for text in lines]
-    of_checks = [] if checks is None else check_lines(checks)
-    text = "\n".join(
-        [*filter(None, kept), *of_checks, *(f"{name}: {path}" for name, path in written.items())]
-    )
-    opt.emit({"files": written, **report, **found}, as_json, text)
+
+    def __init__(self, as_json: bool = False, **files: Path | None) -> None:
+        self.as_json = as_json
+        self.files = {name: path for name, path in files.items() if path is not None}
+        if len({path.resolve() for path in self.files.values()}) < len(self.files):
+            named = ", ".join(map(str, self.files.values()))
+            raise OptionError(f"two outputs have the same name: {named}")
+        for path in self.files.values():
+            io.check_writable(path)
+        if plot := self.files.get("plot"):
+            from matplotlib.backend_bases import FigureCanvasBase
+
+            known = FigureCanvasBase.get_supported_filetypes()
+            if plot.suffix[1:].lower() not in known:
+                endings = ", ".join(sorted(known))
+                raise OptionError(f"--plot {plot}: the ending must be one of {endings}")
+
+    def save(self, result: Any) -> None:
+        """Write a result: the first file is its HDF5 file."""
+        result.save(next(iter(self.files.values())))
+        if "csv" in self.files:
+            result.to_csv(self.files["csv"])
+        if "plot" in self.files:
+            result.plot(self.files["plot"])
+
+    def finish(
+        self, result: Any, checks: Checks | None = None, first: str = "", **more: Any
+    ) -> None:
+        """Save a result, and print what it says of itself and its notes, after a `first` line;
+        `more` is for JSON.
+        """
+        self.save(result)
+        report, notes = result.summary(), [f"note: {note}" for note in result.notes]
+        lines = [first, *result.describe().splitlines(), *notes]
+        self.tell({**more, **report}, list(dict.fromkeys(filter(None, lines))), checks)
+
+    def tell(
+        self,
+        report: Mapping[str, Any],
+        text: str | Sequence[str] = (),
+        checks: Checks | None = None,
+    ) -> None:
+        """Print what was found, its checks, and the files that are written.
+
+        Parameters
+        ----------
+        report : mapping
+            For ``--json``.
+        text : str or sequence of str
+            The same for people.
+        checks : Checks, optional
+        """
+        files = {name: str(path) for name, path in self.files.items()}
+        found = (
+            {} if checks is None else {"checks": checks.to_json(), "verdict": checks.worst.value}
+        )
+        # notes that are checks as well are said once
+        said = [] if checks is None else [f"note: {check}" for check in checks]
+        lines = text.splitlines() if isinstance(text, str) else "\n".join(text).splitlines()
+        lines = [line for line in lines if line and line not in said]
+        lines += [] if checks is None else check_lines(checks)
+        lines += [f"{name}: {path}" for name, path in files.items()]
+        emit({"files": files, **report, **found}, self.as_json, "\n".join(lines))
+
+
+def emit(report: Mapping[str, Any], as_json: bool, text: str) -> None:
+    """Print one JSON object, or the text for people."""
+    typer.echo(json.dumps(report, indent=2) if as_json else text)
 
 
 def check_lines(checks: Checks, every: bool = False) -> list[str]:
@@ -130,3 +170,18 @@ def check_lines(checks: Checks, every: bool = False) -> list[str]:
     counts = Counter(check.verdict for check in checks)
     words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     return [f"checks: {words}", *map(str, checks if every else checks.doubtful)]
+
+
+def table(rows: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+    """Return numbers in columns, a line for each row; names of columns are the keys of the rows."""
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    cells: list[list[Any]] = [["", *(key.replace("_", " ") for key in columns)]]
+    for name, row in rows.items():
+        values = [row.get(key) for key in columns]
+        shown = [f"{v:.4f}" if isinstance(v, float) else "" if v is None else v for v in values]
+        cells.append([name, *shown])
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(f"{cell!s:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    ]

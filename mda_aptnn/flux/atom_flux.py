@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.elements import LIGHTEST, NUMBERS
 from mda_aptnn.errors import FileFormatError, GroupError
-from mda_aptnn.flux.blocks import BlockStore
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.frame_flux import sum_groups
 from mda_aptnn.flux.groups import Groups, choose_groups
@@ -47,8 +46,7 @@ _BLOCK_BYTES = 32_000_000
 def write_atom_flux(
     path: str | os.PathLike[str],
     series: FluxSeries,
-    store: BlockStore,
-    frames: NDArray[np.int64],
+    rows: Iterable[tuple[NDArray[np.int64], Mapping[str, NDArray[Any]]]],
     indices: NDArray[np.int64],
     numbers: NDArray[np.int64],
     motions: Sequence[str] | None = None,
@@ -63,10 +61,9 @@ def write_atom_flux(
     path : path
     series : FluxSeries
         The flux of groups of the same frames.
-    store : BlockStore
-        With those of `RECORDS` that there are.
-    frames : ndarray of int, shape [n_frames]
-        Frames of the trajectory, in the order of `series`.
+    rows : iterable of (ndarray of int, mapping)
+        Places in `series`, and their rows of those of `RECORDS` that there are; see
+        `BlockStore.rows`.
     indices : ndarray of int, shape [n_atoms]
         Universe indices of the atoms.
     numbers : ndarray of int, shape [n_atoms]
@@ -85,18 +82,21 @@ def write_atom_flux(
         group.attrs["n_particles"] = n_particles
         if motions is not None:
             group.attrs["motions"] = json.dumps(list(motions))
-        for places, rows in store.rows(frames):
+        for places, block in rows:
             order = np.argsort(places)
-            for name, (unit, _) in RECORDS.items():
-                if name not in rows:
-                    continue
-                values = rows[name][order]
-                if name not in group:
-                    row = values.shape[1:]
-                    n = int(np.clip(_CHUNK // np.prod(row), 1, len(frames)))
-                    group.create_dataset(name, (len(frames), *row), values.dtype, chunks=(n, *row))
-                    group[name].attrs["units"] = unit
-                group[name][places[order]] = values
+            for name in filter(block.__contains__, RECORDS):
+                values = block[name][order]
+                dataset = group.get(name) or _dataset(group, name, len(series), values)
+                dataset[places[order]] = values
+
+
+def _dataset(group: h5py.Group, name: str, n_frames: int, like: NDArray[Any]) -> h5py.Dataset:
+    """An empty data set for rows like these."""
+    row = like.shape[1:]
+    n = int(np.clip(_CHUNK // np.prod(row), 1, n_frames))
+    dataset = group.create_dataset(name, (n_frames, *row), like.dtype, chunks=(n, *row))
+    dataset.attrs["units"] = RECORDS[name][0]
+    return dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class StoredAtoms:
         Frame
         """
         cell = self.data["cells"][0] if "cells" in self.data else np.zeros((3, 3))
-        return Frame(self.numbers, self.data["positions"][0], cell, cell.any(axis=1))
+        return Frame(self.numbers, self.data["positions"][0], cell, Cell(cell).pbc)
 
     def blocks(self, bytes_per_frame: int) -> Iterator[slice]:
         """Give all frames in pieces that fit into memory.
@@ -253,8 +253,8 @@ def load_groups(
             numbers = np.arange(len(series))
             notes += broken_note(molecules.found, broken, numbers, series.times, indices)
     info = series.info | {"notes": list(dict.fromkeys([*series.info.get("notes", []), *notes]))}
-    given = {"members": None, "polarizability": None} | sums
-    return dataclasses.replace(series, groups=terms, labels=labels, info=info, **given)
+    arrays: dict[str, Any] = {"members": None, "polarizability": None} | sums
+    return dataclasses.replace(series, groups=terms, labels=labels, info=info, **arrays)
 
 
 def identify_atoms(
@@ -283,8 +283,8 @@ def identify_atoms(
     n_motions = len(io.read_json(atoms, "motions", list)) if "motions" in atoms.attrs else 0
     for name, (unit, n) in RECORDS.items():
         if name in atoms:
-            rows = (3,) if name == "cells" else (len(indices),)
-            rows = (n_motions, *rows) if name.startswith("motion") else rows
+            rows = [3] if name == "cells" else [len(indices)]
+            rows = [n_motions, *rows] if name.startswith("motion") else rows
             io.find_array(atoms, name, unit, (n_frames, *rows, n), "f")
     if len(indices) and indices.min() < 0:
         raise FileFormatError(f"{path}: negative numbers of atoms")

@@ -30,7 +30,10 @@ PARTS_PER_WORKER = 8
 _PATIENCE = 60.0
 #: That end a worker.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_KILLED = "a worker process was killed, as systems do when memory runs out: run again, with fewer workers if so"
+_KILLED = (
+    "a worker process was killed, as systems do when memory runs out: run again, with fewer "
+    "workers if so"
+)
 
 
 def model_of_worker(source: str | os.PathLike[str], n_threads: int) -> Any:
@@ -47,7 +50,19 @@ def _loaded(path: Any, changed: int, n_threads: int) -> Any:
     return load_model(path, n_threads=n_threads)
 
 
-class ProgressMultiprocessing(BackendMultiprocessing):
+class _WithBar(BackendBase):
+    """A backend with a progress bar."""
+
+    def __init__(self, n_workers: int, verbose: bool) -> None:
+        super().__init__(n_workers)
+        self._verbose = verbose
+
+    def bar(self, n_parts: int) -> Any:
+        """Return a progress bar of this many parts."""
+        return tqdm(total=n_parts, unit="part", disable=not self._verbose)
+
+
+class ProgressMultiprocessing(_WithBar, BackendMultiprocessing):
     """Processes of Python's multiprocessing, each with a pipe of its own.
 
     The pools of Python have queues and locks in common: a process that is killed while it has one
@@ -58,10 +73,6 @@ class ProgressMultiprocessing(BackendMultiprocessing):
     it shares its open files with all others: one moves another's place in a trajectory, and both
     read what is not there.
     """
-
-    def __init__(self, n_workers: int, verbose: bool) -> None:
-        self.verbose = verbose
-        super().__init__(n_workers)
 
     def apply(self, func: Callable[[Any], Any], computations: list[Any]) -> list[Any]:
         """Apply `func` to each part; results in the order of the parts.
@@ -83,19 +94,10 @@ class ProgressMultiprocessing(BackendMultiprocessing):
             else:
                 pipe.send_bytes(b"")
 
-        with tqdm(total=len(computations), unit="part", disable=not self.verbose) as bar:
+        with self.bar(len(computations)) as bar:
             try:
                 for _ in range(min(self.n_workers, len(computations))):
-                    pipe, end = multiprocessing.Pipe()
-                    process = multiprocessing.Process(target=_work, args=(end,), daemon=True)
-                    # what the parent does on a signal is not for the worker, which soon has its own
-                    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-                    try:
-                        process.start()
-                    finally:
-                        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-                    end.close()
-                    workers[pipe] = process
+                    pipe, workers[pipe] = _start()
                     hand_over(pipe)
                 while busy:
                     ready: list[Any] = multiprocessing.connection.wait(list(busy))
@@ -113,8 +115,22 @@ class ProgressMultiprocessing(BackendMultiprocessing):
         return results
 
 
+def _start() -> tuple[Any, Any]:
+    """A new worker: this end of its pipe, and the process."""
+    pipe, end = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=_work, args=(end,), daemon=True)
+    # what the parent does on a signal is not for the worker, which soon has its own
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    end.close()
+    return pipe, process
+
+
 def _end(workers: dict[Any, Any], early: bool) -> None:
-    """Wait for all workers; `early`: ask them to end, so that they write what they have computed."""
+    """Wait for all workers; `early`: ask them to end, so that they write what they have."""
     for process in workers.values() if early else ():
         process.terminate()
     for pipe, process in workers.items():
@@ -125,21 +141,14 @@ def _end(workers: dict[Any, Any], early: bool) -> None:
         pipe.close()
 
 
-class ProgressDask(BackendDask):
+class ProgressDask(_WithBar, BackendDask):
     """Processes of dask's local scheduler."""
-
-    def __init__(self, n_workers: int, verbose: bool) -> None:
-        self.verbose = verbose
-        super().__init__(n_workers)
 
     def apply(self, func: Callable[[Any], Any], computations: list[Any]) -> list[Any]:
         """Apply `func` to each part; results in the order of the parts."""
         from dask.callbacks import Callback
 
-        with (
-            tqdm(total=len(computations), unit="part", disable=not self.verbose) as bar,
-            Callback(posttask=lambda *_: bar.update()),
-        ):
+        with self.bar(len(computations)) as bar, Callback(posttask=lambda *_: bar.update()):
             try:
                 return list(super().apply(functools.partial(_part, func), computations))
             except BrokenProcessPool as error:
@@ -213,17 +222,16 @@ def configure(backend: Any, n_workers: int | None, verbose: bool) -> BackendBase
     ValueError
         If workers are asked of the serial backend: MDAnalysis 2.11 then returns wrong frames.
     """
-    if backend is None or backend == "serial":
-        if n_workers not in (None, 1):
-            raise ValueError(
-                f'n_workers={n_workers} with the serial backend; add backend="multiprocessing" (or "dask")'
-            )
-        return "serial"
-    workers = multiprocessing.cpu_count() if n_workers is None else n_workers
-    if backend == "multiprocessing":
-        return ProgressMultiprocessing(workers, verbose)
-    if backend == "dask":
-        return ProgressDask(workers, verbose)
     if isinstance(backend, BackendBase):
         return backend
-    raise ValueError(f"backend {backend!r}: choose serial, multiprocessing or dask")
+    if backend in (None, "serial"):
+        if n_workers not in (None, 1):
+            raise ValueError(
+                f"n_workers={n_workers} with the serial backend; add "
+                'backend="multiprocessing" (or "dask")'
+            )
+        return "serial"
+    kinds = {"multiprocessing": ProgressMultiprocessing, "dask": ProgressDask}
+    if backend not in kinds:
+        raise ValueError(f"backend {backend!r}: choose serial, multiprocessing or dask")
+    return kinds[backend](n_workers or 1, verbose)

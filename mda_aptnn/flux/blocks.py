@@ -1,10 +1,11 @@
-"""Frames that are done: a folder of block files that an interrupted or parallel run can go on from."""
+"""Frames that are done: a folder of block files that an interrupted run can go on from."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
+import logging
 import os
 import re
 import time
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import folders, io
-from mda_aptnn.errors import FileFormatError, TrajectoryError
+from mda_aptnn.errors import FileFormatError, TrajectoryError, WorkerError
+
+logger = logging.getLogger(__name__)
 
 #: A block of finished frames is written when it is this old, in s, or this large.
 _BLOCK_SECONDS = 20.0
@@ -71,9 +74,8 @@ def remove(folder: str | os.PathLike[str]) -> None:
     for part in (*_parts(folder), folder):
         io.sweep(part)
         if _is_ours(part):
-            for path in part.glob("block-*.h5"):
-                if _BLOCK.fullmatch(path.name):
-                    io.remove(path, "block")
+            for path in _blocks(part):
+                io.remove(path, "block")
             if not list(part.glob("block-*.h5")):
                 (part / _PLAN).unlink()
         if {item.name for item in part.glob("*")} == {folders.LOCK}:
@@ -83,12 +85,13 @@ def remove(folder: str | os.PathLike[str]) -> None:
 
 
 def _parts(folder: Path) -> list[Path]:
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(
-        item
-        for item in found
-        if _PART.fullmatch(item.name) and item.is_dir() and not item.is_symlink()
-    )
+    """Folders of the single trajectories; no links."""
+    found = sorted(item for item in folder.glob("part-*") if _PART.fullmatch(item.name))
+    return [item for item in found if item.is_dir() and not item.is_symlink()]
+
+
+def _blocks(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("block-*.h5") if _BLOCK.fullmatch(path.name))
 
 
 def _is_ours(folder: Path) -> bool:
@@ -144,22 +147,25 @@ class BlockStore:
         io.check_writable(file)
         io.sweep(self.folder)
         if file.exists():
-            try:
-                found = dict(json.loads(file.read_text()))
-            except (TypeError, ValueError) as error:
-                raise FileFormatError(
-                    f"{file} is damaged; remove the folder or give another one"
-                ) from error
-            differ = [key for key in plan if found.get(key) != plan[key]]
-            if differ:
-                raise TrajectoryError(
-                    f"checkpoint {self.folder} belongs to another run (differs in "
-                    f"{', '.join(differ)}); remove the folder or give another one"
-                )
+            self._compare(file, plan)
         else:
             with io.replacing(file, _KIND) as temporary:
                 temporary.write_text(json.dumps(plan, indent=1))
         io.protect([file], _KIND)
+
+    def _compare(self, file: Path, plan: dict[str, Any]) -> None:
+        try:
+            found = dict(json.loads(file.read_text()))
+        except (TypeError, ValueError) as error:
+            raise FileFormatError(
+                f"{file} is damaged; remove the folder or give another one"
+            ) from error
+        differ = [key for key in plan if found.get(key) != plan[key]]
+        if differ:
+            raise TrajectoryError(
+                f"checkpoint {self.folder} belongs to another run (differs in "
+                f"{', '.join(differ)}); remove the folder or give another one"
+            )
 
     def add(self, frame: int, row: dict[str, Any]) -> None:
         """Keep the arrays of one frame, with its "fingerprint"; they are written when enough has
@@ -207,19 +213,53 @@ class BlockStore:
         found: set[int] = set()
         others: set[int] = set()
         for path, frames, prints, unchanged in self._files():
-            stale = np.zeros(len(frames), dtype=bool)
             at = np.flatnonzero(np.isin(frames, wanted))
             if not len(at):
                 continue
-            ends = at[[0, -1]]
-            if not unchanged or any(now(int(frames[k])) != prints[k] for k in ends):
+            stale = self._stale[path.name] = np.zeros(len(frames), dtype=bool)
+            # of files that are as they were, the ends are enough
+            if not unchanged or any(now(int(frames[k])) != prints[k] for k in at[[0, -1]]):
                 stale[at] = [now(int(frames[k])) != prints[k] for k in at]
-            self._stale[path.name] = stale
             found.update(frames[at[~stale[at]]].tolist())
             others.update(frames[at[stale[at]]].tolist())
-        return np.array(sorted(found), dtype=np.int64), np.array(
-            sorted(others - found), dtype=np.int64
-        )
+        same, changed_frames = sorted(found), sorted(others - found)
+        return np.array(same, dtype=np.int64), np.array(changed_frames, dtype=np.int64)
+
+    def missing(
+        self, wanted: NDArray[np.int64], fingerprint: Callable[[int], np.uint64]
+    ) -> NDArray[np.int64]:
+        """Return the wanted frames that are not there as they are now; parameters as of
+        `reusable`.
+        """
+        there, changed = self.reusable(wanted, fingerprint)
+        if len(there):
+            logger.info("%d of %d frames are in %s", len(there), len(wanted), self.folder)
+        if len(changed):
+            logger.warning(
+                "%d frames in %s are not those of the trajectory as it is now, the first is %d: "
+                "predicted again",
+                len(changed),
+                self.folder,
+                changed[0],
+            )
+        return np.setdiff1d(wanted, there)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from the folder, and say what is in it if a worker dies.
+
+        Raises
+        ------
+        BusyError
+            If another process fills it.
+        """
+        try:
+            with folders.reserved(self.folder / folders.LOCK, f"the checkpoint {self.folder}"):
+                yield
+        except WorkerError as error:
+            raise WorkerError(
+                f"{error}; what is computed is kept in {self.folder}, and used then"
+            ) from error
 
     def rows(
         self, frames: NDArray[np.int64]
@@ -250,9 +290,7 @@ class BlockStore:
         """Give each block, its frames, their fingerprints, and whether the trajectory's files are
         still the same.
         """
-        for path in sorted(
-            path for path in self.folder.glob("block-*.h5") if _BLOCK.fullmatch(path.name)
-        ):
+        for path in _blocks(self.folder):
             with io.open_checked(path, "block") as file:
                 frames = io.read_array(file, "frames", shape=(None,), kinds="i")
                 prints = io.read_array(file, "fingerprint", shape=(len(frames),), kinds="u")

@@ -93,25 +93,19 @@ class CheckedAnalysis(AnalysisBase):
         """
         return self.look(start, stop, step, frames).checks
 
-    def look(
-        self,
-        start: int | None = None,
-        stop: int | None = None,
-        step: int | None = None,
-        frames: Any = None,
-    ) -> Findings:
-        """Return all that is found of these frames before all are read; parameters as in `run`.
+    def look(self, *chosen: Any) -> Findings:
+        """Return all that is found of these frames before all are read.
 
         Parameters
         ----------
-        start, stop, step, frames
-            As in `run`.
+        *chosen
+            start, stop, step and frames, as in `run`.
 
         Returns
         -------
         Findings
         """
-        self._wanted, self._timeline = chosen_timeline(self._frames, start, stop, step, frames)
+        self._wanted, self._timeline = chosen_timeline(self._frames, *chosen)
         self._findings = check_run(
             self._frames, self._wanted, self._timeline, model=self._model, **self._allowed
         )

@@ -6,23 +6,19 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from MDAnalysis.analysis.results import Results, ResultsGroup
-from numpy.typing import NDArray
 
-from mda_aptnn import folders
-from mda_aptnn.errors import WorkerError
 from mda_aptnn.flux import backends
 from mda_aptnn.flux.atom_flux import write_atom_flux
 from mda_aptnn.flux.blocks import BlockStore
 from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.flux.flux_series import ARRAYS, FluxSeries
-from mda_aptnn.flux.frame_flux import FrameFlux, degrees_of_freedom
+from mda_aptnn.flux.frame_flux import FrameFlux, known_freedom
 from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import checkpoint_plan, description, file_states, frame_fingerprint
@@ -174,13 +170,12 @@ class DipoleFlux(CheckedAnalysis):
         if checkpoint is None and per == "atom":
             self._scratch = tempfile.TemporaryDirectory(prefix="mda-aptnn-")
             checkpoint = self._scratch.name
-        self._folder = None if checkpoint is None else os.fspath(checkpoint)
         self._store: BlockStore | None = None
-        if self._folder is not None:
+        if checkpoint is not None:
             plan = checkpoint_plan(
                 model, self._model, self._sums, self._frames, self._first, groups
             )
-            self._store = BlockStore(self._folder, plan, file_states(self._trajectory))
+            self._store = BlockStore(checkpoint, plan, file_states(self._trajectory))
 
     def run(
         self,
@@ -239,11 +234,15 @@ class DipoleFlux(CheckedAnalysis):
         if serial and n_parts not in (None, 1):
             raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
         self._doubts = refuse_or_warn(self.check(start, stop, step, frames))
-        todo = self._missing()
+        todo = self._wanted
+        alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if self._store is not None:
+            todo = self._store.missing(self._wanted, self._fingerprint)
+            alone = self._store.alone()
         if not isinstance(executor, str):
             n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)
             options["unsupported_backend"] = True
-        with self._alone():
+        with alone:
             super().run(
                 frames=todo,
                 n_workers=1 if serial else None,
@@ -278,16 +277,15 @@ class DipoleFlux(CheckedAnalysis):
         if self._per != "atom" or self._store is None:
             self.series.save(path)
             return
-        wanted = self._sums.groups.wanted
+        frames, wanted = self._frames, self._sums.groups.wanted
         write_atom_flux(
             path,
             self.series,
-            self._store,
-            self._wanted,
-            self._frames.indices[wanted],
-            self._frames.numbers[wanted],
+            self._store.rows(self._wanted),
+            frames.indices[wanted],
+            frames.numbers[wanted],
             self._sums.motion_names,
-            n_particles=len(self._frames.universe.atoms),
+            n_particles=len(frames.universe.atoms),
         )
 
     def _make_sums(
@@ -302,24 +300,14 @@ class DipoleFlux(CheckedAnalysis):
         """What is summed in each frame."""
         frames, molecules = self._frames, self._molecules
         indices, masses, notes = frames.indices, frames.masses, frames.notes
-        chosen = choose_groups(
-            per, self._atoms, groups, indices, frames.numbers, molecules,
-            updating=updating, also=("atom",),
-        )  # fmt: skip
+        which = self._atoms, groups, indices, frames.numbers, molecules
+        chosen = choose_groups(per, *which, updating=updating, also=("atom",))
         if motions is not None:
             motions = make_motions(motions, self._atoms, indices, masses, molecules)
         samples = None if self._finite_difference else frames.samples()
-        freedom = degrees_of_freedom(given, samples, masses, notes)
-        return FrameFlux(
-            chosen,
-            motions,
-            molecules.found,
-            masses,
-            frames.charge,
-            sum_rule,
-            freedom,
-            keep_atoms=per == "atom",
-        )
+        freedom = known_freedom(given, samples, masses, notes)
+        how = frames.charge, sum_rule, freedom
+        return FrameFlux(chosen, motions, molecules.found, masses, *how, keep_atoms=per == "atom")
 
     def _count_members(self) -> int:
         """How many members of a committee have their flux kept."""
@@ -333,44 +321,10 @@ class DipoleFlux(CheckedAnalysis):
         )
         return 0
 
-    def _missing(self) -> NDArray[np.int64]:
-        """The wanted frames that the checkpoint does not have as they are now."""
-        if self._store is None:
-            return self._wanted
-        there, changed = self._store.reusable(self._wanted, self._fingerprint)
-        if len(there):
-            logger.info("%d of %d frames are in %s", len(there), len(self._wanted), self._folder)
-        if len(changed):
-            logger.warning(
-                "%d frames in %s are not those of the trajectory as it is now, the first is %d: "
-                "predicted again",
-                len(changed),
-                self._folder,
-                changed[0],
-            )
-        return np.setdiff1d(self._wanted, there)
-
     def _fingerprint(self, number: int) -> np.uint64:
         """That of a frame of the trajectory, which is left there."""
         self._trajectory[number]
         return frame_fingerprint(self._frames.frame(), self._frames.velocities())
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other processes from the checkpoint meanwhile, and say what is in it if a worker
-        dies.
-        """
-        if self._folder is None:
-            yield
-            return
-        lock = Path(self._folder) / folders.LOCK
-        try:
-            with folders.reserved(lock, f"the checkpoint {self._folder}"):
-                yield
-        except WorkerError as error:
-            raise WorkerError(
-                f"{error}; what is computed is kept in {self._folder}, and used then"
-            ) from error
 
     def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
         if self._model is None:
@@ -393,11 +347,7 @@ class DipoleFlux(CheckedAnalysis):
         self.results = self._empty(self.n_frames)
 
     def _empty(self, n_frames: int) -> Results:
-        sizes = {
-            "frames": n_frames,
-            "groups": len(self._sums.names),
-            "members": self._n_members,
-        }
+        sizes = {"frames": n_frames, "groups": len(self._sums.names), "members": self._n_members}
         left_out = {"times"}
         left_out |= set() if self._n_members else {"members"}
         left_out |= set() if self._with_gradients else {"polarizability"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +16,7 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.averages import ratio_with_error
 from mda_aptnn.checks import Checks
-from mda_aptnn.errors import (
-    CheckError,
-    FileFormatError,
-    GroupError,
-    SpectrumError,
-    TrajectoryError,
-)
+from mda_aptnn.errors import CheckError, FileFormatError, GroupError, SpectrumError, TrajectoryError
 from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.tensors import full_tensors
 
@@ -47,6 +42,8 @@ RECORDS = ("volumes", "temperatures", "residuals", "equipartition")
 
 #: Up to so many groups are named where a flux is shown.
 _NAMED = 8
+#: More are not listed one by one.
+_LISTED = 20
 #: Two parts continue each other if the step between them is the spacing within this part of it.
 _JOIN = 0.05
 #: Spacings of two parts are the same within this: what rounding of recorded times leaves, an error
@@ -270,6 +267,60 @@ class FluxSeries(io.Stored):
         squares = (self.total**2).sum(axis=1)
         return ratio_with_error(squares, units.BOLTZMANN * self.temperatures * self.equipartition)
 
+    def summary(self) -> dict[str, Any]:
+        """Return what the flux says by itself, as numbers that JSON can hold.
+
+        Returns
+        -------
+        dict
+        """
+        ratio, error = self.equipartition_ratio()
+        found = {
+            "temperature": float(self.temperatures.mean()),
+            "volume": float(self.volumes.mean()),
+            "equipartition_ratio": ratio,
+            "equipartition_error": error,
+        }
+        return {
+            "n_frames": len(self),
+            "n_series": len(self.starts),
+            "spacing_ps": self.spacing,
+            "groups": self.groups,
+            **{name: value if value == value else None for name, value in found.items()},
+            "sum_rule_residual_max": float(abs(self.residuals).max()),
+            "notes": self.info.get("notes", []),
+        }
+
+    def describe(self, notes: Sequence[str] = ()) -> str:
+        """Return `summary` for people, line by line.
+
+        Parameters
+        ----------
+        notes : sequence of str
+            Of what was made of the flux: those that it does not have itself are added.
+
+        Returns
+        -------
+        str
+        """
+        values, names = self.summary(), self.groups
+        listed = f"groups: {', '.join(names)}"
+        if len(names) > _LISTED:
+            listed = f"{len(names)} groups: {names[0]}, {names[1]}, ... {names[-1]}"
+        lines = [
+            f"{len(self)} frames, {1000 * self.spacing:g} fs apart, in {len(self.starts)} series; "
+            f"{listed}"
+        ]
+        if values["temperature"] is not None:
+            lines.append(f"kinetic temperature: {values['temperature']:.1f} K")
+        if values["equipartition_ratio"] is not None:
+            ratio, error = values["equipartition_ratio"], values["equipartition_error"] or 0.0
+            lines.append(f"<M'^2> over equipartition: {ratio:.3f} +- {error:.3f}")
+        residual = values["sum_rule_residual_max"]
+        lines.append(f"largest component of the sum rule's residual: {residual:.3f} e")
+        all_notes = dict.fromkeys([*values["notes"], *notes])
+        return "\n".join([*lines, *(f"note: {note}" for note in all_notes)])
+
     def _write(self, file: h5py.File) -> None:
         for name, values in self.arrays().items():
             io.write_array(file, name, values, ARRAYS[name][0])
@@ -343,7 +394,7 @@ class FluxSeries(io.Stored):
         if not parts:
             raise TrajectoryError("there is no flux to merge")
         first, starts, notes, n_frames = parts[0], list(parts[0].starts), [], len(parts[0])
-        for number, (earlier, part) in enumerate(zip(parts, parts[1:], strict=False), start=2):
+        for number, (earlier, part) in enumerate(itertools.pairwise(parts), start=2):
             _refuse_unlike(first, part, number)
             _refuse_shared(parts[: number - 1], part)
             gap = float(part.times[0] - earlier.times[-1])
@@ -434,7 +485,6 @@ def _refuse_shared(earlier: Sequence[FluxSeries], part: FluxSeries) -> None:
 def _mean_temperature(parts: Sequence[FluxSeries]) -> list[float | None]:
     """Kinetic temperature and its standard error in K of what was seen before the runs."""
     known = [part.info.get("kinetic_temperature") or [None, None] for part in parts]
-    if any(value is None for pair in known for value in pair):
-        return [None, None]
-    values = np.array(known, dtype=float)
-    return [float(values[:, 0].mean()), float(np.sqrt((values[:, 1] ** 2).sum()) / len(values))]
+    values, errors = np.array(known, dtype=float).T
+    both = float(values.mean()), float(np.linalg.norm(errors)) / len(parts)
+    return [value if np.isfinite(both).all() else None for value in both]

@@ -13,13 +13,7 @@ from numpy.typing import NDArray
 from mda_aptnn.errors import ModelError
 from mda_aptnn.flux.groups import Groups
 from mda_aptnn.frame import Frame
-from mda_aptnn.tensors import (
-    COLUMNS,
-    ROWS,
-    apply_sum_rule,
-    sum_rule_residual,
-    sum_rule_weights,
-)
+from mda_aptnn.tensors import COLUMNS, ROWS, apply_sum_rule, sum_rule_residual, sum_rule_weights
 from mda_aptnn.trajectory.kinetics import (
     check_degrees_of_freedom,
     constrained_bonds,
@@ -182,7 +176,7 @@ def _of_shape(tensors: Any, shape: tuple[int, ...], what: str) -> NDArray[np.flo
     return array
 
 
-def degrees_of_freedom(
+def known_freedom(
     given: int | None,
     samples: Iterable[tuple[Frame, NDArray[np.float64]]] | None,
     masses: NDArray[np.float64],

@@ -86,6 +86,7 @@ def description(source: Any, model: Any, sums: FrameFlux, trajectory: Any) -> di
         "model": model_identity(source, model),
         "level_of_theory": str(card.get("level_of_theory", "")),
         "expected_residual": expected_residual(card),
+        "trained_temperature": (card.get("domain") or {}).get("temperature"),
         "sum_rule": sums.sum_rule,
         "charge": sums.charge,
         "n_atoms": len(sums.masses),

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn.checks import Verdict
+from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.flux.flux_series import FluxSeries, joined, refuse_other_run, shared_frames
 from mda_aptnn.frame import Cell
-from mda_aptnn.model.domain import TEMPERATURE
+from mda_aptnn.model.domain import TEMPERATURE, temperature_check
 from mda_aptnn.trajectory.kinetics import PLAUSIBLE, is_plausible
 
 #: Times of beads are the same within this part, which single precision leaves.
@@ -76,20 +76,24 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
                 "each bead once."
             )
             warnings.warn(notes[-1], stacklevel=2)
-    _check_temperatures(np.array([bead.temperatures.mean() for bead in beads]))
+    kinetic = np.array([bead.temperatures.mean() for bead in beads])
+    _check_temperatures(kinetic)
     there = set.intersection(*(set(bead.arrays()) for bead in beads))
     mean: dict[str, Any] = {
         name: np.mean([getattr(bead, name) for bead in beads], axis=0) if name in there else None
         for name in first.arrays()
     }
     kelvin = first.info.get("kinetic_temperature", [])
-    # a bead is hotter than the sample, as many times as there are beads
-    hot = f"{Verdict.LOOK}: {TEMPERATURE}:"
+    # a bead is hotter than the sample, as many times as there are beads: it is asked again
+    hot, trained = f"{Verdict.LOOK}: {TEMPERATURE}:", first.info.get("trained_temperature")
+    checks = [item for item in first.info.get("checks", []) if item["name"] != TEMPERATURE]
+    if trained is not None:
+        checks += Checks([temperature_check(trained, kinetic.mean() / n_beads)]).to_json()
     info = first.info | {
         "trajectory": joined(beads, "trajectory"),
         "estimator": f"beads ({n_beads})",
         "kinetic_temperature": [None if value is None else value / n_beads for value in kelvin],
-        "checks": [check for check in first.info.get("checks", []) if check["name"] != TEMPERATURE],
+        "checks": checks,
         "notes": [n for n in first.info.get("notes", []) if not n.startswith(hot)] + notes,
     }
     mean |= {"times": first.times, "temperatures": mean["temperatures"] / n_beads}

@@ -1,1 +1,1 @@
-"""Snapshots to labels, through CP2K: plan a campaign, run it anywhere, collect what can be trusted."""
+"""Snapshots to labels: plan a campaign, run it anywhere, collect what can be trusted."""

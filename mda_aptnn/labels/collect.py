@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import warnings
-from typing import Any
 
 import numpy as np
 
 from mda_aptnn.errors import CampaignError, LabelError
-from mda_aptnn.frame import Frame
 from mda_aptnn.io import file_hash
 from mda_aptnn.labels.campaign import MANIFEST, Campaign, Task, describe
-from mda_aptnn.labels.cp2k.output import RunOutput, check_geometry, parse_output
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.labels.runs import Labels
-from mda_aptnn.tensors import sum_rule_residual
+from mda_aptnn.labels.protocol import Output, Run, check_geometry
+from mda_aptnn.labels.routes import check_sum_rules
 
 #: Largest component of Σ_i P_i − Q·1, in e for each atom. Good labels of liquid water have 2e-4 to
 #: 4e-4.
@@ -63,104 +59,63 @@ def collect(
     left_out : list of LeftOut
         The others, with the reason.
     """
-    frames, left_out = [], []
-    levels: list[str] = []
+    frames: list[LabelledFrame] = []
+    left_out, levels = [], dict[str, None]()
     for info, tasks in campaign.frames():
         try:
-            labelled, level = _collect_frame(tasks, max_residual, max_pgt_residual)
+            labelled = _collect_frame(tasks)
+            labelled.info.update(
+                check_sum_rules(labelled, {"apt": max_residual, "pgt": max_pgt_residual})
+            )
         except (CampaignError, LabelError) as error:
             left_out.append(LeftOut(describe(info), str(error)))
             continue
         frames.append(labelled)
-        levels.append(level)
-    if len(set(levels)) > 1:
+        levels[_level(tasks[0], labelled)] = None
+    if len(levels) > 1:
         warnings.warn(
-            f"labels of several versions of CP2K: {', '.join(sorted(set(levels)))}", stacklevel=2
+            f"labels of several versions of {campaign.code.title}: {', '.join(sorted(levels))}",
+            stacklevel=2,
         )
-    sources = {
-        MANIFEST: file_hash(campaign.folder / MANIFEST),
-        "template": str(campaign.manifest["template"]),
-    }
-    return Dataset(frames, "; ".join(dict.fromkeys(levels)), sources), left_out
+    manifest = file_hash(campaign.folder / MANIFEST)
+    sources = {MANIFEST: manifest, "template": str(campaign.manifest["template"])}
+    return Dataset(frames, "; ".join(levels), sources), left_out
 
 
-def _collect_frame(
-    tasks: list[Task], max_residual: float, max_pgt_residual: float
-) -> tuple[LabelledFrame, str]:
-    first = tasks[0]
-    parts, versions = [], set()
+def _level(task: Task, labelled: LabelledFrame) -> str:
+    """Program, method and settings of the route in one line."""
+    settings = [f"{k} {v:g}" for k, v in task.route.parameters.items() if v is not None]
+    parts = [labelled.info["program"], task.level_of_theory, ", ".join(settings)]
+    return f"{', '.join(filter(None, parts))} {task.route.unit}".rstrip()
+
+
+def _collect_frame(tasks: list[Task]) -> LabelledFrame:
+    """One frame from tasks that each labelled some of its atoms, or all."""
+    first, parts, programs = tasks[0], [], set[str]()
     for task in tasks:
-        labels, version = read_task(task)
+        labels, program = read_task(task)
         parts.append(labels)
-        versions.add(version)
-    tensors = {name: _merge([part.tensors[name] for part in parts]) for name in parts[0].tensors}
-    frame = first.frame
-    info: dict[str, Any] = {**first.info, **parts[0].info}
-    info["route"] = first.route.name
-    info.update({key: value for key, value in first.route.parameters.items() if value is not None})
-    info["program"] = " and ".join(sorted(versions))
+        programs.add(program)
+    tensors = dict(parts[0].tensors)
+    for name, part in ((name, part.tensors[name]) for part in parts[1:] for name in tensors):
+        tensors[name] = np.where(np.isnan(tensors[name]), part, tensors[name])
+    parameters = {k: v for k, v in first.route.parameters.items() if v is not None}
+    info = {**first.info, **parts[0].info, "route": first.route.name, **parameters}
+    info["program"] = " and ".join(sorted(programs))
     info["tasks"] = [task.name for task in tasks]
-    info["inputs"] = {
-        f"{task.name}/{name}": digest for task in tasks for name, digest in task.inputs.items()
-    }
-    apt = tensors["apt"]
-    if not np.isnan(apt).any():
-        info["sum_rule_residual"] = float(np.abs(sum_rule_residual(apt, frame.charge)).max())
-        _check_sum_rule(
-            "Σ P − Q·1", info["sum_rule_residual"], "e", frame, max_residual, "--max-residual"
-        )
-        info["sum_rule_threshold"] = max_residual
-    gradients = tensors.get("pgt")
-    if gradients is not None and not np.isnan(gradients).any():
-        info["pgt_sum_rule_residual"] = float(np.abs(gradients.sum(axis=0)).max())
-        _check_sum_rule(
-            "Σ G",
-            info["pgt_sum_rule_residual"],
-            "Å²",
-            frame,
-            max_pgt_residual,
-            "--max-pgt-residual",
-        )
-        info["pgt_sum_rule_threshold"] = max_pgt_residual
-    settings = ", ".join(
-        f"{key} {value:g}" for key, value in first.route.parameters.items() if value is not None
-    )
-    level = f"{info['program']}, {first.level_of_theory}, {settings} {first.route.unit}".rstrip(
-        ", "
-    )
-    return LabelledFrame(frame, tensors, info), level
+    info["inputs"] = {f"{task.name}/{k}": v for task in tasks for k, v in task.inputs.items()}
+    return LabelledFrame(first.frame, tensors, info)
 
 
-def _merge(parts: list[np.ndarray]) -> np.ndarray:
-    """Tensors of one frame from tasks that each labelled some of its atoms."""
-    merged = parts[0].copy()
-    for part in parts[1:]:
-        merged = np.where(np.isnan(merged), part, merged)
-    return merged
-
-
-def _check_sum_rule(
-    what: str, residual: float, unit: str, frame: Frame, max_residual: float, option: str
-) -> None:
-    per_atom = residual / len(frame)
-    if per_atom > max_residual:
-        raise LabelError(
-            f"the sum rule is off: {what} is {residual:.4f} {unit} over {len(frame)} atoms, "
-            f"{per_atom:.5f} {unit} an "
-            f"atom, above the {max_residual:g} {unit} accepted: tighten EPS_SCF and CUTOFF, "
-            f"enlarge the cell, or "
-            f"raise {option}"
-        )
-
-
-def read_task(task: Task) -> tuple[Labels, str]:
+def read_task(task: Task) -> tuple[LabelledFrame, str]:
     """Read and check all runs of a task.
 
     Returns
     -------
-    labels : Labels
+    labels : LabelledFrame
+        As placed; NaN for atoms that this task did not label.
     version : str
-        Of CP2K.
+        Of the program.
 
     Raises
     ------
@@ -170,23 +125,12 @@ def read_task(task: Task) -> tuple[Labels, str]:
     failure = task.failure
     if failure is not None:
         raise LabelError(f"task {task.name} failed: {failure['message']}")
-    outputs: dict[str, RunOutput] = {}
+    outputs: dict[str, Output] = {}
     for run in task.runs:
-        path = task.directory / f"{run.name}.out"
-        where = f"task {task.name}, {run.name}"
-        if not path.is_file():
-            raise LabelError(f"{where}: not run yet")
         try:
-            _check_input(task, f"{run.name}.inp")
-            output = parse_output(path.read_text(errors="replace"))
-            if output.project != task.project(run):
-                raise LabelError(
-                    f"the output is that of {output.project}, not of {task.project(run)}"
-                )
-            check_geometry(output, run.geometry(task.placed))
-        except (LabelError, OSError) as error:
-            raise LabelError(f"{where}: {error}") from error
-        outputs[run.name] = output
+            outputs[run.name] = _read_run(task, run)
+        except (CampaignError, LabelError, OSError) as error:
+            raise LabelError(f"task {task.name}, {run.name}: {error}") from error
     try:
         labels = task.route.labels(task.placed, task.runs, outputs)
     except LabelError as error:
@@ -194,6 +138,13 @@ def read_task(task: Task) -> tuple[Labels, str]:
     return labels, " and ".join(sorted({output.version for output in outputs.values()}))
 
 
-def _check_input(task: Task, name: str) -> None:
-    if hashlib.sha256((task.directory / name).read_bytes()).hexdigest() != task.inputs[name]:
-        raise LabelError("the input was changed after it was planned")
+def _read_run(task: Task, run: Run) -> Output:
+    path = task.directory / f"{run.name}.out"
+    if not path.is_file():
+        raise LabelError("not run yet")
+    task.check_inputs(set(task.inputs) & {f"{run.name}.inp"})
+    output = task.code.read(path.read_text(errors="replace"))
+    if output.project != task.project(run):
+        raise LabelError(f"the output is that of {output.project}, not of {task.project(run)}")
+    check_geometry(output, run.geometry(task.placed))
+    return output

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
+import functools
 import logging
 import os
 import platform
@@ -19,10 +19,11 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,12 @@ from tqdm.auto import tqdm
 from mda_aptnn import folders, io
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.labels.campaign import Campaign, Task, write_json
-from mda_aptnn.labels.cp2k.output import last_lines, parse_output
-from mda_aptnn.labels.runs import Run
+from mda_aptnn.labels.protocol import Job, Run
 
 #: How often a worker looks whether it should stop, in seconds.
 _PATIENCE = 0.2
+#: How long a program that was asked to end may take, in seconds.
+_GRACE = 5.0
 #: Where a run works, as `tempfile.mkdtemp` names it.
 _WORK = re.compile(r"running-\w{8}")
 
@@ -65,7 +67,7 @@ class Outcome:
 
 def run_campaign(
     campaign: Campaign,
-    command: str,
+    command: str | None = None,
     *,
     workers: int = 1,
     retry: bool = False,
@@ -75,11 +77,14 @@ def run_campaign(
 ) -> list[Outcome]:
     """Run what is missing.
 
+    Whatever ends this call (Ctrl-C, SIGTERM) ends the programs that it started here.
+
     Parameters
     ----------
     campaign : Campaign
-    command : str
-        As in a shell, without input and output: ``"mpirun -np 2 cp2k.psmp"``.
+    command : str, optional
+        What starts the program, as in a shell, without input and output: ``"mpirun -np 2
+        program"``; usually the code's own. A code that computes in this process needs none.
     workers : int
         Tasks at a time.
     retry : bool
@@ -102,40 +107,71 @@ def run_campaign(
     CampaignError
         If the command does not exist, or there is no such task.
     """
-    words = shlex.split(command)
-    if not words:
-        raise CampaignError("the command is empty; give one like 'cp2k.psmp'")
-    if dask is None and shutil.which(words[0]) is None:
-        raise CampaignError(
-            f"there is no command {words[0]!r}; give the one that starts CP2K here (--command)"
-        )
+    words = _words(campaign, command, here=dask is None)
     if workers < 1:
         raise CampaignError(f"{workers} workers cannot run anything")
     names = campaign.task_names
-    if task is not None:
-        if not 0 <= task < len(names):
-            raise CampaignError(
-                f"there is no task {task}: the campaign has {len(names)}, counted from 0"
-            )
-        names = [names[task]]
-    folder = campaign.folder.resolve() / "tasks"
+    if task is not None and not 0 <= task < len(names):
+        raise CampaignError(
+            f"there is no task {task}: the campaign has {len(names)}, counted from 0"
+        )
+    names = names if task is None else [names[task]]
     found: dict[str, Outcome] = {}
-    for name in names:
-        one = campaign.task(name)
+    for one in map(campaign.task, names):
         failure = one.failure
         if one.complete:
-            found[name] = Outcome(name, "complete")
+            found[one.name] = Outcome(one.name, "complete")
         elif failure is not None and not retry:
-            found[name] = Outcome(name, "failed", failure["message"], failure["last_lines"])
+            found[one.name] = Outcome(one.name, "failed", failure["message"], failure["last_lines"])
+    folder = campaign.folder.resolve() / "tasks"
     missing = [folder / name for name in names if name not in found]
-    scheduler = (
-        _run_here(missing, words, workers) if dask is None else _run_on_dask(missing, words, dask)
-    )
-    with tqdm(total=len(names), initial=len(found), unit="task", disable=not verbose) as bar:
+    if dask is None:
+        scheduler = _run_here(missing, words, workers)
+    else:
+        scheduler = _run_on_dask(missing, words, dask)
+    # closed at once, not when somebody lets go of the traceback
+    with (
+        _ended_by_sigterm(),
+        contextlib.closing(scheduler),
+        tqdm(total=len(names), initial=len(found), unit="task", disable=not verbose) as bar,
+    ):
         for outcome in scheduler:
             found[outcome.task] = outcome
             bar.update()
     return [found[name] for name in names]
+
+
+def _words(campaign: Campaign, command: str | None, here: bool) -> list[str]:
+    """The command as words, after a look whether there is such a program here."""
+    usual, title = campaign.code.command, campaign.code.title
+    if usual is None:
+        return []
+    words = shlex.split(usual if command is None else command)
+    if not words:
+        raise CampaignError(f"the command is empty; give one like {usual!r}")
+    if here and shutil.which(words[0]) is None:
+        raise CampaignError(
+            f"there is no command {words[0]!r}; give the one that starts {title} here (--command)"
+        )
+    return words
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process as an exception, if nobody else looks after it.
+
+    Programs work in process groups of their own, so that they would outlive a process that just
+    ends.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def run_task(
@@ -147,7 +183,7 @@ def run_task(
     ----------
     directory : path
     command : sequence of str
-        Program and arguments; ``-i INPUT`` is added.
+        Program and arguments.
     stop : threading.Event, optional
         When set, the run is killed and nothing is recorded.
     """
@@ -161,7 +197,7 @@ def run_task(
             _wipe(directory)
             if task.complete:
                 return Outcome(task.name, "complete")
-            _check_inputs(task)
+            task.check_inputs(task.inputs)
             for name in ("failed.json", "failed.out"):
                 (directory / name).unlink(missing_ok=True)
             start = time.monotonic()
@@ -169,24 +205,22 @@ def run_task(
                 run_name, output = run.name, ""
                 if not _is_done(task, run):
                     _execute(task, run, command, stop)
-            record = {
-                "command": shlex.join(command),
-                "host": platform.node(),
-                "seconds": round(time.monotonic() - start, 1),
-            }
+            seconds = round(time.monotonic() - start, 1)
+            record = {"command": shlex.join(command), "host": platform.node(), "seconds": seconds}
             write_json(directory / "complete.json", record)
-            (directory / _wavefunction(task)).unlink(missing_ok=True)
+            for name in _left(task):
+                (directory / name).unlink(missing_ok=True)
             return Outcome(task.name, "complete")
     except _StopError:
         return Outcome(directory.name, "stopped")
     except _RunError as error:
-        message, output = f"{run_name}: {error}", error.last_lines
+        reason, output = error.args
+        message = f"{run_name}: {reason}"
     except (CampaignError, OSError) as error:
         message = f"{run_name}: {error}" if run_name else str(error)
     with contextlib.suppress(OSError):  # no disk: the next call tries the task again
-        write_json(
-            directory / "failed.json", {"run": run_name, "message": message, "last_lines": output}
-        )
+        record = {"run": run_name, "message": message, "last_lines": output}
+        write_json(directory / "failed.json", record)
     return Outcome(directory.name, "failed", message, output)
 
 
@@ -195,75 +229,74 @@ class _StopError(Exception):
 
 
 class _RunError(Exception):
-    """A run failed."""
-
-    def __init__(self, message: str, last: str) -> None:
-        super().__init__(message)
-        self.last_lines = last
+    """A run failed: why, and the last lines of its output."""
 
 
-def _wavefunction(task: Task) -> str:
-    return f"{task.project(task.runs[0])}-RESTART.wfn"
+def _left(task: Task) -> list[str]:
+    """What the first run leaves for the others, if there are any."""
+    name = task.code.leaves(task.project(task.runs[0]))
+    return [name] if name is not None and len(task.runs) > 1 else []
 
 
 def _is_done(task: Task, run: Run) -> bool:
-    """Whether the run's output is in its place; the first run is needed with its wavefunction."""
-    there = (task.directory / f"{run.name}.out").is_file()
-    if run is task.runs[0] and len(task.runs) > 1:
-        return there and (task.directory / _wavefunction(task)).is_file()
-    return there
+    """Whether the run's output is in its place; the first run is needed with what it leaves."""
+    needed = [f"{run.name}.out", *(_left(task) if run is task.runs[0] else [])]
+    return all((task.directory / name).is_file() for name in needed)
 
 
 def _execute(task: Task, run: Run, command: Sequence[str], stop: threading.Event | None) -> None:
+    """Compute one run in a folder of its own, and take over what it gave."""
+    if stop is not None and stop.is_set():
+        raise _StopError
     work = Path(tempfile.mkdtemp(prefix="running-", dir=task.directory))
     try:
-        for name in [
-            *(name for name in task.inputs if not name.endswith(".inp")),
-            f"{run.name}.inp",
-        ]:
+        first = run is task.runs[0]
+        for name in [*task.inputs_of(run), *([] if first else _left(task))]:
             (work / name).symlink_to(f"../{name}")
-        if run is not task.runs[0]:
-            (work / _wavefunction(task)).symlink_to(f"../{_wavefunction(task)}")
-        output = work / f"{run.name}.out"
-        code = _call([*command, "-i", f"{run.name}.inp"], work, output, stop)
-        text = output.read_text(errors="replace")
+        job = Job(
+            folder=work,
+            run=run,
+            frame=run.geometry(task.placed),
+            wanted=task.route.wanted(run),
+            project=task.project(run),
+            command=tuple(command),
+            call=functools.partial(_call, work=work, name=f"{run.name}.out", stop=stop),
+        )
+        given = [*(_left(task) if first else []), job.output.name]
+        code, text = 0, ""
         try:
-            result = parse_output(text)
-            if result.project != task.project(run):
-                raise LabelError(f"the output is that of {result.project}")
-            if code != 0:
-                raise LabelError(f"the command ended with code {code}")
+            code = task.code.compute(job)
+            text = job.output.read_text(errors="replace")
+            found = task.code.read(text)
+            if found.project != job.project:
+                raise LabelError(f"the output is that of {found.project}")
+            if code:
+                raise LabelError("the command failed")
+            for name in given:
+                if not (work / name).is_file():
+                    raise LabelError(f"there is no {name}, which the other runs start from")
         except LabelError as error:
-            io.move(output, task.directory / "failed.out")
-            errors = (work / "stderr").read_text(errors="replace")
-            tail = last_lines(text + ("" if "[ABORT]" in text else "\n" + errors))
-            raise _RunError(f"{error} (exit code {code})" if code else str(error), tail) from error
-        wavefunction = work / f"{task.project(run)}-RESTART.wfn"
-        if run is task.runs[0] and len(task.runs) > 1:
-            if not wavefunction.is_file():
-                raise _RunError(
-                    "CP2K wrote no wavefunction to start the other runs from", last_lines(text)
-                )
-            io.move(wavefunction, task.directory / wavefunction.name)
-        io.move(output, task.directory / f"{run.name}.out")
+            errors = work / "stderr"
+            said = errors.read_text(errors="replace") if errors.is_file() else ""
+            with contextlib.suppress(FileNotFoundError):
+                io.move(job.output, task.directory / "failed.out")
+            message = f"{error} (exit code {code})" if code else str(error)
+            raise _RunError(message, task.code.last_lines(text, said)) from error
+        for name in given:
+            io.move(work / name, task.directory / name)
     finally:
         folders.clear(work)
 
 
-def _call(words: Sequence[str], work: Path, output: Path, stop: threading.Event | None) -> int:
-    """Run the program in `work`, in a process group of its own; return its exit code."""
+def _call(words: Sequence[str], *, work: Path, name: str, stop: threading.Event | None) -> int:
+    """Run a program in `work`, in a process group of its own; return its exit code."""
     # without mpirun, Open MPI starts a daemon beside the program, which outlives a killed one and
     # eats the memory
     environment = {"OMPI_MCA_ess_singleton_isolated": "1", **os.environ}
-    with open(output, "wb") as out, open(work / "stderr", "wb") as err:
+    with open(work / name, "wb") as out, open(work / "stderr", "wb") as err:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
         process = subprocess.Popen(
-            words,
-            cwd=work,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
+            words, cwd=work, env=environment, start_new_session=True, **streams
         )
         try:
             (work / "group").write_text(str(process.pid))
@@ -279,13 +312,18 @@ def _call(words: Sequence[str], work: Path, output: Path, stop: threading.Event 
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process group: asked first, so that mpirun takes its ranks with it."""
+    """End a process group: asked first, so that mpirun takes its ranks with it, then killed."""
+    until = time.monotonic() + _GRACE
+    # as long as its first process is not waited for, the number of the group is not given again
+    running = functools.partial(
+        os.waitid, os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT
+    )
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=5)
-            return
+        while running() is None and time.monotonic() < until:
+            time.sleep(_PATIENCE / 4)
+    process.wait()
 
 
 def _wipe(directory: Path) -> None:
@@ -302,18 +340,9 @@ def _wipe(directory: Path) -> None:
         folders.clear(work)
 
 
-def _check_inputs(task: Task) -> None:
-    for name, digest in task.inputs.items():
-        data = (task.directory / name).read_bytes()
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise CampaignError(
-                f"{task.directory / name} was changed after it was planned; plan a campaign anew"
-            )
-
-
 def _run_here(
     directories: Sequence[Path], command: Sequence[str], workers: int
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=workers) as pool:
         futures = [pool.submit(run_task, directory, command, stop) for directory in directories]
@@ -327,7 +356,7 @@ def _run_here(
 
 def _run_on_dask(
     directories: Sequence[Path], command: Sequence[str], address: str
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     try:
         from distributed import Client
         from distributed import as_completed as completed
@@ -349,8 +378,7 @@ def _run_on_dask(
             if future.cancelled():
                 raise CampaignError(
                     f"the Dask scheduler at {address} was lost: start one and repeat the command, "
-                    f"finished tasks "
-                    "are kept"
+                    "finished tasks are kept"
                 )
             problem = future.exception()
             if problem is None:
@@ -366,7 +394,7 @@ def slurm_script(campaign: Campaign, command: str) -> str:
     ----------
     campaign : Campaign
     command : str
-        What starts CP2K within the job: ``"srun cp2k.psmp"``.
+        What starts the program within the job: ``"srun program"``.
     """
     folder = shlex.quote(str(campaign.folder.resolve()))
     return f"""#!/bin/bash

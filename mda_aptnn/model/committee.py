@@ -12,23 +12,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import ModelError
-
-
-def mean_and_spread(
-    members: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and sample standard deviation over the first axis.
-
-    Raises
-    ------
-    ModelError
-        If there is one member only.
-    """
-    if len(members) < 2:
-        raise ModelError(
-            "a single model has no spread: train a committee (mda-aptnn train --members 4)"
-        )
-    return members.mean(axis=0), members.std(axis=0, ddof=1)
+from mda_aptnn.tensors import Target
 
 
 def stretched(
@@ -54,7 +38,71 @@ def stretched(
     return result
 
 
-class Committee:
+class Members:
+    """What follows from `predict_members`, for whoever has members: their mean and their spread."""
+
+    def predict_members(
+        self, atoms: Any, *, calibrated: bool = True, **options: Any
+    ) -> NDArray[np.float64]:
+        """Return the tensors of every member, [n_members, n_atoms, 3, 3]."""
+        raise NotImplementedError
+
+    def predict(self, atoms: Any) -> NDArray[np.float64]:
+        """Return the tensor of every atom: the mean of the members, where there are several.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            For an AtomGroup or a Universe, the current timestep. The network sees all atoms of the
+            Universe, and the result has those of the group, in its order.
+
+        Returns
+        -------
+        ndarray, shape [n_atoms, 3, 3]
+            ``P[i, a, b] = ∂M_a/∂r_ib`` in e. Of a model without polar tensors, what it predicts.
+
+        Raises
+        ------
+        ModelError
+            If there is an element that the model does not know.
+        """
+        mean: NDArray[np.float64] = self.predict_members(atoms, calibrated=False).mean(axis=0)
+        return mean
+
+    def predict_with_spread(
+        self, atoms: Any, target: Target | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean of the members and their spread, the error to be expected of each
+        component.
+
+        Parameters
+        ----------
+        atoms : Frame, AtomGroup or Universe
+            As for `predict`.
+        target : Target, optional
+            Which of a model's tensors; those of `predict` by default.
+
+        Returns
+        -------
+        mean, spread : ndarray, shape [n_atoms, 3, 3]
+            In e. The spread is the standard deviation over the members times the factor of the
+            element, 1 if the committee was not calibrated.
+
+        Raises
+        ------
+        ModelError
+            If there is one member only.
+        """
+        options = {} if target is None else {"target": target}
+        members = self.predict_members(atoms, **options)
+        if len(members) < 2:
+            raise ModelError(
+                "a single model has no spread: train a committee (mda-aptnn train --members 4)"
+            )
+        return members.mean(axis=0), members.std(axis=0, ddof=1)
+
+
+class Committee(Members):
     """A committee of any models, each with ``predict(frame) -> [n_atoms, 3, 3]``.
 
     Parameters
@@ -76,18 +124,11 @@ class Committee:
         self.models, self.spread_factors = list(models), dict(factors or {})
         self.n_members = len(self.models)
 
-    def predict(self, frame: Any) -> NDArray[np.float64]:
-        """Return the mean of the members, [n_atoms, 3, 3]."""
-        mean: NDArray[np.float64] = self.predict_members(frame, calibrated=False).mean(axis=0)
-        return mean
-
-    def predict_members(self, frame: Any, *, calibrated: bool = True) -> NDArray[np.float64]:
+    def predict_members(
+        self, atoms: Any, *, calibrated: bool = True, **options: Any
+    ) -> NDArray[np.float64]:
         """Return the tensors of every member, [n_members, n_atoms, 3, 3]; see
         `Model.predict_members`.
         """
-        members = np.stack([np.asarray(model.predict(frame), dtype=float) for model in self.models])
-        return stretched(members, frame.numbers, self.spread_factors) if calibrated else members
-
-    def predict_with_spread(self, frame: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and spread [n_atoms, 3, 3]; see `Model.predict_with_spread`."""
-        return mean_and_spread(self.predict_members(frame))
+        members = np.stack([np.asarray(model.predict(atoms), dtype=float) for model in self.models])
+        return stretched(members, atoms.numbers, self.spread_factors) if calibrated else members

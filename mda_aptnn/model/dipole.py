@@ -17,18 +17,18 @@ import dataclasses
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from e3nn import o3
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import neighbours
-from mda_aptnn.model.inputs import Inputs, radial_basis, species_of
-from mda_aptnn.model.network import DensityNetwork, NetworkConfig
+from mda_aptnn.model.architectures import Architecture
+from mda_aptnn.model.density import DensityNetwork, NetworkConfig
+from mda_aptnn.model.inputs import by_element, joined, pair_inputs, species_of
 from mda_aptnn.tensors import APT, AnyTarget
 
 #: What the vectors μ start as, in Å times the root mean square of the labels about their means: a
@@ -87,10 +87,6 @@ class DipoleInputs(NamedTuple):
     centre, neighbour : Tensor of int64, shape [n_pairs]
     vectors : Tensor, shape [n_pairs, 3]
         From centre to neighbour, in Å: what the dipole is differentiated by.
-    near : tuple of Tensor of int64, shape [n_near]
-        For each further layer, the pairs within its cutoff.
-    slot : tuple of Tensor of int64, shape [n_near]
-        For each further layer, the number of each such pair among those of its centre.
     """
 
     species: torch.Tensor
@@ -100,40 +96,20 @@ class DipoleInputs(NamedTuple):
     centre: torch.Tensor
     neighbour: torch.Tensor
     vectors: torch.Tensor
-    near: tuple[torch.Tensor, ...]
-    slot: tuple[torch.Tensor, ...]
 
     @classmethod
     def together(cls, items: Sequence[DipoleInputs]) -> DipoleInputs:
         """Return several frames as if they were one, of parts that do not see each other."""
-        atoms = np.cumsum([0, *(len(item.species) for item in items)]).tolist()
-        pairs = np.cumsum([0, *(len(item.centre) for item in items)]).tolist()
-        frames = np.cumsum([0, *(len(item.charge) for item in items)]).tolist()
-
-        def shifted(name: str, offsets: list[int]) -> torch.Tensor:
-            return torch.cat(
-                [getattr(item, name) + offset for item, offset in zip(items, offsets, strict=False)]
-            )
-
-        species = torch.cat([item.species for item in items])
-        order = torch.argsort(species, stable=True)
-        place = torch.argsort(order)
-        layers = range(len(items[0].near))
+        species = joined(items, "species")
+        order, place = by_element(species)
         return cls(
             species[order],
-            place[shifted("places", atoms)],
-            shifted("frame", frames)[order],
-            torch.cat([item.charge for item in items]),
-            place[shifted("centre", atoms)],
-            place[shifted("neighbour", atoms)],
-            torch.cat([item.vectors for item in items]),
-            tuple(
-                torch.cat(
-                    [item.near[k] + offset for item, offset in zip(items, pairs, strict=False)]
-                )
-                for k in layers
-            ),
-            tuple(torch.cat([item.slot[k] for item in items]) for k in layers),
+            place[joined(items, "places", "species")],
+            joined(items, "frame", "charge")[order],
+            joined(items, "charge"),
+            place[joined(items, "centre", "species")],
+            place[joined(items, "neighbour", "species")],
+            joined(items, "vectors"),
         )
 
 
@@ -167,11 +143,12 @@ class DipoleNetwork(torch.nn.Module):
     #: No slices: charges sum to Q over a whole frame alone. `inputs` refuses frames that are too
     #: large.
     most_atoms = sys.maxsize
+    readout = None
 
     def __init__(self, config: DipoleConfig, numbers: Sequence[int], target: AnyTarget) -> None:
-        super().__init__()
         if target != APT:
             raise ModelError(f"a dipole network predicts {APT.name} alone, not {target.name}")
+        super().__init__()
         self.config, self.target = config, target
         self.numbers = tuple(int(number) for number in numbers)
         scalar = ((1, 0, 1),) if config.environment_charges else ()
@@ -227,16 +204,8 @@ class DipoleNetwork(torch.nn.Module):
                 "distil it into a network of the default architecture"
             )
         dtype = self.charges.dtype
-        species = torch.from_numpy(species_of(frame, self.numbers))
+        species = species_of(frame, self.numbers)
         found = neighbours(frame, self.config.cutoff)
-        lengths = np.linalg.norm(found.vectors, axis=1)
-        near, slot = [], []
-        for layer in self.config.layers[1:]:
-            pairs = np.flatnonzero(lengths < layer.cutoff)
-            counts = np.bincount(found.centre[pairs], minlength=len(frame))
-            first = np.repeat(np.cumsum(counts) - counts, counts)
-            near.append(torch.from_numpy(pairs))
-            slot.append(torch.from_numpy(np.arange(len(pairs)) - first))
         whole = DipoleInputs(
             species,
             torch.arange(len(frame)),
@@ -245,8 +214,6 @@ class DipoleNetwork(torch.nn.Module):
             torch.from_numpy(found.centre),
             torch.from_numpy(found.neighbour),
             torch.from_numpy(found.vectors).to(dtype),
-            tuple(near),
-            tuple(slot),
         )
         return DipoleInputs.together([whole])
 
@@ -288,13 +255,37 @@ class DipoleNetwork(torch.nn.Module):
             found = torch.stack(rows)[:, inputs.places]
         return found if differentiable else found.detach()
 
+    def residuals(
+        self,
+        inputs: DipoleInputs,
+        labels: torch.Tensor,
+        weights: torch.Tensor,
+        directions: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the errors of u·P along the directions, which take a backward pass each.
+
+        Of random rotations of the axes: ⟨(u·δP)²⟩ is then a third of Σ_a δP_ab². See
+        `protocol.Network`.
+
+        Returns
+        -------
+        errors, weights : Tensor, shape [n_directions, n_atoms, 3]
+        """
+        rows = self.along(inputs, directions, differentiable=True)
+        errors = rows - torch.einsum("ka,iab->kib", directions, labels.view(-1, 3, 3))
+        # a row along u is known only where all three components are; each stands for three
+        known = weights.view(-1, 3, 3).amin(dim=1) * 3 / len(directions)
+        return errors, known.expand_as(errors)
+
     def parts(
         self, inputs: DipoleInputs, vectors: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the vectors μ [n_atoms, 3] in e·Å and the charges q [n_atoms] in e, sorted by
         element.
         """
-        found = self.body(self._density_inputs(inputs, vectors))
+        layers = self.config.layers
+        pairs = inputs.species, inputs.centre, inputs.neighbour, vectors
+        found = self.body(pair_inputs(*pairs, len(self.numbers), [layer.shell for layer in layers]))
         charges = self.charges[inputs.species]
         if self.config.environment_charges:
             charges = charges + found[:, 0]
@@ -311,36 +302,5 @@ class DipoleNetwork(torch.nn.Module):
             dipoles, charges = self.parts(inputs, inputs.vectors)
         return dipoles.sum(dim=0), charges[inputs.places]
 
-    def _density_inputs(self, inputs: DipoleInputs, vectors: torch.Tensor) -> Inputs:
-        """What the network in the density form takes, as a differentiable function of the vectors."""
-        n_atoms, n_species = len(inputs.species), len(self.numbers)
-        lengths = vectors.norm(dim=1)
-        degrees = list(range(max(layer.lmax for layer in self.config.layers) + 1))
-        angular: torch.Tensor = o3.spherical_harmonics(degrees, vectors, True, "component")
 
-        def pairs(layer: Any, rows: torch.Tensor | slice) -> torch.Tensor:
-            radial: torch.Tensor = radial_basis(lengths[rows], layer.cutoff, layer.n_radial)
-            return radial[:, :, None] * angular[rows, None, : (layer.lmax + 1) ** 2]
-
-        first, *further = self.config.layers
-        rows = torch.nonzero(lengths.detach() < first.cutoff).flatten()
-        where = inputs.centre[rows] * n_species + inputs.species[inputs.neighbour[rows]]
-        n_angular = (first.lmax + 1) ** 2
-        density = vectors.new_zeros(n_atoms * n_species, first.n_radial, n_angular)
-        density = density.index_add(0, where, pairs(first, rows))
-        tables, basis = [], []
-        for layer, near, slot in zip(further, inputs.near, inputs.slot, strict=True):
-            centre, n_slots = inputs.centre[near], int(slot.max()) + 1 if len(slot) else 0
-            table = torch.zeros(n_atoms, n_slots, dtype=torch.int64)
-            table[centre, slot] = inputs.neighbour[near]
-            values = pairs(layer, near).flatten(1)
-            empty = vectors.new_zeros(n_atoms, n_slots, values.shape[1])
-            tables.append(table)
-            basis.append(empty.index_put((centre, slot), values).transpose(1, 2))
-        return Inputs(
-            inputs.species,
-            torch.arange(n_atoms),
-            density.view(n_atoms, n_species * first.n_radial, n_angular).permute(2, 0, 1),
-            tuple(tables),
-            tuple(basis),
-        )
+ARCHITECTURE = Architecture("dipole", DipoleConfig, DipoleNetwork)

@@ -18,6 +18,7 @@ more and nothing else better. It does not depend on the network.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from mda_aptnn import units
 from mda_aptnn.checks import Check, Verdict
 from mda_aptnn.elements import SYMBOLS, atomic_numbers, masses_of
 from mda_aptnn.frame import Frame
+from mda_aptnn.model.protocol import unknown_elements
 from mda_aptnn.tensors import APT, sum_rule_residual
 
 #: Cutoff in Å and number of functions of the radial densities.
@@ -38,7 +40,7 @@ CUTOFF, N_RADIAL = 6.0, 6
 #: one molecule, would decide alone.
 FLOOR = 0.02
 #: Standard normal deviate of 99.9 %.
-_DEVIATE = 3.09
+DEVIATE = 3.09
 #: Unit of densities in a card.
 DENSITY = "g/cm^3"
 #: Part by which density and temperature may leave the range of training. Water at 1 bar has 3 %
@@ -71,21 +73,8 @@ TEMPERATURE = "temperature against training"
 #: How statistics are added to a model file that has none.
 ADD = (
     "to add it: mda-aptnn evaluate {path} LABELS --allow-training-frames --record-domain, where "
-    "LABELS "
-    "are all files that it was trained on"
+    "LABELS are all files that it was trained on"
 )
-
-
-def unknown_elements(unknown: Iterable[int], known: Iterable[int]) -> str:
-    """Return one line on atomic numbers that a model does not know, with a way on."""
-    names = [", ".join(SYMBOLS[z] for z in sorted(numbers)) for numbers in (unknown, known)]
-    return (
-        f"the model does not know {names[0]}; it was made for {names[1]}. Label some twenty frames "
-        f"of "
-        "this system and train a model of its own (mda-aptnn label plan, then train), or take "
-        "fixed "
-        "charges in Python: model=FixedCharges({symbol: charge})"
-    )
 
 
 def environments(
@@ -113,16 +102,46 @@ def environments(
         If two atoms are on top of each other.
     """
     # who reads a card needs neither torch nor a search for neighbours
-    from mda_aptnn.graph import neighbours
-    from mda_aptnn.model.inputs import radial_basis
+    from mda_aptnn.model.inputs import densities
 
-    found = neighbours(frame, cutoff)
-    waves = radial_basis(np.linalg.norm(found.vectors, axis=1), cutoff, n_radial)
-    other, densities = frame.numbers[found.neighbour], []
-    for number in numbers:
-        near = other == number
-        densities += [np.bincount(found.centre[near], wave[near], len(frame)) for wave in waves.T]
-    return np.stack(densities, axis=1)
+    return densities(frame, numbers, cutoff, n_radial, 0)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Normal:
+    """Mean [d] and whitening [d, d], L with C⁻¹ = L Lᵀ, of a distribution of environments."""
+
+    mean: NDArray[np.float64]
+    whitening: NDArray[np.float64]
+
+    @classmethod
+    def of_moments(cls, n: Any, total: Any, squares: Any) -> _Normal:
+        """From n, Σ x and Σ x xᵀ, with a covariance that can be inverted for any n."""
+        mean = total / n
+        covariance = squares / n - np.outer(mean, mean)
+        weight = len(mean) / (len(mean) + n)
+        own = np.diag(np.maximum(np.diag(covariance), 0.0))
+        covariance = (1 - weight) * covariance + weight * own + FLOOR**2 * np.eye(len(mean))
+        return cls(mean, np.linalg.cholesky(np.linalg.inv(covariance)))
+
+    @classmethod
+    def of_card(cls, own: Mapping[str, Any]) -> _Normal:
+        mean = np.asarray(own["mean"])
+        whitening = np.zeros((len(mean), len(mean)))
+        whitening[np.tril_indices(len(mean))] = own["whitening"]
+        return cls(mean, whitening)
+
+    def to_card(self) -> dict[str, list[float]]:
+        lower = self.whitening[np.tril_indices(len(self.mean))]
+        return {
+            name: [float(f"{value:.6g}") for value in values]
+            for name, values in (("mean", self.mean), ("whitening", lower))
+        }
+
+    def distances(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """√((x − mean)ᵀ C⁻¹ (x − mean)) of each row."""
+        result: NDArray[np.float64] = np.linalg.norm((values - self.mean) @ self.whitening, axis=-1)
+        return result
 
 
 def environment_statistics(frames: Iterable[tuple[Frame, NDArray[np.bool_]]]) -> dict[str, Any]:
@@ -149,12 +168,7 @@ def environment_statistics(frames: Iterable[tuple[Frame, NDArray[np.bool_]]]) ->
     frames = list(frames)
     numbers = sorted({int(z) for frame, _ in frames for z in frame.numbers})
     found = [environments(frame, numbers) for frame, _ in frames]
-    statistics: dict[str, Any] = {
-        "cutoff": CUTOFF,
-        "n_radial": N_RADIAL,
-        "elements": [SYMBOLS[number] for number in numbers],
-        "of": {},
-    }
+    of: dict[str, Any] = {}
     for number in numbers:
         parts = [
             x[used & (frame.numbers == number)]
@@ -164,43 +178,20 @@ def environment_statistics(frames: Iterable[tuple[Frame, NDArray[np.bool_]]]) ->
         if len(parts) < 2:
             continue
         moments = [(len(part), part.sum(axis=0), part.T @ part) for part in parts]
-        whole = tuple(sum(values) for values in zip(*moments, strict=True))
+        whole = [sum(values) for values in zip(*moments, strict=True)]
         apart = []
         for part, own in zip(parts, moments, strict=True):
-            others = _moments(*(all_ - one for all_, one in zip(whole, own, strict=True)))
-            apart.append(_distances(part, *others))
+            others = [all_ - one for all_, one in zip(whole, own, strict=True)]
+            apart.append(_Normal.of_moments(*others).distances(part))
         logarithms = np.log(np.maximum(np.concatenate(apart), 1e-6))
-        mean, whitening = _moments(*whole)
-        statistics["of"][SYMBOLS[number]] = {
+        of[SYMBOLS[number]] = {
             "n_atoms": int(whole[0]),
             "n_frames": len(parts),
-            "mean": _rounded(mean),
-            "whitening": _rounded(whitening[np.tril_indices(len(mean))]),
-            "limit": float(f"{np.exp(logarithms.mean() + _DEVIATE * logarithms.std()):.6g}"),
+            **_Normal.of_moments(*whole).to_card(),
+            "limit": float(f"{np.exp(logarithms.mean() + DEVIATE * logarithms.std()):.6g}"),
         }
-    return statistics
-
-
-def _moments(n: Any, total: Any, squares: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean [d] and L [d, d] with (LLᵀ)⁻¹ the regularized covariance, from n, Σx and Σxxᵀ."""
-    mean = total / n
-    covariance = squares / n - np.outer(mean, mean)
-    weight = len(mean) / (len(mean) + n)
-    own = np.diag(np.maximum(np.diag(covariance), 0.0))
-    covariance = (1 - weight) * covariance + weight * own + FLOOR**2 * np.eye(len(mean))
-    return mean, np.linalg.cholesky(np.linalg.inv(covariance))
-
-
-def _distances(
-    values: NDArray[np.float64], mean: NDArray[np.float64], whitening: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """√((x − mean)ᵀ C⁻¹ (x − mean)) of each row."""
-    result: NDArray[np.float64] = np.linalg.norm((values - mean) @ whitening, axis=1)
-    return result
-
-
-def _rounded(values: NDArray[np.float64]) -> list[float]:
-    return [float(f"{value:.6g}") for value in values]
+    symbols = [SYMBOLS[number] for number in numbers]
+    return {"cutoff": CUTOFF, "n_radial": N_RADIAL, "elements": symbols, "of": of}
 
 
 def density_of(frame: Frame) -> float | None:
@@ -249,31 +240,28 @@ def domain_checks(
     every = math.ceil(len(samples) / max(1, MOST_ATOMS // len(samples[0])))
     samples, tensors = samples[::every], None if tensors is None else tensors[::every]
     elements = _elements(domain, getattr(model, "numbers", None), samples)
-    checks = [elements, _density(domain, samples), _temperature(domain, temperature)]
+    checks = [
+        elements,
+        _density(domain, samples),
+        temperature_check(domain.get("temperature"), temperature),
+    ]
     if elements.verdict is Verdict.REFUSED:
         return checks
     path = str(getattr(model, "path", None) or "MODEL")
     checks.append(_environments(domain, samples, path))
-    if APT in getattr(getattr(model, "target", APT), "parts", ()):
-        if tensors is None:
-            tensors = [_apt(model, frame) for frame in samples]
+    parts = getattr(getattr(model, "target", APT), "parts", ())
+    if APT in parts:
+        if tensors is None and parts[0] == APT:
+            tensors = [np.asarray(model.predict(frame)) for frame in samples]
+        elif tensors is None:
+            tensors = [model.predict_tensors(frame)[APT.name] for frame in samples]
         residuals = [
-            sum_rule_residual(*pair)
-            for pair in zip(tensors, (f.charge for f in samples), strict=True)
+            sum_rule_residual(apt, frame.charge)
+            for apt, frame in zip(tensors, samples, strict=True)
         ]
-        checks.append(
-            sum_rule_check(
-                residuals, [len(frame) for frame in samples], expected_residual(card), path
-            )
-        )
+        sizes = [len(frame) for frame in samples]
+        checks.append(sum_rule_check(residuals, sizes, expected_residual(card), path))
     return checks
-
-
-def _apt(model: Any, frame: Frame) -> NDArray[np.float64]:
-    """Polar tensors, also of a model whose first head is another one."""
-    if getattr(model, "target", APT).parts[0] == APT:
-        return np.asarray(model.predict(frame))
-    return np.asarray(model.predict_tensors(frame)[APT.name])
 
 
 def _elements(
@@ -285,46 +273,69 @@ def _elements(
     if there - known:
         message = unknown_elements(there - known, known)
         return Check("elements", found, Verdict.REFUSED, f"{message[0].upper()}{message[1:]}")
-    return Check(
-        "elements", found, Verdict.FINE, f"The model was made for {', '.join(domain['elements'])}."
-    )
+    meaning = f"The model was made for {', '.join(domain['elements'])}."
+    return Check("elements", found, Verdict.FINE, meaning)
 
 
 def _density(domain: Mapping[str, Any], samples: Sequence[Frame]) -> Check:
     name, trained = "density", domain.get("density")
-    densities = [value for value in map(density_of, samples) if value is not None]
-    if not densities:
-        if trained is None:
-            return Check(name, "no volume", Verdict.FINE, "Neither had the samples of training.")
-        meaning = f"The model was trained on periodic samples of {_range(trained, DENSITY)}: molecules in vacuum differ."
-        return Check(name, "no volume", Verdict.LOOK, meaning)
-    mean = float(np.mean(densities))
-    found = f"{mean:#.3g} {DENSITY}"
-    if trained is None:
-        meaning = "The model was trained on molecules without a volume: in a liquid they polarize each other."
-        return Check(name, found, Verdict.LOOK, meaning)
-    verdict = _within(mean, trained, DENSITY_MARGIN)
-    meaning = f"Trained at {_range(trained, DENSITY)}, to which {DENSITY_MARGIN:.0%} more or less is no matter."
-    if verdict is not Verdict.FINE:
-        meaning += " Is the cell right? Another phase, or a gap, wants labels of its own."
+    known = [value for value in map(density_of, samples) if value is not None]
+    if known and trained is not None:
+        advice = " Is the cell right? Another phase, or a gap, wants labels of its own."
+        return _against(name, float(np.mean(known)), trained, DENSITY, DENSITY_MARGIN, advice)
+    verdict = Verdict.LOOK
+    if known:
+        found = f"{np.mean(known):#.3g} {DENSITY}"
+        meaning = (
+            "The model was trained on molecules without a volume: in a liquid they polarize each "
+            "other."
+        )
+    elif trained is None:
+        found, verdict = "no volume", Verdict.FINE
+        meaning = "Neither had the samples of training."
+    else:
+        found = "no volume"
+        meaning = (
+            f"The model was trained on periodic samples of {_range(trained, DENSITY)}: molecules "
+            "in vacuum differ."
+        )
     return Check(name, found, verdict, meaning)
 
 
-def _temperature(domain: Mapping[str, Any], temperature: float | None) -> Check:
-    name, trained = TEMPERATURE, domain.get("temperature")
+def temperature_check(trained: Sequence[float] | None, temperature: float | None) -> Check:
+    """Hold the kinetic temperature of a run against those of training.
+
+    Parameters
+    ----------
+    trained : sequence of 2 float, or None
+        Lowest and highest in K; None where the labels do not state them.
+    temperature : float or None
+        In K; None or NaN where it is not known.
+
+    Returns
+    -------
+    Check
+    """
     known = temperature is not None and math.isfinite(temperature)
+    if known and trained is not None:
+        return _against(TEMPERATURE, float(temperature or 0), trained, "K", TEMPERATURE_MARGIN)
     found = f"{temperature:.4g} K" if known else "not known"
-    if temperature is None or not known or trained is None:
-        of_training = "not stated in the labels" if trained is None else _range(trained, "K")
-        return Check(name, found, Verdict.UNKNOWN, f"Trained at: {of_training}.")
-    verdict = _within(temperature, trained, TEMPERATURE_MARGIN)
-    meaning = f"Trained at {_range(trained, 'K')}, to which {TEMPERATURE_MARGIN:.0%} more or less is no matter."
-    return Check(name, found, verdict, meaning)
+    of_training = "not stated in the labels" if trained is None else _range(trained, "K")
+    return Check(TEMPERATURE, found, Verdict.UNKNOWN, f"Trained at: {of_training}.")
 
 
-def _within(value: float, trained: Sequence[float], margin: float) -> Verdict:
+def _against(
+    name: str, value: float, trained: Sequence[float], unit: str, margin: float, advice: str = ""
+) -> Check:
+    """Compare a number with its range in training."""
     fine = trained[0] * (1 - margin) <= value <= trained[1] * (1 + margin)
-    return Verdict.FINE if fine else Verdict.LOOK
+    found = f"{value:#.3g} {unit}" if unit == DENSITY else f"{value:.4g} {unit}"
+    meaning = (
+        f"Trained at {_range(trained, unit)}, to which {margin:.0%} more or less is no matter."
+    )
+    if fine:
+        return Check(name, found, Verdict.FINE, meaning)
+    return Check(name, found, Verdict.LOOK, meaning + advice)
 
 
 def _range(trained: Sequence[float], unit: str) -> str:
@@ -357,8 +368,7 @@ def _environments(domain: Mapping[str, Any], samples: Sequence[Frame], path: str
             verdicts.append(Verdict.FINE)
         found.append(
             f"{100 * share:.1f} % of {symbol} atoms not met in training, their mean {shift:.1f} "
-            f"standard "
-            "deviations away"
+            "standard deviations away"
         )
     worst = max(verdicts, key=list(Verdict).index)
     meaning = {
@@ -366,16 +376,13 @@ def _environments(domain: Mapping[str, Any], samples: Sequence[Frame], path: str
         Verdict.UNKNOWN: "An element that is in one training frame only cannot be judged.",
         Verdict.LOOK: (
             f"Expected are less than {SHARE:.0%}, and a mean within {SHIFT:g}. Another phase, a "
-            f"surface "
-            "or another force field: the error may be larger than the card says. Label some of "
-            "these "
-            "frames and evaluate the model on them."
+            "surface or another force field: the error may be larger than the card says. Label "
+            "some of these frames and evaluate the model on them."
         ),
         Verdict.REFUSED: (
             "Of such atoms (vacuum, another phase or substance) the model has learned nothing, and "
-            "the "
-            "spread of a committee does not show it. Label some of these frames and train on them "
-            "(mda-aptnn label plan)."
+            "the spread of a committee does not show it. Label some of these frames and train on "
+            "them (mda-aptnn label plan)."
         ),
     }[worst]
     return Check(name, "; ".join(found), worst, meaning, OPTION if worst is Verdict.REFUSED else "")
@@ -399,13 +406,9 @@ def compare_environments(
         Share of atoms beyond the limit; Mahalanobis distance of the mean environment from that of
         training; number of atoms, 0 without statistics; and per frame.
     """
-    symbols = statistics["elements"]
-    numbers = sorted(atomic_numbers(symbols).tolist())
-    found = [
-        environments(frame, numbers, statistics["cutoff"], statistics["n_radial"])
-        for frame in samples
-    ]
-    together = np.concatenate(found)
+    numbers = sorted(atomic_numbers(statistics["elements"]).tolist())
+    shell = statistics["cutoff"], statistics["n_radial"]
+    together = np.concatenate([environments(frame, numbers, *shell) for frame in samples])
     elements = np.concatenate([frame.numbers for frame in samples])
     rows = []
     for number in np.unique(elements):
@@ -414,11 +417,9 @@ def compare_environments(
         if own is None:
             rows.append((symbol, math.nan, math.nan, 0, 0.0))
             continue
-        mean = np.asarray(own["mean"])
-        whitening = np.zeros((len(mean), len(mean)))
-        whitening[np.tril_indices(len(mean))] = own["whitening"]
-        share = float(np.mean(_distances(values, mean, whitening) > own["limit"]))
-        shift = float(_distances(values.mean(axis=0)[None], mean, whitening)[0])
+        normal = _Normal.of_card(own)
+        share = float(np.mean(normal.distances(values) > own["limit"]))
+        shift = float(normal.distances(values.mean(axis=0)))
         rows.append((symbol, share, shift, len(values), len(values) / len(samples)))
     return rows
 
@@ -476,26 +477,25 @@ def sum_rule_check(
     per_atom = float(np.sqrt(np.mean(squares.mean(axis=1) / sizes**2)))
     found = (
         f"{math.sqrt(squares.mean()):.3g} e rms for {sizes.mean():.0f} atoms, {per_root:.2g} e for "
-        f"each √atom, "
-        f"{per_atom:.2g} e for each atom"
+        f"each √atom, {per_atom:.2g} e for each atom"
     )
-    without = WITHOUT_NETWORK if expected is None else expected["without_network"]
-    own = (
-        0.0
-        if expected is None
-        else expected["sum_rule"] * math.sqrt(1 + sizes.mean() / expected["n_atoms"])
-    )
+    without, own = WITHOUT_NETWORK, 0.0
+    if expected is not None:
+        without = expected["without_network"]
+        own = expected["sum_rule"] * math.sqrt(1 + sizes.mean() / expected["n_atoms"])
     if per_root >= max(without, RATIO * own):
         meaning = (
             f"As wrong as without a network ({without:.2g} e): this is no model of these atoms. Is "
-            f"it "
-            "the right model, are elements and the total charge right?"
+            "it the right model, are elements and the total charge right?"
         )
         return Check(name, found, Verdict.REFUSED, meaning, OPTION)
     if expected is None:
         meaning = "What the model's held-out frames have is not known."
         if path is not None:
-            meaning = f"The card does not say what the model's held-out frames have; {ADD.format(path=path)}."
+            meaning = (
+                "The card does not say what the model's held-out frames have; "
+                f"{ADD.format(path=path)}."
+            )
         return Check(name, found, Verdict.UNKNOWN, meaning)
     meaning = (
         f"{per_root / own:.2g} times what its held-out frames let expect "

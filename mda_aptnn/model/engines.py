@@ -1,4 +1,8 @@
-"""What evaluates the function of a model file: the network itself in torch, or compiled kernels."""
+"""What evaluates the networks of a model file: each network itself in torch, or compiled kernels.
+
+See `mda_aptnn.model.protocol.Engine`. Frames that are too large for an engine's memory are
+predicted in slices.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,33 +18,35 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.architectures import ARCHITECTURES
+from mda_aptnn.model.file import ModelFile
+from mda_aptnn.model.protocol import Engine
+from mda_aptnn.plugins import Plugins
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
+#: What `load_model(engine=...)` may name.
+ENGINES: Plugins[Callable[[ModelFile, str, int], Engine]] = Plugins(
+    "mda_aptnn.engines",
+    {
+        "torch": "mda_aptnn.model.engines:TorchEngine",
+        # importing numba takes a second, which whoever only trains does not need
+        "cpu": "mda_aptnn.model.kernels.engine:CpuEngine",
+    },
+    "engine",
+    ModelError,
+)
 
-class Engine(Protocol):
-    """What evaluates the network's function.
 
-    Attributes
-    ----------
-    most_atoms : int
-        Frames of more atoms are to be predicted in slices, for want of memory.
-
-    seconds : dict of str to float
-        Wall time spent so far on "neighbours" and on the "network".
-    """
-
-    most_atoms: int
-    seconds: dict[str, float]
-
-    def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
-        """Return the irreducible components of each frame, [n_members, n_atoms, n_components], in
-        the target's unit.
-
-        Members are those of a committee; a single model has one.
-        """
-        ...
+def fastest_engine(contents: ModelFile) -> str:
+    """Return the name of the fastest engine that can evaluate a model here."""
+    # NUMBA_DISABLE_JIT leaves nothing compiled
+    compiles = (
+        importlib.util.find_spec("numba") is not None
+        and os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
+    )
+    names = ARCHITECTURES[contents.architecture].engines
+    return next((name for name in names if name != "cpu" or compiles), "torch")
 
 
 class TorchEngine:
@@ -86,32 +91,6 @@ class TorchEngine:
         return np.split(values, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
 
 
-def _cpu_engine(contents: ModelFile, dtype: str, n_threads: int) -> Engine:
-    # importing numba takes a second, which whoever only trains does not need
-    from mda_aptnn.model.cpu_engine import CpuEngine
-
-    if contents.architecture != "density":
-        raise ModelError(
-            f"engine 'cpu' has no kernels for architecture {contents.architecture!r}: use 'torch'"
-        )
-    return CpuEngine(contents, dtype, n_threads)
-
-
-#: What `load_model(engine=...)` may name.
-ENGINES: dict[str, Callable[[ModelFile, str, int], Engine]] = {
-    "torch": TorchEngine,
-    "cpu": _cpu_engine,
-}
-
-
-def fastest_engine(contents: ModelFile) -> str:
-    """Return the name of the fastest engine that can evaluate a model here."""
-    if contents.architecture != "density" or importlib.util.find_spec("numba") is None:
-        return "torch"
-    # NUMBA_DISABLE_JIT leaves nothing compiled
-    return "torch" if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" else "cpu"
-
-
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Torch's number of threads belongs to the process, so it is given back."""
@@ -121,3 +100,79 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def components(engine: Engine, frames: Sequence[Frame], reach: float) -> list[NDArray[np.float64]]:
+    """Return what ``engine.components`` does, of frames of any size.
+
+    Parameters
+    ----------
+    engine : Engine
+    frames : sequence of Frame
+    reach : float
+        Distance in Å from which atoms have an influence on each other, through all layers.
+    """
+    if all(len(frame) <= engine.most_atoms for frame in frames):
+        return engine.components(frames)
+    results = []
+    for frame in frames:
+        parts = []
+        for rows, seen in slices(frame, reach, engine.most_atoms):
+            # images stay what they are, so that even the last digits do
+            part = Frame(
+                frame.numbers[seen], frame.positions[seen], frame.cell, frame.pbc, frame.charge
+            )
+            parts.append((rows, engine.components([part])[0][:, np.searchsorted(seen, rows)]))
+        outputs = np.empty((len(parts[0][1]), len(frame), parts[0][1].shape[2]))
+        for rows, values in parts:
+            outputs[:, rows] = values
+        results.append(outputs)
+    return results
+
+
+def slices(
+    frame: Frame, reach: float, most_atoms: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Cut a frame into boxes that see few atoms.
+
+    Boxes are cut in two, across their longest edge, while they see too many atoms and that edge is
+    longer than the reach: thinner ones would consist of little but what they see.
+
+    Parameters
+    ----------
+    frame : Frame
+    reach : float
+        In Å.
+    most_atoms : int
+        That a box may see.
+
+    Yields
+    ------
+    rows, seen : ndarray of int
+        The atoms in a box, and all those within reach of it, in ascending order. Every atom is in
+        one box.
+    """
+    box, heights = frame.box, frame.box.heights
+    fractions = box.wrapped(box.fractions(frame.positions))
+    # rounding, and an open end, must not leave an atom out
+    margin = (1e-6 + reach) / heights
+    boxes = [
+        (np.minimum(fractions.min(axis=0), 0.0), np.maximum(fractions.max(axis=0), 1.0) + 1e-9)
+    ]
+    while boxes:
+        low, high = boxes.pop()
+        rows = np.flatnonzero(((fractions >= low) & (fractions < high)).all(axis=1))
+        if not len(rows):
+            continue
+        beyond = box.wrapped(fractions - (low - margin))
+        seen = np.flatnonzero(((beyond >= 0) & (beyond <= high - low + 2 * margin)).all(axis=1))
+        extents = np.ptp(fractions[rows], axis=0)
+        axis = int(np.argmax(extents * heights))
+        if len(seen) <= most_atoms or extents[axis] * heights[axis] <= reach:
+            yield rows, seen
+            continue
+        middle = fractions[rows, axis].min() + extents[axis] / 2
+        for start, stop in ((low[axis], middle), (middle, high[axis])):
+            part = low.copy(), high.copy()
+            part[0][axis], part[1][axis] = start, stop
+            boxes.append(part)

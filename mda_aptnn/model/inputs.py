@@ -1,4 +1,4 @@
-"""What a network takes: geometry of frames as densities and tables that do not depend on weights."""
+"""What networks take: geometry of frames as densities and tables that do not depend on weights."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from e3nn import o3
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import neighbours
-from mda_aptnn.model.domain import unknown_elements
+from mda_aptnn.model.protocol import check_elements
+
+#: Cutoff in Å, number of radial functions and largest degree of Y_lm.
+Shell = tuple[float, int, int]
 
 
 class Inputs(NamedTuple):
-    """What a network needs of one frame, or of several; nothing depends on weights. Atoms are
-    sorted by element.
+    """What a network in the density form needs of one frame, or of several. Atoms are sorted by
+    element.
 
     Attributes
     ----------
@@ -44,24 +46,46 @@ class Inputs(NamedTuple):
     @classmethod
     def together(cls, items: Sequence[Inputs]) -> Inputs:
         """Return several frames as if they were one, of parts that do not see each other."""
-        offsets = np.cumsum([0, *(len(item.species) for item in items[:-1])]).tolist()
-        places = torch.cat(
-            [item.places + offset for item, offset in zip(items, offsets, strict=True)]
-        )
+        order, place = by_element(joined(items, "species"))
+        starts = np.cumsum([0, *(len(item.species) for item in items)]).tolist()
         neighbour, basis = [], []
         for layer in range(len(items[0].neighbour)):
             slots = max(item.neighbour[layer].shape[1] for item in items)
-            shifted = [
-                item.neighbour[layer] + offset for item, offset in zip(items, offsets, strict=True)
+            tables = [
+                _widen(item.neighbour[layer] + start, slots)
+                for item, start in zip(items, starts, strict=False)
             ]
-            neighbour.append(torch.cat([_widen(values, slots) for values in shifted]))
-            basis.append(torch.cat([_widen(item.basis[layer], slots) for item in items]))
-        species = torch.cat([item.species for item in items])
-        density = torch.cat([item.density for item in items], dim=1)
-        return _sorted(cls(species, places, density, tuple(neighbour), tuple(basis)))
+            neighbour.append(place[torch.cat(tables)[order]])
+            basis.append(torch.cat([_widen(item.basis[layer], slots) for item in items])[order])
+        return cls(
+            joined(items, "species")[order],
+            place[joined(items, "places", "species")],
+            torch.cat([item.density for item in items], dim=1)[:, order],
+            tuple(neighbour),
+            tuple(basis),
+        )
 
 
-def species_of(frame: Frame, numbers: Sequence[int]) -> NDArray[np.int64]:
+def _widen(values: torch.Tensor, slots: int) -> torch.Tensor:
+    return torch.nn.functional.pad(values, (0, slots - values.shape[-1]))
+
+
+def joined(items: Sequence[Any], name: str, indexed: str | None = None) -> torch.Tensor:
+    """Return a field of several frames as one; indices into another field go on counting."""
+    parts = [getattr(item, name) for item in items]
+    if indexed is not None:
+        starts = np.cumsum([0, *(len(getattr(item, indexed)) for item in items)]).tolist()
+        parts = [part + start for part, start in zip(parts, starts, strict=False)]
+    return torch.cat(parts)
+
+
+def by_element(species: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the atoms in the order of their elements, and the place of each atom in it."""
+    order = torch.argsort(species, stable=True)
+    return order, torch.argsort(order)
+
+
+def species_of(frame: Frame, numbers: Sequence[int]) -> torch.Tensor:
     """Return the index of each atom's element in `numbers`, [n_atoms].
 
     Raises
@@ -69,43 +93,21 @@ def species_of(frame: Frame, numbers: Sequence[int]) -> NDArray[np.int64]:
     ModelError
         If the frame has an element that is not there.
     """
-    table = {number: index for index, number in enumerate(numbers)}
-    unknown = [int(number) for number in np.unique(frame.numbers) if int(number) not in table]
-    if unknown:
-        raise ModelError(unknown_elements(unknown, numbers))
-    return np.array([table[int(number)] for number in frame.numbers], dtype=np.int64)
-
-
-def _widen(values: torch.Tensor, slots: int) -> torch.Tensor:
-    return torch.nn.functional.pad(values, (0, slots - values.shape[-1]))
-
-
-def _sorted(inputs: Inputs) -> Inputs:
-    """Bring atoms into the order of their elements."""
-    order = torch.argsort(inputs.species, stable=True)
-    place = torch.argsort(order)
-    return Inputs(
-        inputs.species[order],
-        place[inputs.places],
-        inputs.density[:, order],
-        tuple(place[values[order]] for values in inputs.neighbour),
-        tuple(values[order] for values in inputs.basis),
-    )
+    check_elements(frame, numbers)
+    index = np.zeros(max(numbers) + 1, np.int64)
+    index[list(numbers)] = np.arange(len(numbers))
+    return torch.from_numpy(index[frame.numbers])
 
 
 def frame_inputs(
-    frame: Frame,
-    species: NDArray[np.int64],
-    n_species: int,
-    layers: Sequence[tuple[float, int, int]],
-    dtype: torch.dtype,
+    frame: Frame, species: torch.Tensor, n_species: int, layers: Sequence[Shell], dtype: torch.dtype
 ) -> Inputs:
     """Return the inputs of a frame: geometry in float64, cast at the end.
 
     Parameters
     ----------
     frame : Frame
-    species : ndarray of int, shape [n_atoms]
+    species : Tensor of int64, shape [n_atoms]
         Index of each atom's element.
     n_species : int
     layers : sequence of (cutoff in Å, n_radial, lmax)
@@ -117,29 +119,101 @@ def frame_inputs(
         If two atoms are on top of each other.
     """
     found = neighbours(frame, max(cutoff for cutoff, _, _ in layers))
-    lengths = np.linalg.norm(found.vectors, axis=1)
-    degrees = list(range(max(lmax for _, _, lmax in layers) + 1))
-    angular = o3.spherical_harmonics(
-        degrees, torch.from_numpy(found.vectors), True, "component"
-    ).numpy()
-    density, neighbour, basis = torch.zeros(0), [], []
-    for number, (cutoff, n_radial, lmax) in enumerate(layers):
-        near = lengths < cutoff
-        centre, other = found.centre[near], found.neighbour[near]
-        pairs = (
-            radial_basis(lengths[near], cutoff, n_radial)[:, :, None]
-            * angular[near, None, : (lmax + 1) ** 2]
-        )
-        if number == 0:
-            density = _element_density(pairs, centre, species[other], (len(frame), n_species))
-        else:
-            slots, table = _padded(pairs, centre, other, len(frame))
-            neighbour.append(slots)
-            basis.append(table.to(dtype))
-    index = torch.from_numpy(species)
-    return _sorted(
-        Inputs(index, torch.arange(len(frame)), density.to(dtype), tuple(neighbour), tuple(basis))
+    order, place = by_element(species)
+    centre, neighbour, vectors = (
+        torch.from_numpy(values) for values in (found.centre, found.neighbour, found.vectors)
     )
+    inputs = pair_inputs(
+        species[order], place[centre], place[neighbour], vectors, n_species, layers
+    )
+    return inputs._replace(
+        places=place,
+        density=inputs.density.to(dtype).contiguous(),
+        basis=tuple(table.to(dtype).contiguous() for table in inputs.basis),
+    )
+
+
+def pair_inputs(
+    species: torch.Tensor,
+    centre: torch.Tensor,
+    neighbour: torch.Tensor,
+    vectors: torch.Tensor,
+    n_species: int,
+    layers: Sequence[Shell],
+) -> Inputs:
+    """Return the inputs of pairs, as a function that can be differentiated by their vectors.
+
+    Parameters
+    ----------
+    species : Tensor of int64, shape [n_atoms]
+        Ascending.
+    centre, neighbour : Tensor of int64, shape [n_pairs]
+        Pairs of one centre stand one after the other.
+    vectors : Tensor, shape [n_pairs, 3]
+        From centre to neighbour, in Å.
+    n_species : int
+    layers : sequence of (cutoff in Å, n_radial, lmax)
+    """
+    n_atoms, lengths = len(species), vectors.norm(dim=1)
+    degrees = list(range(max(lmax for _, _, lmax in layers) + 1))
+    angular: torch.Tensor = o3.spherical_harmonics(degrees, vectors, True, "component")
+    density, tables, basis = vectors, [], []
+    for number, (cutoff, n_radial, lmax) in enumerate(layers):
+        rows = torch.nonzero(lengths.detach() < cutoff).flatten()
+        own, other, n_angular = centre[rows], neighbour[rows], (lmax + 1) ** 2
+        radial = radial_basis(lengths[rows], cutoff, n_radial)
+        pairs = radial[:, :, None] * angular[rows, None, :n_angular]
+        if number == 0:
+            empty = vectors.new_zeros(n_atoms * n_species, n_radial, n_angular)
+            density = empty.index_add(0, own * n_species + species[other], pairs)
+            density = density.view(n_atoms, n_species * n_radial, n_angular).permute(2, 0, 1)
+            continue
+        # the number of each pair among those of its centre
+        begins = torch.ones_like(own, dtype=torch.bool)
+        begins[1:] = own[1:] != own[:-1]
+        counting = torch.arange(len(own))
+        slot = counting - torch.cummax(counting * begins, 0).values if len(own) else counting
+        n_slots = int(slot.max()) + 1 if len(own) else 0
+        table = own.new_zeros(n_atoms, n_slots)
+        table[own, slot] = other
+        tables.append(table)
+        values = vectors.new_zeros(n_atoms, n_slots, n_radial * n_angular)
+        basis.append(values.index_put((own, slot), pairs.flatten(1)).transpose(1, 2))
+    return Inputs(species, torch.arange(n_atoms), density, tuple(tables), tuple(basis))
+
+
+def densities(
+    frame: Frame, elements: ArrayLike, cutoff: float, n_radial: int, lmax: int
+) -> NDArray[np.float64]:
+    """Return the density Σ_j B_k(r_ij) Y_lm of each element about each atom.
+
+    Parameters
+    ----------
+    frame : Frame
+    elements : array_like of int
+        Atomic numbers of the neighbours, rising; others are not counted.
+    cutoff : float
+        In Å.
+    n_radial, lmax : int
+
+    Returns
+    -------
+    ndarray, shape [(lmax+1)², n_atoms, n_elements · n_radial]
+        In Å^(-3/2).
+
+    Raises
+    ------
+    FrameError
+        If two atoms are on top of each other.
+    """
+    known = np.asarray(elements)
+    place = np.searchsorted(known, frame.numbers)
+    others = ~np.isin(frame.numbers, known)
+    species = torch.from_numpy(np.where(others, len(known), place))
+    shell = cutoff, n_radial, lmax
+    inputs = frame_inputs(frame, species, len(known) + 1, [shell], torch.float64)
+    values: NDArray[np.float64] = inputs.density[:, inputs.places].numpy()
+    return values[:, :, : len(known) * n_radial]
 
 
 def radial_basis(r: Any, cutoff: float, n_radial: int) -> Any:
@@ -158,35 +232,3 @@ def radial_basis(r: Any, cutoff: float, n_radial: int) -> Any:
     envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
     waves = torch.sin(math.pi * x[:, None] * torch.arange(1, n_radial + 1, dtype=r.dtype))
     return math.sqrt(2 / cutoff) * waves * (envelope / r)[:, None]
-
-
-def _element_density(
-    pairs: NDArray[np.float64],
-    centre: NDArray[np.int64],
-    species: NDArray[np.int64],
-    shape: tuple[int, int],
-) -> torch.Tensor:
-    """Sum B_k Y_lm [n_pairs, n_radial, n_angular] to [n_angular, n_atoms, n_species · n_radial]."""
-    n_atoms, n_species = shape
-    _, n_radial, n_angular = pairs.shape
-    density = torch.zeros(n_atoms * n_species, n_radial, n_angular, dtype=torch.float64)
-    density.index_add_(0, torch.from_numpy(centre * n_species + species), torch.from_numpy(pairs))
-    return density.view(n_atoms, n_species * n_radial, n_angular).permute(2, 0, 1).contiguous()
-
-
-def _padded(
-    pairs: NDArray[np.float64],
-    centre: NDArray[np.int64],
-    neighbour: NDArray[np.int64],
-    n_atoms: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return neighbours [n_atoms, n_slots] and B_k Y_lm [n_atoms, n_radial · n_angular, n_slots] of
-    each atom.
-    """
-    counts = np.bincount(centre, minlength=n_atoms)
-    slot = np.arange(len(centre)) - np.repeat(np.cumsum(counts) - counts, counts)
-    places = np.zeros((n_atoms, counts.max()), np.int64)
-    places[centre, slot] = neighbour
-    table = np.zeros((n_atoms, pairs.shape[1] * pairs.shape[2], counts.max()))
-    table[centre, :, slot] = pairs.reshape(len(pairs), table.shape[1])
-    return torch.from_numpy(places), torch.from_numpy(table)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,10 @@ from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.io import file_hash
-from mda_aptnn.model.committee import mean_and_spread, stretched
-from mda_aptnn.model.domain import unknown_elements
-from mda_aptnn.model.engines import DTYPES, ENGINES, fastest_engine
-from mda_aptnn.model.model_file import ModelFile, as_json
-from mda_aptnn.model.slices import components
+from mda_aptnn.model.committee import Members, stretched
+from mda_aptnn.model.engines import DTYPES, ENGINES, components, fastest_engine
+from mda_aptnn.model.file import ModelFile, as_json
+from mda_aptnn.model.protocol import check_elements
 from mda_aptnn.tensors import Target, card_key, component_slices
 
 #: Folder of the bundled models, each NAME.h5.
@@ -30,7 +30,7 @@ BUNDLED = Path(__file__).parent.parent / "data"
 BATCH_ATOMS = 512
 
 
-class Model:
+class Model(Members):
     """A trained model: frames in, atomic tensors out. Made by `load_model`.
 
     Parameters
@@ -89,7 +89,8 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = {"engine": self.engine, "dtype": self.dtype, "n_threads": self.n_threads}
-        return _unpickled, (self.contents if self.path is None else str(self.path), settings)
+        source = self.contents if self.path is None else str(self.path)
+        return functools.partial(load_model, **settings), (source,)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -121,28 +122,6 @@ class Model:
         """
         check_elements(frame, self.numbers)
 
-    def predict(self, atoms: Any) -> NDArray[np.float64]:
-        """Return the tensor of every atom: the mean of the members, where the model is a committee.
-
-        Parameters
-        ----------
-        atoms : Frame, AtomGroup or Universe
-            For an AtomGroup or a Universe, the current timestep. The network sees all atoms of the
-            Universe, and the result has those of the group, in its order.
-
-        Returns
-        -------
-        ndarray, shape [n_atoms, 3, 3]
-            ``P[i, a, b] = ∂M_a/∂r_ib`` in e. Of a model without polar tensors, what it predicts.
-
-        Raises
-        ------
-        ModelError
-            If there is an element that the model does not know.
-        """
-        mean: NDArray[np.float64] = self.predict_members(atoms, calibrated=False).mean(axis=0)
-        return mean
-
     def predict_tensors(
         self, atoms: Any, *, members: bool = False
     ) -> dict[str, NDArray[np.float64]]:
@@ -163,14 +142,10 @@ class Model:
             "apt" [n_atoms, 3, 3] in e, and "pgt" [n_atoms, 3, 3, 3], ``G[i, a, b, c] =
             ∂α_ab/∂r_ic`` in Å²: those that the model predicts.
         """
-        found, numbers = self._components(atoms)
-        each = {part: self._cartesian(found, part) for part in self.target.parts}
-        if members:
-            return {
-                part.name: stretched(values, numbers, self.factors_of(part))
-                for part, values in each.items()
-            }
-        return {part.name: values.mean(axis=0) for part, values in each.items()}
+        each = self._members(atoms, self.target.parts, calibrated=members)
+        return {
+            part.name: values if members else values.mean(axis=0) for part, values in each.items()
+        }
 
     def predict_members(
         self, atoms: Any, *, calibrated: bool = True, target: Target | None = None
@@ -196,35 +171,7 @@ class Model:
             If the model has no such tensors, or there is an element that it does not know.
         """
         target = self._part(target)
-        found, numbers = self._components(atoms)
-        members = self._cartesian(found, target)
-        return stretched(members, numbers, self.factors_of(target)) if calibrated else members
-
-    def predict_with_spread(
-        self, atoms: Any, target: Target | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the mean of the members and their spread, the error to be expected of each
-        component.
-
-        Parameters
-        ----------
-        atoms : Frame, AtomGroup or Universe
-            As for `predict`.
-        target : Target, optional
-            As for `predict_members`.
-
-        Returns
-        -------
-        mean, spread : ndarray, shape [n_atoms, 3, 3]
-            In e. The spread is the standard deviation over the members times the factor of the
-            element in the model card, 1 if the committee was not calibrated.
-
-        Raises
-        ------
-        ModelError
-            If the model is no committee.
-        """
-        return mean_and_spread(self.predict_members(atoms, target=target))
+        return self._members(atoms, [target], calibrated)[target]
 
     def dipole(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the local dipoles' sum and the charges of a network whose tensors are derivatives
@@ -253,14 +200,7 @@ class Model:
         """
         frame, _ = as_frame(atoms)
         self.check(frame)
-        networks = getattr(self._engine, "networks", [])
-        if not networks or not hasattr(networks[0], "dipole"):
-            raise ModelError(
-                f"a model of the architecture {self.contents.architecture!r} has tensors and no "
-                f"dipole; "
-                'train one with architecture = "dipole"'
-            )
-        found = [network.dipole(network.inputs(frame)) for network in networks]
+        found = [network.dipole(network.inputs(frame)) for network in self._networks]
         dipoles, charges = (np.mean([pair[k].numpy() for pair in found], axis=0) for k in (0, 1))
         return dipoles.astype(np.float64), charges.astype(np.float64)
 
@@ -308,19 +248,30 @@ class Model:
             raise ModelError(f"the model predicts {self.target.name}, not {target.name}")
         return self.target.parts[0] if target is None else target
 
-    def _components(self, atoms: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Irreducible components by all members [n_members, n_atoms, n_components], and atomic
-        numbers.
-        """
+    @functools.cached_property
+    def _networks(self) -> list[Any]:
+        """The network of each member, whatever engine evaluates them."""
+        return [self.contents.build(member, DTYPES[self.dtype]) for member in range(self.n_members)]
+
+    def _members(
+        self, atoms: Any, parts: Sequence[Target], calibrated: bool
+    ) -> dict[Target, NDArray[np.float64]]:
+        """Tensors by all members of some parts of the target, [n_members, n_atoms, 3, 3, ...]."""
         frame, rows = as_frame(atoms)
         self.check(frame)
-        found = components(self._engine, [frame], self._reach)[0]
-        return (found, frame.numbers) if rows is None else (found[:, rows], frame.numbers[rows])
+        found, numbers = components(self._engine, [frame], self._reach)[0], frame.numbers
+        if rows is not None:
+            found, numbers = found[:, rows], numbers[rows]
+        members = {part: self._cartesian(found, part) for part in parts}
+        if not calibrated:
+            return members
+        return {
+            part: stretched(values, numbers, self.factors_of(part))
+            for part, values in members.items()
+        }
 
     def _cartesian(self, members: NDArray[np.float64], part: Target) -> NDArray[np.float64]:
-        """[n_members, n_atoms, n_components] to the tensors of a part, [n_members, n_atoms, 3, 3,
-        ...].
-        """
+        """[n_members, n_atoms, n_components] to the tensors of a part."""
         return np.stack([part.to_cartesian(values[:, self._slices[part]]) for values in members])
 
     def predict_many(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
@@ -329,11 +280,15 @@ class Model:
         """
         part = self._part(None)
         results: list[NDArray[np.float64]] = []
-        for batch in _batches(frames):
-            for frame in batch:
-                self.check(frame)
-            found = components(self._engine, batch, self._reach)
-            results += [self._cartesian(values, part).mean(axis=0) for values in found]
+        batch: list[Frame] = []
+        for number, frame in enumerate(frames, start=1):
+            self.check(frame)
+            batch.append(frame)
+            following = len(frames[number]) if number < len(frames) else BATCH_ATOMS
+            if sum(map(len, batch)) + following > BATCH_ATOMS:
+                found = components(self._engine, batch, self._reach)
+                results += [self._cartesian(values, part).mean(axis=0) for values in found]
+                batch = []
         return results
 
 
@@ -344,9 +299,9 @@ def load_model(
 
     Parameters
     ----------
-    model : str, path or object
-        The name of a bundled model ("water-rpbe-d3"), the path of a model file, or any object with
-        ``predict(frame) -> [n_atoms, 3, 3]``, which is returned as it is.
+    model : str, path, ModelFile or object
+        The name of a bundled model ("water-rpbe-d3"), the path of a model file or its contents, or
+        any object with ``predict(frame) -> [n_atoms, 3, 3]``, which is returned as it is.
     engine : {"auto", "cpu", "torch"}
         What evaluates the network: compiled kernels ("cpu"), the network itself, or the faster of
         those that can.
@@ -366,6 +321,9 @@ def load_model(
     FileFormatError
         If the file is truncated, foreign or damaged.
     """
+    settings = {"engine": engine, "dtype": dtype, "n_threads": n_threads}
+    if isinstance(model, ModelFile):
+        return Model(model, **settings)
     if callable(getattr(model, "predict", None)):
         return model
     if not isinstance(model, str | os.PathLike):
@@ -373,7 +331,7 @@ def load_model(
             f"{model!r} is no model: give a name, a path, or an object with predict(frame)"
         )
     path = model_path(model)
-    return Model(ModelFile.load(path), engine=engine, dtype=dtype, n_threads=n_threads, path=path)
+    return Model(ModelFile.load(path), **settings, path=path)
 
 
 def model_identity(source: Any, model: Any) -> str:
@@ -416,19 +374,6 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     )
 
 
-def check_elements(frame: Frame, numbers: Sequence[int]) -> None:
-    """Refuse a frame with other elements than those of `numbers`.
-
-    Raises
-    ------
-    ModelError
-        Names the elements that are unknown and those that are known.
-    """
-    unknown = sorted(set(frame.numbers.tolist()) - set(numbers))
-    if unknown:
-        raise ModelError(unknown_elements(unknown, numbers))
-
-
 def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:
     """Return the frame of `atoms`, and the rows in it of a group's atoms (None: all, in order).
 
@@ -457,22 +402,3 @@ def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:
             "select 'not mass 0'"
         )
     return frames.frame(), rows
-
-
-def _unpickled(source: Any, settings: dict[str, Any]) -> Model:
-    return (
-        Model(source, **settings)
-        if isinstance(source, ModelFile)
-        else load_model(source, **settings)
-    )
-
-
-def _batches(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
-    batch: list[Frame] = []
-    for frame in frames:
-        if batch and sum(map(len, batch)) + len(frame) > BATCH_ATOMS:
-            yield batch
-            batch = []
-        batch.append(frame)
-    if batch:
-        yield batch

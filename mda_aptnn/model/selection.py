@@ -10,14 +10,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from tqdm.auto import tqdm
 
 from mda_aptnn.elements import masses_of
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.model.inputs import frame_inputs
+from mda_aptnn.model.inputs import densities
 
 #: Cutoff (Å), radial functions and degree of the densities that frames are compared by.
 DENSITY = (6.0, 8, 2)
@@ -123,9 +122,7 @@ def descriptor(frame: Frame) -> NDArray[np.float64]:
     to round.
     """
     elements = np.unique(frame.numbers)
-    species = np.searchsorted(elements, frame.numbers)
-    inputs = frame_inputs(frame, species, len(elements), [DENSITY], torch.float64)
-    density = inputs.density[:, inputs.places].numpy()
+    density = densities(frame, elements, *DENSITY)
     lengths = [
         density[0]
         if degree == 0
@@ -133,7 +130,7 @@ def descriptor(frame: Frame) -> NDArray[np.float64]:
         for degree in range(DENSITY[2] + 1)
     ]
     invariants = np.concatenate(lengths, axis=1)
-    own = [invariants[species == k] for k in range(len(elements))]
+    own = [invariants[frame.numbers == number] for number in elements]
     return np.concatenate(
         [moment for values in own for moment in (values.mean(axis=0), values.std(axis=0))]
     )

@@ -114,9 +114,8 @@ def spectrum(
     series = series if groups is None else series.regroup(groups)
     kelvin, volume, notes = series.conditions(temperature, volume)
     if distinct:
-        found = self_and_distinct(
-            series, estimator, kelvin, volume, notes=notes, info=_origin(series)
-        )
+        origin = _origin(series, notes)
+        found = self_and_distinct(series, estimator, kelvin, volume, **origin)
     else:
         band_spread = series.info.get("band_spread", {})
         if series.members is not None:
@@ -130,8 +129,8 @@ def spectrum(
             series.members,
             band_spread.get("factor"),
         )
-        found = infrared(rates, estimator, kelvin, volume, notes=notes, info=_origin(series))
-    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+        found = infrared(rates, estimator, kelvin, volume, **_origin(series, notes))
+    return found.corrected(quantum_correction)
 
 
 def raman(
@@ -167,8 +166,7 @@ def raman(
         _polarizability(series),
         Estimator(resolution, window, unbiased, segments),
         kelvin,
-        notes=notes,
-        info=_origin(series),
+        **_origin(series, notes),
     )
 
 
@@ -238,8 +236,7 @@ def sum_frequency(
         kelvin,
         None if area is None else units.magnitude(area, "angstrom^2", "area"),
         components=components,
-        notes=notes,
-        info=_origin(series),
+        **_origin(series, notes),
     )
 
 
@@ -282,25 +279,56 @@ def conditions(
         note for note in map(str, series.info.get("notes", [])) if not note.startswith(earlier)
     ]
     notes += map(str, checks.doubtful)
-    if temperature is None:
-        kelvin = float(series.temperatures.mean())
-        if not np.isfinite(kelvin):
-            raise SpectrumError(
-                "the kinetic temperature is not known, as the trajectory has constraints or rigid "
-                "molecules, or velocities are finite differences; give temperature="
-                '"300 K" (for constraints also: degrees_of_freedom to DipoleFlux)'
-            )
-        notes.append(f"temperature {kelvin:.1f} K taken from the velocities of the trajectory")
-        logger.info(notes[-1])
+    kinetic, mean_volume = float(series.temperatures.mean()), float(series.volumes.mean())
+    kelvin, volume, more = chosen_conditions(
+        temperature, volume, kinetic, mean_volume, "trajectory"
+    )
+    check = given_temperature(series, kelvin)
+    if temperature is not None and check.verdict is Verdict.LOOK:
+        warnings.warn(check.brief, stacklevel=3)
+    return kelvin, volume, notes + more
+
+
+def chosen_conditions(
+    temperature: Any, volume: Any, kinetic: float, mean_volume: float, of: str
+) -> tuple[float, float | None, list[str]]:
+    """Return temperature (K) and volume (Å³ or None) as given, or else those of the run.
+
+    Parameters
+    ----------
+    temperature, volume
+        As in `spectrum`.
+    kinetic, mean_volume : float
+        Mean kinetic temperature in K and volume in Å³; NaN where they are not known.
+    of : str
+        What has these velocities: "trajectory".
+
+    Returns
+    -------
+    temperature : float
+    volume : float or None
+    notes : list of str
+
+    Raises
+    ------
+    SpectrumError
+        If the temperature is neither given nor known.
+    """
+    notes = []
+    if temperature is not None:
+        kinetic = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+    elif np.isfinite(kinetic):
+        notes.append(f"temperature {kinetic:.1f} K taken from the velocities of the {of}")
+        logger.info(notes[0])
     else:
-        kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
-        check = given_temperature(series, kelvin)
-        if check.verdict is Verdict.LOOK:
-            warnings.warn(check.brief, stacklevel=3)
+        raise SpectrumError(
+            f"the kinetic temperature is not known, as the {of} has constraints or rigid "
+            'molecules, or velocities are finite differences; give temperature="300 K" (for '
+            "constraints also: degrees_of_freedom to DipoleFlux)"
+        )
     if volume is not None:
-        return kelvin, units.magnitude(volume, units.VOLUME, "volume"), notes
-    mean = float(series.volumes.mean())
-    return kelvin, mean if np.isfinite(mean) else None, notes
+        return kinetic, units.magnitude(volume, units.VOLUME, "volume"), notes
+    return kinetic, mean_volume if np.isfinite(mean_volume) else None, notes
 
 
 def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
@@ -323,6 +351,7 @@ def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
     return text
 
 
-def _origin(series: FluxSeries) -> dict[str, Any]:
-    """What a spectrum keeps of the flux that it was made of: all but the notes."""
-    return {name: value for name, value in series.info.items() if name != "notes"}
+def _origin(series: FluxSeries, notes: list[str]) -> dict[str, Any]:
+    """What a spectrum keeps of the flux that it was made of."""
+    info = {name: value for name, value in series.info.items() if name != "notes"}
+    return {"notes": notes, "info": info}

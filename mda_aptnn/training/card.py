@@ -1,9 +1,8 @@
-"""The model card: what a model was made from and for, and how well it does on frames it has not
-seen.
-"""
+"""The model card: what a model was made from and for, and how well it does on unseen frames."""
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 from collections.abc import Mapping
@@ -12,31 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from mda_aptnn import units
+from mda_aptnn import io, units
 from mda_aptnn.elements import SYMBOLS, symbols_of
-from mda_aptnn.errors import LabelError
+from mda_aptnn.errors import LabelError, ModelError
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.domain import DENSITY, density_of, environment_statistics
-from mda_aptnn.tensors import AnyTarget, card_key
-from mda_aptnn.training.evaluate import Evaluation, evaluate, isotropic_means
-from mda_aptnn.training.samples import complete_atoms
+from mda_aptnn.model.predict import BUNDLED, load_model
+from mda_aptnn.tensors import APT, AnyTarget, Target, card_key
+from mda_aptnn.training import calibration, samples
+from mda_aptnn.training.evaluate import MEASURES, Evaluation, evaluate, isotropic_means
+from mda_aptnn.training.samples import Labels, complete_atoms, fingerprints
 
-#: What a card says of an evaluation.
-ACCURACY = (
-    "target",
-    "n_frames",
-    "n_atoms",
-    "unit",
-    "rmse",
-    "mae",
-    "r2",
-    "spectrum_error",
-    "rmse_per_species",
-    "rmse_per_irrep",
-    "rmse_per_species_and_irrep",
-    "baseline_rmse",
-    "sum_rule",
-)
+#: What a card says of an evaluation, of its `summary`.
+ACCURACY = {"target", "unit", "n_frames", "n_atoms", "spectrum_error", "sum_rule", "baseline_rmse"}
+ACCURACY |= {*MEASURES, "rmse_per_species", "rmse_per_irrep", "rmse_per_species_and_irrep"}
 
 
 def model_card(parts: Mapping[str, Dataset], target: AnyTarget) -> dict[str, Any]:
@@ -56,19 +44,16 @@ def model_card(parts: Mapping[str, Dataset], target: AnyTarget) -> dict[str, Any
         training frames).
     """
     training = parts["training"]
-    sources = {
-        name: digest for dataset in parts.values() for name, digest in dataset.sources.items()
-    }
+    sources: dict[str, str] = {}
+    for dataset in parts.values():
+        sources |= dataset.sources
     return {
         "level_of_theory": training.level_of_theory or "not stated in the label files",
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "data": {
             "sources": sources,
             "n_frames": {name: len(dataset) for name, dataset in parts.items()},
-            "fingerprints": {
-                name: [item.frame.fingerprint() for item in dataset]
-                for name, dataset in parts.items()
-            },
+            "fingerprints": {name: fingerprints(dataset) for name, dataset in parts.items()},
             "isotropic_mean": isotropic_means(training, target.parts[0]),
         },
         "domain": domain(training, target),
@@ -110,16 +95,10 @@ def domain(dataset: Dataset, target: AnyTarget) -> dict[str, Any]:
     temperatures = [
         float(item.info["temperature"]) for item in dataset if "temperature" in item.info
     ]
+    labels = [[item.tensors.get(part.name) for part in target.parts] for item in dataset]
     labelled = [
-        np.any(
-            [
-                complete_atoms(item.tensors[part.name])
-                for part in target.parts
-                if part.name in item.tensors
-            ],
-            axis=0,
-        )
-        for item in dataset
+        np.any([complete_atoms(tensors) for tensors in own if tensors is not None], axis=0)
+        for own in labels
     ]
     return {
         "elements": symbols_of(np.unique(numbers)),
@@ -134,9 +113,12 @@ def domain(dataset: Dataset, target: AnyTarget) -> dict[str, Any]:
     }
 
 
-def record_domain(model: Any, dataset: Dataset) -> dict[str, Any]:
-    """Write into a model's card what its training frames cover, and the residual of the sum rule;
-    return the domain.
+def _range(values: list[float], digits: int) -> list[float] | None:
+    return [round(min(values), digits), round(max(values), digits)] if values else None
+
+
+def record_domain(model: Any, dataset: Dataset) -> None:
+    """Write into a model's card what its training frames cover, and the residual of the sum rule.
 
     For models of before 0.2, whose cards have neither the statistics of environments nor that
     residual.
@@ -155,30 +137,101 @@ def record_domain(model: Any, dataset: Dataset) -> dict[str, Any]:
     LabelError
         If training frames are missing.
     """
-    card = model.contents.card
-    own = card.get("data", {}).get("fingerprints", {})
-    prints = [item.frame.fingerprint() for item in dataset]
-    wanted = set(own.get("training", prints))
-    missing = len(wanted - set(prints))
+    card, prints = model.contents.card, fingerprints(dataset)
+    own = {"training": prints} | card.get("data", {}).get("fingerprints", {})
+    parts = {
+        name: dataset.subset([k for k, found in enumerate(prints) if found in wanted])
+        for name, wanted in own.items()
+    }
+    missing = len(set(own["training"]) - set(prints))
     if missing:
         raise LabelError(
-            f"{missing} of the {len(wanted)} frames that the model was trained on are not among "
-            f"these "
-            "labels: give all label files that it was trained on"
+            f"{missing} of the {len(set(own['training']))} frames that the model was trained on "
+            "are not among these labels: give all label files that it was trained on"
         )
-    card["domain"] = domain(
-        dataset.subset([k for k, name in enumerate(prints) if name in wanted]), model.target
-    )
-    for part in ("validation", "held_out"):
-        frames = dataset.subset([k for k, name in enumerate(prints) if name in own.get(part, ())])
-        for head in model.target.parts if len(frames) else ():
-            key = card_key(part, model.target, head)
-            known = card.setdefault("accuracy", {})
-            known[key] = accuracy(
-                evaluate(model, frames, head, allow_training_frames=True)
-            ) | known.get(key, {})
-    return dict(card["domain"])
+    card["domain"] = domain(parts.pop("training"), model.target)
+    known = card.setdefault("accuracy", {})
+    for name, frames in parts.items():
+        for key, found in (accuracies(model, name, frames) if len(frames) else {}).items():
+            known[key] = found | known.get(key, {})
 
 
-def _range(values: list[float], digits: int) -> list[float] | None:
-    return [round(min(values), digits), round(max(values), digits)] if values else None
+def assess(
+    model: Any,
+    labels: Labels,
+    *,
+    held_out: bool = False,
+    allow_training_frames: bool = False,
+    record: str | None = None,
+    calibrate: bool = False,
+    domain: bool = False,
+) -> dict[str, Evaluation]:
+    """Compare each of a model's tensors with labels, and note in its file what is asked for.
+
+    Parameters
+    ----------
+    model
+        Name or path.
+    labels : Dataset, path or paths
+    held_out, allow_training_frames : bool
+        As for `evaluate`.
+    record : str, optional
+        Also write the errors into the model's card, under this name.
+    calibrate : bool
+        Also calibrate a committee's spread by these labels.
+    domain : bool
+        Also write into the card what the training frames cover (`record_domain`).
+
+    Returns
+    -------
+    dict of str to Evaluation
+        By the names of those targets that there are labels of, with the errors of bands.
+
+    Raises
+    ------
+    LabelError, ModelError
+        As of `evaluate`, `calibrate` and `record_domain`; and if a bundled model were changed.
+    """
+    model = load_model(model)
+    writes = bool(record or calibrate or domain)
+    if writes:
+        _check_changeable(model)
+    dataset = samples.with_all_parts(samples.as_dataset(labels), model.target)
+    if held_out:
+        dataset = samples.held_out_frames(model.info, dataset)
+    labelled = samples.labelled_target(dataset).parts
+    parts = [part for part in model.target.parts if part in labelled] or model.target.parts[:1]
+
+    def evaluations() -> dict[Target, Evaluation]:
+        return {
+            part: evaluate(model, dataset, part, allow_training_frames=allow_training_frames)
+            for part in parts
+        }
+
+    found = evaluations()
+    if calibrate:
+        sources = "held-out frames" if held_out else ", ".join(dataset.sources)
+        calibration.calibrate(model, dataset, parts, sources)
+        found = evaluations()
+    if APT in found:
+        found[APT] = dataclasses.replace(found[APT], bands=calibration.stated_bands(model, dataset))
+    if record:
+        for part, evaluation in found.items():
+            noted = accuracy(evaluation) | {"sources": dataset.sources, "bands": evaluation.bands}
+            model.contents.card["accuracy"][card_key(record, model.target, part)] = noted
+    if domain:
+        record_domain(model, dataset)
+    if writes:
+        model.contents.save(model.path)
+    return {part.name: evaluation for part, evaluation in found.items()}
+
+
+def _check_changeable(model: Any) -> None:
+    """Refuse to write into a bundled model; another is written whole, with a longer card."""
+    if model.path.is_relative_to(BUNDLED):
+        raise ModelError(
+            f"--record, --record-domain and --calibrate write into the model, and "
+            f"{model.path.stem!r} belongs to the package: copy {model.path} and give the copy"
+        )
+    io.protect([model.path], "model")
+    io.check_writable(model.path, "model")

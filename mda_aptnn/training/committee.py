@@ -1,6 +1,4 @@
-"""Committees: several members trained on the same labels, and how far their spread is from their
-error.
-"""
+"""Committees: independent members, or several last layers on one body, with a calibrated spread."""
 
 from __future__ import annotations
 
@@ -8,39 +6,129 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from mda_aptnn import io
 from mda_aptnn.errors import LabelError, TrainingError
-from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.model_file import ModelFile
-from mda_aptnn.model.network import network_for
+from mda_aptnn.labels.dataset import Dataset, LabelledFrame
+from mda_aptnn.model.architectures import network_for
+from mda_aptnn.model.file import READOUT, Member, ModelFile
+from mda_aptnn.model.irreps import name_of
 from mda_aptnn.model.predict import Model, load_model
-from mda_aptnn.tensors import AnyTarget, card_key
-from mda_aptnn.training import checkpoint
-from mda_aptnn.training.band_errors import band_calibration, band_errors
-from mda_aptnn.training.calibration import calibrated
-from mda_aptnn.training.card import accuracy, model_card
-from mda_aptnn.training.config import TrainingConfig, split
-from mda_aptnn.training.evaluate import evaluate
+from mda_aptnn.tensors import AnyTarget, Target, as_target, component_slices, joint
+from mda_aptnn.training import samples
+from mda_aptnn.training.calibration import calibrate
+from mda_aptnn.training.card import accuracies, model_card
+from mda_aptnn.training.config import TrainingConfig, planned, split
 from mda_aptnn.training.fit import fit
-from mda_aptnn.training.readouts import bootstrap_readouts
-from mda_aptnn.training.samples import (
-    check_labels,
-    labelled_target,
-    repeated_frames,
-    with_all_parts,
-)
+from mda_aptnn.training.loop import identity
+from mda_aptnn.training.ripples import without_ripples
+from mda_aptnn.training.samples import Labels
 
 logger = logging.getLogger(__name__)
 
 #: What the card calls the two kinds.
 INDEPENDENT, LAST_LAYERS = "independent members", "last layers on one body"
+#: What holds a fitted last layer to the trained one, in units of the mean square of a feature times
+#: the number of rows: enough for features that are linearly dependent, too little to be felt
+#: elsewhere.
+RIDGE = 1e-4
+
+Array = NDArray[np.float64]
+#: For each element (number of its row) and irrep: features [n_rows, n_channels] and labels [n_rows,
+#: n_copies].
+_Rows = dict[tuple[int, int], tuple[Array, Array]]
+
+
+def train(
+    labels: Labels,
+    path: str | os.PathLike[str] = "model.h5",
+    *,
+    plan: str | os.PathLike[str] | None = None,
+    network: Any = None,
+    members: int = 1,
+    shared_body: bool = False,
+    target: str | Target | Iterable[str | Target] | None = None,
+    validation: float | Labels | None = None,
+    held_out: float | Labels | None = None,
+    verbose: bool = False,
+    **settings: Any,
+) -> Model:
+    """Train a model, or a committee, on labelled frames, and write its file.
+
+    As ``mda-aptnn train``: a run that was killed goes on where it stood when the call is repeated.
+
+    Parameters
+    ----------
+    labels : Dataset, path or paths
+        As for `read_labels`.
+    path : path
+        Of the model file.
+    plan : path, optional
+        TOML file with the tables [training] and [network].
+    network : optional
+        Settings of the network, where there is no plan.
+    members : int
+        Members of a committee, whose spread tells the error; 1: a single model.
+    shared_body : bool
+        The members are last layers on one body: cheap, and a coarser spread.
+    target : str, Target or several, optional
+        "apt", "pgt" or both; by default all that there are labels of.
+    validation, held_out : float or labels, optional
+        Number or fraction of the frames to choose the best weights by, and of those kept aside for
+        the model card; or other frames for that. Members of a committee choose their own validation
+        frames.
+    verbose : bool
+        Show a progress bar.
+    **settings
+        Fields of `TrainingConfig`, such as steps and seed, which go before the plan.
+
+    Returns
+    -------
+    Model
+        With the weights of the lowest validation error, as in the file.
+
+    Raises
+    ------
+    FileFormatError
+        If the plan or the labels cannot be read.
+    LabelError, OSError, TrainingError, BusyError
+        As of `fit` and `fit_committee`.
+
+    Examples
+    --------
+    >>> model = mda_aptnn.train("labels.h5", "model.h5", members=4, held_out=0.1)
+    """
+    if members < 1 or (shared_body and members < 2):
+        raise TrainingError(f"--members {members}: a committee has two or more, a single model 1")
+    counts, given = {}, {}
+    for name, value in (("validation", validation), ("held_out", held_out)):
+        if isinstance(value, int | float):
+            counts[name] = value
+        elif value is not None:
+            given[name] = samples.as_dataset(value)
+    network, config = planned(plan, network, TrainingConfig(), settings | counts)
+    wanted = [target] if isinstance(target, str | Target) else target
+    options: dict[str, Any] = {"verbose": verbose, **given}
+    options["target"] = None if wanted is None else joint(map(as_target, wanted))
+    dataset = samples.as_dataset(labels)
+    if members == 1:
+        return fit(dataset, network, config, path, **options)
+    if "validation" in given:
+        raise TrainingError(
+            "the members of a committee have validation frames of their own: give their number"
+        )
+    return fit_committee(
+        dataset, members, network, config, path, shared_body=shared_body, **options
+    )
 
 
 def fit_committee(
@@ -94,8 +182,8 @@ def fit_committee(
     TrainingError
         If there are less than two members, or one diverges.
     """
-    target = target or labelled_target(dataset)
-    dataset = with_all_parts(dataset, target)
+    target = target or samples.labelled_target(dataset)
+    dataset = samples.with_all_parts(dataset, target)
     network, training = network_for(network, target), training or TrainingConfig()
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
@@ -106,43 +194,39 @@ def fit_committee(
     frames = np.random.default_rng(training.seed).permutation(sorted([*learned, *chosen])).tolist()
     parts = {
         "training": dataset.subset(sorted(frames)),
-        "held_out": dataset.subset(aside) if held_out is None else with_all_parts(held_out, target),
+        "held_out": dataset.subset(aside)
+        if held_out is None
+        else samples.with_all_parts(held_out, target),
     }
     parts = {name: part for name, part in parts.items() if len(part)}
-    _check(parts, target)
-    folder = path.with_name(f"{path.stem}.members")
-    files = []
-    for number in range(1 if shared_body else n_members):
-        part = [frames[(number * len(chosen) + k) % len(frames)] for k in range(len(chosen))]
-        config = dataclasses.replace(training, seed=training.seed + number, held_out=0.0)
-        files.append(
-            _fit_member(
-                folder,
-                number,
-                dataset.subset(sorted(set(frames) - set(part))),
-                dataset.subset(part),
-                (network, config, target),
-                verbose,
-            )
+    # refused here, before hours of training, and not at its end
+    samples.check_labels(parts, target)
+    for name, index, before, first in samples.repeated_frames(parts):
+        raise LabelError(
+            f"{name} frame {index} is {before} frame {first} once more, and each member is "
+            "validated by others: leave one out"
         )
+    folder = path.with_name(f"{path.stem}.members")
+    files, trained_on = [], []
+    for number in range(1 if shared_body else n_members):
+        own = [frames[(number * len(chosen) + k) % len(frames)] for k in range(len(chosen))]
+        options = {"validation": dataset.subset(own), "target": target, "verbose": verbose}
+        trained_on.append(dataset.subset(sorted(set(frames) - set(own))))
+        config = dataclasses.replace(training, seed=training.seed + number, held_out=0.0)
+        files.append(_fit_member(folder, number, trained_on[-1], network, config, options))
     singles = [ModelFile.load(file) for file in files]
     if shared_body:
-        body_frames = dataset.subset(sorted(set(frames) - set(frames[: len(chosen)])))
-        contents = bootstrap_readouts(singles[0], body_frames, n_members, training.seed)
+        contents = bootstrap_readouts(singles[0], trained_on[0], n_members, training.seed)
     else:
-        contents = dataclasses.replace(
-            singles[0], members=[single.members[0] for single in singles]
-        )
-    card = _card(parts, singles, LAST_LAYERS if shared_body else INDEPENDENT, target)
+        members = [single.members[0] for single in singles]
+        contents = dataclasses.replace(singles[0], members=members)
+    kind = LAST_LAYERS if shared_body else INDEPENDENT
+    card = model_card(parts, target) | _members_card(singles, kind) | {"accuracy": {}}
     contents = dataclasses.replace(contents, training=dataclasses.asdict(training), card=card)
     if "held_out" in parts:
-        for head in target.parts:
-            evaluation = evaluate(Model(contents), parts["held_out"], head)
-            card[card_key("spread", target, head)] = calibrated(evaluation, {}, "held-out frames")
-            card["accuracy"][card_key("held_out", target, head)] = accuracy(evaluation)
-        errors = band_errors(Model(contents), parts["held_out"])
-        if errors:
-            card["spread"]["bands"] = band_calibration(errors, "held-out frames")
+        model = Model(contents)
+        calibrate(model, parts["held_out"], target.parts, "held-out frames")
+        card["accuracy"] = accuracies(model, "held_out", parts["held_out"])
     else:
         logger.warning(
             "no frames were held out, so the committee's spread is not calibrated: "
@@ -153,65 +237,34 @@ def fit_committee(
         io.remove(file, "model")
     with contextlib.suppress(OSError):  # something else in it is not ours
         folder.rmdir()
-    model: Model = load_model(path)
-    return model
-
-
-def _check(parts: dict[str, Dataset], target: AnyTarget) -> None:
-    """Refuse, before hours of training, what would be refused at its end."""
-    check_labels(
-        parts["training"],
-        {name: part for name, part in parts.items() if name != "training"},
-        target,
-    )
-    for name, index, before, first in repeated_frames(parts):
-        raise LabelError(
-            f"{name} frame {index} is {before} frame {first} once more, and each member is "
-            f"validated by others: "
-            "leave one out"
-        )
+    found: Model = load_model(path)
+    return found
 
 
 def _fit_member(
-    folder: Path,
-    number: int,
-    training: Dataset,
-    validation: Dataset,
-    settings: tuple[Any, TrainingConfig, AnyTarget],
-    verbose: bool,
+    folder: Path, number: int, data: Dataset, network: Any, config: TrainingConfig, options: Any
 ) -> Path:
     """Train a member, unless it is there; its file is named by all that it depends on."""
-    network, config, target = settings
-    who = checkpoint.identity(
-        {"network": dataclasses.asdict(network), "training": dataclasses.asdict(config)},
-        {"training": training, "validation": validation},
-        target,
-    )
+    settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(config)}
+    parts = {"training": data, "validation": options["validation"]}
+    who = identity(settings, parts, options["target"])
     folder.mkdir(exist_ok=True)
     path = folder / f"member-{number}-{hashlib.sha256(who.encode()).hexdigest()[:12]}.h5"
-    if not path.exists():
-        logger.info("member %d", number)
-        # a diverged run writes a file too, and that is no finished member
-        unfinished = path.with_name(f"unfinished-{path.name}")
-        try:
-            fit(
-                training,
-                network,
-                config,
-                unfinished,
-                validation=validation,
-                target=target,
-                verbose=verbose,
-            )
-        except TrainingError as error:
-            raise TrainingError(f"member {number}: {error}") from error
-        io.move(unfinished, path)
+    if path.exists():
+        return path
+    logger.info("member %d", number)
+    # a diverged run writes a file too, and that is no finished member
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    try:
+        fit(data, network, config, unfinished, **options)
+    except TrainingError as error:
+        raise TrainingError(f"member {number}: {error}") from error
+    io.move(unfinished, path)
     return path
 
 
-def _card(
-    parts: dict[str, Dataset], singles: Sequence[ModelFile], kind: str, target: AnyTarget
-) -> dict[str, Any]:
+def _members_card(singles: Sequence[ModelFile], kind: str) -> dict[str, Any]:
+    """What the card says of the training of each member, and of all of it."""
     members = [
         {
             "seed": single.training["seed"],
@@ -224,9 +277,98 @@ def _card(
         for single in singles
     ]
     run = {name: sum(member[name] for member in members) for name in ("steps", "seconds")}
-    return {
-        **model_card(parts, target),
-        "committee": {"kind": kind, "trained": members},
-        "run": run,
-        "accuracy": {},
-    }
+    return {"committee": {"kind": kind, "trained": members}, "run": run}
+
+
+def bootstrap_readouts(
+    contents: ModelFile, dataset: Dataset, n_members: int, seed: int
+) -> ModelFile:
+    """Return a committee of last layers on the body of a trained model, which is their mean.
+
+    Each last layer is the ridge regression, towards the trained one, of the labels on the features
+    after the body, for as many frames as there are, drawn with replacement. Frames are drawn and
+    not atoms, since errors of atoms of one frame are not independent.
+
+    Parameters
+    ----------
+    contents : ModelFile
+        A trained single model.
+    dataset : Dataset
+        The frames that it was trained on.
+    n_members, seed : int
+
+    Raises
+    ------
+    TrainingError
+        If the network has no linear last layer.
+    """
+    network = contents.build(dtype=torch.float64)
+    if network.readout is None:
+        raise TrainingError(
+            f"architecture {contents.architecture!r} has no last layer that could be fitted apart"
+        )
+    keep = contents.training.get("keep_ripples", False)
+    labels, _ = without_ripples(dataset, contents.target, keep=keep)
+    rows = [_rows(network, item, contents.target) for item in labels]
+    rng = np.random.default_rng([seed, len(rows)])
+    draws = [rng.choice(len(rows), len(rows)) for _ in range(n_members)]
+    state, layers = contents.shared | contents.members[0].weights, {}
+    for k in range(len(network.readout.weights)):
+        name = f"{READOUT}weights.{k}"
+        trained = state[name].astype(np.float64)  # [n_species, n_channels, n_copies]
+        found = np.array(
+            [
+                [_regression([rows[i] for i in drawn], (s, k), w) for s, w in enumerate(trained)]
+                for drawn in draws
+            ]
+        )
+        layers[name] = (found + (trained - found.mean(axis=0))).astype(state[name].dtype)
+    members = []
+    for number in range(n_members):
+        weights = {name: values[number] for name, values in layers.items()}
+        # the one learning curve is that of the body
+        members.append(Member(weights, {}, {} if number else contents.members[0].learning))
+    shared = {name: values for name, values in state.items() if name not in layers}
+    return dataclasses.replace(contents, shared=shared, members=members)
+
+
+def _rows(network: Any, item: LabelledFrame, target: AnyTarget) -> _Rows:
+    """Features and scaled labels of the atoms with complete labels."""
+    inputs = network.inputs(item.frame)
+    features = network.body(inputs)
+    atom_of = np.argsort(inputs.places.numpy())
+    components = [part.to_irreps(item.tensors[part.name])[atom_of] for part in target.parts]
+    species = inputs.species.numpy()
+    scale, shift = network.scale.numpy()[species], network.shift.numpy()[species]
+    scaled = (np.concatenate(components, axis=1) - shift) / scale
+    rows: _Rows = {}
+    for k, irrep in enumerate(network.readout.irreps):
+        copies = np.stack(
+            [
+                scaled[:, columns][:, block].T
+                for part, columns in component_slices(target).items()
+                for name, block in part.blocks
+                if name.split(".")[0] == name_of(irrep)
+            ],
+            axis=-1,
+        )  # [2l+1, n_atoms, n_copies]
+        values = features[irrep].numpy()  # [2l+1, n_atoms, n_channels]
+        # an atom that lacks a component of one target lacks all of this target's irreps, not those
+        # of the other
+        complete = np.isfinite(copies).all(axis=(0, 2))
+        for number in range(len(network.numbers)):
+            chosen = complete & (species == number)
+            x = values[:, chosen].reshape(-1, values.shape[2]) / math.sqrt(values.shape[2])
+            rows[number, k] = (x, copies[:, chosen].reshape(-1, copies.shape[2]))
+    return rows
+
+
+def _regression(frames: list[_Rows], key: tuple[int, int], trained: Array) -> Array:
+    x, y = (np.concatenate([rows[key][part] for rows in frames]) for part in (0, 1))
+    square = x.T @ x
+    size = len(square)
+    if not square.any():  # an element that was not drawn, or a molecule that has no such feature
+        return trained.copy()
+    ridge = RIDGE * float(np.trace(square)) / size
+    change: Array = np.linalg.solve(square + ridge * np.eye(size), x.T @ (y - x @ trained))
+    return trained + change

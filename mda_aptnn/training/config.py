@@ -5,10 +5,9 @@ A plan has two tables, and every key is optional::
     [training]                          # fields of `TrainingConfig`
     steps = 4000
 
-    [network]                           # fields of `mda_aptnn.model.network.NetworkConfig`, or,
-    after architecture = "density"            # "simple-network", of
-    `models.simple_network.SimpleNetworkConfig`;
-                                        # "dipole", of `models.dipole.DipoleConfig`
+    [network]                           # fields of the settings of the network
+    architecture = "density"            # a key of `mda_aptnn.model.architectures.ARCHITECTURES`
+
     [[network.layers]]                  # one such table for each layer, fields of `LayerConfig`
     features = "16x0e+16x1o+16x2e"
     cutoff = "5 angstrom"               # lengths: a number in Å, or a string with a unit
@@ -21,15 +20,22 @@ import difflib
 import math
 import os
 import tomllib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mda_aptnn import units
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FileFormatError, LabelError, TrainingError
-from mda_aptnn.model.model_file import ARCHITECTURES
+from mda_aptnn.model.architectures import ARCHITECTURES, DEFAULT
+
+T = TypeVar("T")
+
+
+def _setting(default: T, allowed: str | tuple[Any, ...]) -> T:
+    """A setting with its default, and the interval "[0, inf)" or the choices that it lies in."""
+    return dataclasses.field(default=default, metadata={"allowed": allowed})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,52 +48,54 @@ class TrainingConfig:
         If a value is out of its range.
     """
 
-    seed: int = 0
+    seed: int = _setting(0, "[0, inf)")
     """Of the split, the first weights and the order of the frames: the same seed gives the same
     model.
     """
-    validation: float = 0.1
+    validation: float = _setting(0.1, "(0, inf)")
     """Frames kept aside to choose the best weights by: their number, or (below 1) their fraction,
     at least one.
     """
-    held_out: float = 0.0
-    """Frames kept aside for the model card alone: their number or fraction, at least one if not 0."""
-    steps: int = 6000
+    held_out: float = _setting(0.0, "[0, inf)")
+    """Frames kept aside for the model card: their number or fraction, at least one if not 0."""
+    steps: int = _setting(6000, "[1, inf)")
     """Optimisation steps in all. The schedule is drawn over them, so that it is no limit to cut
     short by.
     """
-    batch_frames: int = 1
+    batch_frames: int = _setting(1, "[1, inf)")
     """Frames in one step."""
-    directions: int = 1
+    directions: int = _setting(1, "[1, 3]")
     """Random directions u in one step, along which a dipole network learns u·P: 1 to 3."""
-    learning_rate: float = 1.5e-2
+    learning_rate: float = _setting(1.5e-2, "(0, inf)")
     """Of Adam, at its peak."""
-    weight_decay: float = 0.025
+    weight_decay: float = _setting(0.025, "[0, inf)")
     """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in
     AdamW). It keeps a few frames from being learned by heart."""
-    schedule: str = "cosine"
+    schedule: str = _setting("cosine", ("cosine", "plateau"))
     """"cosine" falls to zero over the steps; "plateau" is multiplied by `plateau_factor` whenever
     the validation error has not fallen for `plateau_patience` validations."""
-    plateau_factor: float = 0.1
+    plateau_factor: float = _setting(0.1, "(0, 1)")
     """For the schedule "plateau"."""
-    plateau_patience: int = 10
+    plateau_patience: int = _setting(10, "[1, inf)")
     """For the schedule "plateau", in validations."""
-    warmup_steps: int = 50
+    warmup_steps: int = _setting(50, "[0, inf)")
     """Steps over which the learning rate rises linearly from zero."""
-    clip_norm: float = 10.0
+    clip_norm: float = _setting(10.0, "(0, inf]")
     """Largest norm of the gradient, of the loss in units of the labels' mean square; longer ones
     are shortened.
     """
     amsgrad: bool = False
     """Adam by the largest squared gradients so far. Off: those are of the first steps, and beside
     them weight decay wins."""
-    average_decay: float = 0.995
+    average_decay: float = _setting(0.995, "[0, 1)")
     """Decay per step of the moving average of the weights, which is what is validated and saved."""
-    validate_every: int = 50
+    validate_every: int = _setting(50, "[1, inf)")
     """Steps between validations."""
-    patience: int = 0
+    patience: int = _setting(0, "[0, inf)")
     """Stop when the validation error has not fallen for so many steps; 0: never."""
-    element_weights: dict[str, float] = dataclasses.field(default_factory=dict)
+    element_weights: dict[str, float] = dataclasses.field(
+        default_factory=dict, metadata={"allowed": "[0, inf)"}
+    )
     """Weight of an element's squared errors in the loss, 1 where not given, such as ``{"H" =
     4.0}``.
     """
@@ -98,35 +106,14 @@ class TrainingConfig:
     (`mda_aptnn.training.ripples`)."""
 
     def __post_init__(self) -> None:
-        weights = self.element_weights.values()
-        allowed = {
-            "seed": self.seed >= 0,
-            "validation": self.validation > 0,
-            "held_out": self.held_out >= 0,
-            "steps": self.steps >= 1,
-            "batch_frames": self.batch_frames >= 1,
-            "directions": 1 <= self.directions <= 3,
-            "learning_rate": 0 < self.learning_rate < math.inf,
-            "weight_decay": 0 <= self.weight_decay < math.inf,
-            "schedule": self.schedule in ("cosine", "plateau"),
-            "plateau_factor": 0 < self.plateau_factor < 1,
-            "plateau_patience": self.plateau_patience >= 1,
-            "warmup_steps": self.warmup_steps >= 0,
-            "clip_norm": self.clip_norm > 0,
-            "average_decay": 0 <= self.average_decay < 1,
-            "validate_every": self.validate_every >= 1,
-            "patience": self.patience >= 0,
-            "element_weights": all(
-                isinstance(weight, int | float) and 0 <= weight < math.inf for weight in weights
-            ),
-        }
-        for name, good in allowed.items():
-            if not good:
+        for field in dataclasses.fields(self):
+            value, allowed = getattr(self, field.name), field.metadata.get("allowed")
+            values = value.values() if isinstance(value, dict) else [value]
+            if allowed and not all(_is_allowed(item, allowed) for item in values):
                 raise TrainingError(
-                    f"training setting {name} = {getattr(self, name)!r} is out of its range"
+                    f"training setting {field.name} = {value!r} is out of its range, {allowed}"
                 )
-        for symbol in self.element_weights:
-            atomic_numbers([symbol])
+        atomic_numbers(list(self.element_weights))
 
     def learning_rate_at(self, step: int, validation: Sequence[float]) -> float:
         """Return the learning rate of a step (counted from 0), given the validation errors before
@@ -179,13 +166,44 @@ def _count(number: float, n_frames: int) -> int:
     return round(number * n_frames) if number < 1 else int(number)
 
 
+def _is_allowed(value: Any, allowed: str | tuple[Any, ...]) -> bool:
+    """Whether a value is one of the choices, or a number in the interval."""
+    if isinstance(allowed, tuple) or not isinstance(value, int | float):
+        return value in allowed if isinstance(allowed, tuple) else False
+    low, high = map(float, allowed[1:-1].split(","))
+    ends = {low: allowed[0] == "[", high: allowed[-1] == "]"}
+    return low < value < high or ends.get(value, False)
+
+
+def planned(
+    plan: str | os.PathLike[str] | None,
+    network: Any,
+    training: TrainingConfig,
+    settings: Mapping[str, Any],
+) -> tuple[Any, TrainingConfig]:
+    """Return the settings of network and training: those of a TOML file, if there is one.
+
+    Parameters
+    ----------
+    plan : path, optional
+    network, training
+        What they are without a plan.
+    settings : mapping
+        Fields of `TrainingConfig` that go before the plan; None is not given.
+    """
+    if plan is not None:
+        network, training = read_plan(plan)
+    given = {name: value for name, value in settings.items() if value is not None}
+    return network, dataclasses.replace(training, **given)
+
+
 def read_plan(path: str | os.PathLike[str]) -> tuple[Any, TrainingConfig]:
     """Read a TOML plan; what it does not give has its default.
 
     Returns
     -------
-    network : NetworkConfig or SimpleNetworkConfig
-        By the key `architecture`.
+    network
+        Settings of the class that the key `architecture` names.
     training : TrainingConfig
 
     Raises
@@ -202,12 +220,12 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[Any, TrainingConfig]:
         raise FileFormatError(f"{path} is not TOML: {error}") from error
     _check_keys(path, plan, ["network", "training"], "table")
     table, where = plan.get("network", {}), f"{path} [network]"
-    architecture = table.pop("architecture", "density") if isinstance(table, dict) else "density"
+    architecture = table.pop("architecture", DEFAULT) if isinstance(table, dict) else DEFAULT
     if architecture not in ARCHITECTURES:
         raise FileFormatError(
             f"{where} architecture = {architecture!r}: choose one of {', '.join(ARCHITECTURES)}"
         )
-    shape = ARCHITECTURES[architecture][0]
+    shape = ARCHITECTURES[architecture].config
     network = _settings(table, shape(), where)
     training = _settings(plan.get("training", {}), TrainingConfig(), f"{path} [training]")
     return shape(**network), TrainingConfig(**training)

@@ -1,5 +1,4 @@
-"""A student learns from a teacher: a fast network from the tensors that a slow or foreign predictor
-gives.
+"""A student learns from a teacher: a fast network from the tensors of a slow or foreign predictor.
 
 Labels of electronic structure are dear, those of a teacher cost milliseconds an atom. The student
 sees hundreds of frames of the very trajectory that it will be used for, and the true labels beside
@@ -11,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import MDAnalysis as mda
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -22,12 +21,15 @@ from mda_aptnn import folders, io
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
+from mda_aptnn.labels.snapshots import choose_frames
+from mda_aptnn.labels.snapshots import Source
 from mda_aptnn.model.predict import Model, load_model, model_identity
 from mda_aptnn.tensors import APT
-from mda_aptnn.training.card import accuracies
-from mda_aptnn.training.config import TrainingConfig, split
-from mda_aptnn.training.fit import CHECKPOINT_EVERY, fit
+from mda_aptnn.training.config import TrainingConfig, planned, split
+from mda_aptnn.training.fit import fit
+from mda_aptnn.training.loop import CHECKPOINT_EVERY
 from mda_aptnn.training.ripples import Ripple, without_ripples
+from mda_aptnn.training.samples import Labels, as_dataset, fingerprints
 
 #: Settings of the first student that was tried, with ten frames and 200 of its teacher's; not
 #: searched. There are labels enough to need less decay than the default has.
@@ -35,19 +37,25 @@ STUDENT = TrainingConfig(steps=8000, weight_decay=0.01, validation=0.05)
 
 
 def cache_path(model: Path) -> Path:
-    """Return where a teacher's labels stand while its student is made: MODEL.teacher.h5 beside it."""
+    """Return where a teacher's labels are kept meanwhile: MODEL.teacher.h5 beside the student."""
     return model.with_name(f"{model.stem}.teacher.h5")
 
 
 def distil(
     teacher: Any,
-    frames: Sequence[Frame],
+    frames: Any,
     path: str | os.PathLike[str] = "model.h5",
     *,
-    labels: Dataset | None = None,
+    labels: Labels | None = None,
+    n_frames: int = 200,
+    plan: str | os.PathLike[str] | None = None,
     network: Any = None,
     training: TrainingConfig | None = None,
+    elements: dict[str, str] | None = None,
+    cell: Any = None,
+    pbc: Any = None,
     verbose: bool = False,
+    **settings: Any,
 ) -> Model:
     """Train a network on what another predicts, and write its model file.
 
@@ -58,20 +66,28 @@ def distil(
     ----------
     teacher
         Name, path, or any object with ``predict(frame) -> [n_atoms, 3, 3]`` in e.
-    frames : sequence of Frame
+    frames : Universe, or sequence of Universe or of Frame
         Configurations that the teacher labels, of the systems that the student is for.
     path : path
         Of the model file.
-    labels : Dataset, optional
+    labels : Dataset, path or paths, optional
         True labels. Those that `training` holds out (by the same rule and seed as in `fit`, so that
         a teacher's held-out frames are its student's) are kept for the card; the others are trained
         on beside the teacher's.
-    network : NetworkConfig, optional
-        Shape of the student; the default network if not given.
+    n_frames : int
+        Frames that are taken of trajectories, evenly over all of them.
+    plan : path, optional
+        TOML file, as for `train`.
+    network : optional
+        Settings of the student's network; the default ones if not given.
     training : TrainingConfig, optional
         Its `validation` is the part of the teacher's frames by which the best weights are chosen.
+    elements, cell, pbc
+        How trajectories are read, as for `DipoleFlux`.
     verbose : bool
         Show progress bars.
+    **settings
+        Fields of `TrainingConfig` that go before plan and `training`.
 
     Returns
     -------
@@ -89,94 +105,68 @@ def distil(
     TrainingError
         As of `fit`, and if the labels of another teacher are found.
     """
-    training = training or STUDENT
+    network, training = planned(plan, network, training or STUDENT, settings)
     path = io.check_writable(path)
-    source = load_model(teacher)
-    cache = cache_path(path)
+    source, cache = load_model(teacher), cache_path(path)
+    chosen = _chosen_frames(frames, n_frames, elements=elements, cell=cell, pbc=pbc)
+    true = None if labels is None else as_dataset(labels)
+    aside = dataclasses.replace(training, held_out=0.0)
     with folders.reserved(cache.with_suffix(".lock"), f"the student {path}"):
-        return _distilled(source, list(frames), path, cache, labels, network, training, verbose)
+        taught = _taught(source, chosen, cache, verbose)
+        learned, validation, _ = split(len(taught), aside)
+        own, held_out, ripples = taught.subset(learned), None, list[Ripple]()
+        if true is not None:
+            own, held_out, ripples = _with_true(own, true, training)
+        parts = {"validation": taught.subset(validation), "held_out": held_out or None}
+        model = fit(own, network, aside, path, **parts, target=APT, verbose=verbose)
+        card = model.contents.card
+        level = (getattr(source, "info", None) or {}).get("level_of_theory", "")
+        card["teacher"] = {
+            "name": model_identity(source, source),
+            "n_frames": len(taught),
+            "level_of_theory": level,
+        }
+        if true is None:
+            card["level_of_theory"] = level
+        # those of the true labels, and what is left of them among the teacher's
+        removed = [ripple.summary() for ripple in ripples]
+        card["grid_ripples_removed"] = removed + card["grid_ripples_removed"]
+        model.contents.save(path)
+        if _has_file(source):
+            io.remove(cache, Dataset.kind)
+    return model
 
 
-def _distilled(
-    source: Any,
-    frames: list[Frame],
-    path: Path,
-    cache: Path,
-    labels: Dataset | None,
-    network: Any,
-    training: TrainingConfig,
-    verbose: bool,
-) -> Model:
-    taught = _taught(source, frames, cache, verbose)
-    _, chosen, _ = split(len(taught), dataclasses.replace(training, held_out=0.0))
-    rest = sorted(set(range(len(taught))) - set(chosen))
-    own, held_out = taught.subset(rest), None
-    ripples: list[Ripple] = []
-    if labels is not None:
-        true, held_out, ripples = _true_parts(labels, training, taught)
-        own = Dataset(
-            [*true.frames, *own.frames], labels.level_of_theory, labels.sources | own.sources
-        )
-    model = fit(
-        own,
-        network,
-        dataclasses.replace(training, held_out=0.0),
-        path,
-        validation=taught.subset(chosen),
-        target=APT,
-        verbose=verbose,
-    )
-    card = model.contents.card
-    card["teacher"] = {
-        "name": model_identity(source, source),
-        "n_frames": len(taught),
-        "level_of_theory": (getattr(source, "info", None) or {}).get("level_of_theory", ""),
-    }
-    # those of the true labels, and what is left of them among the teacher's
-    card["grid_ripples_removed"] = [ripple.summary() for ripple in ripples] + card[
-        "grid_ripples_removed"
-    ]
-    if labels is None:
-        card["level_of_theory"] = card["teacher"]["level_of_theory"]
-    if held_out is not None and len(held_out):
-        card["accuracy"] |= accuracies(model, "held_out", held_out)
-        data = card["data"]
-        data["n_frames"]["held_out"] = len(held_out)
-        data["fingerprints"]["held_out"] = [item.frame.fingerprint() for item in held_out]
-    model.contents.save(path)
-    if _has_file(source):
-        io.remove(cache, Dataset.kind)
-    return load_model(path)  # type: ignore[no-any-return]
+def _chosen_frames(source: Any, n_frames: int, **reading: Any) -> list[Frame]:
+    """Frames as they are given, or `n_frames` of trajectories."""
+    items = [source] if isinstance(source, mda.Universe) else list(source)
+    if all(isinstance(item, Frame) for item in items):
+        return items
+    found = Source(items, ["" for _ in items], **reading)
+    chosen = choose_frames(len(found), min(n_frames, len(found)), "uniform")
+    return [frame for _, frame in found.frames(chosen)]
 
 
-def _true_parts(
-    labels: Dataset, training: TrainingConfig, taught: Dataset
+def _with_true(
+    own: Dataset, labels: Dataset, training: TrainingConfig
 ) -> tuple[Dataset, Dataset, list[Ripple]]:
-    """True labels to train on, without ripples, those held out, and the ripples."""
-    elements, found = set(labels.symbols), set(taught.symbols)
-    if found - elements:
+    """The teacher's labels with the true ones, the true ones held out, and the ripples removed."""
+    unknown = sorted(set(own.symbols) - set(labels.symbols))
+    if unknown:
         raise LabelError(
-            f"the trajectory has {', '.join(sorted(found - elements))}, which the labels have not: "
-            "label frames with it, or leave --labels out"
+            f"the trajectory has {', '.join(unknown)}, which the labels have not: label frames "
+            "with it, or leave --labels out"
         )
-    learnt, chosen, held_out = split(len(labels), training)
-    true, ripples = without_ripples(
-        labels.subset(sorted([*learnt, *chosen])), APT, keep=training.keep_ripples
-    )
-    known = {item.frame.fingerprint() for item in taught}
-    kept = labels.subset(held_out)
-    for index, item in zip(held_out, kept, strict=True):
-        if item.frame.fingerprint() in known:
-            raise LabelError(
-                f"labelled frame {index} is held out and a frame of the trajectory too"
-            )
-    return true, kept, ripples
+    learned, chosen, kept = split(len(labels), training)
+    true = labels.subset(sorted(learned + chosen))
+    true, ripples = without_ripples(true, APT, keep=training.keep_ripples)
+    sources = labels.sources | own.sources
+    together = Dataset([*true, *own], labels.level_of_theory, sources)
+    return together, labels.subset(kept), ripples
 
 
 def _has_file(model: Any) -> bool:
-    """Whether the teacher's labels are kept: an object that came from no file cannot be told from
-    another one.
-    """
+    """Whether the teacher's labels are kept: an object from no file cannot be told from another."""
     return getattr(model, "path", None) is not None
 
 
@@ -187,40 +177,34 @@ def _taught(teacher: Any, frames: list[Frame], cache: Path, verbose: bool) -> Da
             f"{len(frames)} frames are too few to teach with: give two or more, better 200"
         )
     sources = {"teacher": model_identity(teacher, teacher)}
-    known: dict[str, LabelledFrame] = {}
-    if _has_file(teacher) and cache.exists():
+    labelled: dict[str, LabelledFrame] = {}
+    kept = _has_file(teacher)
+    if kept and cache.exists():
         found = Dataset.load(cache)
         if found.sources != sources:
             raise TrainingError(
                 f"{cache} holds labels of another teacher "
-                f"({found.sources.get('teacher', 'not said')}); "
-                "remove it, or write the model to another file"
+                f"({found.sources.get('teacher', 'not said')}); remove it, or write the model to "
+                "another file"
             )
-        known = {item.frame.fingerprint(): item for item in found}
-    items: list[LabelledFrame] = []
+        labelled = dict(zip(fingerprints(found), found, strict=True))
     saved = time.monotonic()
-
-    def save() -> None:
-        if _has_file(teacher) and items:
-            there = {item.frame.fingerprint() for item in items}
-            later = [item for fingerprint, item in known.items() if fingerprint not in there]
-            Dataset([*items, *later], sources=sources).save(cache)
-
     try:
         for frame in tqdm(frames, desc="teacher", unit="frame", disable=not verbose):
-            item = known.get(frame.fingerprint())
-            if item is None:
-                tensors = np.asarray(teacher.predict(frame), dtype=float)
-                if not np.isfinite(tensors).all():
-                    raise LabelError(
-                        "the teacher's tensors are not finite: it cannot teach these frames"
-                    )
-                item = LabelledFrame(frame, {APT.name: tensors}, {"source": sources["teacher"]})
-            items.append(item)
-            if time.monotonic() - saved > CHECKPOINT_EVERY:
-                save()
+            if frame.fingerprint() in labelled:
+                continue
+            tensors = np.asarray(teacher.predict(frame), dtype=float)
+            if not np.isfinite(tensors).all():
+                raise LabelError(
+                    "the teacher's tensors are not finite: it cannot teach these frames"
+                )
+            info = {"source": sources["teacher"]}
+            labelled[frame.fingerprint()] = LabelledFrame(frame, {APT.name: tensors}, info)
+            if kept and time.monotonic() - saved > CHECKPOINT_EVERY:
+                Dataset([*labelled.values()], sources=sources).save(cache)
                 saved = time.monotonic()
     finally:
         # also after an interruption: what is labelled is kept
-        save()
-    return Dataset(items, sources=sources)
+        if kept and labelled:
+            Dataset([*labelled.values()], sources=sources).save(cache)
+    return Dataset([labelled[frame.fingerprint()] for frame in frames], sources=sources)

@@ -1,19 +1,50 @@
-"""How far a model is from labels that it has not seen."""
+"""How far a model is from labels that it has not seen, and what is right without a network."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import MDAnalysis as mda
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from mda_aptnn.elements import SYMBOLS, masses_of, symbols_of
 from mda_aptnn.errors import LabelError
+from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.model.predict import load_model
+from mda_aptnn.model.protocol import turned
 from mda_aptnn.tensors import APT, Target, sum_rule_residual
-from mda_aptnn.training.rigid import rigid_tensors
-from mda_aptnn.training.samples import complete_atoms, complete_labels
+from mda_aptnn.training import samples
+from mda_aptnn.training.samples import Labels, complete_labels, fingerprints
+from mda_aptnn.trajectory.molecules import Molecules, find_molecules
+
+Array = NDArray[np.float64]
+
+MEASURES = ("rmse", "mae", "r2")
+#: Bins of atoms with rising spread, in tables and pictures.
+N_BINS = 8
+#: What becomes of the tensors of a label along a trajectory, by its name.
+RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
+
+
+def measure(name: str, errors: Array, labels: Array, axis: int | None = None) -> Any:
+    """Return one of `MEASURES`, over everything or over the atoms (axis 0).
+
+    "rmse" is the root mean square, "mae" the mean absolute error, and "r2" is
+    1 − Σ(error²)/Σ(label − mean of that component over all atoms)², NaN if the labels do not vary.
+    """
+    if name == "rmse":
+        return np.sqrt(np.mean(errors**2, axis=axis))
+    if name == "mae":
+        return np.abs(errors).mean(axis=axis)
+    spread = np.sum((labels - labels.mean(axis=0)) ** 2, axis=axis)
+    # what varies by rounding alone does not vary
+    varies = spread > 1e-24 * np.sum(labels**2, axis=axis)
+    return 1 - np.sum(errors**2, axis=axis) / np.where(varies, spread, np.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,93 +66,58 @@ class Evaluation:
         molecules turned to each of them.
     spreads : ndarray, shape [n_atoms, 3, 3], or None
         What a committee says of its error; None for a single model.
-    calibrated : bool
-        Whether the spreads were stretched by factors from labels that were held out.
+    factors : dict of str to float
+        What the spreads of each element were multiplied by; empty if they are not calibrated.
     sum_rule : float or None
         Root mean square over frames and components of the predicted (Σ P − Q·1)/√N, in e, N being
         the number of atoms of a frame, those without labels included; None for other tensors than
         polar ones.
+    bands : dict
+        Errors of band intensities, where they were asked for
+        (`mda_aptnn.training.calibration.stated_bands`).
     """
 
     target: Target
     n_frames: int
     numbers: NDArray[np.int64]
-    labels: NDArray[np.float64]
-    predictions: NDArray[np.float64]
-    baselines: dict[str, NDArray[np.float64]]
-    spreads: NDArray[np.float64] | None = None
-    calibrated: bool = False
+    labels: Array
+    predictions: Array
+    baselines: dict[str, Array]
+    spreads: Array | None = None
+    factors: dict[str, float] = dataclasses.field(default_factory=dict)
     sum_rule: float | None = None
+    bands: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    def errors(self) -> NDArray[np.float64]:
+    def errors(self) -> Array:
         """Prediction less label, [n_atoms, 3, 3]."""
         return self.predictions - self.labels
 
     @property
     def rmse(self) -> float:
         """Root mean square error."""
-        return _rms(self.errors)
+        return rms(self.errors)
 
-    @property
-    def mae(self) -> float:
-        """Mean absolute error."""
-        return float(np.abs(self.errors).mean())
-
-    @property
-    def r2(self) -> float | None:
-        """1 − Σ(error²)/Σ(label − mean of that component over all atoms)²; None if the labels do
-        not vary.
-        """
-        return _or_none(_r2(self.errors, self.labels, None))
-
-    @property
-    def component_rmse(self) -> NDArray[np.float64]:
-        """Root mean square error of each component, [3, 3]."""
-        result: NDArray[np.float64] = np.sqrt(np.mean(self.errors**2, axis=0))
-        return result
-
-    @property
-    def component_r2(self) -> NDArray[np.float64]:
-        """R² of each component over all atoms, [3, 3]; NaN where the labels do not vary."""
-        return _r2(self.errors, self.labels, 0)
-
-    @property
-    def component_mae(self) -> NDArray[np.float64]:
-        """Mean absolute error of each component, [3, 3]."""
-        result: NDArray[np.float64] = np.abs(self.errors).mean(axis=0)
-        return result
-
-    def per_species(self, measure: str) -> dict[str, float | None]:
-        """Return "rmse", "mae" or "r2" of each element's atoms."""
-        return {symbol: getattr(part, measure) for symbol, part in self.by_species().items()}
+    def measure(self, name: str, axis: int | None = None) -> Any:
+        """Return "rmse", "mae" or "r2" of all components, or of each ([3, 3], with axis 0)."""
+        return measure(name, self.errors, self.labels, axis)
 
     def by_species(self) -> dict[str, Evaluation]:
         """Return the evaluation of each element's atoms."""
         return {SYMBOLS[z]: self._of(self.numbers == z) for z in np.unique(self.numbers)}
 
-    def rmse_per_irrep(self) -> dict[str, float]:
-        """Return the root mean square error per component of each irrep ("0e", "1e", "2e")."""
-        return {name: _rms(errors) for name, errors, _ in self._irreps()}
-
-    def mae_per_irrep(self) -> dict[str, float]:
-        """Return the mean absolute error per component of each irrep."""
-        return {name: float(np.abs(errors).mean()) for name, errors, _ in self._irreps()}
-
-    def r2_per_irrep(self) -> dict[str, float | None]:
-        """Return R² of each irrep; None where the labels do not vary."""
+    def per_irrep(self, name: str) -> dict[str, float]:
+        """Return "rmse", "mae" or "r2" per component of each irrep ("0e", "1e", "2e")."""
+        errors, labels = self.target.to_irreps(self.errors), self.target.to_irreps(self.labels)
         return {
-            name: _or_none(_r2(errors, labels, None)) for name, errors, labels in self._irreps()
+            irrep: float(measure(name, errors[:, block], labels[:, block]))
+            for irrep, block in self.target.blocks
         }
 
-    def _irreps(self) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
-        """Name, errors and labels of each irrep, [n_atoms, 2l+1]."""
-        errors, labels = self.target.to_irreps(self.errors), self.target.to_irreps(self.labels)
-        return [(name, errors[:, block], labels[:, block]) for name, block in self.target.blocks]
+    def offsets(self) -> dict[str, Array]:
+        """Return the invariant part of the mean error of each element, [3, 3].
 
-    def offsets(self) -> dict[str, NDArray[np.float64]]:
-        """Return the invariant part of the mean error of each element, [3, 3]: what levels of
-        theory differ by.
+        It is what two levels of theory differ by.
         """
         return {
             symbol: invariant_part(part.errors.mean(axis=0), self.target)
@@ -131,65 +127,140 @@ class Evaluation:
     def scatter(self) -> float:
         """Return the root mean square error that is left without the offset of each element."""
         offsets = self.offsets()
-        return _rms(
-            self.errors - np.array([offsets[symbol] for symbol in symbols_of(self.numbers)])
-        )
+        return rms(self.errors - np.array([offsets[name] for name in symbols_of(self.numbers)]))
 
     def spectrum_error(self) -> float:
-        """Return sqrt(Σ‖δP_i‖²/m_i / Σ‖P_i‖²/m_i), the expected relative error of Ṁ for thermal
-        velocities.
+        """Return sqrt(Σ‖δP_i‖²/m_i / Σ‖P_i‖²/m_i), the relative error of Ṁ to be expected.
 
-        Velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ = k_B T Σ
-        ‖δP_i‖²/m_i.
+        Thermal velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ =
+        k_B T Σ ‖δP_i‖²/m_i.
         """
         weights = 1 / masses_of(self.numbers)
-        axes = tuple(range(1, self.labels.ndim))
-        return float(
-            np.sqrt(
-                weights
-                @ np.sum(self.errors**2, axis=axes)
-                / (weights @ np.sum(self.labels**2, axis=axes))
-            )
+        wrong, right = (
+            weights @ np.sum(values.reshape(len(weights), -1) ** 2, axis=1)
+            for values in (self.errors, self.labels)
         )
+        return float(np.sqrt(wrong / right))
 
     def baseline_rmse(self) -> dict[str, float]:
         """Return the root mean square error of each baseline that says something of every atom."""
         return {
-            name: _rms(values - self.labels)
+            name: rms(values - self.labels)
             for name, values in self.baselines.items()
             if np.isfinite(values).all()
         }
 
+    def spread_of_atoms(self) -> Array:
+        """Return the spread of each atom, the root mean square over its components, [n_atoms].
+
+        Raises
+        ------
+        LabelError
+            If the model was no committee.
+        """
+        if self.spreads is None:
+            raise LabelError(
+                "the model is no committee: a single model has no spread that could be compared or "
+                "calibrated"
+            )
+        return rms_of_atoms(self.spreads)
+
+    def spread_summary(self) -> dict[str, Any]:
+        """Return what the spread says of the error, per element, JSON-able.
+
+        Returns
+        -------
+        dict of str to dict
+            rms_error, rms_spread (per component, in the target's unit) and their ratio, 1 if the
+            spread is calibrated; rank_correlation of the two over atoms (Spearman); within_one and
+            within_two: shares of components whose error is within one and two spreads (0.683 and
+            0.954 for normal errors of known width); bins of as many atoms each by rising spread,
+            with the rms spread and the rms error of its atoms.
+
+        Raises
+        ------
+        LabelError
+            If the model was no committee.
+        """
+        summary = {}
+        for symbol, part in self.by_species().items():
+            spread, error = part.spread_of_atoms(), rms_of_atoms(part.errors)
+            sizes = np.abs(part.errors)
+            order = np.argsort(spread, kind="stable")
+            bins = np.array_split(order, min(N_BINS, len(order)))
+            varies = np.ptp(spread) > 0 and np.ptp(error) > 0
+            summary[symbol] = {
+                "rms_error": rms(error),
+                "rms_spread": rms(spread),
+                "ratio": rms(error) / rms(spread) if spread.any() else None,
+                "rank_correlation": float(spearmanr(error, spread)[0]) if varies else None,
+                "within_one": float(np.mean(sizes <= part.spreads)),
+                "within_two": float(np.mean(sizes <= 2 * np.asarray(part.spreads))),
+                "bins": [
+                    {"rms_spread": rms(spread[k]), "rms_error": rms(error[k]), "n_atoms": len(k)}
+                    for k in bins
+                ],
+            }
+        return summary
+
     def summary(self) -> dict[str, Any]:
         """Return all errors as a JSON-able dictionary."""
-        return {
+        species = self.by_species()
+        report = {
             "target": self.target.name,
             "unit": self.target.unit,
             "n_frames": self.n_frames,
             "n_atoms": len(self.numbers),
-            "rmse": self.rmse,
-            "mae": self.mae,
-            "r2": self.r2,
             "spectrum_error": self.spectrum_error(),
-            "rmse_per_species": self.per_species("rmse"),
-            "mae_per_species": self.per_species("mae"),
-            "r2_per_species": self.per_species("r2"),
-            "rmse_per_irrep": self.rmse_per_irrep(),
-            "mae_per_irrep": self.mae_per_irrep(),
-            "r2_per_irrep": self.r2_per_irrep(),
             "rmse_per_species_and_irrep": {
-                symbol: part.rmse_per_irrep() for symbol, part in self.by_species().items()
+                k: part.per_irrep("rmse") for k, part in species.items()
             },
-            "offset_per_species": {
-                symbol: values.tolist() for symbol, values in self.offsets().items()
-            },
+            "offset_per_species": self.offsets(),
             "rmse_without_offset": self.scatter(),
-            "rmse_per_component": self.component_rmse.tolist(),
-            "mae_per_component": self.component_mae.tolist(),
-            "r2_per_component": _without_nan(self.component_r2),
             "baseline_rmse": self.baseline_rmse(),
             "sum_rule": self.sum_rule,
         }
+        for name in MEASURES:
+            report |= {
+                name: self.measure(name),
+                f"{name}_per_species": {k: part.measure(name) for k, part in species.items()},
+                f"{name}_per_irrep": self.per_irrep(name),
+                f"{name}_per_component": self.measure(name, axis=0),
+            }
+        if self.spreads is not None:
+            report |= {"spread": self.spread_summary(), "spread_factors": self.factors}
+        if self.target == APT:
+            report["bands"] = self.bands
+        plain: dict[str, Any] = _plain(report)
+        return plain
+
+    def describe(self) -> str:
+        """Return all errors as tables and lines of text."""
+        report, names = self.summary(), [f"{name}_per_component" for name in MEASURES]
+        rows = {"all": [report[name] for name in MEASURES]}
+        for kind, title in (("species", ""), ("irrep", "irrep ")):
+            for key in report[f"rmse_per_{kind}"]:
+                rows[title + key] = [report[f"{name}_per_{kind}"][key] for name in MEASURES]
+        for a, b in np.ndindex(3, 3) if self.target == APT else ():
+            rows[f"component {'xyz'[a]}{'xyz'[b]}"] = [report[name][a][b] for name in names]
+        lines = [
+            f"{self.target.name}: {self.n_frames} frames, {len(self.numbers)} labelled atoms; "
+            f"errors per component in {self.target.unit}",
+            "",
+            f"{'':14}{'RMSE':>9}{'MAE':>9}{'R²':>9}",
+        ]
+        for name, values in rows.items():
+            lines.append(f"{name:14}" + "".join(f"{x:9.4f}" for x in values if x is not None))
+        lines.append("")
+        if self.target == APT:
+            offsets = [f"{k} {values[0, 0]:+.4f}" for k, values in self.offsets().items()]
+            without = f"RMSE without it: {report['rmse_without_offset']:.4f}"
+            lines.append(f"isotropic offset: {', '.join(offsets)}; {without}")
+        for name, value in report["baseline_rmse"].items():
+            lines.append(f"without a network: {value:.4f} ({name})")
+        rate, error = RATES[self.target.name], report["spectrum_error"]
+        lines.append(f"relative error of the {rate} for thermal velocities: {error:.4f}")
+        return "\n".join([*lines, *_band_lines(self.bands), *_spread_lines(report)])
 
     def _of(self, chosen: NDArray[np.bool_]) -> Evaluation:
         return dataclasses.replace(
@@ -204,9 +275,10 @@ class Evaluation:
 
 def evaluate(
     model: Any,
-    dataset: Dataset,
+    labels: Labels,
     target: Target | None = None,
     *,
+    held_out: bool = False,
     allow_training_frames: bool = False,
 ) -> Evaluation:
     """Predict labelled frames and compare.
@@ -214,30 +286,39 @@ def evaluate(
     Parameters
     ----------
     model
-        With ``predict(frame)``, as from `load_model`. Its `target` and `info` are used where it has
-        them.
-    dataset : Dataset
+        Name, path, or object with ``predict(frame)``. Its `target` and `info` are used where it
+        has them.
+    labels : Dataset, path or paths
         Atoms without a complete label are left out.
     target : Target, optional
         Which of the model's tensors, where it has several heads; that of ``predict(frame)`` by
         default.
+    held_out : bool
+        Take only the frames that the model's card says were held out.
     allow_training_frames : bool
         Do not refuse frames that the model was trained or chosen by.
+
+    Returns
+    -------
+    Evaluation
 
     Raises
     ------
     LabelError
-        If a frame is one of the model's training frames (recognised by content), or no atom has a
-        label.
+        If a frame is one of the model's training frames (recognised by content), no atom has a
+        label, or no frame was held out.
     ModelError
         If a frame has elements that the model does not know.
     """
-    own: Target = getattr(model, "target", APT).parts[0]
-    target = target or own
+    model, dataset = load_model(model), samples.as_dataset(labels)
     card: dict[str, Any] = getattr(model, "info", {})
     data = card.get("data", {})
+    if held_out:
+        dataset = samples.held_out_frames(card, dataset)
     if not allow_training_frames:
         _refuse_seen(dataset, data.get("fingerprints", {}))
+    own: Target = getattr(model, "target", APT).parts[0]
+    target = target or own
     for index, item in enumerate(dataset):
         if target.name not in item.tensors:
             raise LabelError(f"frame {index} has no labels {target.name!r}")
@@ -245,118 +326,197 @@ def evaluate(
     if means is None:
         means, source = isotropic_means(dataset, target), "these frames"
     is_committee = getattr(model, "n_members", 1) > 1
-    columns: list[list[NDArray[Any]]] = [[], [], [], [], [], []]
-    squares: list[float] = []
+    rows: list[tuple[NDArray[Any], ...]] = []
+    squares = []
     for item, rigid in zip(dataset, rigid_tensors(dataset, target), strict=True):
-        values = item.tensors[target.name]
-        complete = complete_atoms(values)
+        complete = samples.complete_atoms(item.tensors[target.name])
         if not complete.any():
             continue
         if is_committee:
             # models of others know nothing of targets
             which = {} if target == own else {"target": target}
             predicted, spread = model.predict_with_spread(item.frame, **which)
+        elif target == own:
+            predicted = spread = model.predict(item.frame)
         else:
-            tensors = (
-                model.predict(item.frame)
-                if target == own
-                else model.predict_tensors(item.frame)[target.name]
-            )
-            predicted = spread = tensors
+            predicted = spread = model.predict_tensors(item.frame)[target.name]
         if target == APT:
-            squares.append(
-                float(np.mean(sum_rule_residual(predicted, item.frame.charge) ** 2))
-                / len(item.frame)
-            )
+            residual = sum_rule_residual(predicted, item.frame.charge)
+            squares.append(float(np.mean(residual**2)) / len(item.frame))
         numbers = item.frame.numbers[complete]
         isotropic = np.array([means[symbol] for symbol in symbols_of(numbers)])
-        row = (
-            numbers,
-            values[complete],
-            predicted[complete],
-            isotropic,
-            rigid[complete],
-            spread[complete],
-        )
-        for column, part in zip(columns, row, strict=True):
-            column.append(part)
-    if not columns[0]:
+        tensors = (item.tensors[target.name], predicted, rigid, spread)
+        rows.append((numbers, isotropic, *(values[complete] for values in tensors)))
+    if not rows:
         raise LabelError(f"no atom has a label: every {target.name!r} is NaN")
-    n_frames = len(columns[0])
-    numbers, labels, predictions, isotropic, rigid, spreads = map(np.concatenate, columns)
-    baselines = {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid}
-    factors = getattr(model, "factors_of", lambda target: getattr(model, "spread_factors", {}))(
-        target
+    numbers, isotropic, values, predicted, rigid, spread = map(
+        np.concatenate, zip(*rows, strict=True)
     )
+    factors_of = getattr(model, "factors_of", lambda _: getattr(model, "spread_factors", {}))
     return Evaluation(
-        target, n_frames, numbers, labels, predictions, baselines,
-        spreads if is_committee else None, is_committee and bool(factors),
+        target,
+        len(rows),
+        numbers,
+        values,
+        predicted,
+        {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid},
+        spread if is_committee else None,
+        factors_of(target) if is_committee else {},
         float(np.sqrt(np.mean(squares))) if squares else None,
-    )  # fmt: skip
+    )
 
 
 def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:
-    """Return the invariant part of the mean tensor of each element: the best that needs no network.
+    """Return the invariant part of the mean tensor of each element: the best without a network.
 
     Returns
     -------
     dict of str to nested list, [3, 3]
     """
-    means = {}
-    for number in sorted({int(z) for item in dataset for z in item.frame.numbers}):
-        labels = complete_labels(dataset, target, number)
-        if len(labels):
-            means[SYMBOLS[number]] = invariant_part(labels.mean(axis=0), target).tolist()
-    return means
+    return {
+        SYMBOLS[number]: invariant_part(labels.mean(axis=0), target).tolist()
+        for number, labels in complete_labels(dataset, target).items()
+        if len(labels)
+    }
 
 
-def invariant_part(tensor: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
-    """Return what no rotation changes of a tensor: of a polar tensor, its trace/3 on the diagonal,
-    [3, 3].
-    """
+def invariant_part(tensor: Array, target: Target) -> Array:
+    """Return what no rotation changes of a tensor: of a polar one, its trace/3 times 1, [3, 3]."""
     invariant = np.zeros(len(target.basis))
     for name, block in target.blocks:
         invariant[block] = name.split(".")[0] == "0e"
-    result: NDArray[np.float64] = target.to_cartesian(target.to_irreps(tensor[None]) * invariant)[0]
+    result: Array = target.to_cartesian(target.to_irreps(tensor[None]) * invariant)[0]
     return result
 
 
-def _refuse_seen(dataset: Dataset, fingerprints: dict[str, list[str]]) -> None:
+def molecules_of(frame: Frame) -> Molecules:
+    """Return the molecules of a frame, by distances: label files know no bonds."""
+    return find_molecules(mda.Universe.empty(len(frame)), np.arange(len(frame)), frame)
+
+
+def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:
+    """Return, for each frame, the mean tensors of the data set's other molecules, turned in place.
+
+    It is what a model must beat that knows nothing of an atom but its place in a molecule.
+    Molecules of the same atoms, in the order of the file, are laid onto the first of them
+    (orthogonal Procrustes), their labels averaged there for each atom, and the means turned back.
+    The molecule itself is left out of its mean: a molecule that is the only one of its kind would
+    be told its own labels.
+
+    Returns
+    -------
+    list of ndarray, shape [n_atoms, 3, 3]
+        NaN for an atom whose like has no complete label in any other molecule.
+    """
+    first: dict[bytes, Array] = {}
+    labels: dict[bytes, list[Array]] = {}
+    places = []
+    for frame_number, item in enumerate(dataset):
+        found = molecules_of(item.frame)
+        whole = found.whole(item.frame)
+        for atoms in np.split(found.order, np.cumsum(found.sizes)[:-1]):
+            kind = item.frame.numbers[atoms].tobytes()
+            shape = whole[atoms] - whole[atoms].mean(axis=0)
+            u, _, vt = np.linalg.svd(first.setdefault(kind, shape).T @ shape)
+            turn = (u @ vt).T  # shape[i] ≈ turn @ first[i]
+            own = labels.setdefault(kind, [])
+            places.append((frame_number, atoms, kind, turn, len(own)))
+            own.append(turned(item.tensors[target.name][atoms], turn.T))
+    means = {kind: _means_of_others(np.array(values)) for kind, values in labels.items()}
+    results = [np.empty_like(item.tensors[target.name]) for item in dataset]
+    for frame_number, atoms, kind, turn, number in places:
+        results[frame_number][atoms] = turned(means[kind][number], turn)
+    return results
+
+
+def _means_of_others(labels: Array) -> Array:
+    """Mean over all others for each molecule, of complete tensors [n_molecules, n_atoms, 3, 3]."""
+    axes = tuple(range(2, labels.ndim))
+    complete = np.isfinite(labels).all(axis=axes, keepdims=True)
+    kept = np.where(complete, labels, 0.0)
+    count = complete.sum(axis=0) - complete
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Array = np.where(count > 0, (kept.sum(axis=0) - kept) / count, np.nan)
+    return mean
+
+
+def _refuse_seen(dataset: Dataset, known: Mapping[str, Sequence[str]]) -> None:
+    prints = fingerprints(dataset)
     for name in ("training", "validation"):
-        known = set(fingerprints.get(name, ()))
-        seen = [index for index, item in enumerate(dataset) if item.frame.fingerprint() in known]
+        wanted = set(known.get(name, ()))
+        seen = [index for index, own in enumerate(prints) if own in wanted]
         if seen:
             raise LabelError(
                 f"{len(seen)} of {len(dataset)} frames (the first is number {seen[0]}, counted "
-                f"from 0) are {name} "
-                "frames of this model: its error on them says nothing; leave them out, or allow "
-                "training frames"
+                f"from 0) are {name} frames of this model: its error on them says nothing; leave "
+                "them out, or allow training frames"
             )
 
 
-def _r2(
-    errors: NDArray[np.float64], labels: NDArray[np.float64], axis: int | None
-) -> NDArray[np.float64]:
-    spread = np.sum((labels - labels.mean(axis=0)) ** 2, axis=axis)
-    # what varies by rounding alone does not vary
-    varies = spread > 1e-24 * np.sum(labels**2, axis=axis)
-    result: NDArray[np.float64] = 1 - np.sum(errors**2, axis=axis) / np.where(
-        varies, spread, np.nan
-    )
+def rms(values: Array) -> float:
+    """Return the root mean square."""
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def rms_of_atoms(values: Array) -> Array:
+    """Return the root mean square over the components of each atom, [n_atoms]."""
+    result: Array = np.sqrt(np.mean(values.reshape(len(values), -1) ** 2, axis=1))
     return result
 
 
-def _or_none(value: NDArray[np.float64]) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _band_lines(bands: Mapping[str, Any]) -> list[str]:
+    """Errors of band intensities in text; nothing if there are none."""
+    rows = {name: row for name, row in bands.items() if isinstance(row, dict)}
+    if not rows:
+        return []
+    titles = f"{'km/mol':>9}{'error, %':>17}{'stated, %':>11}{'flux error':>12}{'its spread':>12}"
+    lines = ["", f"{'band':18}{titles}"]
+    for name, row in rows.items():
+        scatter = "" if row["standard_error"] is None else f" +- {100 * row['standard_error']:.2f}"
+        stated = f"{100 * row['stated']:11.2f}" if "stated" in row else f"{'':11}"
+        spread = f"{row['flux_spread']:12.4f}" if "stated" in row else ""
+        lines.append(
+            f"{name:18}{row['intensity']:9.2f}{100 * row['error']:+8.2f}{scatter:9}{stated}"
+            f"{row['flux_error']:12.4f}{spread}"
+        )
+    lines.append(
+        "intensities of bands by motion, for thermal velocities, per molecule: model over labels, "
+        "less 1"
+    )
+    if bands.get("error_over_stated") is not None:
+        how = ", which is not calibrated on them"
+        if bands["factor"] is not None:
+            how = f" (with its factor of {bands['factor']:.2f})"
+        times = f"{bands['error_over_stated']:.2f}"
+        lines.append(f"errors are {times} times what the committee states of bands{how}")
+    return lines
 
 
-def _without_nan(values: NDArray[np.float64]) -> list[Any]:
-    """Nested lists, None for NaN, which JSON has not."""
-    result = values.astype(object)
-    result[np.isnan(values)] = None
-    nested: list[Any] = result.tolist()
-    return nested
+def _spread_lines(report: Mapping[str, Any]) -> list[str]:
+    """A committee's spread in text; nothing of a single model."""
+    if "spread" not in report:
+        return []
+    titles = f"{'spread':>9}{'error':>9}{'within 1':>10}{'within 2':>10}{'rank corr.':>12}"
+    lines, bins = ["", f"{'committee':14}{titles}"], []
+    for symbol, row in report["spread"].items():
+        rank = "" if row["rank_correlation"] is None else f"{row['rank_correlation']:12.2f}"
+        lines.append(
+            f"{symbol:14}{row['rms_spread']:9.4f}{row['rms_error']:9.4f}"
+            f"{row['within_one']:10.3f}{row['within_two']:10.3f}{rank}"
+        )
+        pairs = [f"{part['rms_spread']:.4f}/{part['rms_error']:.4f}" for part in row["bins"]]
+        bins.append(f"{symbol}, spread/error of atoms by rising spread: {'  '.join(pairs)}")
+    times = ", ".join(f"{symbol} {x:.2f}" for symbol, x in report["spread_factors"].items())
+    calibrated = f"calibrated: the members' deviation times {times}"
+    return [*lines, *bins, calibrated if times else "the spread is not calibrated"]
 
 
-def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+def _plain(value: Any) -> Any:
+    """What JSON can hold: lists of numbers, and None for NaN."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

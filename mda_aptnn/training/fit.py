@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,32 +12,15 @@ import torch
 from mda_aptnn import folders, io
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.model_file import (
-    ARCHITECTURES,
-    Member,
-    ModelFile,
-    architecture_of,
-    state_arrays,
-)
-from mda_aptnn.model.network import network_for
+from mda_aptnn.model.architectures import architecture_of, network_for
+from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import AnyTarget
-from mda_aptnn.training import checkpoint
+from mda_aptnn.training import samples
 from mda_aptnn.training.card import accuracies, model_card
 from mda_aptnn.training.config import TrainingConfig, split
-from mda_aptnn.training.loop import DivergenceError, Run
-from mda_aptnn.training.ripples import Ripple, without_ripples
-from mda_aptnn.training.samples import (
-    check_labels,
-    labelled_target,
-    make_samples,
-    output_scales,
-    repeated_frames,
-    with_all_parts,
-)
-
-#: Wall time in s between checkpoints: what a killed run loses at most, and one validation interval.
-CHECKPOINT_EVERY = 20.0
+from mda_aptnn.training.loop import CHECKPOINT, Run, checkpoint_path, identity
+from mda_aptnn.training.ripples import without_ripples
 
 
 def fit(
@@ -49,6 +30,7 @@ def fit(
     path: str | os.PathLike[str] = "model.h5",
     *,
     validation: Dataset | None = None,
+    held_out: Dataset | None = None,
     target: AnyTarget | None = None,
     verbose: bool = False,
 ) -> Model:
@@ -65,7 +47,7 @@ def fit(
         that are trained on, unless ``training.keep_ripples``; the card's `grid_ripples_removed` has
         them.
     network : NetworkConfig, DipoleConfig or SimpleNetworkConfig, optional
-        Shape of the network, and by its class the architecture; by default `default_network` of the
+        Shape of the network, and by its class the architecture; by default that which suits the
         target.
     training : TrainingConfig, optional
         Settings of the loop.
@@ -73,6 +55,8 @@ def fit(
         Of the model file, checked before training.
     validation : Dataset, optional
         Frames to choose the best weights by, instead of a part of `dataset`.
+    held_out : Dataset, optional
+        Frames for the card alone, instead of a part of `dataset`.
     target : Target or JointTarget, optional
         What is trained; by default what there are labels of: where frames have polar tensors and
         polarizability gradients, a network with a head for each. A frame may have labels of one
@@ -98,77 +82,66 @@ def fit(
     BusyError
         If another process trains the same file.
     """
-    target = target or labelled_target(dataset)
+    target = target or samples.labelled_target(dataset)
     network, training = network_for(network, target), training or TrainingConfig()
+    if held_out is not None:
+        training = dataclasses.replace(training, held_out=0.0)
     path = io.check_writable(path)
     parts = {
-        name: with_all_parts(part, target)
-        for name, part in _split(dataset, validation, training).items()
+        name: samples.with_all_parts(part, target)
+        for name, part in _split(dataset, training, validation, held_out).items()
     }
-    others = {name: part for name, part in parts.items() if name != "training"}
-    numbers = check_labels(parts["training"], others, target)
+    numbers = samples.check_labels(parts, target)
     labels, ripples = without_ripples(parts["training"], target, keep=training.keep_ripples)
     module = _initial_network(network, parts["training"], numbers, target, training.seed)
-    run = Run(
-        module,
-        make_samples(module, labels, target, training.element_weights),
-        make_samples(module, parts["validation"], target),
-        target,
-        training,
-    )
+    learned = samples.make_samples(module, labels, target, training.element_weights)
+    chosen = samples.make_samples(module, parts["validation"], target)
+    run = Run(module, learned, chosen, target, training)
     settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(training)}
-    state = checkpoint.checkpoint_path(path)
+    # frames that are held out in a file of their own decide nothing about the weights
+    own = {name: part for name, part in parts.items() if held_out is None or name != "held_out"}
+    state = checkpoint_path(path)
     with folders.reserved(state.with_suffix(".lock"), f"the training of {path}"):
-        divergence = _run(run, path, checkpoint.identity(settings, parts, target), verbose)
+        divergence = run.run(state, identity(settings, own, target), verbose)
         if run.best:
-            _model_file(run, settings, parts, numbers, target, ripples).save(path)
-        checkpoint.remove(state)
+            card = model_card(parts, target) | {
+                "grid_ripples_removed": [ripple.summary() for ripple in ripples],
+                "run": {"steps": run.step, "best_step": run.best_step},
+                "accuracy": {},
+            }
+            card["run"]["seconds"] = round(run.seconds, 1)
+            curve = {name: np.asarray(values) for name, values in run.learning.items()}
+            member = Member(run.best, state_arrays(run.average), curve)
+            architecture = architecture_of(network).name
+            contents = ModelFile(
+                **settings,
+                numbers=numbers,
+                target=target,
+                members=[member],
+                card=card,
+                architecture=architecture,
+            )
+            model = Model(contents)
+            for name in [name for name in parts if name != "training"]:
+                card["accuracy"] |= accuracies(model, name, parts[name])
+            contents.save(path)
+        io.remove(state, CHECKPOINT)
     if divergence is not None:
         kept = "there were no good weights before it, nothing is written"
         if run.best:
-            kept = f"{path} has the best weights before it: step {run.best_step}, validation {run.best_error:.4f}"
+            kept = (
+                f"{path} has the best weights before it: step {run.best_step}, validation "
+                f"{run.best_error:.4f}"
+            )
         raise TrainingError(
             f"training diverged in step {run.step}: {divergence}; {kept}; lower the learning_rate"
         )
-    model: Model = load_model(path)
-    return model
-
-
-def _model_file(
-    run: Run,
-    settings: dict[str, dict[str, Any]],
-    parts: dict[str, Dataset],
-    numbers: list[int],
-    target: AnyTarget,
-    ripples: list[Ripple],
-) -> ModelFile:
-    """What a run has come to, with its card."""
-    learning = {name: np.asarray(values) for name, values in run.learning.items()}
-    contents = ModelFile(
-        architecture=architecture_of(run.network.config),
-        network=settings["network"],
-        numbers=numbers,
-        target=target,
-        members=[Member(run.best, state_arrays(run.average), learning)],
-        training=settings["training"],
-        card=model_card(parts, target),
-    )
-    contents.card["grid_ripples_removed"] = [ripple.summary() for ripple in ripples]
-    contents.card["run"] = {
-        "steps": run.step,
-        "best_step": run.best_step,
-        "seconds": round(run.seconds, 1),
-    }
-    model = Model(contents)
-    contents.card["accuracy"] = {}
-    for name, part in parts.items():
-        if name != "training":
-            contents.card["accuracy"] |= accuracies(model, name, part)
-    return contents
+    found: Model = load_model(path)
+    return found
 
 
 def _split(
-    dataset: Dataset, validation: Dataset | None, config: TrainingConfig
+    dataset: Dataset, config: TrainingConfig, validation: Dataset | None, held_out: Dataset | None
 ) -> dict[str, Dataset]:
     """Training, validation and (if any) held-out frames.
 
@@ -177,13 +150,13 @@ def _split(
     LabelError
         If nothing is left to train on, or a frame is in two parts.
     """
-    training, chosen, held_out = split(len(dataset), config, given=validation is not None)
+    training, chosen, aside = split(len(dataset), config, given=validation is not None)
     parts = {
         "training": dataset.subset(training),
         "validation": dataset.subset(chosen) if validation is None else validation,
-        "held_out": dataset.subset(held_out),
+        "held_out": dataset.subset(aside) if held_out is None else held_out,
     }
-    for name, index, before, _ in repeated_frames(parts):
+    for name, index, before, _ in samples.repeated_frames(parts):
         if before != name:
             raise LabelError(
                 f"{name} frame {index} is among the {before} frames too: leave out the duplicate"
@@ -194,36 +167,11 @@ def _split(
 def _initial_network(
     config: Any, training: Dataset, numbers: list[int], target: AnyTarget, seed: int
 ) -> Any:
+    """The network with first weights of the seed, and outputs of the size of the labels."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = ARCHITECTURES[architecture_of(config)][1](config, numbers, target)
-    scale, shift = output_scales(training, target, numbers)
-    if hasattr(network, "start_from"):
-        counts = np.array(
-            [[int((item.frame.numbers == z).sum()) for z in numbers] for item in training]
-        )
-        network.start_from(scale, shift, counts, np.array([item.frame.charge for item in training]))
-    else:
-        network.scale.copy_(torch.as_tensor(scale))
-        network.shift.copy_(torch.as_tensor(shift))
+        network = architecture_of(config).network(config, numbers, target)
+    counts = [[int((item.frame.numbers == z).sum()) for z in numbers] for item in training]
+    charge = np.array([item.frame.charge for item in training])
+    network.start_from(*samples.output_scales(training, target, numbers), np.array(counts), charge)
     return network
-
-
-def _run(run: Run, path: Path, who: str, verbose: bool) -> DivergenceError | None:
-    """Run to the end, from a checkpoint if there is one; returns what ended it too early."""
-    state = checkpoint.checkpoint_path(path)
-    if state.exists():
-        checkpoint.restore(state, run, who)
-    saved = time.monotonic()
-
-    def save_now_and_then() -> None:
-        nonlocal saved
-        if time.monotonic() - saved >= CHECKPOINT_EVERY:
-            checkpoint.save(state, run, who)
-            saved = time.monotonic()
-
-    try:
-        run.run(verbose, save_now_and_then)
-    except DivergenceError as error:
-        return error
-    return None

@@ -1,11 +1,16 @@
-"""The optimisation loop: steps, moving average, validation, and when to stop."""
+"""The optimisation loop: steps, moving average, validation, when to stop, and its state on disk."""
 
 from __future__ import annotations
 
 import copy
+import ctypes
+import hashlib
+import json
 import math
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from mda_aptnn.errors import TrainingError
-from mda_aptnn.model.model_file import Arrays, state_arrays
-from mda_aptnn.tensors import AnyTarget, flat_basis
+from mda_aptnn import io
+from mda_aptnn.errors import FileFormatError, ModelError, TrainingError
+from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.model.file import Arrays, load_state, read_arrays, state_arrays, write_arrays
+from mda_aptnn.tensors import AnyTarget, flat_basis, flat_tensors
 from mda_aptnn.training.config import TrainingConfig
-from mda_aptnn.training.memory import keep_freed_memory
 from mda_aptnn.training.samples import Sample, join
 
 #: A validation error so many times the labels' own root mean square is no longer a bad fit but a
@@ -27,6 +33,15 @@ DIVERGED = 10.0
 #: Columns of the learning curve; the training error is of the weights before each step, not of
 #: their average.
 LEARNING = ("step", "seconds", "learning_rate", "training_rmse", "validation_rmse")
+
+#: Wall time in s between checkpoints: what a killed run loses at most, and one validation interval.
+CHECKPOINT_EVERY = 20.0
+#: Kind of the file of a run's state, and the numbers in it.
+CHECKPOINT = "checkpoint"
+_NUMBERS = {"step": int, "seconds": float, "best_step": int, "best_error": float}
+
+# settings of memory, from glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 class DivergenceError(ArithmeticError):
@@ -65,12 +80,8 @@ class Run:
         target: AnyTarget,
         config: TrainingConfig,
     ) -> None:
-        self.network, self.training, self.validation, self.config = (
-            network,
-            training,
-            validation,
-            config,
-        )
+        self.network, self.config = network, config
+        self.training, self.validation = training, validation
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             network.parameters(),
@@ -104,85 +115,80 @@ class Run:
             patience and self.step - self.best_step >= patience
         )
 
-    def run(self, verbose: bool, at_validation: Callable[[], None]) -> None:
-        """Do the remaining steps.
+    def run(self, state: Path, who: str, verbose: bool = False) -> DivergenceError | None:
+        """Do the remaining steps, from a checkpoint if there is one.
 
         Parameters
         ----------
+        state : Path
+            Of the checkpoint.
+        who : str
+            The run's `identity`.
         verbose : bool
             Show a progress bar with the validation error and the time left.
-        at_validation : callable
-            Called after every validation; the state can be saved then.
 
-        Raises
-        ------
-        DivergenceError
-            If the run diverges; `best` stays what it was.
+        Returns
+        -------
+        DivergenceError or None
+            What ended the run too early; `best` stays what it was.
         """
+        if state.exists():
+            self.restore(state, who)
         keep_freed_memory()
+        try:
+            self._steps(state, who, verbose)
+        except DivergenceError as error:
+            return error
+        return None
+
+    def _steps(self, state: Path, who: str, verbose: bool) -> None:
+        config, saved = self.config, time.monotonic()
+        begun, squares, count = saved - self.seconds, 0.0, 0.0
         with tqdm(
-            total=self.config.steps,
-            initial=self.step,
-            unit="step",
-            mininterval=0.5,
-            disable=not verbose,
+            total=config.steps, initial=self.step, unit="step", mininterval=0.5, disable=not verbose
         ) as bar:
-            begun, squares, count = time.monotonic() - self.seconds, 0.0, 0.0
             while not self.finished:
-                rate = self.config.learning_rate_at(self.step, self.learning["validation_rmse"])
-                batch = self._batch()
-                squared, n_errors = self._optimise(batch, rate)
+                rate = config.learning_rate_at(self.step, self.learning["validation_rmse"])
+                squared, n_errors = self._optimise(self._batch(), rate)
                 squares, count = squares + squared, count + n_errors
                 self.step += 1
                 bar.update()
-                if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
-                    error = self._validate()
-                    self.seconds = time.monotonic() - begun
-                    row = (
-                        self.step,
-                        self.seconds,
-                        rate,
-                        math.sqrt(squares / max(count, 1.0)),
-                        error,
-                    )
-                    for name, value in zip(LEARNING, row, strict=True):
-                        self.learning[name].append(value)
-                    squares = count = 0.0
-                    bar.set_postfix_str(f"validation {error:.4f}, best {self.best_error:.4f}")
-                    at_validation()
+                if self.step % config.validate_every and self.step != config.steps:
+                    continue
+                error = self._validate()
+                self.seconds = time.monotonic() - begun
+                row = (self.step, self.seconds, rate, math.sqrt(squares / max(count, 1)), error)
+                for name, value in zip(LEARNING, row, strict=True):
+                    self.learning[name].append(value)
+                squares = count = 0.0
+                bar.set_postfix_str(f"validation {error:.4f}, best {self.best_error:.4f}")
+                if time.monotonic() - saved >= CHECKPOINT_EVERY:
+                    self.save(state, who)
+                    saved = time.monotonic()
 
     def _batch(self) -> Sample:
         size = min(self.config.batch_frames, len(self.training))
-        per_epoch = len(self.training) // size
-        epoch, place = divmod(self.step, per_epoch)
-        order: NDArray[np.int64] = np.random.default_rng([self.config.seed, epoch]).permutation(
-            len(self.training)
-        )
+        epoch, place = divmod(self.step, len(self.training) // size)
+        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.training))
         return join([self.training[int(k)] for k in order[place * size : (place + 1) * size]])
 
     def _errors(self, network: Any, sample: Sample) -> torch.Tensor:
-        errors: torch.Tensor = (
-            network(sample.inputs) @ self._basis - sample.labels
-        ) * self._per_unit
-        return errors
+        """Of all Cartesian components, [n_atoms, n_cartesian]."""
+        errors: torch.Tensor = network(sample.inputs) @ self._basis - sample.labels
+        return errors * self._per_unit
 
     def _training_errors(self, batch: Sample) -> tuple[torch.Tensor, torch.Tensor]:
         """Errors of the batch in which the weights can be differentiated, and their weights.
 
-        A network of derivatives is asked for u·P along a few random u instead of all of P, which
-        takes a backward pass for each: of random rotations of the axes, so that ⟨(u·δP)²⟩ is a
-        third of Σ_a δP_ab².
+        Along random directions, for a network that asks for some only.
         """
-        if not hasattr(self.network, "along"):
-            return self._errors(self.network, batch), batch.weights
         rng = np.random.default_rng([self.config.seed, 1, self.step])
         axes, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-        u = torch.as_tensor(axes[: self.config.directions], dtype=batch.labels.dtype)
-        labels, weights = (values.view(-1, 3, 3) for values in (batch.labels, batch.weights))
-        rows = self.network.along(batch.inputs, u, differentiable=True)
-        errors = rows - torch.einsum("ka,iab->kib", u, labels)
-        # a row along u is known only where all three components are; each stands for three
-        return errors, (weights.amin(dim=1) * 3 / len(u)).expand_as(errors)
+        directions = torch.as_tensor(axes[: self.config.directions], dtype=batch.labels.dtype)
+        errors, weights = self.network.residuals(
+            batch.inputs, batch.labels, batch.weights, directions
+        )
+        return errors * self._per_unit, weights
 
     def _optimise(self, batch: Sample, rate: float) -> tuple[float, int]:
         """One step; returns the sum of squared errors before it and their number."""
@@ -202,33 +208,82 @@ class Run:
         self.optimizer.step()
         # short memory at first, so that the average is not held back by where the weights began
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
         with torch.no_grad():
-            for mean, value in zip(
-                self.average.parameters(), self.network.parameters(), strict=True
-            ):
+            for mean, value in pairs:
                 mean.lerp_(value, 1 - decay)
-        return float((errors.detach() ** 2 * (weights > 0)).sum()), int((weights > 0).sum())
+        return _squares(errors.detach(), weights)
 
     def _validate(self) -> float:
-        """Root mean square error of the averaged weights on the validation frames; keeps the best
-        weights.
-        """
-        squares = count = 0.0
+        """Return the root mean square error of the averaged weights; keeps the best ones."""
         with torch.no_grad():
-            for sample in self.validation:
-                errors = self._errors(self.average, sample)
-                squares += float((errors**2 * (sample.weights > 0)).sum())
-                count += float((sample.weights > 0).sum())
+            found = [
+                _squares(self._errors(self.average, sample), sample.weights)
+                for sample in self.validation
+            ]
+        squares, count = (sum(column) for column in zip(*found, strict=True))
         error = math.sqrt(squares / count)
         if not error < DIVERGED * self._rms:
             raise DivergenceError(f"the validation error is {error:.3g}")
         if error < self.best_error:
-            self.best_error, self.best_step, self.best = (
-                error,
-                self.step,
-                state_arrays(self.average),
-            )
+            self.best_error, self.best_step = error, self.step
+            self.best = state_arrays(self.average)
         return error
+
+    def save(self, path: Path, who: str) -> None:
+        """Write the state; the file before it is replaced when the new one is complete."""
+        states = self.optimizer.state_dict()["state"].items()
+        arrays: dict[str, Arrays] = {
+            "network": state_arrays(self.network),
+            "average": state_arrays(self.average),
+            "best": self.best,
+            "learning": {name: np.asarray(values) for name, values in self.learning.items()},
+        }
+        for index, state in states:
+            arrays[f"optimizer/{index}"] = {name: x.numpy() for name, x in state.items()}
+        with io.create(path, CHECKPOINT) as file:
+            file.attrs["identity"] = who
+            for name in _NUMBERS:
+                file.attrs[name] = getattr(self, name)
+            for name, values in arrays.items():
+                write_arrays(file, name, values)
+
+    def restore(self, path: Path, who: str) -> None:
+        """Take over the state in a file.
+
+        Raises
+        ------
+        TrainingError
+            If the file is of a run with other settings or data, or damaged; says what differs and
+            what to do.
+        """
+        try:
+            with io.open_checked(path, CHECKPOINT) as file:
+                _same(json.loads(file.attrs["identity"]), json.loads(who), path)
+                for name, kind in _NUMBERS.items():
+                    setattr(self, name, kind(file.attrs[name]))
+                load_state(self.network, read_arrays(file, "network"))
+                load_state(self.average, read_arrays(file, "average"))
+                self.best = read_arrays(file, "best")
+                curve = read_arrays(file, "learning")
+                self.learning = {name: values.tolist() for name, values in curve.items()}
+                optimizer = self.optimizer.state_dict()
+                for index in file["optimizer"]:
+                    state = read_arrays(file, f"optimizer/{index}")
+                    optimizer["state"][int(index)] = {
+                        name: torch.as_tensor(values) for name, values in state.items()
+                    }
+                self.optimizer.load_state_dict(optimizer)
+        except (FileFormatError, ModelError) as error:
+            raise TrainingError(
+                f"cannot resume from {path}: {error}; delete it to train from the beginning"
+            ) from error
+
+
+def _squares(errors: torch.Tensor, weights: torch.Tensor) -> tuple[float, int]:
+    """Sum of the squares of what is labelled, and how many these are."""
+    labelled = weights > 0
+    return float((errors**2 * labelled).sum()), int(labelled.sum())
 
 
 def error_units(samples: Sequence[Sample], target: AnyTarget) -> NDArray[np.float64]:
@@ -241,12 +296,66 @@ def error_units(samples: Sequence[Sample], target: AnyTarget) -> NDArray[np.floa
     """
     sizes = [int(np.prod(part.shape)) for part in target.parts]
     if len(sizes) == 1:
-        return np.ones(sizes[0])
-    units, start = [], 0
+        return np.ones(1)
+    units: list[NDArray[np.float64]] = []
     for size in sizes:
-        columns = slice(start, start + size)
-        start += size
-        count = sum(float((sample.weights[:, columns] > 0).sum()) for sample in samples)
-        squares = sum(float((sample.labels[:, columns].double() ** 2).sum()) for sample in samples)
+        columns = slice(sum(map(len, units)), sum(map(len, units)) + size)
+        found = [
+            (
+                float((sample.labels[:, columns].double() ** 2).sum()),
+                int((sample.weights[:, columns] > 0).sum()),
+            )
+            for sample in samples
+        ]
+        squares, count = (sum(column) for column in zip(*found, strict=True))
         units.append(np.full(size, math.sqrt(squares / count * size * len(sizes) / sum(sizes))))
     return np.concatenate(units)
+
+
+def checkpoint_path(model: Path) -> Path:
+    """Return where the state of a model in the making is kept: MODEL.checkpoint.h5 beside it."""
+    return model.with_name(f"{model.stem}.checkpoint.h5")
+
+
+def identity(
+    settings: Mapping[str, Mapping[str, Any]], data: Mapping[str, Dataset], target: AnyTarget
+) -> str:
+    """Return, as JSON, all that decides about the weights: settings and the content of the data."""
+    digests = {}
+    for name, dataset in data.items():
+        digest = hashlib.sha256()
+        for item in dataset:
+            digest.update(item.frame.fingerprint().encode())
+            digest.update(np.ascontiguousarray(flat_tensors(target, item.tensors), "<f8").tobytes())
+        digests[f"{name} frames"] = digest.hexdigest()
+    flat = {f"{table}.{key}": settings[table][key] for table in settings for key in settings[table]}
+    return json.dumps(flat | digests, sort_keys=True)
+
+
+def _same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    differing = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+    if differing:
+        raise TrainingError(
+            f"{path} is of an unfinished run with other {', '.join(differing)}: repeat that run's "
+            "command to finish it, delete the file to begin anew, or choose another output"
+        )
+
+
+def keep_freed_memory() -> bool:
+    """Tell the C library to keep large blocks that were freed, for the rest of the process.
+
+    By default glibc maps each large block anew, and Linux fills it with zeros page by page: half of
+    a training step's time where tensors have tens of megabytes (`simple-network`, 384 atoms). The
+    process keeps the most that it ever needed, which a training run needs again in its next step.
+    See mallopt(3).
+
+    Returns
+    -------
+    bool
+        Whether there was something to tell: another C library than glibc is left as it is.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1))
+    return mallopt is not None and all(bool(mallopt(*setting)) for setting in settings)

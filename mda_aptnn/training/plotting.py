@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from mda_aptnn.figures import new_figure, save_figure
-from mda_aptnn.training.calibration import rms, rms_of_atoms, spread_summary, spreads_of
-from mda_aptnn.training.evaluate import Evaluation
+from mda_aptnn.training.evaluate import Evaluation, rms, rms_of_atoms
 
 
 def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
-    """Draw predicted against label components of each element, diagonal and off-diagonal ones
-    apart.
+    """Draw predicted against label components of each element, diagonal and off-diagonal apart.
 
     Parameters
     ----------
@@ -23,45 +22,26 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     path : path
         Format by the ending.
     """
-    parts = evaluation.by_species()
-    figure = new_figure(path, (4.2 * len(parts), 4.2))
-    axes = figure.subplots(1, len(parts), squeeze=False)[0]
-    unit = evaluation.target.unit
-    diagonal = np.zeros(evaluation.target.shape, bool)
-    diagonal[tuple(np.arange(3) for _ in evaluation.target.shape)] = True
-    for ax, (symbol, part) in zip(axes, parts.items(), strict=True):
-        for name, chosen, colour in (
-            ("off-diagonal", ~diagonal, "tab:orange"),
-            ("diagonal", diagonal, "tab:blue"),
-        ):
-            ax.plot(
-                part.labels[:, chosen].ravel(),
-                part.predictions[:, chosen].ravel(),
-                ".",
-                markersize=2,
-                alpha=0.5,
-                color=colour,
-                label=name,
-                rasterized=True,
-            )
-        limits = [*part.labels.ravel(), *part.predictions.ravel()]
-        low, high = min(limits), max(limits)
-        ax.plot([low, high], [low, high], "k-", linewidth=0.6)
-        best = min(part.baseline_rmse().values())
-        ax.set_title(
-            f"{symbol}: RMSE {part.rmse:.4f} {unit} (without a network {best:.3f})",
-            fontsize="medium",
-        )
-        ax.set_xlabel(f"label / {unit}")
-        ax.set_ylabel(f"prediction / {unit}")
-        ax.set_aspect("equal")
-        ax.legend(markerscale=5)
-    save_figure(figure, path)
+    unit, shape = evaluation.target.unit, evaluation.target.shape
+    diagonal = np.zeros(shape, bool)
+    diagonal[tuple(np.arange(3) for _ in shape)] = True
+    kinds = (("off-diagonal", ~diagonal, "tab:orange"), ("diagonal", diagonal, "tab:blue"))
+    with _panels(evaluation, path, 4.2) as panels:
+        for ax, symbol, part in panels:
+            for name, chosen, colour in kinds:
+                x, y = (values[:, chosen].ravel() for values in (part.labels, part.predictions))
+                ax.plot(x, y, ".", ms=2, alpha=0.5, color=colour, label=name, rasterized=True)
+            both = [part.labels, part.predictions]
+            ax.plot(*2 * [[np.min(both), np.max(both)]], "k-", linewidth=0.6)
+            best = min(part.baseline_rmse().values())
+            error = f"{symbol}: RMSE {part.rmse:.4f} {unit} (without a network {best:.3f})"
+            ax.set_title(error, fontsize="medium")
+            ax.set(xlabel=f"label / {unit}", ylabel=f"prediction / {unit}", aspect="equal")
+            ax.legend(markerscale=5)
 
 
 def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
-    """Draw the error of a committee against its spread, both as root mean square over the
-    components of an atom.
+    """Draw the error of each atom against a committee's spread, root mean squares of components.
 
     Parameters
     ----------
@@ -75,39 +55,40 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     LabelError
         If the model is no committee.
     """
-    summary = spread_summary(evaluation)
-    figure = new_figure(path, (4.2 * len(summary), 4.8))
-    axes = figure.subplots(1, len(summary), squeeze=False)[0]
-    unit = evaluation.target.unit
-    for ax, (symbol, part) in zip(axes, evaluation.by_species().items(), strict=True):
-        errors, spreads = rms_of_atoms(part.errors), rms_of_atoms(spreads_of(part))
-        ax.plot(
-            spreads,
-            errors,
-            ".",
-            markersize=3,
-            alpha=0.4,
-            color="tab:blue",
-            label="atoms",
-            rasterized=True,
-        )
-        bins = summary[symbol]["bins"]
-        x, y = ([row[name] for row in bins] for name in ("rms_spread", "rms_error"))
-        ax.plot(x, y, "o-", color="black", markersize=5, label="rms of as many atoms each")
-        high = 1.05 * max(*errors, *spreads)
-        ax.plot([0, high], [0, high], "k--", linewidth=0.8, label="error = spread")
-        found = summary[symbol]["rank_correlation"]
-        rank = "" if found is None else f"\nrank correlation {found:.2f}"
-        ax.set_title(
-            f"{symbol}: error {part.rmse:.4f} {unit}, spread {rms(spreads):.4f} {unit}{rank}",
-            fontsize="medium",
-        )
-        how = "calibrated" if evaluation.calibrated else "not calibrated"
-        ax.set_xlabel(f"spread of the committee, {how} / {unit}")
-        ax.set_ylabel(f"error / {unit}")
-        ax.set(xlim=(0, high), ylim=(0, high), aspect="equal")
-        ax.locator_params(nbins=5)
-    axes[0].legend(fontsize="small")
+    unit, summary = evaluation.target.unit, evaluation.spread_summary()
+    how = "calibrated" if evaluation.factors else "not calibrated"
+    style = {"ms": 3, "alpha": 0.4, "color": "tab:blue", "rasterized": True}
+    with _panels(evaluation, path, 4.8) as panels:
+        for ax, symbol, part in panels:
+            row, errors, spreads = (
+                summary[symbol],
+                rms_of_atoms(part.errors),
+                part.spread_of_atoms(),
+            )
+            ax.plot(spreads, errors, ".", label="atoms", **style)
+            x, y = ([item[name] for item in row["bins"]] for name in ("rms_spread", "rms_error"))
+            ax.plot(x, y, "ko-", ms=5, label="rms of as many atoms each")
+            high = 1.05 * max(*errors, *spreads)
+            ax.plot([0, high], [0, high], "k--", linewidth=0.8, label="error = spread")
+            found = row["rank_correlation"]
+            rank = "" if found is None else f"\nrank correlation {found:.2f}"
+            sizes = f"error {part.rmse:.4f} {unit}, spread {rms(spreads):.4f} {unit}"
+            ax.set_title(f"{symbol}: {sizes}{rank}", fontsize="medium")
+            ax.set(xlabel=f"spread of the committee, {how} / {unit}", ylabel=f"error / {unit}")
+            ax.set(xlim=(0, high), ylim=(0, high), aspect="equal")
+            ax.locator_params(nbins=5)
+            ax.legend(fontsize="small")
+
+
+@contextmanager
+def _panels(
+    evaluation: Evaluation, path: str | os.PathLike[str], height: float
+) -> Iterator[Iterator[tuple[Any, str, Evaluation]]]:
+    """Axes, symbol and evaluation of each element; the figure is written at the end."""
+    parts = evaluation.by_species()
+    figure = new_figure(path, (4.2 * len(parts), height))
+    axes = figure.subplots(1, len(parts), squeeze=False)[0]
+    yield zip(axes, parts, parts.values(), strict=True)
     save_figure(figure, path)
 
 
@@ -127,18 +108,15 @@ def plot_learning(
     """
     figure = new_figure(path, (5.5, 3.8))
     ax = figure.subplots()
-    for number, curve in enumerate(learning):
-        names = (
-            ["training, current weights", "validation, averaged weights"]
-            if number == 0
-            else [None, None]
-        )
-        # the training error is of the moving weights, validation of their average: it may well be
-        # lower
-        ax.semilogy(curve["step"], curve["training_rmse"], color="tab:blue", label=names[0])
-        ax.semilogy(curve["step"], curve["validation_rmse"], color="tab:orange", label=names[1])
-    ax.set_xlabel("step")
-    ax.set_ylabel(f"RMSE per component / {unit}")
+    # the training error is of the moving weights, validation of their average: it may well be lower
+    lines = (
+        ("training_rmse", "tab:blue", "training, current weights"),
+        ("validation_rmse", "tab:orange", "validation, averaged weights"),
+    )
+    for name, colour, label in lines:
+        for number, curve in enumerate(learning):
+            ax.semilogy(curve["step"], curve[name], color=colour, label=None if number else label)
+    ax.set(xlabel="step", ylabel=f"RMSE per component / {unit}")
     ax.grid(which="both", alpha=0.3)
     ax.legend()
     save_figure(figure, path)

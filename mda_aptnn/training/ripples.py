@@ -19,14 +19,14 @@ import logging
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mda_aptnn.elements import SYMBOLS
-from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.model.inputs import frame_inputs
+from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.model.inputs import densities
 from mda_aptnn.tensors import APT, AnyTarget
 
+Array = NDArray[np.float64]
 logger = logging.getLogger(__name__)
 
 #: Numbers of grid points along an edge that are tried: coarser grids are none, finer ones have no
@@ -63,123 +63,80 @@ class Ripple:
     standard_error: float
 
     def summary(self) -> dict[str, Any]:
-        """Return what a model card says of it: element, points and the amplitude with its standard
-        error in e.
-        """
-        return {
-            "element": SYMBOLS[self.number],
-            **dataclasses.asdict(self),
-            "amplitude": float(np.hypot(self.cosine, self.sine)),
-        }
+        """Return what a model card says of it, with element and amplitude in e."""
+        amplitude = float(np.hypot(self.cosine, self.sine))
+        named = {"element": SYMBOLS[self.number], "amplitude": amplitude}
+        return named | dataclasses.asdict(self)
 
-    def at(self, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+    def at(self, fractions: Array) -> Array:
         """Return the ripple at positions along edges, in units of the edge; same shape, in e."""
         phase = 2 * np.pi * self.points * fractions
-        ripple: NDArray[np.float64] = self.cosine * np.cos(phase) + self.sine * np.sin(phase)
+        ripple: Array = self.cosine * np.cos(phase) + self.sine * np.sin(phase)
         return ripple
 
 
 def without_ripples(
     dataset: Dataset, target: AnyTarget = APT, *, keep: bool = False
 ) -> tuple[Dataset, list[Ripple]]:
-    """Return the labels without their ripples, and these; with `keep` the labels as they are.
-
-    Only looked for in polar tensors of cubic cells, whose edges all have the same number of grid
-    points.
-    """
-    ripples = find_ripples(dataset) if not keep and APT in target.parts and _cubic(dataset) else []
+    """Return the labels without their ripples, and these; with `keep` the labels as they are."""
+    ripples = [] if keep or APT not in target.parts else find_ripples(dataset)
     if not ripples:
         return dataset, []
+    what = "labels ripple with the grid that made them, and are trained on without that: %s"
     for ripple in ripples:
-        logger.info(
-            "labels ripple with the grid that made them, and are trained on without that: %s",
-            ripple,
-        )
-    return dataclasses.replace(
-        dataset, frames=[_subtract(item, ripples) for item in dataset]
-    ), ripples
+        logger.info(what, ripple)
+    frames = []
+    for item in dataset:
+        apt = item.apt.copy()
+        for ripple in ripples:
+            atoms = item.frame.numbers == ripple.number
+            values = ripple.at(item.frame.positions[atoms] / item.frame.cell[0, 0])
+            apt[atoms] -= values[:, :, None] * np.eye(3)
+        frames.append(dataclasses.replace(item, tensors={**item.tensors, APT.name: apt}))
+    return dataclasses.replace(dataset, frames=frames), ripples
 
 
 def find_ripples(dataset: Dataset) -> list[Ripple]:
-    """Return the largest ripple of each element, where it is significant.
+    """Return the largest ripple of each element's polar tensors, where it is significant.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Of cubic cells. Incomplete labels are left out.
+    Only looked for in cubic cells, whose edges all have the same number of grid points. Incomplete
+    labels are left out.
     """
-    numbers = np.concatenate([item.frame.numbers for item in dataset])
-    labels = np.concatenate([item.apt for item in dataset]).reshape(-1, 9)
-    fractions = np.concatenate([item.frame.positions / item.frame.cell[0, 0] for item in dataset])
-    components, densities = APT.to_irreps(labels.reshape(-1, 3, 3)), _densities(dataset)
+    frames = [item.frame for item in dataset]
+    for frame in frames:
+        cube = frame.cell[0, 0] * np.eye(3)
+        if not (frame.pbc.all() and np.allclose(frame.cell, cube, atol=1e-6)):
+            return []
+    numbers = np.concatenate([frame.numbers for frame in frames])
+    fractions = np.concatenate([frame.positions / frame.cell[0, 0] for frame in frames])
+    labels = APT.to_irreps(np.concatenate([item.apt for item in dataset]))
+    elements = np.unique(numbers)
+    around = np.concatenate([densities(frame, elements, *DENSITY) for frame in frames], axis=1)
     ripples = []
-    for number in np.unique(numbers):
+    for number in elements:
         atoms = (numbers == number) & np.isfinite(labels).all(axis=1)
-        rest = APT.to_cartesian(_unexplained(components[atoms], densities[:, atoms]))
-        diagonal = np.einsum("iaa->ia", rest).ravel()
-        if len(diagonal) < 2 * len(POINTS):
+        rest = APT.to_cartesian(_unexplained(labels[atoms], around[:, atoms]))
+        x, diagonal = fractions[atoms].ravel(), np.einsum("iaa->ia", rest).ravel()
+        if len(x) < 2 * len(POINTS):
             continue
-        x = fractions[atoms].ravel()
-        waves = (
-            np.array([np.exp(2j * np.pi * points * x) @ diagonal for points in POINTS]) * 2 / len(x)
-        )
+        waves = [np.exp(2j * np.pi * points * x) @ diagonal * 2 / len(x) for points in POINTS]
         best = int(np.argmax(np.abs(waves)))
-        error = float(np.sqrt(2 / len(x)) * diagonal.std())
-        if np.abs(waves[best]) > SIGNIFICANT * error:
-            ripples.append(
-                Ripple(
-                    int(number),
-                    int(POINTS[best]),
-                    float(waves[best].real),
-                    float(waves[best].imag),
-                    error,
-                )
-            )
+        wave, error = waves[best], float(np.sqrt(2 / len(x)) * diagonal.std())
+        if np.abs(wave) > SIGNIFICANT * error:
+            cosine, sine = float(wave.real), float(wave.imag)
+            ripples.append(Ripple(int(number), int(POINTS[best]), cosine, sine, error))
     return ripples
 
 
-def _cubic(dataset: Dataset) -> bool:
-    return all(
-        item.frame.pbc.all()
-        and np.allclose(item.frame.cell, item.frame.cell[0, 0] * np.eye(3), atol=1e-6)
-        for item in dataset
-    )
-
-
-def _subtract(item: LabelledFrame, ripples: list[Ripple]) -> LabelledFrame:
-    apt = item.apt.copy()
-    for ripple in ripples:
-        atoms = np.flatnonzero(item.frame.numbers == ripple.number)
-        values = ripple.at(item.frame.positions[atoms] / item.frame.cell[0, 0])
-        for axis in range(3):
-            apt[atoms, axis, axis] -= values[:, axis]
-    return dataclasses.replace(item, tensors={**item.tensors, APT.name: apt})
-
-
-def _densities(dataset: Dataset) -> NDArray[np.float64]:
-    """Density of each element about each atom, [9, n_atoms, n_species · n_radial]."""
-    elements = np.unique(np.concatenate([item.frame.numbers for item in dataset]))
-    densities = []
-    for item in dataset:
-        species = np.searchsorted(elements, item.frame.numbers)
-        inputs = frame_inputs(item.frame, species, len(elements), [DENSITY], torch.float64)
-        densities.append(inputs.density[:, inputs.places].numpy())
-    return np.concatenate(densities, axis=1)
-
-
-def _unexplained(
-    components: NDArray[np.float64], densities: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """What is left of 0e and 2e after the best linear function of the densities of the same degree."""
-    rest = np.zeros_like(components)
-    for name, block in APT.blocks:
-        degree = int(name[0])
-        if name not in ("0e", "2e"):
-            continue
-        rows = densities[degree**2 : (degree + 1) ** 2].reshape(-1, densities.shape[2])
+def _unexplained(labels: Array, around: Array) -> Array:
+    """What is left of 0e and 2e after the best linear function of the densities of that degree."""
+    rest, blocks = np.zeros_like(labels), dict(APT.blocks)
+    for degree in (0, 2):
+        rows = around[degree**2 : (degree + 1) ** 2].reshape(-1, around.shape[2])
         if degree == 0:
             rows = np.column_stack([rows, np.ones(len(rows))])
-        values = components[:, block].T.ravel()
+        block = blocks[f"{degree}e"]
+        values = labels[:, block].T.ravel()
         fitted = rows @ np.linalg.lstsq(rows, values, rcond=None)[0]
         rest[:, block] = (values - fitted).reshape(2 * degree + 1, -1).T
     return rest

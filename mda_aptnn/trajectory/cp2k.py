@@ -7,22 +7,20 @@ import re
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from MDAnalysis.coordinates.base import ReaderBase
 from MDAnalysis.lib.mdamath import triclinic_box
 from MDAnalysis.lib.util import anyopen, store_init_arguments
 from MDAnalysis.topology.XYZParser import XYZParser
-from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
-from mda_aptnn.frame import cell_matrix
-from mda_aptnn.trajectory.kinetics import velocity_factor
+from mda_aptnn.frame import Array, cell_matrix
 from mda_aptnn.trajectory.xyz_frames import (
     COMMENT,
-    XYZFrames,
+    foreign,
     largest_content,
     open_frames,
     open_unpacked,
@@ -42,8 +40,23 @@ class CP2KParser(XYZParser):
     format = "CP2K"
 
     def parse(self, **kwargs: Any) -> Any:
-        """Read the first frame, after a look at whether there can be one."""
-        _check_head(self.filename)
+        """Read the first frame, after a look at whether there can be one.
+
+        MDAnalysis' parser reads it line by line, and would fill the memory with what a damaged file
+        claims.
+        """
+        path = self.filename
+        try:
+            head = _head(path)
+        except (EOFError, OSError, zlib.error) as error:
+            raise FileFormatError(f"{path} cannot be read: {error}") from error
+        count = head.split(b"\n")[0].strip()
+        if not count.isdigit() or COMMENT.search(head) is None:
+            raise FileFormatError(foreign(path))
+        if int(count) * SHORTEST_LINE > largest_content(Path(path)):
+            raise FileFormatError(
+                f"{path} claims {int(count)} atoms, which it is too small to hold"
+            )
         return super().parse(**kwargs)
 
 
@@ -51,23 +64,6 @@ def _head(path: str | os.PathLike[str]) -> bytes:
     """The first two lines, if they are no longer than such lines are."""
     with anyopen(os.fspath(path), "rb") as file:
         return bytes(file.readline(1000) + file.readline(1000))
-
-
-def _check_head(path: str | os.PathLike[str]) -> None:
-    """Refuse a file whose first frame would fill the memory: MDAnalysis' parser reads it line by
-    line.
-    """
-    try:
-        head = _head(path)
-    except (EOFError, OSError, zlib.error) as error:
-        raise FileFormatError(f"{path} cannot be read: {error}") from error
-    count = head.split(b"\n")[0].strip()
-    if not count.isdigit() or COMMENT.search(head) is None:
-        raise FileFormatError(
-            f"{path} is not an XYZ file of CP2K: no comment line like 'i = 0, time = 0.000'"
-        )
-    if int(count) * SHORTEST_LINE > largest_content(Path(path)):
-        raise FileFormatError(f"{path} claims {int(count)} atoms, which it is too small to hold")
 
 
 class CP2KReader(ReaderBase):
@@ -109,7 +105,7 @@ class CP2KReader(ReaderBase):
     format = "CP2K"
     # as the frames leave: MDAnalysis knows no atomic units of velocity, so this reader converts by
     # itself
-    units = {"time": "ps", "length": "Angstrom", "velocity": "Angstrom/ps"}
+    units: ClassVar = {"time": "ps", "length": "Angstrom", "velocity": "Angstrom/ps"}
 
     @store_init_arguments
     def __init__(
@@ -124,14 +120,11 @@ class CP2KReader(ReaderBase):
         super().__init__(filename, **kwargs)
         self._length_factor = units.factor(length_unit, units.LENGTH)
         #: Å/ps per number in the velocity file.
-        self.velocity_factor = velocity_factor(velocity_unit)
-        path = Path(self.filename)
+        self.velocity_factor = units.velocity_factor(velocity_unit)
         self._velocity_path = (
-            Path(velocities)
-            if velocities is not None
-            else _sibling(path, "{project}-vel-{run}.xyz")
+            self._sibling("{project}-vel-{run}.xyz") if velocities is None else Path(velocities)
         )
-        cell_path = _sibling(path, "{project}-{run}.cell") if cell is None else _existing(cell)
+        cell_path = self._sibling("{project}-{run}.cell") if cell is None else _existing(cell)
         self._fixed_cell = cell_matrix(cell) if cell is not None and cell_path is None else None
         self._open()
         self._match(None if cell_path is None else read_cells(cell_path))
@@ -142,54 +135,59 @@ class CP2KReader(ReaderBase):
         )
         self._read_frame(0)
 
+    def _sibling(self, name: str) -> Path | None:
+        """The file of that name beside the position file, if it is there."""
+        path = Path(self.filename)
+        match = NAME.fullmatch(path.name)
+        return match and _existing(path.with_name(name.format(**match.groupdict())))
+
     def _open(self) -> None:
-        self._positions: XYZFrames | None = open_frames(self.filename)
+        self._positions: Any = open_frames(self.filename)
         self._velocities = None if self._velocity_path is None else open_frames(self._velocity_path)
 
-    def _match(self, cells: dict[int, NDArray[np.float64]] | None) -> None:
+    def _match(self, cells: dict[int, Array] | None) -> None:
         """Find the steps that all files have, and where each file has them."""
-        assert self._positions is not None
-        self.repairs: list[str] = list(self._positions.repairs)
-        self.n_atoms = self._positions.n_atoms
-        steps = self._positions.steps
-        if self._velocities is not None:
-            self.repairs += self._velocities.repairs
-            if self._velocities.n_atoms != self.n_atoms:
+        positions, velocities = self._positions, self._velocities
+        self.n_atoms = positions.n_atoms
+        self.repairs: list[str] = list(positions.repairs)
+        steps = positions.steps
+        if velocities is not None:
+            self.repairs += velocities.repairs
+            if velocities.n_atoms != self.n_atoms:
                 raise FileFormatError(
-                    f"{self._velocity_path} has {self._velocities.n_atoms} atoms, {self.filename} "
+                    f"{self._velocity_path} has {velocities.n_atoms} atoms, {self.filename} "
                     f"{self.n_atoms}"
                 )
-            steps = np.intersect1d(steps, self._velocities.steps)
-        if cells is not None and _all_equal(cells):
-            self._fixed_cell, cells = next(iter(cells.values())), None
+            steps = np.intersect1d(steps, velocities.steps)
         if cells is not None:
-            steps = np.intersect1d(steps, np.fromiter(cells, dtype=np.int64))
+            first, *others = cells.values()
+            if all(np.array_equal(first, other) for other in others):
+                self._fixed_cell, cells = first, None
+            else:
+                steps = np.intersect1d(steps, np.fromiter(cells, dtype=np.int64))
         if len(steps) == 0:
             raise FileFormatError(
                 f"{self.filename}: no step is in the position, velocity and cell files alike"
             )
-        self._places = np.searchsorted(self._positions.steps, steps)
-        lost = {Path(self.filename).name: len(self._positions) - len(steps)}
-        if self._velocities is not None:
-            self._velocity_places = np.searchsorted(self._velocities.steps, steps)
-            lost[str(self._velocity_path)] = len(self._velocities) - len(steps)
-            times = (
-                self._positions.times[self._places],
-                self._velocities.times[self._velocity_places],
-            )
-            wrong = np.flatnonzero(~np.isclose(*times, rtol=0, atol=0.0011, equal_nan=True))
-            if len(wrong):
+        self.steps = steps
+        self._cells = None if cells is None else np.array([cells[int(step)] for step in steps])
+        self._places = np.searchsorted(positions.steps, steps)
+        self.times = positions.times[self._places] / 1000
+        lost = {Path(self.filename).name: len(positions) - len(steps)}
+        if velocities is not None:
+            self._velocity_places = np.searchsorted(velocities.steps, steps)
+            lost[str(self._velocity_path)] = len(velocities) - len(steps)
+            times = positions.times[self._places], velocities.times[self._velocity_places]
+            same = np.isclose(*times, rtol=0, atol=0.0011, equal_nan=True)
+            if not same.all():
+                wrong = int(same.argmin())
                 raise FileFormatError(
-                    f"step {steps[wrong[0]]} has the time {times[0][wrong[0]]} fs in "
-                    f"{self.filename} and "
-                    f"{times[1][wrong[0]]} fs in {self._velocity_path}: they are of different runs"
+                    f"step {steps[wrong]} has the time {times[0][wrong]} fs in {self.filename} and "
+                    f"{times[1][wrong]} fs in {self._velocity_path}: they are of different runs"
                 )
         missing = [f"{count} frames of {name}" for name, count in lost.items() if count]
         if missing:
             self.repairs.append("not in all files, and left out: " + ", ".join(missing))
-        self._cells = None if cells is None else np.array([cells[int(step)] for step in steps])
-        self.steps = steps
-        self.times = self._positions.times[self._places] / 1000
 
     @property
     def n_frames(self) -> int:
@@ -197,7 +195,6 @@ class CP2KReader(ReaderBase):
         return len(self.steps)
 
     def _read_frame(self, frame: int) -> Any:
-        assert self._positions is not None
         ts = self.ts
         names, positions = self._positions.read(int(self._places[frame]))
         ts.positions = positions * self._length_factor
@@ -207,9 +204,8 @@ class CP2KReader(ReaderBase):
                 atom = next(k for k, (a, b) in enumerate(zip(names, others, strict=True)) if a != b)
                 raise FileFormatError(
                     f"{self._velocity_path} has another order of atoms than {self.filename}: atom "
-                    f"{atom} (counted "
-                    f"from 0) of step {self.steps[frame]} is {others[atom].decode()} and "
-                    f"{names[atom].decode()}"
+                    f"{atom} (counted from 0) of step {self.steps[frame]} is "
+                    f"{others[atom].decode()} and {names[atom].decode()}"
                 )
             ts.velocities = velocities * self.velocity_factor
         cell = self._fixed_cell if self._cells is None else self._cells[frame]
@@ -263,14 +259,6 @@ class CP2KReader(ReaderBase):
             return False
 
 
-def _sibling(path: Path, name: str) -> Path | None:
-    """The file of that name beside a position file, if it is there."""
-    match = NAME.fullmatch(path.name)
-    if match is None:
-        return None
-    return _existing(path.with_name(name.format(**match.groupdict())))
-
-
 def _existing(path: Any) -> Path | None:
     """`path`, or its compressed form, if it is the name of a file that is there."""
     if not isinstance(path, str | os.PathLike):
@@ -280,12 +268,7 @@ def _existing(path: Any) -> Path | None:
     )
 
 
-def _all_equal(cells: dict[int, NDArray[np.float64]]) -> bool:
-    first, *others = cells.values()
-    return all(np.array_equal(first, other) for other in others)
-
-
-def read_cells(path: str | os.PathLike[str]) -> dict[int, NDArray[np.float64]]:
+def read_cells(path: str | os.PathLike[str]) -> dict[int, Array]:
     """Read a ``.cell`` file: step, time, nine components row by row in Å, volume.
 
     Returns
@@ -298,7 +281,7 @@ def read_cells(path: str | os.PathLike[str]) -> dict[int, NDArray[np.float64]]:
     FileFormatError
         If a line other than the last has other columns.
     """
-    cells: dict[int, NDArray[np.float64]] = {}
+    cells: dict[int, Array] = {}
     with open_unpacked(Path(path)) as file:
         text = file.read().decode(errors="replace")
     lines = [

@@ -1,4 +1,4 @@
-"""Dipoles that CP2K prints along a trajectory (&FORCE_EVAL/&DFT/&PRINT/&MOMENTS with a FILENAME)."""
+"""Dipoles that CP2K prints along a trajectory (&DFT/&PRINT/&MOMENTS with a FILENAME)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
+from mda_aptnn.frame import Array
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?"
 _THREE = rf"\s*({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*"
@@ -23,9 +23,7 @@ _CELL = re.compile(
 )
 
 
-def read_moments(
-    path: str | os.PathLike[str],
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+def read_moments(path: str | os.PathLike[str]) -> tuple[Array, Array | None]:
     """Return the dipoles of all steps in the file, and the cells that they are defined modulo.
 
     Parameters
@@ -69,5 +67,5 @@ def read_moments(
     return _numbers(found) * debye, cells * debye
 
 
-def _numbers(rows: list[tuple[str, ...]]) -> NDArray[np.float64]:
+def _numbers(rows: list[tuple[str, ...]]) -> Array:
     return np.array([[float(word.upper().replace("D", "E")) for word in row] for row in rows])

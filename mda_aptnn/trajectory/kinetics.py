@@ -1,19 +1,16 @@
-"""What velocities say by themselves: the kinetic temperature, the unit they are likely in,
-constrained bonds.
-"""
+"""What velocities say: kinetic temperatures, the unit they are likely in, constrained bonds."""
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mda_aptnn import units
-from mda_aptnn.errors import TrajectoryError, UnitError
-from mda_aptnn.frame import Frame
-from mda_aptnn.trajectory.bonds import near_pairs
+from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.frame import Array, Frame, Indices
+from mda_aptnn.trajectory.molecules import Molecules, bonded_paths, near_pairs
 
 #: Units in which programs write velocities: GROMACS nm/ps, LAMMPS Å/ps (metal) and Å/fs (real),
 #: CP2K and other electronic-structure codes atomic units, Amber and CHARMM Å per 48.88821 fs.
@@ -29,40 +26,66 @@ CANDIDATES = (
 #: Kinetic temperatures in K outside of this range are taken for a wrong unit.
 PLAUSIBLE = (5.0, 5000.0)
 
+#: m v² of an atom in units of k_B T that Maxwell's distribution never gives: exp(−100) for each
+#: component.
+FASTEST_ATOM = 200.0
+#: Kinetic temperature of a frame over the usual one, where fluctuations are small: that of
+#: annealing runs is below.
+HOTTEST = 3.0
+#: Å that an atom may move from frame to frame besides what its velocity explains.
+SLACK = 0.5
 #: A relative velocity along a bond below this part of sqrt(kT/μ) counts as none. Velocities half a
 #: step behind the positions (leap-frog) leave about 0.03 of it along a rigid bond of water at 2 fs.
 RIGID = 0.1
 
 
-def velocity_factor(unit: object) -> float:
-    """Return how many Å/ps are in one `unit`.
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A frame with what surrounds it in time.
 
-    Parameters
+    Attributes
     ----------
-    unit : str or pint.Quantity
-        ``"angstrom/fs"``, ``"bohr/atomic_unit_of_time"``, or a multiple such as ``"20.455
-        angstrom/ps"``.
-
-    Raises
-    ------
-    UnitError
-        If it is not a positive velocity.
+    number : int
+        Of the frame in the trajectory.
+    frame : Frame
+    velocities : ndarray, shape [n_atoms, 3], or None
+        In Å/ps.
+    moved : ndarray, shape [n_atoms, 3], or None
+        From the frame before to the one after, in Å, in the nearest image.
+    next_velocities : ndarray, shape [n_atoms, 3], or None
+        In the frame after, in Å/ps.
     """
-    text = unit.strip() if isinstance(unit, str) else unit
-    if text == "":
-        raise UnitError("velocity_unit is empty; say it like 'angstrom/fs'")
-    if isinstance(text, str) and not text[:1].isdigit():
-        text = f"1 {text}"
-    value = float(units.magnitude(text, units.VELOCITY, "velocity_unit"))
-    if value <= 0:
-        raise UnitError(f"velocity_unit {unit!r} is not positive")
-    return value
+
+    number: int
+    frame: Frame
+    velocities: Array | None
+    moved: Array | None = None
+    next_velocities: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A few frames of a trajectory, for checks to look at.
+
+    Attributes
+    ----------
+    moments : list of Moment
+    molecules : Molecules
+    masses : ndarray, shape [n_atoms]
+        In u.
+    spacing, span : float
+        Between the frames that are analysed, and from the first to the last one here, in ps.
+    """
+
+    moments: list[Moment]
+    molecules: Molecules
+    masses: Array
+    spacing: float
+    span: float
 
 
 def kinetic_temperature(
-    velocities: NDArray[np.float64],
-    masses: NDArray[np.float64],
-    degrees_of_freedom: float | None = None,
+    velocities: Array, masses: Array, degrees_of_freedom: float | None = None
 ) -> float:
     """Return ``Σ m v² / (f k_B)`` in K.
 
@@ -104,14 +127,93 @@ def likely_unit(temperature: float) -> str | None:
     """
     if temperature <= 0:
         return None
-    found = {unit: temperature * velocity_factor(unit) ** 2 for unit in CANDIDATES}
+    found = {unit: temperature * units.velocity_factor(unit) ** 2 for unit in CANDIDATES}
     found = {unit: value for unit, value in found.items() if is_plausible(value)}
     return min(found, key=lambda unit: abs(np.log(found[unit] / 300)), default=None)
 
 
-def constrained_bonds(
-    samples: Iterable[tuple[Frame, NDArray[np.float64]]], masses: NDArray[np.float64]
-) -> float:
+class Usual:
+    """What each frame of a trajectory is held against: medians over a few of them.
+
+    Parameters
+    ----------
+    velocities : iterable of ndarray of shape [n_atoms, 3]
+        In Å/ps.
+    masses : ndarray, shape [n_atoms]
+        In u.
+    indices : ndarray of int, shape [n_atoms]
+        Universe indices of the atoms, for messages.
+
+    Attributes
+    ----------
+    temperature : float
+        Kinetic temperature in K.
+    """
+
+    def __init__(self, velocities: Iterable[Array], masses: Array, indices: Indices) -> None:
+        self._masses, self._indices = masses, indices
+        samples = list(velocities)
+        self.temperature = float(np.median([kinetic_temperature(v, masses) for v in samples]))
+        fastest = [(masses * (v**2).sum(axis=1)).max() / units.BOLTZMANN for v in samples]
+        #: Largest m v² of an atom, in units of k_B T.
+        self._fastest = float(np.median(fastest)) / self.temperature if self.temperature else np.inf
+
+    def refuse_heat(self, number: int, velocities: Array) -> None:
+        """Refuse a frame, or an atom in it, that is far hotter than the trajectory.
+
+        Raises
+        ------
+        TrajectoryError
+        """
+        energies = self._masses * (velocities**2).sum(axis=1) / (units.BOLTZMANN * self.temperature)
+        fluctuation = np.sqrt(2 / max(3 * len(energies) - 3, 3))
+        hot = energies.mean() / 3 > HOTTEST * (1 + 10 * fluctuation)
+        if hot or energies.max() > max(FASTEST_ATOM, 10 * self._fastest):
+            atom = int(energies.argmax())
+            raise TrajectoryError(
+                f"frame {number}: atom {self._indices[atom]} (counted from 0) has "
+                f"{np.linalg.norm(velocities[atom]):.4g} Å/ps, and all atoms "
+                f"{energies.mean() / 3 * self.temperature:.4g} K, elsewhere {self.temperature:.4g} "
+                "K; leave this frame out (--start, --stop), or check_temperature=False "
+                "(--no-check-temperature) if it is meant"
+            )
+
+    def refuse_jump(
+        self, number: int, frame: Frame, last: int, fractions: Array, time: float
+    ) -> None:
+        """Refuse an atom that has moved further than the temperature explains.
+
+        Parameters
+        ----------
+        number, frame
+            Of the frame.
+        last : int
+            Number of an earlier frame.
+        fractions : ndarray, shape [n_atoms, 3]
+            Where atoms were then, in parts of the cell.
+        time : float
+            Between the two, in ps.
+
+        Raises
+        ------
+        TrajectoryError
+        """
+        box = frame.box
+        steps = box.nearest_to(frame.positions, fractions) - fractions @ box.filled
+        moved = np.linalg.norm(steps, axis=1)
+        thermal = np.sqrt(FASTEST_ATOM * units.BOLTZMANN * self.temperature / self._masses)
+        too_far = moved - thermal * time - SLACK
+        if too_far.max() > 0:
+            atom = int(too_far.argmax())
+            raise TrajectoryError(
+                f"frame {number}: atom {self._indices[atom]} (counted from 0) has moved by "
+                f"{moved[atom]:.3g} Å since frame {last}, {1000 * time:.4g} fs earlier: are frames "
+                "missing or in another order, or another run's? Give an even part (--start, "
+                "--stop), or check_temperature=False (--no-check-temperature) if it is meant"
+            )
+
+
+def constrained_bonds(samples: Iterable[tuple[Frame, Array]], masses: Array) -> float:
     """Return the number of distances between bonded atoms that a constraint seems to hold, as a
     mean over frames.
 
@@ -153,16 +255,10 @@ def constrained_bonds(
     return rigid / n_frames if rigid > chance + 4 * np.sqrt(chance) + 0.5 else 0.0
 
 
-def _bonded_pairs(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _bonded_pairs(frame: Frame) -> tuple[Indices, Indices, Array]:
     """Pairs at bonding distance and 1-3 pairs, each once, with their vectors."""
-    centre, neighbour, vectors = near_pairs(frame)
-    once = centre < neighbour
-    i, j, d = [centre[once]], [neighbour[once]], [vectors[once]]
-    starts = np.searchsorted(centre, np.arange(len(frame) + 1))
-    for first, last in itertools.pairwise(starts):
-        if last - first > 1:
-            p, q = np.triu_indices(last - first, 1)
-            i.append(neighbour[first:last][p])
-            j.append(neighbour[first:last][q])
-            d.append(vectors[first:last][q] - vectors[first:last][p])
-    return np.concatenate(i), np.concatenate(j), np.concatenate(d)
+    centre, neighbour, _ = near_pairs(frame)
+    bonds = np.stack([centre, neighbour], axis=1)[centre < neighbour]
+    ends = bonded_paths(bonds, len(frame), 3)[:, [0, 2]]
+    i, j = np.concatenate([bonds, ends[ends[:, 0] < ends[:, 1]]]).T
+    return i, j, frame.box.nearest(frame.positions[j] - frame.positions[i])

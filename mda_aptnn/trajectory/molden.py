@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError
+from mda_aptnn.frame import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +30,9 @@ class MoldenModes:
     """
 
     symbols: list[str]
-    positions: NDArray[np.float64]
-    wavenumbers: NDArray[np.float64]
-    modes: NDArray[np.float64]
+    positions: Array
+    wavenumbers: Array
+    modes: Array
 
 
 def read_modes(path: str | os.PathLike[str]) -> MoldenModes:
@@ -77,8 +77,7 @@ def read_modes(path: str | os.PathLike[str]) -> MoldenModes:
     if modes.shape != (len(wavenumbers), len(atoms), 3) or modes.size == 0:
         raise FileFormatError(
             f"{path} has {len(wavenumbers)} frequencies, {len(atoms)} atoms and {len(modes)} modes "
-            f"of "
-            f"{modes.shape[1]} atoms: it is cut off"
+            f"of {modes.shape[1]} atoms: it is cut off"
         )
     symbols = [row[0].strip("0123456789").capitalize() for row in atoms]
     return MoldenModes(symbols, positions * units.factor("bohr", "angstrom"), wavenumbers, modes)

@@ -1,5 +1,5 @@
-"""Molecules: atoms joined by bonds, made whole across the periodic boundary, and watched for bonds
-that break.
+"""Bonds, of the topology or by distances, and the molecules that they make: made whole across the
+periodic boundary, and watched for bonds that break.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mda_aptnn.elements import symbols_of
-from mda_aptnn.frame import Frame
-from mda_aptnn.trajectory.bonds import bond_limits, guessed_bonds, topology_bonds
+from mda_aptnn.elements import radii_of, symbols_of
+from mda_aptnn.frame import Array, Frame, Indices
+from mda_aptnn.graph import neighbours
 
+#: Atoms closer than this part of the sum of their van der Waals radii are bonded, as in MDAnalysis'
+#: guess_bonds.
+BONDED = 0.55
 #: A bond this many times longer than in the first frame is broken, unless it is still at bonding
 #: distance.
 STRETCHED = 1.3
@@ -47,10 +50,10 @@ class Molecules:
         Where the bonds are from, if not from the topology.
     """
 
-    membership: NDArray[np.int64]
-    bonds: NDArray[np.int64]
-    limits: NDArray[np.float64]
-    numbers: NDArray[np.int64]
+    membership: Indices
+    bonds: Indices
+    limits: Array
+    numbers: Indices
     linear: NDArray[np.bool_]
     endless: NDArray[np.bool_]
     notes: list[str]
@@ -59,32 +62,32 @@ class Molecules:
         return len(self.linear)
 
     @functools.cached_property
-    def sizes(self) -> NDArray[np.int64]:
+    def sizes(self) -> Indices:
         """Number of atoms of each molecule."""
         return np.bincount(self.membership)
 
     @functools.cached_property
-    def order(self) -> NDArray[np.int64]:
+    def order(self) -> Indices:
         """All atoms, molecule by molecule."""
         return np.argsort(self.membership, kind="stable")
 
     @functools.cached_property
-    def _first(self) -> NDArray[np.int64]:
+    def _first(self) -> Indices:
         return np.cumsum(self.sizes) - self.sizes
 
     @functools.cached_property
-    def tree(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def tree(self) -> list[tuple[Indices, Indices]]:
         """Pairs (parent, child) along bonds, from each first atom outward: arrays for each distance
         from it.
         """
         return _tree(self.bonds, self.membership)
 
-    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sum(self, values: Array) -> Array:
         """Add up values of atoms [n_atoms, ...] in each molecule, [n_molecules, ...]."""
-        sums: NDArray[np.float64] = np.add.reduceat(values[self.order], self._first, axis=0)
+        sums: Array = np.add.reduceat(values[self.order], self._first, axis=0)
         return sums
 
-    def whole(self, frame: Frame) -> NDArray[np.float64]:
+    def whole(self, frame: Frame) -> Array:
         """Return positions [n_atoms, 3] in Å where every molecule is in one piece, its first atom
         where it was.
         """
@@ -97,26 +100,19 @@ class Molecules:
         return positions
 
     def broken_bond(self, frame: Frame) -> int:
-        """Return the number of the first bond that is longer than its limit, −1 if there is none."""
-        i, j = self.bonds.T
-        vectors = frame.box.nearest(frame.positions[j] - frame.positions[i])
+        """Return the number of the first bond that is longer than its limit, −1 if none is."""
+        vectors = _vectors(self.bonds, frame)
         broken = np.flatnonzero(np.einsum("ia,ia->i", vectors, vectors) > self.limits**2)
         return int(broken[0]) if len(broken) else -1
 
     def formulas(self) -> list[str]:
         """Return the formula of each molecule in Hill's order, such as "H2O" or "CH4O"."""
-        known: dict[tuple[int, ...], str] = {}
-        ordered = self.numbers[self.order]
-        result = []
-        for first, size in zip(self._first, self.sizes, strict=True):
-            key = tuple(int(number) for number in ordered[first : first + size])
-            if key not in known:
-                known[key] = _hill(symbols_of(key))
-            result.append(known[key])
-        return result
+        parts = np.split(self.numbers[self.order], self._first[1:])
+        known = {key: _hill(symbols_of(key)) for key in {tuple(part.tolist()) for part in parts}}
+        return [known[tuple(part.tolist())] for part in parts]
 
 
-def find_molecules(universe: Any, indices: NDArray[np.int64], frame: Frame) -> Molecules:
+def find_molecules(universe: Any, indices: Indices, frame: Frame) -> Molecules:
     """Find the molecules of a Universe by the bonds of its topology, or by distances in `frame`.
 
     Distances decide where the topology has no bonds, or leaves hydrogen atoms without one; a note
@@ -134,25 +130,58 @@ def find_molecules(universe: Any, indices: NDArray[np.int64], frame: Frame) -> M
     bonds = topology_bonds(universe, indices)
     alone = (frame.numbers == 1) & (np.bincount(bonds.ravel(), minlength=len(frame)) == 0)
     if len(bonds) == 0 or alone.any():
-        why = (
-            "has no bonds"
-            if len(bonds) == 0
-            else f"leaves {int(alone.sum())} hydrogen atoms without a bond"
-        )
+        why = f"leaves {int(alone.sum())} hydrogen atoms without a bond"
+        why = why if len(bonds) else "has no bonds"
         bonds = guessed_bonds(frame)
         notes.append(f"the topology {why}: bonds were guessed from distances in the first frame")
     graph = coo_array((np.ones(len(bonds)), bonds.T), shape=(len(frame), len(frame)))
     labels = connected_components(graph, directed=False)[1]
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     membership = np.argsort(np.argsort(first))[inverse].astype(np.int64)
-    vectors = frame.box.nearest(frame.positions[bonds[:, 1]] - frame.positions[bonds[:, 0]])
-    limits = np.maximum(bond_limits(frame, *bonds.T), STRETCHED * np.linalg.norm(vectors, axis=1))
+    vectors = _vectors(bonds, frame)
+    stretched = STRETCHED * np.linalg.norm(vectors, axis=1)
+    limits = np.maximum(_longest_bonds(frame, *bonds.T), stretched)
     no = np.zeros(len(first), dtype=bool)
     found = Molecules(membership, bonds, limits, frame.numbers, no, no, notes)
     whole = found.whole(frame)
-    return dataclasses.replace(
-        found, linear=_linear(found, whole), endless=_endless(found, vectors, whole)
-    )
+    # a bond that does not close in one piece leads to an image of its own molecule
+    closing = whole[bonds[:, 1]] - whole[bonds[:, 0]] - vectors
+    endless = no.copy()
+    endless[membership[bonds[np.linalg.norm(closing, axis=1) > 1e-3, 0]]] = True
+    return dataclasses.replace(found, linear=_linear(found, whole), endless=endless)
+
+
+def near_pairs(frame: Frame) -> tuple[Indices, Indices, Array]:
+    """Return directed pairs of atoms at bonding distance, sorted by the first, and their vectors in
+    Å.
+    """
+    found = neighbours(frame, cutoff=float(2 * BONDED * radii_of(frame.numbers).max()))
+    longest = _longest_bonds(frame, found.centre, found.neighbour)
+    near = np.linalg.norm(found.vectors, axis=1) < longest
+    return found.centre[near], found.neighbour[near], found.vectors[near]
+
+
+def guessed_bonds(frame: Frame) -> Indices:
+    """Return bonds by distance, [n_bonds, 2]; a hydrogen is bonded only to its nearest atom."""
+    centre, neighbour, vectors = near_pairs(frame)
+    lengths = np.linalg.norm(vectors, axis=1)
+    nearest = np.full(len(frame), np.inf)
+    np.minimum.at(nearest, centre, lengths)
+    nearest[frame.numbers != 1] = np.inf
+    kept = (lengths <= nearest[centre]) & (lengths <= nearest[neighbour]) & (centre < neighbour)
+    return np.unique(np.stack([centre[kept], neighbour[kept]], axis=1), axis=0)
+
+
+def topology_bonds(universe: Any, indices: Indices) -> Indices:
+    """Return the bonds of a topology between the atoms `indices`, as places in `indices`, [n_bonds,
+    2].
+    """
+    if not hasattr(universe, "bonds") or len(universe.bonds) == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    place = np.full(len(universe.atoms), -1, dtype=np.int64)
+    place[indices] = np.arange(len(indices))
+    bonds = place[np.asarray(universe.bonds.indices, dtype=np.int64)]
+    return np.unique(np.sort(bonds[(bonds >= 0).all(axis=1)], axis=1), axis=0)
 
 
 class MoleculesOnDemand:
@@ -166,9 +195,7 @@ class MoleculesOnDemand:
         Where notes on the bonds are added.
     """
 
-    def __init__(
-        self, universe: Any, indices: NDArray[np.int64], frame: Frame, notes: list[str]
-    ) -> None:
+    def __init__(self, universe: Any, indices: Indices, frame: Frame, notes: list[str]) -> None:
         self._source, self._notes = (universe, indices, frame), notes
         #: None before they are asked for.
         self.found: Molecules | None = None
@@ -182,11 +209,7 @@ class MoleculesOnDemand:
 
 
 def broken_note(
-    molecules: Molecules,
-    broken: NDArray[np.int64],
-    frames: NDArray[np.int64],
-    times: NDArray[np.float64],
-    indices: NDArray[np.int64],
+    molecules: Molecules, broken: Indices, frames: Indices, times: Array, indices: Indices
 ) -> list[str]:
     """Say in which frame a molecule first broke, also as a warning; nothing if none did.
 
@@ -210,17 +233,15 @@ def broken_note(
     symbols = "-".join(symbols_of(molecules.numbers[pair]))
     note = (
         f"bonds change: in frame {frames[first]} ({times[first]:.6g} ps) the bond {symbols} of "
-        f"atoms "
-        f"{indices[pair[0]]} and {indices[pair[1]]} (counted from 0) is broken; there are such "
-        f"bonds in {len(at)} of "
-        f"{len(broken)} frames. Molecules stay those of the first frame; groups of atoms do not "
-        f"depend on them"
+        f"atoms {indices[pair[0]]} and {indices[pair[1]]} (counted from 0) is broken; there are "
+        f"such bonds in {len(at)} of {len(broken)} frames. Molecules stay those of the first "
+        "frame; groups of atoms do not depend on them"
     )
     warnings.warn(note, stacklevel=2)
     return [note]
 
 
-def bonded_paths(bonds: NDArray[np.int64], n_atoms: int, length: int) -> NDArray[np.int64]:
+def bonded_paths(bonds: Indices, n_atoms: int, length: int) -> Indices:
     """Return all chains of `length` atoms along bonds, each once and from both ends, [n_paths,
     length].
     """
@@ -239,14 +260,23 @@ def bonded_paths(bonds: NDArray[np.int64], n_atoms: int, length: int) -> NDArray
     return paths
 
 
-def _tree(
-    bonds: NDArray[np.int64], membership: NDArray[np.int64]
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _vectors(bonds: Indices, frame: Frame) -> Array:
+    """From the first atom of each bond to the second, [n_bonds, 3] in Å."""
+    return frame.box.nearest(frame.positions[bonds[:, 1]] - frame.positions[bonds[:, 0]])
+
+
+def _longest_bonds(frame: Frame, i: Indices, j: Indices) -> Array:
+    """The longest distance of atoms i and j that counts as a bond, [n_pairs] in Å."""
+    radii = radii_of(frame.numbers)
+    return np.asarray(BONDED * (radii[i] + radii[j]))
+
+
+def _tree(bonds: Indices, membership: Indices) -> list[tuple[Indices, Indices]]:
     """Pairs (parent, child) of a tree over each molecule, by their distance from its first atom."""
     reached = np.zeros(len(membership), dtype=bool)
     reached[np.unique(membership, return_index=True)[1]] = True
     both = np.concatenate([bonds, bonds[:, ::-1]])
-    levels: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    levels: list[tuple[Indices, Indices]] = []
     while True:
         ahead = both[reached[both[:, 0]] & ~reached[both[:, 1]]]
         if len(ahead) == 0:
@@ -257,7 +287,7 @@ def _tree(
         both = both[~reached[both[:, 1]]]
 
 
-def _linear(found: Molecules, whole: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _linear(found: Molecules, whole: Array) -> NDArray[np.bool_]:
     """Which molecules have two or more atoms and no bent bond angle."""
     i, j, k = bonded_paths(found.bonds, len(found.membership), 3).T
     one, other = whole[i] - whole[j], whole[k] - whole[j]
@@ -269,17 +299,6 @@ def _linear(found: Molecules, whole: NDArray[np.float64]) -> NDArray[np.bool_]:
     linear = found.sizes > 1
     linear[found.membership[j[cosine > np.cos(np.radians(STRAIGHT))]]] = False
     return linear
-
-
-def _endless(
-    found: Molecules, vectors: NDArray[np.float64], whole: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Which molecules have a bond that does not close in one piece."""
-    i, j = found.bonds.T
-    open_ = np.linalg.norm(whole[j] - whole[i] - vectors, axis=1) > 1e-3
-    endless = np.zeros(len(found), dtype=bool)
-    endless[found.membership[i[open_]]] = True
-    return endless
 
 
 def _hill(symbols: list[str]) -> str:

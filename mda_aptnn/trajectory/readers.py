@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from MDAnalysis.lib.mdamath import triclinic_box, triclinic_vectors
 from MDAnalysis.units import get_conversion_factor
-from numpy.typing import NDArray
 
 from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.frame import Array
 
 #: Formats whose cells have a along x and b in the xy plane, as MDAnalysis makes them from lengths
 #: and angles.
@@ -32,7 +32,7 @@ def readers_of(trajectory: Any) -> list[Any]:
 
 
 def format_names(reader: Any) -> set[str]:
-    """Return the names of the format of a reader, or of the current file of a chain, in capitals."""
+    """Return the names of the format of a reader, or of a chain's current file, in capitals."""
     names = getattr(getattr(reader, "active_reader", reader), "format", "")
     return {str(name).upper() for name in ([names] if isinstance(names, str) else names)}
 
@@ -54,7 +54,7 @@ def independent(trajectory: Any) -> Any:
 
 
 def velocity_conversion(reader: Any) -> float | None:
-    """Return what a reader has multiplied velocities with to have Å/ps; None if it knows no unit."""
+    """Return what a reader has multiplied velocities with to have Å/ps; None if not known."""
     own = getattr(reader, "velocity_factor", None)
     if own is not None:
         return float(own)
@@ -73,7 +73,7 @@ def knows_times(trajectory: Any) -> bool:
     return "dt" in data or ("time" in data and "LAMMPSDUMP" not in formats)
 
 
-def recorded_times(trajectory: Any) -> NDArray[np.float64]:
+def recorded_times(trajectory: Any) -> Array:
     """Return the times of all frames in ps. Moves the trajectory where they are not in an index."""
     parts = [_indexed_times(reader) for reader in readers_of(trajectory)]
     known = [part for part in parts if part is not None]
@@ -95,7 +95,7 @@ def _indexed_times(reader: Any) -> Any:
     return reader.convert_time_from_native(times) if reader.convert_units else times
 
 
-def timestep_cell(trajectory: Any) -> NDArray[np.float64]:
+def timestep_cell(trajectory: Any) -> Array:
     """Return the cell vectors of the current timestep, with zero rows where there are none.
 
     Lengths and angles, all that a Timestep has, lose the orientation. The vectors themselves are
@@ -126,14 +126,14 @@ def timestep_cell(trajectory: Any) -> NDArray[np.float64]:
     if not np.isfinite(dimensions).all() or (lengths < 0).any() or not whole.any():
         raise TrajectoryError(
             f"frame {ts.frame}: the cell {dimensions.tolist()} (lengths in Å, angles in degrees) "
-            f"has no volume; give the right one (cell=, --cell), or pbc='none' and cell= for a "
-            f"molecule in vacuum"
+            "has no volume; give the right one (cell=, --cell), or pbc='none' and cell= for a "
+            "molecule in vacuum"
         )
     return np.where(there[:, None], whole, 0.0)
 
 
 def is_oriented(trajectory: Any) -> bool:
-    """Return whether the current cell's orientation is known: by vectors, format or right angles."""
+    """Return whether the cell's orientation is known: by vectors, format or right angles."""
     dimensions = trajectory.ts.dimensions
     return bool(
         dimensions is None
@@ -143,7 +143,7 @@ def is_oriented(trajectory: Any) -> bool:
     )
 
 
-def _stored_vectors(trajectory: Any) -> NDArray[np.float64] | None:
+def _stored_vectors(trajectory: Any) -> Array | None:
     reader = getattr(trajectory, "active_reader", trajectory)
     if "cell" in reader.ts.data:
         return np.asarray(reader.ts.data["cell"], dtype=float)

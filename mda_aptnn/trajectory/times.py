@@ -7,9 +7,9 @@ import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mda_aptnn.errors import TrajectoryError
+from mda_aptnn.frame import Array, Indices
 from mda_aptnn.trajectory.readers import format_names, knows_times, recorded_times
 
 
@@ -27,8 +27,8 @@ class Timeline:
         Between neighbouring frames of a series, in ps; NaN for a single frame.
     """
 
-    times: NDArray[np.float64]
-    starts: NDArray[np.int64]
+    times: Array
+    starts: Indices
     spacing: float
 
 
@@ -56,14 +56,14 @@ class Clock:
         #: First frames of the second and later files.
         self._joins = starts[(starts > 0) & (starts < self.n_frames)]
         #: Recorded times in ps, or step numbers, in which gaps and joins show.
-        self._marks: NDArray[np.float64] | None = None
+        self._marks: Array | None = None
         formats = format_names(trajectory)
         if time_step is None:
             if not knows_times(trajectory):
                 raise TrajectoryError(
                     f"the trajectory ({', '.join(sorted(formats))}) does not say when its frames "
-                    f"were recorded; give time_step=, the spacing of the recorded frames "
-                    f"(--time-step '1 fs')"
+                    "were recorded; give time_step=, the spacing of the recorded frames "
+                    "(--time-step '1 fs')"
                 )
             self._marks = recorded_times(trajectory)
         elif "LAMMPSDUMP" in formats:
@@ -71,7 +71,7 @@ class Clock:
                 warnings.filterwarnings("ignore", message="Reader has no dt information")
                 self._marks = np.array([float(ts.data["step"]) for ts in trajectory])
 
-    def timeline(self, frames: NDArray[np.int64]) -> Timeline:
+    def timeline(self, frames: Indices) -> Timeline:
         """Return the times of these frames (in increasing order, with one stride) after a check.
 
         Raises
@@ -107,12 +107,12 @@ class Clock:
         return Timeline(marks, starts, float(np.mean(spacings)) if spacings else np.nan)
 
 
-def _rounding(times: NDArray[np.float64]) -> float:
+def _rounding(times: Array) -> float:
     """How far recorded times may be off: float32, and six decimals of a ps."""
     return float(np.finfo(np.float32).eps * np.abs(times).max()) + 1e-6
 
 
-def _spacing(times: NDArray[np.float64], first: int, stride: int, what: str) -> float:
+def _spacing(times: Array, first: int, stride: int, what: str) -> float:
     """The spacing of two or more times in ps, TrajectoryError if they are not even.
 
     Rounding to float32 and to six decimals is forgiven. `first` and `stride`, numbers of frames,
@@ -133,6 +133,6 @@ def _spacing(times: NDArray[np.float64], first: int, stride: int, what: str) -> 
     raise TrajectoryError(
         f"the frames are not evenly spaced in time: from frame {first + worst * stride} to frame "
         f"{first + (worst + 1) * stride} the {what} goes from {times[worst]:g} to "
-        f"{times[worst + 1]:g}, elsewhere by {usual:g}; choose an even part (start, stop, step), or "
-        f"give time_step= if the {what}s are wrong"
+        f"{times[worst + 1]:g}, elsewhere by {usual:g}; choose an even part (start, stop, step), "
+        f"or give time_step= if the {what}s are wrong"
     )

@@ -4,7 +4,6 @@ what they are.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.frame import DENSEST, Cell, Frame, cell_matrix, periodic_directions
-from mda_aptnn.trajectory.kinetics import is_plausible, likely_unit, velocity_factor
-from mda_aptnn.trajectory.plausible import Usual
+from mda_aptnn.frame import DENSEST, Array, Cell, Frame, cell_matrix, periodic_directions
+from mda_aptnn.trajectory.kinetics import Moment, Usual, is_plausible, likely_unit
 from mda_aptnn.trajectory.readers import (
     UNDECLARED,
     format_names,
@@ -38,32 +36,12 @@ SAMPLES = 5
 #: molecules at constant pressure, which have 9 %.
 SAME_VOLUME = 1.5
 
+#: Spectra of central differences of positions are corrected up to this part of the Nyquist
+#: frequency, then cut.
+FINITE_DIFFERENCE_LIMIT = 0.7
+
 #: Positions [n_atoms, 3] in Å, and the cell that they are in.
-Place = tuple[NDArray[np.float64], Cell]
-
-
-@dataclasses.dataclass(frozen=True)
-class Moment:
-    """A frame with what surrounds it in time.
-
-    Attributes
-    ----------
-    number : int
-        Of the frame in the trajectory.
-    frame : Frame
-    velocities : ndarray, shape [n_atoms, 3], or None
-        In Å/ps.
-    moved : ndarray, shape [n_atoms, 3], or None
-        From the frame before to the one after, in Å, in the nearest image.
-    next_velocities : ndarray, shape [n_atoms, 3], or None
-        In the frame after, in Å/ps.
-    """
-
-    number: int
-    frame: Frame
-    velocities: NDArray[np.float64] | None
-    moved: NDArray[np.float64] | None = None
-    next_velocities: NDArray[np.float64] | None = None
+Place = tuple[Array, Cell]
 
 
 class UniverseFrames:
@@ -160,7 +138,7 @@ class UniverseFrames:
         self._visited: dict[int, Place] = {}
         self._volume: float | None = None
         self._usual: Usual | None = None
-        self._last: tuple[int, NDArray[np.float64]] | None = None
+        self._last: tuple[int, Array] | None = None
         self._check_trajectory()
         if velocities == "trajectory":
             self._velocities(trajectory)
@@ -209,7 +187,7 @@ class UniverseFrames:
         """
         return self._frame(self._place(self.universe.trajectory))
 
-    def velocities(self) -> NDArray[np.float64]:
+    def velocities(self) -> Array:
         """Return the velocities at the current timestep.
 
         Returns
@@ -227,7 +205,7 @@ class UniverseFrames:
             raise TrajectoryError("velocities were not asked for (velocities=None)")
         return self._velocities(self.universe.trajectory)
 
-    def read(self) -> tuple[Frame, NDArray[np.float64]]:
+    def read(self) -> tuple[Frame, Array]:
         """Return configuration and velocities at the current timestep, held against those read
         before.
 
@@ -276,7 +254,7 @@ class UniverseFrames:
             trajectory[number]
             return self._place(trajectory)
 
-        def velocities() -> NDArray[np.float64] | None:
+        def velocities() -> Array | None:
             return self._velocities(trajectory) if self.recorded else None
 
         for number in map(int, numbers):
@@ -321,7 +299,7 @@ class UniverseFrames:
         """From now on, refuse frames whose volume is another than that of the current frame."""
         self._volume = self.frame().volume
 
-    def samples(self) -> Iterator[tuple[Frame, NDArray[np.float64]]]:
+    def samples(self) -> Iterator[tuple[Frame, Array]]:
         """Give configurations and velocities of a few frames, evenly over the trajectory, which
         stays where it is.
 
@@ -364,7 +342,7 @@ class UniverseFrames:
         every = np.arange(self._clock.n_frames)
         return self._clock.timeline(every if frames is None else np.asarray(frames, dtype=np.int64))
 
-    def times(self, frames: Any = None) -> NDArray[np.float64]:
+    def times(self, frames: Any = None) -> Array:
         """Return the times of these frames in ps, as `timeline` has checked them.
 
         Parameters
@@ -390,7 +368,7 @@ class UniverseFrames:
         if turning:
             raise TrajectoryError(
                 f"the transformation {', '.join(turning)} turns positions, but neither velocities "
-                f"nor the cell; leave it out, a spectrum does not need it"
+                "nor the cell; leave it out, a spectrum does not need it"
             )
         if self._source == "finite-difference":
             if trajectory.n_frames < 3:
@@ -433,7 +411,7 @@ class UniverseFrames:
         if not ts.has_positions:
             raise TrajectoryError(
                 f"frame {ts.frame} has no positions; write positions and velocities equally often "
-                f"(GROMACS: nstxout = nstvout)"
+                "(GROMACS: nstxout = nstvout)"
             )
         return self._finite(ts.positions, "position", ts.frame), self._cell(trajectory)
 
@@ -445,30 +423,30 @@ class UniverseFrames:
         if self._found_pbc and self._pbc is not None and (there & ~cell.pbc).any():
             raise TrajectoryError(
                 f"frame {number} has a cell vector along a direction where the first frame has "
-                f"none; say which directions are periodic (pbc=, --pbc)"
+                "none; say which directions are periodic (pbc=, --pbc)"
             )
         if (cell.pbc & ~there).any():
             raise TrajectoryError(
                 f"frame {number} has no cell vector along a periodic direction (the cell is "
                 f"{vectors.tolist()}); give the cell (cell=, --cell), or pbc='none' for molecules "
-                f"in vacuum"
+                "in vacuum"
             )
         volume = cell.volume
         if volume < DENSEST * len(self.numbers):
             raise TrajectoryError(
                 f"frame {number}: the cell has a volume of {volume:.3g} Å³ for {len(self.numbers)} "
-                f"atoms; give the right one in Å (cell=, --cell)"
+                "atoms; give the right one in Å (cell=, --cell)"
             )
         if self._volume is not None and not 1 / SAME_VOLUME < volume / self._volume < SAME_VOLUME:
             raise TrajectoryError(
                 f"frame {number}: the cell has a volume of {volume:.4g} Å³, the first frame "
                 f"{self._volume:.4g} Å³; leave this frame out (--start, --stop), or give the cell "
-                f"(cell=, --cell)"
+                "(cell=, --cell)"
             )
         return cell
 
-    def _finite(self, values: Any, what: str, number: int) -> NDArray[np.float64]:
-        chosen: NDArray[np.float64] = np.asarray(values, dtype=float)[self.indices]
+    def _finite(self, values: Any, what: str, number: int) -> Array:
+        chosen: Array = np.asarray(values, dtype=float)[self.indices]
         if not np.isfinite(chosen).all():
             atom = int(self.indices[~np.isfinite(chosen).all(axis=1)][0])
             raise TrajectoryError(
@@ -476,7 +454,7 @@ class UniverseFrames:
             )
         return chosen
 
-    def _velocities(self, trajectory: Any) -> NDArray[np.float64]:
+    def _velocities(self, trajectory: Any) -> Array:
         """In Å/ps, with the factor of their unit as far as it is known."""
         if self._source == "finite-difference":
             return self._finite_difference(trajectory)
@@ -484,13 +462,13 @@ class UniverseFrames:
         if not ts.has_velocities:
             raise TrajectoryError(
                 f"frame {ts.frame} has no velocities; write them with the trajectory (GROMACS "
-                f"nstvout, LAMMPS vx vy vz, CP2K &VELOCITIES), or choose "
-                f"velocities='finite-difference' (--velocities finite-difference) if frames are at "
-                f"most 2 fs apart"
+                "nstvout, LAMMPS vx vy vz, CP2K &VELOCITIES), or choose "
+                "velocities='finite-difference' (--velocities finite-difference) if frames are at "
+                "most 2 fs apart"
             )
         return self._finite(ts.velocities, "velocity", ts.frame) * self._factor
 
-    def _finite_difference(self, trajectory: Any) -> NDArray[np.float64]:
+    def _finite_difference(self, trajectory: Any) -> Array:
         """(r(t+Δt) − r(t−Δt))/2Δt, each brought to the image nearest to r(t)."""
         number, usable = int(trajectory.ts.frame), self.usable_frames
         if number not in usable:
@@ -521,8 +499,8 @@ class UniverseFrames:
                 return 1.0
             raise TrajectoryError(
                 f"the trajectory ({', '.join(sorted(formats))}) does not say in which unit its "
-                f"velocities are{self._hint(self._typical().temperature)}; say it "
-                f"(velocity_unit=, --velocity-unit)"
+                f"velocities are{self._hint(self._typical().temperature)}; say it (velocity_unit=, "
+                "--velocity-unit)"
             )
         if len(conversions) > 1:
             raise TrajectoryError(
@@ -530,7 +508,7 @@ class UniverseFrames:
             )
         # what has been multiplied with is taken back: the unit said is that of the numbers in the
         # file
-        factor = velocity_factor(velocity_unit) / (conversions.pop() or 1.0)
+        factor = units.velocity_factor(velocity_unit) / (conversions.pop() or 1.0)
         if abs(factor - 1) > 1e-6:
             self.notes.append(f"velocities taken to be in {velocity_unit}")
         return factor
@@ -574,7 +552,7 @@ class UniverseFrames:
         )
 
 
-def _moved(before: Place, middle: Place, after: Place) -> NDArray[np.float64]:
+def _moved(before: Place, middle: Place, after: Place) -> Array:
     """Displacements [n_atoms, 3] in Å over two steps, in the images next to the middle one.
 
     The cells may differ.

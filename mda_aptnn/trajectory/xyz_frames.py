@@ -29,6 +29,9 @@ _LARGEST_EXPANSION, _LARGE = 100, 100_000_000
 #: Bytes that are unpacked to see whether a file is packed more than that.
 _GLANCE = 1 << 25
 
+#: By the endings of packed files.
+_OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
+
 _OPEN: weakref.WeakValueDictionary[tuple[str, int, int], XYZFrames] = weakref.WeakValueDictionary()
 
 
@@ -66,49 +69,44 @@ class XYZFrames:
         weakref.finalize(self, self._file.close)
         found, end_of_file = _comments(self._file, path)
         if not found or found[0].n_atoms is None:
-            raise FileFormatError(
-                f"{path} is not an XYZ file of CP2K: no comment line like 'i = 0, time = 0.000'"
-            )
-        self.n_atoms = found[0].n_atoms
-        self.repairs: list[str] = []
+            raise FileFormatError(foreign(path))
+        self.n_atoms: int = found[0].n_atoms
         kept: list[tuple[int, float, int, int]] = []
-        cut: list[int] = []
+        cut: list[str] = []
         replaced = 0
-        for frame, end in zip(
-            found, [*(frame.begin for frame in found[1:]), end_of_file], strict=True
-        ):
-            step = frame.step
+        ends = [*(frame.begin for frame in found[1:]), end_of_file]
+        for frame, end in zip(found, ends, strict=True):
             if frame.n_atoms != self.n_atoms:
                 raise FileFormatError(
-                    f"{path}: step {step} has {frame.n_atoms} atoms, the first frame {self.n_atoms}"
+                    f"{path}: step {frame.step} has {frame.n_atoms} atoms, the first frame "
+                    f"{self.n_atoms}"
                 )
             if end.lines - frame.body.lines < self.n_atoms:
-                cut.append(step)
+                cut.append(str(frame.step))
                 continue
-            if kept and step <= kept[0][0]:
+            if kept and frame.step <= kept[0][0]:
                 raise FileFormatError(
-                    f"{path}: the step numbers start again at i = {step}: two runs in one file "
-                    "(RESTART_COUNTERS F?); split it into two"
+                    f"{path}: the step numbers start again at i = {frame.step}: two runs in one "
+                    "file (RESTART_COUNTERS F?); split it into two"
                 )
-            while kept and kept[-1][0] >= step:
+            while kept and kept[-1][0] >= frame.step:
                 kept.pop()
                 replaced += 1
-            kept.append((step, frame.time, frame.body.byte, end.byte))
+            kept.append((frame.step, frame.time, frame.body.byte, end.byte))
         if not kept:
             raise FileFormatError(f"{path} holds no complete frame")
+        steps, times, first, last = zip(*kept, strict=True)
+        self.steps, self.times = np.array(steps, dtype=np.int64), np.array(times)
+        self._bodies = list(zip(first, last, strict=True))
+        name = self.path.name
+        self.repairs: list[str] = []
         if cut:
-            self.repairs.append(
-                f"{self.path.name}: left out the incomplete frame of step "
-                f"{', '.join(map(str, cut))}"
-            )
+            self.repairs.append(f"{name}: left out the incomplete frame of step {', '.join(cut)}")
         if replaced:
             self.repairs.append(
-                f"{self.path.name}: {replaced} frames were written again after a restart; the "
-                f"later ones count"
+                f"{name}: {replaced} frames were written again after a restart; the later ones "
+                "count"
             )
-        self.steps = np.array([row[0] for row in kept], dtype=np.int64)
-        self.times = np.array([row[1] for row in kept])
-        self._bodies = [(row[2], row[3]) for row in kept]
 
     def read(self, frame: int) -> tuple[list[bytes], NDArray[np.float64]]:
         """Return names and numbers [n_atoms, 3] of a frame, as they are in the file.
@@ -153,7 +151,7 @@ def largest_content(path: Path) -> int:
     it is packed.
     """
     size = os.stat(path).st_size
-    return max(_LARGE, _LARGEST_EXPANSION * size) if path.suffix in (".gz", ".bz2") else size
+    return max(_LARGE, _LARGEST_EXPANSION * size) if path.suffix in _OPENERS else size
 
 
 def check_packed(path: Path) -> None:
@@ -165,7 +163,7 @@ def check_packed(path: Path) -> None:
     FileFormatError
         If its first 32 MB come from less than a hundredth of that.
     """
-    opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix)
+    opener = _OPENERS.get(path.suffix)
     if opener is None:
         return
     with open(path, "rb") as packed, contextlib.suppress(EOFError, OSError, zlib.error):
@@ -176,11 +174,15 @@ def check_packed(path: Path) -> None:
             raise FileFormatError(_bomb(path))
 
 
+def foreign(path: str | os.PathLike[str]) -> str:
+    """Return what is said of a file of another kind."""
+    return f"{path} is not an XYZ file of CP2K: no comment line like 'i = 0, time = 0.000'"
+
+
 def _bomb(path: Path) -> str:
     return (
         f"{path} unpacks to more than {_LARGEST_EXPANSION} times its size, unlike trajectories; if "
-        f"it is one, unpack "
-        "it yourself"
+        "it is one, unpack it yourself"
     )
 
 
@@ -192,7 +194,7 @@ def open_unpacked(path: Path) -> IO[bytes]:
     FileFormatError
         If it is empty, cannot be unpacked, or has more in it than numbers can be packed to.
     """
-    opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix)
+    opener = _OPENERS.get(path.suffix)
     if os.stat(path).st_size == 0:
         raise FileFormatError(f"{path} is empty")
     if opener is None:

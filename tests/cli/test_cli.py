@@ -209,7 +209,7 @@ def test_replicas_are_not_joined(water, tmp_path):
 
 
 def test_predict_gives_tensors_of_every_atom(water, tmp_path):
-    from mda_aptnn import read_labels
+    from mda_aptnn.labels.dataset import read_labels
 
     found = report("predict", *water, "--stop", 2, "-o", tmp_path / "apt.xyz")
     assert found["n_frames"] == 2

@@ -460,7 +460,7 @@ def test_other_strides_and_backends_share_a_checkpoint(rattling, model, referenc
     done = DipoleFlux(
         rattling, StopsAt(model.tensors, 1, 0.5), GROUPS, checkpoint=tmp_path / "d", **READING
     )
-    assert pickle.loads(pickle.dumps(done))._folder == done._folder
+    assert pickle.loads(pickle.dumps(done))._store.folder == done._store.folder
 
 
 class Killed(StopsAt):

@@ -1,5 +1,8 @@
 """The guard before a run: mistakes of users are refused or marked, correct runs are neither."""
 
+# the tables have a line for each mistake
+# ruff: noqa: E501
+
 import json
 import time
 import warnings

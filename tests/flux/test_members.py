@@ -21,7 +21,7 @@ UNCALIBRATED = "spread of the committee (not calibrated on bands)"
 
 
 def spectrum(scales, n_frames=4000, noise=0.0, **options):
-    """Two groups; each member has the same flux times a number of its own, plus noise of its own."""
+    """Two groups; each member has the same flux times its own number, plus noise of its own."""
     rng = np.random.default_rng(0)
     flux = rng.normal(size=(n_frames, 2, 3))
     members = np.stack(
@@ -65,7 +65,7 @@ def test_noise_of_the_members_is_an_error_though_they_agree_about_it():
 
 
 def test_the_factor_of_bands_is_for_what_is_linear_in_the_deviations():
-    """(1 + ε)² − 1 is 2ε, times the factor, and ε², as it is; on average over members the ε cancel."""
+    """(1 + ε)² − 1 is 2ε, times the factor, and ε², as it is; on average the ε cancel."""
     epsilon = 0.1 * np.array([-3.0, -1.0, 1.0, 3.0])
     for factor in (1.0, 0.2, 0.0):
         found = spectrum(1 + epsilon, band_factor=factor)

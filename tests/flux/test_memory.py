@@ -13,7 +13,7 @@ import pytest
 SCRIPT = """
 import resource
 import numpy as np
-from mda_aptnn.training.memory import keep_freed_memory
+from mda_aptnn.training.loop import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -1,4 +1,4 @@
-"""Molecules, and velocities taken apart into their motions, against bodies whose motion is known."""
+"""Molecules, and velocities taken apart into motions, against bodies whose motion is known."""
 
 import MDAnalysis as mda
 import numpy as np
@@ -381,7 +381,7 @@ def test_all_modes_of_a_molecule_leave_nothing(water64):
 
 
 def test_a_mode_that_is_excited_is_found_alone():
-    """A turning, moving molecule that vibrates in one mode: velocities by differences of positions."""
+    """A turning, moving molecule that vibrates in one mode: velocities by finite differences."""
     mass = np.array([MASSES[s] for s in "OOHH"])
     modes = modes_of(PEROXIDE - mass @ PEROXIDE / mass.sum(), mass)
     turn = Rotation.from_rotvec([0.3, -0.4, 1.1])

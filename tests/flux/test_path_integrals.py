@@ -13,6 +13,7 @@ from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.path_integrals import average_beads, centroid_universe
+from mda_aptnn.model.domain import TEMPERATURE as AGAINST_TRAINING
 from mda_aptnn.model.fixed_charges import FixedCharges
 from tests.cli.test_cli import error, report
 from tests.systems import (
@@ -107,7 +108,7 @@ def test_the_kinetic_temperature_of_beads_in_the_prefactor_would_be_wrong():
     mean = average_beads(runs)
     wrong = dataclasses.replace(mean, temperatures=runs[0].temperatures)
     ratio = mean.spectrum(resolution=60).band().value / wrong.spectrum(resolution=60).band().value
-    assert ratio.magnitude == pytest.approx(4, rel=0.15)
+    assert ratio == pytest.approx(4, rel=0.15)
     assert "divided by 4" in "".join(mean.info["notes"])
 
 
@@ -144,6 +145,24 @@ def test_estimators_of_a_dipole_that_is_not_linear():
     found = DipoleFlux(centroid_universe(universes), model, **READING).run().series
     np.testing.assert_allclose(found.flux, expected.flux, atol=1e-3)
     assert abs(beads.flux - found.flux).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("trained", "verdict"), [([280, 320], "fine"), ([500, 600], "look at this")]
+)
+def test_the_temperature_of_training_is_held_against_that_of_the_sample(trained, verdict):
+    """Beads have four times 300 K, which would be far from all training."""
+    runs = [
+        DipoleFlux(u, FixedCharges({"O": 1.0}), **READING).run().series
+        for u in beads_of(*ring_polymer(4))
+    ]
+    hot = {"name": AGAINST_TRAINING, "found": "1200 K", "verdict": "look at this", "meaning": ""}
+    for place, run in enumerate(runs):
+        info = {**run.info, "trained_temperature": trained, "checks": [hot]}
+        runs[place] = dataclasses.replace(run, info=info)
+    [check] = [check for check in average_beads(runs).check() if check.name == AGAINST_TRAINING]
+    assert check.verdict == verdict
+    assert float(check.found.split()[0]) == pytest.approx(TEMPERATURE, rel=0.1)
 
 
 def test_equipartition_of_beads():

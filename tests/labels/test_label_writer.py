@@ -1,4 +1,4 @@
-"""Labels that are written as they come are those of a whole data set, in memory that does not grow."""
+"""Labels written as they come are those of a whole data set, in memory that does not grow."""
 
 import dataclasses
 import tracemalloc
@@ -8,9 +8,8 @@ import pytest
 
 from mda_aptnn.errors import LabelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.labels import label_writer
-from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels, write_xyz
-from mda_aptnn.labels.label_writer import write_labels
+from mda_aptnn.labels import dataset
+from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels, write_labels, write_xyz
 
 
 def frames(n_frames, n_atoms=30):
@@ -27,7 +26,7 @@ def frames(n_frames, n_atoms=30):
 
 @pytest.mark.parametrize("at_once", [1, 70, 10**6])
 def test_the_file_is_that_of_a_data_set(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(label_writer, "_ATOMS", at_once)
+    monkeypatch.setattr(dataset, "_ATOMS", at_once)
     assert write_labels(frames(7), tmp_path / "l.h5", "none") == 7
     whole = Dataset(list(frames(7)), "none")
     found = Dataset.load(tmp_path / "l.h5")

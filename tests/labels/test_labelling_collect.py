@@ -12,16 +12,14 @@ import pytest
 
 from mda_aptnn.errors import CampaignError
 from mda_aptnn.frame import Frame
-from mda_aptnn.labels.campaign import Campaign, Snapshot, plan
+from mda_aptnn.labels.campaign import Campaign, plan
 from mda_aptnn.labels.collect import collect
-from mda_aptnn.labels.cp2k.displacement_routes import DisplacementRoute
-from mda_aptnn.labels.cp2k.field_routes import FieldRoute
 from mda_aptnn.labels.cp2k.template import Template
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels
 from mda_aptnn.labels.execution import run_campaign, run_task, slurm_script
 from mda_aptnn.labels.quality import check_labels, plot_quality
-from mda_aptnn.labels.snapshots import choose_frames, take_snapshots
-from mda_aptnn.trajectory.universe_frames import UniverseFrames
+from mda_aptnn.labels.routes import DisplacementRoute, FieldRoute
+from mda_aptnn.labels.snapshots import Snapshot, Source, choose_frames
 from tests.labelling_data import DATA, unpack
 
 
@@ -79,7 +77,7 @@ def test_stored_gradients_of_forces_and_of_polarizabilities_agree(tmp_path):
 
 
 def test_a_dipole_that_wraps_between_the_displacements(tmp_path):
-    """A chain of Li and F at half the cell: its Berry-phase dipole sits at the edge of its branch."""
+    """A chain of Li and F at half the cell: its Berry phase sits at the edge of its branch."""
     campaign = Campaign(unpack("lif-displacement", tmp_path))
     task = only_task(campaign)
     texts = [(task.directory / f"{name}.out").read_text() for name in ("pz_0", "mz_0")]
@@ -298,7 +296,7 @@ def test_choice_of_frames():
 
 
 @pytest.fixture
-def frames():
+def source():
     universe = MDAnalysis.Universe.empty(3, trajectory=True)
     universe.add_TopologyAttr("elements", ["O", "H", "H"])
     universe.add_TopologyAttr("masses", [16.0, 1.0, 1.0])
@@ -307,14 +305,14 @@ def frames():
     )
     boxes = np.array([[10 + k, 10, 10, 90, 80, 70] for k in range(5)], dtype=np.float32)
     universe.load_new(positions.astype(np.float32), dimensions=boxes, dt=0.05)
-    return UniverseFrames(universe, velocities=None)
+    return Source([universe], ["md.xtc"])
 
 
-def test_snapshots_have_the_cell_and_positions_of_their_frame(frames):
+def test_snapshots_have_the_cell_and_positions_of_their_frame(source):
     with pytest.warns(
         UserWarning, match=r"1 pair.*less than 0.1 ps apart, such as frames 1 and 2 \(0.05 ps\)"
     ):
-        taken = list(take_snapshots(frames, [1, 2, 4], "md.xtc", atoms="element H", apart=0.1))
+        taken = list(source.snapshots([1, 2, 4], atoms="element H", apart=0.1))
     assert [item.info["time"] for item in taken] == pytest.approx([0.05, 0.1, 0.2])
     assert [float(np.linalg.norm(item.frame.cell[0])) for item in taken] == pytest.approx(
         [11, 12, 14]
@@ -322,7 +320,7 @@ def test_snapshots_have_the_cell_and_positions_of_their_frame(frames):
     assert [item.frame.positions[0, 0] for item in taken] == [1, 2, 4]
     assert {item.atoms for item in taken} == {(1, 2)}
     with pytest.raises(CampaignError, match="finds no atom"):
-        list(take_snapshots(frames, [1], "md.xtc", atoms="element C"))
+        list(source.snapshots([1], atoms="element C"))
 
 
 def test_quality_report_finds_what_was_put_in(tmp_path):

@@ -10,11 +10,9 @@ import pytest
 from mda_aptnn.errors import CampaignError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.campaign import Snapshot, plan
-from mda_aptnn.labels.cp2k.analytic_route import AnalyticRoute
-from mda_aptnn.labels.cp2k.displacement_routes import DisplacementRoute
-from mda_aptnn.labels.cp2k.field_routes import FieldRoute
 from mda_aptnn.labels.cp2k.input import CP2KInput
 from mda_aptnn.labels.cp2k.template import Template
+from mda_aptnn.labels.routes import AnalyticRoute, DisplacementRoute, FieldRoute
 
 TEMPLATE = """\
 ! my working input, µ-solvated

@@ -8,10 +8,7 @@ import pytest
 
 from mda_aptnn.errors import LabelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.labels.cp2k.displacement_routes import DisplacementRoute
-from mda_aptnn.labels.cp2k.field_routes import FieldRoute
 from mda_aptnn.labels.cp2k.output import (
-    check_geometry,
     last_lines,
     parse_apt,
     parse_forces,
@@ -19,6 +16,8 @@ from mda_aptnn.labels.cp2k.output import (
     parse_polarizability,
 )
 from mda_aptnn.labels.dataset import read_labels
+from mda_aptnn.labels.protocol import check_geometry
+from mda_aptnn.labels.routes import DisplacementRoute, FieldRoute
 from tests.labelling_data import unpack
 
 

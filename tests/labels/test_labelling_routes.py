@@ -9,12 +9,17 @@ import pytest
 
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.labels.cp2k.analytic_route import AnalyticRoute
-from mda_aptnn.labels.cp2k.displacement_routes import DisplacementRamanRoute, DisplacementRoute
-from mda_aptnn.labels.cp2k.field_routes import FieldRamanRoute, FieldRoute
-from mda_aptnn.labels.cp2k.output import BOHR, RunOutput, parse_apt
-from mda_aptnn.labels.cp2k.routes import make_route
-from mda_aptnn.labels.runs import Run
+from mda_aptnn.labels.cp2k.output import parse_apt
+from mda_aptnn.labels.protocol import Output, Run
+from mda_aptnn.labels.routes import (
+    BOHR,
+    AnalyticRoute,
+    DisplacementRamanRoute,
+    DisplacementRoute,
+    FieldRamanRoute,
+    FieldRoute,
+    make_route,
+)
 
 CELL = np.array([[6.0, 0.1, 0.2], [1.5, 5.5, 0.3], [-0.7, 1.1, 5.1]])
 N = 4
@@ -45,7 +50,7 @@ class System:
     polarizability: float = 9.0  # bohr³
     berry: bool = True
 
-    def run(self, run: Run) -> RunOutput:
+    def run(self, run: Run) -> Output:
         field = np.array(run.field)
         forces = self.forces + np.einsum("iab,a->ib", self.apt, field)
         forces = forces + np.einsum("iabc,a,b->ic", self.gradients, field, field) / BOHR**2 / 2
@@ -58,9 +63,9 @@ class System:
             turns = dipole @ np.linalg.inv(self.frame.cell)
             dipole = (turns - np.round(turns)) @ self.frame.cell
         lengths = np.linalg.norm(self.frame.cell, axis=1)
-        return RunOutput(
-            run.name, "CP2K version 0", -1.0, self.frame.numbers, self.frame.positions, self.frame.cell,
-            lengths, forces, dipole, self.berry, None, alpha,
+        return Output(
+            run.name, "CP2K version 0", -1.0, self.frame.numbers, self.frame.positions,
+            self.frame.cell, lengths, forces, dipole, self.berry, None, alpha,
         )  # fmt: skip
 
     def labels(self, route, atoms=range(N)):

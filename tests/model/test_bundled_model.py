@@ -8,7 +8,7 @@ from mda_aptnn.io import file_hash
 from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.tensors import sum_rule_residual
-from mda_aptnn.training.band_errors import band_calibration, band_errors, error_over_stated
+from mda_aptnn.training.calibration import band_calibration, band_errors, error_over_stated
 from mda_aptnn.training.evaluate import evaluate
 from tests import SHARED
 from tests.tiny import LABELS, MORE_LABELS

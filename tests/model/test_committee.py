@@ -6,7 +6,7 @@ import pytest
 from mda_aptnn.errors import FileFormatError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.committee import Committee
-from mda_aptnn.model.model_file import READOUT, Member, ModelFile
+from mda_aptnn.model.file import READOUT, Member, ModelFile
 from mda_aptnn.model.predict import Model, load_model
 from tests.systems import KnownTensors, random_tensors
 from tests.tiny import model_file, molecule, water

@@ -17,12 +17,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from mda_aptnn.compiled import kept, kept_exactly
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.model.cpu_engine import CpuEngine
-from mda_aptnn.model.engines import TorchEngine
-from mda_aptnn.model.model_file import READOUT, Member, ModelFile, state_arrays
-from mda_aptnn.model.network import DensityNetwork, LayerConfig, NetworkConfig
+from mda_aptnn.model.density import DensityNetwork, LayerConfig, NetworkConfig
+from mda_aptnn.model.engines import TorchEngine, components, slices
+from mda_aptnn.model.file import READOUT, Member, ModelFile, state_arrays
+from mda_aptnn.model.kernels.engine import CpuEngine
 from mda_aptnn.model.predict import Model, load_model
-from mda_aptnn.model.slices import components, slices
 from mda_aptnn.tensors import APT, PGT
 from tests import tiny
 from tests.model.test_graph import BOXES, frame_in
@@ -308,7 +307,7 @@ def test_kernels_are_kept_in_the_users_cache_and_not_beside_the_sources(tmp_path
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     environment.pop("NUMBA_CACHE_DIR", None)
     code = (
-        "import numba\nfrom mda_aptnn.model import cpu_kernels as k\nassert not "
+        "import numba\nfrom mda_aptnn.model.kernels import kernels as k\nassert not "
         "numba.config.CACHE_DIR\n"
         "for f in vars(k).values():\n"
         "    path = getattr(getattr(f, '_cache', None), 'cache_path', None)\n"

@@ -13,13 +13,13 @@ from scipy.stats import special_ortho_group
 from typer.testing import CliRunner
 
 import tests
-from mda_aptnn import FixedCharges, UniverseFrames, read_labels
+from mda_aptnn import FixedCharges, UniverseFrames
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.errors import CheckError, ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.labels.dataset import Dataset, LabelledFrame
+from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels
 from mda_aptnn.model.domain import (
     CUTOFF,
     N_RADIAL,
@@ -30,8 +30,8 @@ from mda_aptnn.model.domain import (
     expected_residual,
     sum_rule_check,
 )
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.inputs import radial_basis
-from mda_aptnn.model.model_file import ModelFile
 from mda_aptnn.model.predict import BUNDLED, load_model
 from mda_aptnn.training.card import domain
 from mda_aptnn.training.config import TrainingConfig

@@ -8,8 +8,8 @@ import pytest
 
 from mda_aptnn import io
 from mda_aptnn.errors import FileFormatError, ModelError
-from mda_aptnn.model import model_file as module
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model import file as module
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.predict import Model, model_path
 from tests.tiny import model_file, water
 

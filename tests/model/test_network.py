@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose
 
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
+from mda_aptnn.model.density import DensityNetwork, LayerConfig, NetworkConfig
 from mda_aptnn.model.inputs import Inputs, radial_basis
-from mda_aptnn.model.network import DensityNetwork, LayerConfig, NetworkConfig
 from mda_aptnn.tensors import APT, PGT, Target
 
 #: Outputs are of order one, and some hundred float64 roundings of neighbours and products go into

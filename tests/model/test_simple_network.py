@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from mda_aptnn.errors import FileFormatError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.predict import load_model
-from mda_aptnn.model.simple_network import PairInputs, SimpleNetwork, SimpleNetworkConfig
+from mda_aptnn.model.simple import PairInputs, SimpleNetwork, SimpleNetworkConfig
 from mda_aptnn.tensors import APT, PGT
 from mda_aptnn.training.config import TrainingConfig, read_plan
 from mda_aptnn.training.fit import fit

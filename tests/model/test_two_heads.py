@@ -14,9 +14,9 @@ from mda_aptnn.errors import LabelError, ModelError
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, read_labels, write_xyz
+from mda_aptnn.model.density import DensityNetwork, LayerConfig, NetworkConfig, default_network
 from mda_aptnn.model.engines import TorchEngine
-from mda_aptnn.model.model_file import Member, ModelFile, state_arrays
-from mda_aptnn.model.network import DensityNetwork, LayerConfig, NetworkConfig, default_network
+from mda_aptnn.model.file import Member, ModelFile, state_arrays
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import APT, PGT, card_key, component_slices, flat_basis, flat_tensors, joint
 from mda_aptnn.training.committee import fit_committee
@@ -168,7 +168,7 @@ def test_both_heads_learn_from_frames_that_have_one_label_or_the_other(trained):
         assert found.target == part and found.n_frames == 20
         assert found.rmse < 0.6 * min(found.baseline_rmse().values())
         assert found.spectrum_error() < 0.1
-        errors = found.rmse_per_irrep()
+        errors = found.per_irrep("rmse")
         assert list(errors) == [name for name, _ in part.blocks]
         sizes = [block.stop - block.start for _, block in part.blocks]
         total = np.sqrt(np.dot(sizes, np.square(list(errors.values()))) / np.prod(part.shape))

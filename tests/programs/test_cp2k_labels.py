@@ -16,14 +16,19 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from mda_aptnn.frame import Frame
-from mda_aptnn.labels.campaign import Campaign, Snapshot, plan
+from mda_aptnn.labels.campaign import Campaign, plan
 from mda_aptnn.labels.collect import collect
-from mda_aptnn.labels.cp2k.analytic_route import AnalyticRoute
-from mda_aptnn.labels.cp2k.displacement_routes import DisplacementRamanRoute, DisplacementRoute
-from mda_aptnn.labels.cp2k.field_routes import FieldRamanRoute, FieldRoute
 from mda_aptnn.labels.cp2k.template import Template
 from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.labels.execution import run_campaign
+from mda_aptnn.labels.routes import (
+    AnalyticRoute,
+    DisplacementRamanRoute,
+    DisplacementRoute,
+    FieldRamanRoute,
+    FieldRoute,
+)
+from mda_aptnn.labels.snapshots import Snapshot
 from tests.installed import CP2K
 
 pytestmark = [pytest.mark.cp2k, pytest.mark.skipif(CP2K is None, reason="no cp2k")]

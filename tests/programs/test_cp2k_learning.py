@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 import tests
-from mda_aptnn import read_labels
 from mda_aptnn.cli import app
+from mda_aptnn.labels.dataset import read_labels
 from tests.installed import CP2K
 
 TUTORIAL = tests.ROOT / "tutorials" / "learning"

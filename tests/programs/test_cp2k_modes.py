@@ -10,7 +10,8 @@ import MDAnalysis as mda
 import numpy as np
 import pytest
 
-from mda_aptnn import NormalModes, VelocitySpectrum, VibrationalDensity
+from mda_aptnn import NormalModes, VelocitySpectrum
+from mda_aptnn.spectra.vdos import VibrationalDensity
 from tests.cp2k_water import DYNAMICS, FORCES, VIBRATIONS
 from tests.installed import CP2K
 

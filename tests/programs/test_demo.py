@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-
-from mda_aptnn import Spectrum
+from mda_aptnn.spectra.spectrum import Spectrum
 
 pytestmark = pytest.mark.slow
 

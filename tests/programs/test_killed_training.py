@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from mda_aptnn.model.model_file import ModelFile
-from mda_aptnn.training.checkpoint import checkpoint_path
+from mda_aptnn.model.file import ModelFile
+from mda_aptnn.training.loop import checkpoint_path
 from tests.tiny import clusters
 
 #: The command line, with a checkpoint at every validation instead of every 20 s.
-COMMAND = "import mda_aptnn.training.fit as fit; fit.CHECKPOINT_EVERY = 0.0; from mda_aptnn.cli import main; main()"
+COMMAND = "import mda_aptnn.training.loop as loop; loop.CHECKPOINT_EVERY = 0.0; from mda_aptnn.cli import main; main()"
 
 PLAN = """
 [training]

@@ -9,7 +9,7 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
 from mda_aptnn.model.committee import Committee
 from mda_aptnn.tensors import APT, PGT
-from mda_aptnn.training.band_errors import (
+from mda_aptnn.training.calibration import (
     ALL,
     band_calibration,
     band_errors,

@@ -11,13 +11,12 @@ from mda_aptnn.errors import LabelError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame, write_xyz
 from mda_aptnn.model.committee import Committee
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.fixed_charges import FixedCharges
-from mda_aptnn.model.model_file import ModelFile
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.tensors import APT
-from mda_aptnn.training.evaluate import evaluate
+from mda_aptnn.training.evaluate import evaluate, molecules_of, rigid_tensors
 from mda_aptnn.training.plotting import plot_learning, plot_parity, plot_spread
-from mda_aptnn.training.rigid import molecules, rigid_tensors
 from tests.tiny import LABELS, clusters, model_file, molecule, water, with_labels
 
 
@@ -48,27 +47,27 @@ def test_errors_are_those_that_were_put_in():
     labels = np.concatenate([item.apt for item in dataset])
     assert len(got.numbers) == 192 and got.n_frames == 2
     assert got.rmse == pytest.approx(np.sqrt(np.mean(flat**2)), rel=1e-12)
-    assert got.mae == pytest.approx(np.mean(np.abs(flat)), rel=1e-12)
-    assert got.component_rmse[0, 2] == pytest.approx(
+    assert got.measure("mae") == pytest.approx(np.mean(np.abs(flat)), rel=1e-12)
+    assert got.measure("rmse", axis=0)[0, 2] == pytest.approx(
         np.sqrt(np.mean(flat[:, 0, 2] ** 2)), rel=1e-12
     )
     for symbol in "OH":
         part = flat[symbols == symbol]
-        assert got.per_species("rmse")[symbol] == pytest.approx(
-            np.sqrt(np.mean(part**2)), rel=1e-12
-        )
+        assert got.by_species()[symbol].rmse == pytest.approx(np.sqrt(np.mean(part**2)), rel=1e-12)
     spread = sum(
         ((labels[:, a, b] - labels[:, a, b].mean()) ** 2).sum() for a in range(3) for b in range(3)
     )
-    assert got.r2 == pytest.approx(1 - np.sum(flat**2) / spread, rel=1e-12)
+    assert got.measure("r2") == pytest.approx(1 - np.sum(flat**2) / spread, rel=1e-12)
     zz = 1 - np.sum(flat[:, 2, 2] ** 2) / np.sum((labels[:, 2, 2] - labels[:, 2, 2].mean()) ** 2)
-    assert got.component_r2[2, 2] == pytest.approx(zz, rel=1e-12)
-    assert got.component_mae[1, 0] == pytest.approx(np.mean(np.abs(flat[:, 1, 0])), rel=1e-12)
+    assert got.measure("r2", axis=0)[2, 2] == pytest.approx(zz, rel=1e-12)
+    assert got.measure("mae", axis=0)[1, 0] == pytest.approx(
+        np.mean(np.abs(flat[:, 1, 0])), rel=1e-12
+    )
     # the invariant component is the trace over the root of three
     traces, errors = (np.trace(values, axis1=1, axis2=2) / np.sqrt(3) for values in (labels, flat))
-    assert got.mae_per_irrep()["0e"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-12)
+    assert got.per_irrep("mae")["0e"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-12)
     expected = 1 - np.sum(errors**2) / np.sum((traces - traces.mean()) ** 2)
-    assert got.r2_per_irrep()["0e"] == pytest.approx(expected, rel=1e-12)
+    assert got.per_irrep("r2")["0e"] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_errors_are_those_that_were_put_in():
 )
 def test_an_error_of_one_symmetry_is_seen_in_one_irrep(error, irrep, components):
     dataset = clusters(1)
-    got = evaluate(Off(dataset, [0.01 * error]), dataset).rmse_per_irrep()
+    got = evaluate(Off(dataset, [0.01 * error]), dataset).per_irrep("rmse")
     assert got.keys() == {"0e", "1e", "2e"}
     for name, value in got.items():
         expected = 0.01 * np.linalg.norm(error) / np.sqrt(components) if name == irrep else 0.0
@@ -109,7 +108,7 @@ def test_an_offset_between_two_levels_of_theory_is_told_from_scatter():
 def test_irreps_share_the_squared_error():
     dataset = clusters(2)
     got = evaluate(Off(dataset, noise(dataset)), dataset)
-    parts = got.rmse_per_irrep()
+    parts = got.per_irrep("rmse")
     assert parts["0e"] ** 2 + 3 * parts["1e"] ** 2 + 5 * parts["2e"] ** 2 == pytest.approx(
         9 * got.rmse**2, rel=1e-12
     )
@@ -216,7 +215,7 @@ def test_a_picture_says_whether_the_spread_is_calibrated(tmp_path, factors):
         [FixedCharges({"O": -0.9, "H": 0.4}), FixedCharges({"O": -0.7, "H": 0.35})], factors
     )
     found = evaluate(model, dataset)
-    assert found.calibrated == bool(factors)
+    assert found.factors == factors
     plot_spread(found, tmp_path / "spread.svg")
     text = (tmp_path / "spread.svg").read_text()
     assert ("spread of the committee, not calibrated / e" in text) != bool(factors)
@@ -225,9 +224,9 @@ def test_a_picture_says_whether_the_spread_is_calibrated(tmp_path, factors):
 
 def test_molecules_are_found_whole():
     frame = water(1)[0].frame
-    found = molecules(frame)
-    assert [atoms.tolist() for atoms, _ in found] == np.arange(96).reshape(-1, 3).tolist()
-    for _, shape in found:
+    found = molecules_of(frame)
+    assert found.membership.tolist() == np.repeat(np.arange(32), 3).tolist()
+    for shape in found.whole(frame).reshape(32, 3, 3):
         assert (
             np.linalg.norm(shape[1] - shape[0]) < 1.3 and np.linalg.norm(shape[2] - shape[0]) < 1.3
         )

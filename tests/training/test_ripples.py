@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 from mda_aptnn.cli import app
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.tensors import PGT
 from mda_aptnn.training.ripples import find_ripples, without_ripples
 from tests.tiny import clusters, water

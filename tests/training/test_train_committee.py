@@ -10,15 +10,15 @@ from typer.testing import CliRunner
 from mda_aptnn.cli import app
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
-from mda_aptnn.model.model_file import ModelFile
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.predict import Model
 from mda_aptnn.tensors import APT
-from mda_aptnn.training import checkpoint, committee, readouts
-from mda_aptnn.training.calibration import calibrated, spread_summary
-from mda_aptnn.training.committee import fit_committee
+from mda_aptnn.training import committee
+from mda_aptnn.training.calibration import calibrated
+from mda_aptnn.training.committee import bootstrap_readouts, fit_committee
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.evaluate import Evaluation, evaluate
-from mda_aptnn.training.readouts import bootstrap_readouts
+from mda_aptnn.training.loop import Run
 from tests.tiny import NETWORK, clusters, model_file, with_labels
 
 SHORT = TrainingConfig(steps=6, validate_every=3, validation=1, held_out=2, warmup_steps=1)
@@ -52,18 +52,18 @@ def test_the_spread_is_the_error_on_the_held_out_frames(trained):
     held_out = trained.info["data"]["fingerprints"]["held_out"]
     frames = [item for item in clusters(6) if item.frame.fingerprint() in held_out]
     evaluation = evaluate(trained, Dataset(frames))
-    for row in spread_summary(evaluation).values():
+    for row in evaluation.spread_summary().values():
         assert row["ratio"] == pytest.approx(1.0, rel=1e-6)
     assert trained.info["accuracy"]["held_out"]["rmse"] == pytest.approx(evaluation.rmse, rel=1e-4)
     assert trained.info["spread"]["n_frames"] == 2 and set(trained.spread_factors) == {"H", "O"}
 
 
 def test_a_killed_committee_goes_on_at_its_member_and_step(tmp_path, monkeypatch, trained):
-    save, saved, begun = checkpoint.save, [], []
+    save, saved, begun = Run.save, [], []
     fit = committee.fit
 
-    def save_and_die(path, *arguments):
-        save(path, *arguments)
+    def save_and_die(run, path, who):
+        save(run, path, who)
         saved.append(path.name)
         if len(saved) in (1, 4):
             raise KeyboardInterrupt
@@ -72,8 +72,8 @@ def test_a_killed_committee_goes_on_at_its_member_and_step(tmp_path, monkeypatch
         begun.append(arguments[2].seed)
         return fit(*arguments, **options)
 
-    monkeypatch.setattr("mda_aptnn.training.fit.CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    monkeypatch.setattr("mda_aptnn.training.loop.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(Run, "save", save_and_die)
     monkeypatch.setattr(committee, "fit", counted)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -188,7 +188,7 @@ def test_last_layers_share_the_body_of_a_trained_model_which_is_their_mean(tmp_p
     )
     assert np.allclose(model.predict(frame), single.predict(frame), atol=1e-5)
     assert model.predict_with_spread(frame)[1].min() > 0
-    for row in spread_summary(evaluate(model, _held_out(model))).values():
+    for row in evaluate(model, _held_out(model)).spread_summary().values():
         assert row["ratio"] == pytest.approx(1.0, rel=1e-5)
 
 
@@ -241,7 +241,7 @@ def test_a_last_layer_without_features_stays_what_it_is():
     """An element that was not drawn, or an isolated atom, of two heads."""
     trained = np.random.default_rng(0).normal(size=(4, 2))
     rows = {(0, 0): (np.zeros((6, 4)), np.ones((6, 2)))}
-    np.testing.assert_array_equal(readouts._regression([rows], (0, 0), trained), trained)
+    np.testing.assert_array_equal(committee._regression([rows], (0, 0), trained), trained)
 
 
 # --- calibration ---
@@ -271,7 +271,7 @@ def test_the_factor_of_normal_errors_is_found():
 
 
 def test_what_a_calibrated_spread_says_of_normal_errors():
-    summary = spread_summary(known(factor=1.0))
+    summary = known(factor=1.0).spread_summary()
     for row in summary.values():
         assert row["ratio"] == pytest.approx(1.0, abs=0.05)
         assert row["within_one"] == pytest.approx(0.683, abs=0.02)
@@ -288,7 +288,7 @@ def test_what_a_calibrated_spread_says_of_normal_errors():
     shuffled = dataclasses.replace(
         shuffled, spreads=np.random.default_rng(1).permutation(shuffled.spreads)
     )
-    assert all(abs(row["rank_correlation"]) < 0.1 for row in spread_summary(shuffled).values())
+    assert all(abs(row["rank_correlation"]) < 0.1 for row in shuffled.spread_summary().values())
 
 
 def test_an_element_without_labels_keeps_its_factor():

@@ -8,14 +8,13 @@ import torch
 from mda_aptnn.errors import FileFormatError, FrameError, LabelError, TrainingError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.model.model_file import ModelFile
-from mda_aptnn.model.network import DensityNetwork
+from mda_aptnn.model.density import DensityNetwork
+from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.predict import Model
 from mda_aptnn.tensors import APT
-from mda_aptnn.training import checkpoint
 from mda_aptnn.training.config import TrainingConfig, read_plan, split
 from mda_aptnn.training.fit import fit
-from mda_aptnn.training.loop import Run
+from mda_aptnn.training.loop import Run, checkpoint_path
 from mda_aptnn.training.samples import make_samples, output_scales
 from tests.tiny import NETWORK, clusters, molecule, water, with_labels
 
@@ -274,15 +273,15 @@ def test_a_split_by_seed():
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     whole = fit(clusters(4), NETWORK, SHORT, tmp_path / "whole.h5")
-    save, saved = checkpoint.save, []
+    save, saved = Run.save, []
 
     def save_and_die(*arguments):
         save(*arguments)
         saved.append(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mda_aptnn.training.fit.CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    monkeypatch.setattr("mda_aptnn.training.loop.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(Run, "save", save_and_die)
     for _ in range(4):  # after each of the four validations
         with pytest.raises(KeyboardInterrupt):
             fit(clusters(4), NETWORK, SHORT, tmp_path / "killed.h5")
@@ -300,18 +299,18 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(tmp_path, monkeypatch):
     path = tmp_path / "model.h5"
-    state = checkpoint.checkpoint_path(path)
-    monkeypatch.setattr("mda_aptnn.training.fit.CHECKPOINT_EVERY", 0.0)
-    save = checkpoint.save
+    state = checkpoint_path(path)
+    monkeypatch.setattr("mda_aptnn.training.loop.CHECKPOINT_EVERY", 0.0)
+    save = Run.save
 
     def save_and_die(*arguments):
         save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    monkeypatch.setattr(Run, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         fit(clusters(3), NETWORK, SHORT, path)
-    monkeypatch.setattr(checkpoint, "save", save)
+    monkeypatch.setattr(Run, "save", save)
     with pytest.raises(
         TrainingError,
         match=r"^\S+checkpoint\.h5 is of an unfinished run with other training\.learning_rate: ",
@@ -341,7 +340,7 @@ def test_a_diverging_run_keeps_its_last_good_weights_and_says_so(tmp_path):
     card = ModelFile.load(path).card
     assert 1 <= card["run"]["best_step"] < card["run"]["steps"]
     assert card["accuracy"]["validation"]["rmse"] < 1.0
-    assert not checkpoint.checkpoint_path(path).exists()
+    assert not checkpoint_path(path).exists()
 
 
 def test_a_run_that_diverges_at_once_writes_nothing(tmp_path):

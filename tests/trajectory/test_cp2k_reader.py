@@ -40,8 +40,13 @@ def write_pair(folder, steps, velocity_steps=None, symbols="OHH", velocity_symbo
     base = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
     positions = [base + 0.01 * step for step in steps]
     velocities = [base / 1e3 + step / 1e4 for step in velocity_steps]
-    files.write_xyz(velocity_symbols or symbols, velocities, velocity_steps, np.multiply(velocity_steps, 0.5),
-                    folder / "w-vel-1.xyz")  # fmt: skip
+    files.write_xyz(
+        velocity_symbols or symbols,
+        velocities,
+        velocity_steps,
+        np.multiply(velocity_steps, 0.5),
+        folder / "w-vel-1.xyz",
+    )
     return files.write_xyz(
         symbols, positions, steps, np.multiply(steps, 0.5), folder / "w-pos-1.xyz"
     )
@@ -343,7 +348,7 @@ class TestDamage:
             CP2KReader(packed)
 
     def test_file_that_is_cut_while_it_is_read(self, tmp_path):
-        """A mapped file ends the process then, with a bus error; in a process of its own for that."""
+        """A mapped file ends the process then, with a bus error: in a process of its own."""
         path = write_pair(tmp_path, range(3000))
         code = (
             "import os, sys\n"

@@ -9,8 +9,9 @@ from mda_aptnn.errors import CheckError
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
-from mda_aptnn.trajectory.given_spacing import fastest_motion, measure_pace, nyquist
+from mda_aptnn.trajectory.fastest_motion import fastest_motion, nyquist
 from mda_aptnn.trajectory.molecules import find_molecules
+from mda_aptnn.trajectory.pace import measure_pace
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 from tests import systems, trajectory_files
 
@@ -40,7 +41,7 @@ def test_the_pace_of_an_oscillator_is_that_of_central_differences():
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2.0])
-def test_the_time_between_frames_lies_within_its_bounds_for_any_spectrum_below_the_nyquist_frequency(
+def test_the_time_between_frames_lies_within_its_bounds_for_any_spectrum_below_nyquist(
     factor,
 ):
     rng = np.random.default_rng(4)

@@ -17,7 +17,7 @@ def dump(tmp_path):
 
 
 def opened(path):
-    return opt.open_universes(Path(trajectory_files.topology()), [path], None, None)[0]
+    return opt.open_universes(Path(trajectory_files.topology()), [path])[0]
 
 
 def test_the_usual_ending_needs_no_name_of_a_format(dump):
@@ -26,7 +26,7 @@ def test_the_usual_ending_needs_no_name_of_a_format(dump):
 
 
 def test_without_a_data_file(dump):
-    [universe] = opt.open_universes(dump, [dump], None, None)
+    [universe] = opt.open_universes(dump, [dump])
     assert len(universe.atoms) == 192 and set(universe.atoms.types) == {"1", "2"}
 
 

@@ -9,7 +9,8 @@ import MDAnalysis as mda
 import numpy as np
 from matplotlib.figure import Figure
 
-from mda_aptnn import UniverseFrames, load_model, read_labels
+from mda_aptnn import UniverseFrames, load_model
+from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.model.domain import compare_environments
 from mda_aptnn.tensors import sum_rule_residual
 

@@ -19,7 +19,9 @@ from matplotlib.figure import Figure
 from MDAnalysis.lib.distances import calc_dihedrals
 from scipy.stats import spearmanr
 
-from mda_aptnn import DipoleFlux, FluxSeries, Spectrum, UniverseFrames, load_model, read_labels
+from mda_aptnn import DipoleFlux, FluxSeries, UniverseFrames, load_model
+from mda_aptnn.labels.dataset import read_labels
+from mda_aptnn.spectra.spectrum import Spectrum
 from mda_aptnn.model.selection import disagreement
 
 RESOLUTION = "180 cm^-1"

@@ -26,7 +26,7 @@ def printed_dipoles(path: Path) -> np.ndarray:
 
 
 def main() -> None:
-    """Read md-pos-1.xyz, md-vel-1.xyz and md-dipole.dat; write peroxide.xyz, md.trr and dipoles.h5."""
+    """Read md-pos-1.xyz, md-vel-1.xyz, md-dipole.dat; write peroxide.xyz, md.trr, dipoles.h5."""
     first, last = (int(word) for word in sys.argv[1:])
     whole = mda.Universe("md-pos-1.xyz", format="CP2K", topology_format="CP2K")
     whole.trajectory[first]

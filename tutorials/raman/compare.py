@@ -43,7 +43,7 @@ def static(path: Path) -> np.ndarray:
 
 
 def spectra(path: Path) -> tuple[Spectrum, RamanSpectrum]:
-    """Return both spectra of a flux at 300 K. 1/(N − n): no leak from strong bands into weak ones."""
+    """Return both spectra of a flux at 300 K. 1/(N − n): strong bands do not leak into weak."""
     series = FluxSeries.load(path)
     settings = {
         "temperature": "300 K",

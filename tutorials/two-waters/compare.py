@@ -12,7 +12,8 @@ import MDAnalysis as mda
 import numpy as np
 from matplotlib.figure import Figure
 
-from mda_aptnn import DipoleFlux, DipoleSeries, FluxSeries, Spectrum, compare
+from mda_aptnn import DipoleFlux, DipoleSeries, FluxSeries, compare
+from mda_aptnn.spectra.infrared import Spectrum
 
 N_MOLECULES, N_SEGMENTS = 2, 5
 TIME_STEP, RESOLUTION = "0.5 fs", "120 cm^-1"

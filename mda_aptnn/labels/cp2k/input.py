@@ -86,9 +86,11 @@ class CP2KInput:
         """Return another one to edit."""
         return CP2KInput(self.text, self.name)
 
-    def error(self, line: int, message: str) -> CampaignError:
-        """Return an error that names line `line` (counted from 0)."""
-        return CampaignError(f"{self.name}, line {line + 1}: {message}")
+    def refuse(self, item: Section | Keyword | int | None, message: str) -> None:
+        """Raise an error that names the line of an item, or this line, if there is one."""
+        if item is not None:
+            line = item if isinstance(item, int) else item.start
+            raise CampaignError(f"{self.name}, line {line + 1}: {message}")
 
     def _parse(self) -> None:
         self.variables: dict[str, str] = {}
@@ -112,9 +114,9 @@ class CP2KInput:
                     self.variables[match[1].upper()] = match[2]
             elif word.upper() == "&END":
                 if len(stack) == 1:
-                    raise self.error(start, f"{line!r} closes nothing")
+                    self.refuse(start, f"{line!r} closes nothing")
                 if rest.strip() and rest.split()[0].upper() != here.name:
-                    raise self.error(
+                    self.refuse(
                         start, f"{line!r} where &{here.name} of line {here.start + 1} is open"
                     )
                 stack.pop().end = number
@@ -125,7 +127,7 @@ class CP2KInput:
             else:
                 here.keywords.append(Keyword(word.upper(), rest.strip(), start, number))
         if len(stack) > 1:
-            raise self.error(stack[-1].start, f"&{stack[-1].name} is never closed")
+            self.refuse(stack[-1].start, f"&{stack[-1].name} is never closed")
 
     # reading
 
@@ -146,7 +148,7 @@ class CP2KInput:
         """
         found = self.all(path)
         if len(found) > 1:
-            raise self.error(
+            self.refuse(
                 found[1].start,
                 f"a second &{found[1].name}, the first is in line {found[0].start + 1}",
             )
@@ -159,18 +161,17 @@ class CP2KInput:
         )
         return [line for line in inside if line]
 
-    def keyword(self, path: str, names: str | Sequence[str]) -> Keyword | None:
+    def keyword(self, path: str, *names: str) -> Keyword | None:
         """Return the last of the keywords of these names (aliases) in a section, or None."""
         section = self.section(path)
-        wanted = [names] if isinstance(names, str) else names
-        found = [item for item in section.keywords if item.name in wanted] if section else []
+        found = [item for item in section.keywords if item.name in names] if section else []
         return found[-1] if found else None
 
-    def value(self, path: str, names: str | Sequence[str], default: str) -> str:
+    def value(self, path: str, name: str, default: str) -> str:
         """Return the value of a keyword, upper case, with ``@SET`` variables put in; `default` if
         it is not set.
         """
-        item = self.keyword(path, names)
+        item = self.keyword(path, name)
         return default if item is None else self.expand(item.value, item.start).upper()
 
     def expand(self, value: str, line: int) -> str:
@@ -185,7 +186,7 @@ class CP2KInput:
         def known(match: re.Match[str]) -> str:
             name = (match[1] or match[2]).upper()
             if name not in self.variables:
-                raise self.error(
+                self.refuse(
                     line, f"the variable {match[0]} is not set in this file; write its value here"
                 )
             return self.variables[name]
@@ -200,22 +201,17 @@ class CP2KInput:
         """
         section = self.section(path)
         parent, _, name = path.rpartition("/")
-        if section is None:
-            line, depth = self._inside(parent)
-            new = [f"&{name} {parameter}".rstrip(), *("  " + item for item in body), f"&END {name}"]
-            self._splice(line, line, new, depth)
-        else:
-            new = [f"&{name} {parameter}".rstrip(), *("  " + item for item in body), f"&END {name}"]
-            self._splice(section.start, section.end, new, path.count("/"))
+        start = self._inside(parent) if section is None else section.start
+        lines = [f"&{name} {parameter}".rstrip(), *("  " + item for item in body), f"&END {name}"]
+        self._splice(start, start if section is None else section.end, lines, path.count("/"))
 
-    def set_keyword(self, path: str, names: str | Sequence[str], value: str) -> None:
-        """Give a keyword its value; the first of `names` is written, all are removed."""
-        wanted = [names] if isinstance(names, str) else list(names)
-        self.remove_keywords(path, wanted)
-        line, depth = self._inside(path)
-        self._splice(line, line, [f"{wanted[0]} {value}"], depth)
+    def set_keyword(self, path: str, name: str, value: str, *aliases: str) -> None:
+        """Give a keyword its value, once in its section."""
+        self.remove_keywords(path, name, *aliases)
+        line = self._inside(path)
+        self._splice(line, line, [f"{name} {value}"], path.count("/") + 1)
 
-    def remove_keywords(self, path: str, names: Sequence[str]) -> None:
+    def remove_keywords(self, path: str, *names: str) -> None:
         """Delete keywords of these names from a section."""
         section = self.section(path)
         for item in reversed(section.keywords if section else []):
@@ -229,16 +225,13 @@ class CP2KInput:
             del self._lines[section.start : section.end]
         self._parse()
 
-    def _inside(self, path: str) -> tuple[int, int]:
-        """The line behind the head of a section, made if missing, and how deep it is."""
-        if not path:
-            return 0, 0
+    def _inside(self, path: str) -> int:
+        """The line behind the head of a section, made if missing."""
         section = self.section(path)
         if section is None:
             self.replace_section(path, [])
-            section = self.section(path)
-            assert section is not None
-        return section.start + 1, path.count("/") + 1
+            return self._inside(path)
+        return section.start + 1
 
     def _splice(self, start: int, end: int, lines: Sequence[str], depth: int) -> None:
         self._lines[start:end] = [f"{'  ' * depth}{line}{self._newline}" for line in lines]

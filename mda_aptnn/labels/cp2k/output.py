@@ -10,7 +10,6 @@ of 2025, as their sources print them.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -18,46 +17,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import LabelError
-from mda_aptnn.frame import Frame
+from mda_aptnn.labels.protocol import BOHR, Output
 from mda_aptnn.units import factor
 
 #: Debye in e·Å.
 DEBYE = factor("debye", "e*angstrom")
-#: Bohr in Å.
-BOHR = factor("bohr", "angstrom")
+
+Array = NDArray[np.float64]
 
 _NUMBER = r"[-+]?\d+\.\d+(?:[EeDd][-+]?\d+)?"
-_OLD_FORCES = re.compile(
-    r"^ ATOMIC FORCES in \[a\.u\.\](.*?)^ SUM OF ATOMIC FORCES([^\n]*)\n", re.M | re.S
-)
-_OLD_FORCE = re.compile(
-    rf"^\s+(\d+)\s+\d+\s+[A-Za-z]\w*\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*$", re.M
-)
-_NEW_FORCES = re.compile(
-    r"^ FORCES\| Atomic forces \[hartree/bohr\](.*?)^ FORCES\| Sum([^\n]*)\n", re.M | re.S
-)
-_NEW_FORCE = re.compile(
-    rf"^ FORCES\|\s+(\d+)\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s+{_NUMBER}\s*$", re.M
+_THREE = rf"\s+({_NUMBER})" * 3
+_ROW = rf"\s*({_NUMBER})" + rf"\s+({_NUMBER})" * 2 + r"\s*\n"
+#: Of the forces up to 2024 and since 2025: title, block with its sums, line of an atom.
+_FORCES = (
+    (
+        " ATOMIC FORCES in [a.u.]",
+        re.compile(
+            r"^ ATOMIC FORCES in \[a\.u\.\](.*?)^ SUM OF ATOMIC FORCES([^\n]*)\n", re.M | re.S
+        ),
+        re.compile(rf"^\s+(\d+)\s+\d+\s+[A-Za-z]\w*{_THREE}\s*$", re.M),
+    ),
+    (
+        " FORCES| Atomic forces",
+        re.compile(
+            r"^ FORCES\| Atomic forces \[hartree/bohr\](.*?)^ FORCES\| Sum([^\n]*)\n", re.M | re.S
+        ),
+        re.compile(rf"^ FORCES\|\s+(\d+){_THREE}\s+{_NUMBER}\s*$", re.M),
+    ),
 )
 _COORDINATES = re.compile(r"ATOMIC COORDINATES IN ANGSTROM\s*\n(.*?)\n\s*\n\s*\n", re.S | re.I)
-_COORDINATE = re.compile(
-    rf"^\s+(\d+)\s+\d+\s+\S+\s+(\d+)\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s", re.M
-)
+_COORDINATE = re.compile(rf"^\s+(\d+)\s+\d+\s+\S+\s+(\d+){_THREE}\s", re.M)
 _CELL = re.compile(
-    rf"^ CELL\| Vector [abc] \[angstrom\]:?\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s+\|[abc]\| "
-    rf"=\s+({_NUMBER})",
-    re.M,
+    rf"^ CELL\| Vector [abc] \[angstrom\]:?{_THREE}\s+\|[abc]\| =\s+({_NUMBER})", re.M
 )
 _MOMENTS = re.compile(
     r"^ ELECTRIC/MAGNETIC MOMENTS(.*?Total=.*?Dipole moment \[Debye\]\s*\n[^\n]*)\n", re.M | re.S
 )
-_DIPOLE = re.compile(
-    rf"X=\s*({_NUMBER})\s*Y=\s*({_NUMBER})\s*Z=\s*({_NUMBER})\s*Total=\s*({_NUMBER})"
-)
+_DIPOLE = re.compile(r"\s*".join(rf"{name}=\s*({_NUMBER})" for name in ("X", "Y", "Z", "Total")))
 _TB_DIPOLE = re.compile(
-    rf"^ TB_DIPOLE\| Dipole type\s+(\S.*?)\s*$.*?^ TB_DIPOLE\| Moment \[a\.u\.\]"
-    rf"\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*$\n^ TB_DIPOLE\| Moment \[Debye\]"
-    rf"\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*$",
+    r"^ TB_DIPOLE\| Dipole type\s+(\S.*?)\s*$.*?"
+    rf"^ TB_DIPOLE\| Moment \[a\.u\.\]{_THREE}\s*$\n^ TB_DIPOLE\| Moment \[Debye\]{_THREE}\s*$",
     re.M | re.S,
 )
 _SCF = re.compile(
@@ -69,69 +68,22 @@ _APT_DCDR = re.compile(
     r"((?:[^\n]*\n){3})",
     re.M | re.S,
 )
-_ROW = rf"\s*({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s*\n"
 _APT_DCDR_ATOM = re.compile(
     rf"APT \| Atom\s+(\d+) - GAPT\s+({_NUMBER})\s*\n" + rf"\s*APT \|{_ROW}" * 3
 )
-_APT_FD_ATOM = re.compile(rf"^ *(\d+) +[A-Z][a-z]? +{_NUMBER} *\n{_ROW}{_ROW}{_ROW}", re.M)
-_POLAR, _POLAR_ANGSTROM = (
+_APT_FD_ATOM = re.compile(rf"^ *(\d+) +[A-Z][a-z]? +{_NUMBER} *\n{_ROW * 3}", re.M)
+#: In atomic units and again in Å³; the order of CP2K is xx yy zz, xy xz yz, yx zx zy.
+_POLAR = [
     re.compile(
         rf"^ POLAR\| Polarizability tensor \[{unit}\]\s*\n"
         + "".join(rf"^ POLAR\| {names}{_ROW}" for names in ("xx,yy,zz", "xy,xz,yz", "yx,zx,zy")),
         re.M,
     )
     for unit in (r"a\.u\.", r"ang\^3")
-)
+]
 
 
-@dataclasses.dataclass(frozen=True)
-class RunOutput:
-    """One complete, converged CP2K run.
-
-    Attributes
-    ----------
-    project : str
-        Project name, as CP2K echoed it.
-    version : str
-        "CP2K version 2023.1".
-    energy : float
-        In hartree.
-    numbers : ndarray of int, shape [n_atoms]
-        Atomic numbers; empty if coordinates were not printed.
-    positions : ndarray, shape [n_atoms, 3]
-        In Å, as printed.
-    cell : ndarray, shape [3, 3]
-        Rows in Å, as printed (three decimals in 2023.1); NaN if not printed.
-    cell_lengths : ndarray, shape [3]
-        In Å.
-    forces : ndarray, shape [n_atoms, 3], or None
-        In hartree/bohr.
-    dipole : ndarray, shape [3], or None
-        In e·Å.
-    berry : bool
-        Whether the dipole is a Berry phase, defined modulo e times the cell vectors, or that of a
-        molecule.
-    apt : ndarray, shape [n_atoms, 3, 3], or None
-        ``P[i, a, b] = ∂M_a/∂r_ib`` in e, where CP2K computed it; already turned into this order.
-    polarizability : ndarray, shape [3, 3], or None
-        α in Å³ by response theory (``&LINRES &POLAR``); symmetric up to its convergence.
-    """
-
-    project: str
-    version: str
-    energy: float
-    numbers: NDArray[np.int64]
-    positions: NDArray[np.float64]
-    cell: NDArray[np.float64]
-    cell_lengths: NDArray[np.float64]
-    forces: NDArray[np.float64] | None
-    dipole: NDArray[np.float64] | None
-    berry: bool
-    apt: NDArray[np.float64] | None
-    polarizability: NDArray[np.float64] | None = None
-
-
-def parse_output(text: str) -> RunOutput:
+def parse_output(text: str) -> Output:
     """Read the standard output of a CP2K run.
 
     Raises
@@ -139,34 +91,32 @@ def parse_output(text: str) -> RunOutput:
     LabelError
         If the run did not end, did not converge, or a block is incomplete; says which.
     """
-    if "PROGRAM ENDED AT" not in text or not re.search(
-        r"PROGRAM (?:STOPPED|RUNNING) IN[^\n]*\n", text
-    ):
+    ended = re.search(r"PROGRAM (?:STOPPED|RUNNING) IN[^\n]*\n", text)
+    if "PROGRAM ENDED AT" not in text or not ended:
         raise LabelError("the run did not end: its output is cut off" + _abort_message(text))
     states = _SCF.findall(text)
     if not states or states[-1] not in ("SCF run converged", "outer SCF loop converged"):
         raise LabelError("the SCF did not converge")
     if re.search(r"linear solver did\s?n.?t converge", text, re.I):
         raise LabelError("the linear-response solver did not converge")
+    energy = rf"ENERGY\| Total FORCE_EVAL \( \S+ \) energy \[(?:a\.u\.|hartree)\]:?\s+({_NUMBER})"
     version = _one(r"CP2K\| version string:\s+(\S.*?)\s*$", text, "version")
-    energy = re.search(
-        rf"ENERGY\| Total FORCE_EVAL \( \S+ \) energy \[(?:a\.u\.|hartree)\]:?\s+({_NUMBER})", text
-    )
-    if energy is None:
-        raise LabelError("no energy in the output")
-    numbers, positions = _geometry(text)
+    coordinates = _COORDINATES.findall(text)
+    atoms = np.zeros((0, 4))
+    if coordinates:
+        atoms = _numbered(_COORDINATE.findall(coordinates[-1] + "\n"), "coordinates")
     vectors = _CELL.findall(text)
     cell = np.array(vectors[:3], dtype=float) if len(vectors) >= 3 else np.full((3, 4), np.nan)
     dipole, berry = _dipole(text)
-    return RunOutput(
+    return Output(
         project=_one(r"GLOBAL\| Project name\s+(\S+)\s*$", text, "project name"),
         version=version,
-        energy=float(energy[1]),
-        numbers=numbers,
-        positions=positions,
+        energy=float(_one(energy, text, "energy")),
+        numbers=atoms[:, 0].astype(np.int64),
+        positions=atoms[:, 1:],
         cell=cell[:, :3],
         cell_lengths=cell[:, 3],
-        forces=parse_forces(text) if "FORCES" in text else None,
+        forces=parse_forces(text),
         dipole=dipole,
         berry=berry,
         apt=parse_apt(text),
@@ -174,7 +124,7 @@ def parse_output(text: str) -> RunOutput:
     )
 
 
-def parse_forces(text: str) -> NDArray[np.float64] | None:
+def parse_forces(text: str) -> Array | None:
     """Read forces [n_atoms, 3] in hartree/bohr from an output or a force file, in both formats of
     CP2K.
 
@@ -184,26 +134,21 @@ def parse_forces(text: str) -> NDArray[np.float64] | None:
         If the block is not complete, its atoms are not 1, 2, 3, ..., or their sum is not the
         printed one.
     """
-    for block, line, title in (
-        (_OLD_FORCES, _OLD_FORCE, " ATOMIC FORCES in [a.u.]"),
-        (_NEW_FORCES, _NEW_FORCE, " FORCES| Atomic forces"),
-    ):
+    for title, block, line in _FORCES:
         blocks = block.findall(text)
         if blocks:
             rows = line.findall(blocks[-1][0])
             forces = _numbered(rows, "forces")
-            total = re.findall(_NUMBER, blocks[-1][1])[:3]
             columns = zip(*(row[1:] for row in rows), strict=True)
-            _check_sums(
-                "forces", forces, total, [sum(map(_last_digit, column)) for column in columns]
-            )
+            rounding = [sum(map(_last_digit, column)) for column in columns]
+            _check_sums("forces", forces, re.findall(_NUMBER, blocks[-1][1])[:3], rounding)
             return forces
         if title in text:
             raise LabelError("the block of forces is cut off")
     return None
 
 
-def parse_apt(text: str) -> NDArray[np.float64] | None:
+def parse_apt(text: str) -> Array | None:
     """Read the polar tensors that CP2K computed itself, as ``P[i, a, b] = ∂M_a/∂r_ib`` [n_atoms, 3,
     3] in e.
 
@@ -226,7 +171,7 @@ def parse_apt(text: str) -> NDArray[np.float64] | None:
     return None
 
 
-def parse_polarizability(text: str) -> NDArray[np.float64] | None:
+def parse_polarizability(text: str) -> Array | None:
     """Read the polarizability [3, 3] of ``&LINRES &POLAR`` in Å³.
 
     Raises
@@ -236,74 +181,27 @@ def parse_polarizability(text: str) -> NDArray[np.float64] | None:
     """
     if "POLAR| Polarizability tensor [a.u.]" not in text:
         return None
-    blocks = _POLAR.findall(text)
-    if not blocks:
+    found, again = (block.findall(text) for block in _POLAR)
+    if not found:
         raise LabelError("the block of the polarizability is cut off")
-    again = _POLAR_ANGSTROM.findall(text)
-    if not again or not np.allclose(
-        np.array(blocks[-1], dtype=float) * BOHR**3,
-        np.array(again[-1], dtype=float),
-        rtol=1e-6,
-        atol=1e-9,
-    ):
+    values = np.array(found[-1], dtype=float) * BOHR**3
+    if not again or not np.allclose(values, np.array(again[-1], float), rtol=1e-6, atol=1e-9):
         raise LabelError("the polarizability is not the same in both units: the output is damaged")
-    xx, yy, zz, xy, xz, yz, yx, zx, zy = (float(x) for x in blocks[-1])
-    return np.array([[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]]) * BOHR**3
+    return values[[0, 3, 4, 6, 1, 5, 7, 8, 2]].reshape(3, 3)
 
 
-def check_geometry(output: RunOutput, frame: Frame, tolerance: float = 2e-6) -> None:
-    """Compare the atoms, coordinates and cell that CP2K printed with those of its frame.
-
-    Parameters
-    ----------
-    output : RunOutput
-    frame : Frame
-        What this run should have seen.
-    tolerance : float
-        In Å; CP2K prints six decimals.
-
-    Raises
-    ------
-    LabelError
-        If they differ, or CP2K did not print them.
+def last_lines(text: str, errors: str = "", count: int = 15) -> str:
+    """Return the lines that say why a run failed: an abort message, the last SCF steps, or else the
+    end of the output and of the standard error.
     """
-    if not len(output.numbers):
-        raise LabelError("no coordinates in the output")
-    if not np.array_equal(output.numbers, frame.numbers):
-        raise LabelError("the output has other atoms than the snapshot: it belongs to another task")
-    shift = np.abs(output.positions - frame.positions).max(axis=1)
-    if shift.max() > tolerance:
-        atom = int(shift.argmax())
-        raise LabelError(
-            f"the output belongs to another geometry: atom {atom} (counted from 0) is "
-            f"{shift[atom]:.6f} Å away"
-        )
-    if not np.isfinite(output.cell).all():
-        raise LabelError("no cell in the output")
-    lengths = np.linalg.norm(frame.cell, axis=1)
-    if (
-        np.abs(output.cell_lengths - lengths).max() > 2e-6
-        or np.abs(output.cell - frame.cell).max() > 6e-4
-    ):
-        raise LabelError(
-            f"the output has the cell {output.cell.tolist()}, the snapshot {frame.cell.tolist()} Å"
-        )
-
-
-def last_lines(text: str, count: int = 15) -> str:
-    """Return the lines of an output that say why it failed: an abort message, the last SCF steps,
-    or else its end.
-    """
+    if "[ABORT]" not in text:
+        text += f"\n{errors}"
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    for words, before in (
-        ("[ABORT]", 2),
-        ("SCF run NOT converged", 6),
-        ("Leaving inner SCF loop", 6),
-    ):
-        places = [k for k, line in enumerate(lines) if words in line]
+    words = {"[ABORT]": 2, "SCF run NOT converged": 6, "Leaving inner SCF loop": 6}
+    for word, before in words.items():
+        places = [k for k, line in enumerate(lines) if word in line]
         if places:
-            start = max(0, places[-1] - before)
-            return "\n".join(lines[start : start + count])
+            return "\n".join(lines[max(0, places[-1] - before) :][:count])
     return "\n".join(lines[-count:])
 
 
@@ -323,7 +221,7 @@ def _one(pattern: str, text: str, what: str) -> str:
     return match[1]
 
 
-def _numbered(rows: Sequence[Sequence[str]], what: str) -> NDArray[np.float64]:
+def _numbered(rows: Sequence[Sequence[str]], what: str) -> Array:
     """The numbers of lines that begin with the running number of an atom."""
     if not rows or [int(row[0]) for row in rows] != list(range(1, len(rows) + 1)):
         raise LabelError(f"the block of {what} does not hold atoms 1, 2, 3, ...")
@@ -336,9 +234,7 @@ def _last_digit(number: str) -> float:
     return float(10.0 ** (int(exponent or 0) - len(digits.partition(".")[2])))
 
 
-def _check_sums(
-    what: str, values: NDArray[np.float64], total: Sequence[str], rounding: Sequence[float]
-) -> None:
+def _check_sums(what: str, values: Array, total: Sequence[str], rounding: Sequence[float]) -> None:
     """Compare sums over atoms with the printed ones, within the last digits."""
     sums = values.sum(axis=0)
     if len(total) != len(sums) or any(
@@ -348,15 +244,7 @@ def _check_sums(
         raise LabelError(f"the {what} do not sum to what was printed: the output is damaged")
 
 
-def _geometry(text: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    blocks = _COORDINATES.findall(text)
-    if not blocks:
-        return np.zeros(0, dtype=np.int64), np.zeros((0, 3))
-    table = _numbered(_COORDINATE.findall(blocks[-1] + "\n"), "coordinates")
-    return table[:, 0].astype(np.int64), table[:, 1:]
-
-
-def _dipole(text: str) -> tuple[NDArray[np.float64] | None, bool]:
+def _dipole(text: str) -> tuple[Array | None, bool]:
     tight_binding = _TB_DIPOLE.findall(text)
     if tight_binding:
         kind, *numbers = tight_binding[-1]

@@ -4,10 +4,12 @@ anything runs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,29 +19,29 @@ from mda_aptnn import io
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import AptnnError, CampaignError
 from mda_aptnn.frame import Cell, Frame, cell_matrix
-from mda_aptnn.labels.cp2k.input import CP2KInput, Keyword
+from mda_aptnn.labels.cp2k.input import CP2KInput, Section
+from mda_aptnn.labels.protocol import TASK, Recipe, Run
+from mda_aptnn.labels.routes import Route
 
-DFT = "FORCE_EVAL/DFT"
-SUBSYS = "FORCE_EVAL/SUBSYS"
+EVAL, DFT, SUBSYS = "FORCE_EVAL", "FORCE_EVAL/DFT", "FORCE_EVAL/SUBSYS"
+SCF, KIND, LINRES = f"{DFT}/SCF", f"{SUBSYS}/KIND", f"{EVAL}/PROPERTIES/LINRES"
 #: Sections that are read or edited line by line: the preprocessor must not hide anything directly
 #: inside.
 INSPECTED = (
-    "",
-    "GLOBAL",
-    "FORCE_EVAL",
-    "FORCE_EVAL/PRINT",
-    "FORCE_EVAL/PROPERTIES",
-    "FORCE_EVAL/PROPERTIES/LINRES",
-    DFT,
-    f"{DFT}/MGRID",
-    f"{DFT}/POISSON",
-    f"{DFT}/PRINT",
-    f"{DFT}/QS",
-    f"{DFT}/SCF",
-    f"{DFT}/SCF/PRINT",
-    SUBSYS,
-    f"{SUBSYS}/PRINT",
-    f"{SUBSYS}/TOPOLOGY",
+    *("", "GLOBAL", EVAL, f"{EVAL}/PRINT", f"{EVAL}/PROPERTIES", LINRES),
+    *(DFT, *(f"{DFT}/{name}" for name in ("MGRID", "POISSON", "PRINT", "QS", "SCF", "SCF/PRINT"))),
+    *(SUBSYS, f"{SUBSYS}/PRINT", f"{SUBSYS}/TOPOLOGY"),
+)
+#: Sections that no input for labels may have, and why.
+REFUSED = {
+    f"{DFT}/EFIELD": "the input has an electric field of its own; remove it",
+    f"{DFT}/PERIODIC_EFIELD": "the input has an electric field of its own; remove it",
+    f"{EVAL}/RESCALE_FORCES": "rescaled forces are not derivatives of an energy; remove it",
+}
+#: Keywords that name the file, or the size, of coordinates that are replaced.
+COORDINATES = (
+    *("COORD_FILE_NAME", "COORDINATE_FILE_NAME", "COORD_FILE_FORMAT", "COORDINATE"),
+    *("NUMBER_OF_ATOMS", "MULTIPLE_UNIT_CELL"),
 )
 #: A looser EPS_SCF than this shows in forces divided by a small field.
 LOOSEST_EPS_SCF = 1e-6
@@ -47,8 +49,8 @@ _OFF = ("F", "FALSE", ".FALSE.", "OFF", "NO", "NONE", "0")
 
 
 @dataclasses.dataclass(frozen=True)
-class Template:
-    """A CP2K input that was found fit for labels.
+class Template(Recipe):
+    """A CP2K input that was found fit for labels: the recipe of a campaign.
 
     Attributes
     ----------
@@ -56,16 +58,10 @@ class Template:
         As the user wrote it.
     periodic : bool
         Periodic in three directions, or not at all.
-    charge : float
-        Total charge in e.
-    files : dict of str to Path
-        Files beside the input that it needs, under the name that it uses.
     """
 
-    input: CP2KInput
-    periodic: bool
-    charge: float
-    files: dict[str, Path]
+    input: CP2KInput = dataclasses.field(kw_only=True)
+    periodic: bool = dataclasses.field(kw_only=True)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Template:
@@ -84,42 +80,24 @@ class Template:
         _check_structure(text)
         _check_method(text)
         charge = text.value(DFT, "CHARGE", "0")
-        try:
-            return cls(text, _is_periodic(text), float(charge), _find_files(text, path.parent))
-        except ValueError as error:
-            if isinstance(error, AptnnError):
-                raise
-            raise CampaignError(f"{text.name}: CHARGE {charge!r} is not a number") from error
+        if not re.fullmatch(r"[-+]?\d+(\.0*)?", charge):
+            raise CampaignError(f"{text.name}: CHARGE {charge!r} is not a number")
+        level, periodic = _level_of_theory(text), _periodic(text)
+        files = _find_files(text, path.parent)
+        return cls("cp2k", text.text, level, float(charge), files, input=text, periodic=periodic)
 
     @property
-    def level_of_theory(self) -> str:
-        """Method, functional, dispersion, basis and cutoff in one line, as the input says."""
-        method = self.input.value(f"{DFT}/QS", "METHOD", "GPW")
-        if method == "XTB":
-            return f"GFN{self.input.value(f'{DFT}/QS/XTB', 'GFN_TYPE', '1')}-xTB"
-        functional = self.input.section(f"{DFT}/XC/XC_FUNCTIONAL")
-        parts = [method]
-        if functional is not None:
-            parts.append(
-                functional.parameter.upper()
-                or "+".join(child.name for child in functional.sections)
-            )
-        pair = f"{DFT}/XC/VDW_POTENTIAL/PAIR_POTENTIAL"
-        if self.input.section(pair) is not None:
-            parts.append(self.input.value(pair, "TYPE", "?"))
-        bases = {
-            self._kind_value(kind.keywords, "BASIS_SET")
-            for kind in self.input.all(f"{SUBSYS}/KIND")
-        }
-        parts += sorted(filter(None, bases))
-        parts.append(f"{self.input.value(f'{DFT}/MGRID', 'CUTOFF', '280')} Ry")
-        return " ".join(parts)
+    def _tight_binding(self) -> bool:
+        return self.input.value(f"{DFT}/QS", "METHOD", "GPW") == "XTB"
 
-    def _kind_value(self, keywords: list[Keyword], name: str) -> str:
-        return next(
-            (self.input.expand(item.value, item.start) for item in keywords if item.name == name),
-            "",
-        )
+    def check(self, route: Route) -> None:
+        """Warn of fields with tight binding."""
+        if self._tight_binding and any(any(run.field) for run in route.runs([])):
+            warnings.warn(
+                "CP2K 2023.1 returns −P for GFN1-xTB in fields, and collecting will refuse it; use "
+                "--route displacement",
+                stacklevel=2,
+            )
 
     def placed(self, frame: Frame) -> Frame:
         """Return the frame as CP2K sees it: charge of the input; a molecule in the middle of the
@@ -130,54 +108,46 @@ class Template:
         CampaignError
             If frame and input disagree about what is periodic, or the molecule does not fit.
         """
+        name = self.input.name
         if self.periodic:
             if not frame.pbc.all():
                 raise CampaignError(
-                    f"{self.input.name} is periodic but the frame is not (pbc "
-                    f"{frame.pbc.tolist()}): give the cell "
-                    "(--cell), or set PERIODIC NONE in &CELL and &POISSON for an isolated molecule"
+                    f"{name} is periodic but the frame is not (pbc {frame.pbc.tolist()}): give the "
+                    "cell (--cell), or set PERIODIC NONE in &CELL and &POISSON for an isolated "
+                    "molecule"
                 )
-            return dataclasses.replace(frame, charge=self.charge)
+            return super().placed(frame)
         if frame.pbc.any():
             raise CampaignError(
-                f"{self.input.name} says PERIODIC NONE but the frame is periodic: give --pbc none, "
-                f"or make the input "
-                "periodic"
+                f"{name} says PERIODIC NONE but the frame is periodic: give --pbc none, or make "
+                "the input periodic"
             )
         box = self._box()
         middle = (frame.positions.min(axis=0) + frame.positions.max(axis=0)) / 2
         # rounded to what is written, so that displaced and undisplaced runs differ by the
         # displacement alone
-        shift = np.round(box.sum(axis=0) / 2 - middle, 6)
-        positions = frame.positions + shift
+        positions = frame.positions + np.round(box.sum(axis=0) / 2 - middle, 6)
         inside = Cell(box).fractions(positions)
         if inside.min() < 0 or inside.max() > 1:
             raise CampaignError(
-                f"the molecule does not fit into the &CELL of {self.input.name}: make it larger"
+                f"the molecule does not fit into the &CELL of {name}: make it larger"
             )
         return Frame(frame.numbers, positions, box, np.zeros(3, bool), self.charge)
 
     def _box(self) -> NDArray[np.float64]:
         """The template's own cell in Å, for molecules in vacuum."""
-        path = f"{SUBSYS}/CELL"
-
-        def numbers(name: str) -> list[float]:
-            item = self.input.keyword(path, name)
-            if item is None:
-                return []
-            text = re.sub(
-                r"^\[angstrom\]", "", self.input.expand(item.value, item.start).strip(), flags=re.I
-            )
+        found: dict[str, list[float]] = {}
+        for name in ("ABC", "A", "B", "C", "ALPHA_BETA_GAMMA"):
+            item = self.input.keyword(f"{SUBSYS}/CELL", name)
+            text = "" if item is None else self.input.expand(item.value, item.start)
+            words = re.sub(r"^\s*\[angstrom\]", "", text, flags=re.I).split()[:3]
             try:
-                return [float(x) for x in text.split()[:3]]
-            except ValueError as error:
-                raise self.input.error(
-                    item.start, f"cannot read {name} {item.value!r}; write it in Å"
-                ) from error
-
-        lengths = numbers("ABC")
-        angles = numbers("ALPHA_BETA_GAMMA") or [90.0] * 3
-        values = [*lengths, *angles] if lengths else [x for name in "ABC" for x in numbers(name)]
+                found[name] = [float(x) for x in words]
+            except ValueError:
+                self.input.refuse(item, f"cannot read {name} {text!r}; write it in Å")
+        values = found["A"] + found["B"] + found["C"]
+        if found["ABC"]:
+            values = found["ABC"] + (found["ALPHA_BETA_GAMMA"] or [90.0] * 3)
         if len(values) not in (6, 9):
             raise CampaignError(f"{self.input.name}: give &SUBSYS &CELL with ABC or A, B, C in Å")
         return cell_matrix(values)
@@ -191,192 +161,226 @@ class Template:
             If an element has no kind, or several and the input's own coordinates do not tell which
             atom is which.
         """
-        own = self._own_kinds()
-        if len(own) == len(frame) and np.array_equal(
-            [self._element(name) for name in own], frame.numbers
-        ):
+        given = {  # the elements that kinds say themselves
+            self.input.expand(kind.parameter, kind.start): _of_kind(self.input, kind, "ELEMENT")
+            for kind in self.input.all(KIND)
+        }
+        own, section = list[str](), self.input.section(f"{SUBSYS}/COORD")
+        if section is not None and not section.directives:
+            rows = [line.split() for line in self.input.lines(section)]
+            own = [self.input.expand(row[0], section.start) for row in rows if len(row) >= 4]
+        if [self._element(name, given) for name in own] == frame.numbers.tolist():
             return own
         by_element: dict[int, list[str]] = {}
-        for kind in self.input.all(f"{SUBSYS}/KIND"):
-            name = self.input.expand(kind.parameter, kind.start)
+        for name in given:
             if name.upper() != "DEFAULT":
-                by_element.setdefault(self._element(name), []).append(name)
-        xtb = self.input.value(f"{DFT}/QS", "METHOD", "GPW") == "XTB"
-        names = []
-        for number, symbol in zip(frame.numbers, frame.symbols, strict=True):
-            found = by_element.get(int(number), [])
+                by_element.setdefault(self._element(name, given), []).append(name)
+        names = {}
+        for number, symbol in zip(frame.numbers.tolist(), frame.symbols, strict=True):
+            found = by_element.get(number, [symbol] if self._tight_binding else [])
             if len(found) > 1:
                 raise CampaignError(
                     f"{self.input.name} has {len(found)} kinds of {symbol} ({', '.join(found)}), "
-                    f"and its &COORD does "
-                    "not list the atoms of the trajectory in their order to tell which is which"
+                    "and its &COORD does not list the atoms of the trajectory in their order to "
+                    "tell which is which"
                 )
-            if not found and not xtb:
+            if not found:
                 raise CampaignError(
                     f"{self.input.name} has no &KIND {symbol}, which the trajectory contains"
                 )
-            names.append(found[0] if found else symbol)
-        return names
+            names[number] = found[0]
+        return [names[number] for number in frame.numbers.tolist()]
 
-    def _own_kinds(self) -> list[str]:
-        section = self.input.section(f"{SUBSYS}/COORD")
-        if section is None or section.directives:
-            return []
-        return [
-            self.input.expand(line.split()[0], section.start)
-            for line in self.input.lines(section)
-            if len(line.split()) >= 4
-        ]
-
-    def _element(self, name: str) -> int:
-        for kind in self.input.all(f"{SUBSYS}/KIND"):
-            element = self._kind_value(kind.keywords, "ELEMENT")
-            if element and self.input.expand(kind.parameter, kind.start).upper() == name.upper():
-                return int(atomic_numbers([element])[0])
-        letters = re.match(r"[A-Za-z]{1,2}", name)
-        for length in (2, 1):
-            try:
-                return int(atomic_numbers([letters[0][:length] if letters else name])[0])
-            except AptnnError:
-                continue
+    def _element(self, name: str, given: dict[str, str]) -> int:
+        """The element of a kind: what it says itself, or the letters that its name begins with."""
+        said = {kind.upper(): element for kind, element in given.items()}.get(name.upper())
+        letters = "".join(re.findall(r"^[A-Za-z]{1,2}", name))
+        for symbol in [said] if said else [letters, letters[:1]]:
+            with contextlib.suppress(AptnnError):
+                return int(atomic_numbers([symbol])[0])
         raise CampaignError(
             f"{self.input.name}: the kind {name} is not named after an element and has no ELEMENT"
         )
 
-    def snapshot(self, frame: Frame, kinds: list[str]) -> CP2KInput:
-        """Return the input for one (placed) frame: its cell, its coordinates, and what has to be
-        printed.
+    def inputs(self, frame: Frame, runs: Sequence[Run], route: Route) -> dict[str, str]:
+        """Return the input of each run of a placed frame.
+
+        Raises
+        ------
+        CampaignError
+            If the frame cannot be labelled by this route.
         """
+        kinds, texts = self.kinds(frame), {}
+        for run in runs:
+            text = self._for_frame(run.geometry(frame), kinds)
+            _start_from(text, run)
+            _ask_for(text, run, frame, route)
+            texts[run.name] = text.text
+        return texts
+
+    def _for_frame(self, frame: Frame, kinds: list[str]) -> CP2KInput:
+        """The input with the cell and coordinates of a frame, and what has to be printed."""
+
+        def row(name: str, vector: NDArray[np.float64]) -> str:
+            return " ".join([name, *(f"{x:.10f}" for x in vector)])
+
         text = self.input.copy()
         text.remove_section("EXT_RESTART")
         for name in ("VELOCITY", "TOPOLOGY/CENTER_COORDINATES"):
             text.remove_section(f"{SUBSYS}/{name}")
-        if text.section(f"{SUBSYS}/TOPOLOGY") is not None:
-            coordinate_keys = [
-                "COORD_FILE_NAME",
-                "COORDINATE_FILE_NAME",
-                "COORD_FILE_FORMAT",
-                "COORDINATE",
-            ]
-            text.remove_keywords(
-                f"{SUBSYS}/TOPOLOGY", [*coordinate_keys, "NUMBER_OF_ATOMS", "MULTIPLE_UNIT_CELL"]
-            )
+        text.remove_keywords(f"{SUBSYS}/TOPOLOGY", *COORDINATES)
         if self.periodic:
-            vectors = [
-                f"{name} {' '.join(f'{x:.10f}' for x in vector)}"
-                for name, vector in zip("ABC", frame.cell, strict=True)
-            ]
-            text.replace_section(f"{SUBSYS}/CELL", [*vectors, "PERIODIC XYZ"])
-        coordinates = [
-            f"{kind} {' '.join(f'{x:.10f}' for x in position)}"
-            for kind, position in zip(kinds, frame.positions, strict=True)
-        ]
-        text.replace_section(f"{SUBSYS}/COORD", coordinates)
+            text.replace_section(f"{SUBSYS}/CELL", [*map(row, "ABC", frame.cell), "PERIODIC XYZ"])
+        text.replace_section(f"{SUBSYS}/COORD", [*map(row, kinds, frame.positions)])
         text.replace_section(f"{SUBSYS}/PRINT/ATOMIC_COORDINATES", [], "ON")
         text.replace_section(f"{SUBSYS}/PRINT/CELL", ["UNIT angstrom"], "ON")
-        reference = " ".join(f"{x:.10f}" for x in frame.positions.mean(axis=0))
-        text.replace_section(
-            f"{DFT}/PRINT/MOMENTS",
-            [
-                f"PERIODIC {'T' if self.periodic else 'F'}",
-                # fixed, so that the dipole of an ion does not move with the centre of its own
-                # charges or masses
-                "REFERENCE USER_DEFINED",
-                f"REFERENCE_POINT [angstrom] {reference}",
-            ],
-            "ON",
-        )
+        # a fixed reference, so that the dipole of an ion does not move with the centre of its own
+        # charges or masses
+        place = row("REFERENCE_POINT [angstrom]", frame.positions.mean(axis=0))
+        periodic = f"PERIODIC {'T' if self.periodic else 'F'}"
+        moments = [periodic, "REFERENCE USER_DEFINED", place]
+        text.replace_section(f"{DFT}/PRINT/MOMENTS", moments, "ON")
         if text.value("GLOBAL", "PRINT_LEVEL", "MEDIUM") == "SILENT":
-            text.set_keyword("GLOBAL", ["PRINT_LEVEL", "IOLEVEL"], "LOW")
+            text.set_keyword("GLOBAL", "PRINT_LEVEL", "LOW", "IOLEVEL")
         return text
 
 
+def _of_kind(text: CP2KInput, kind: Section, name: str) -> str:
+    """The first value of a keyword in a ``&KIND``, empty if there is none."""
+    found = [item for item in kind.keywords if item.name == name]
+    return text.expand(found[0].value, found[0].start) if found else ""
+
+
+def _level_of_theory(text: CP2KInput) -> str:
+    """Method, functional, dispersion, basis and cutoff in one line, as the input says."""
+    method = text.value(f"{DFT}/QS", "METHOD", "GPW")
+    if method == "XTB":
+        return f"GFN{text.value(f'{DFT}/QS/XTB', 'GFN_TYPE', '1')}-xTB"
+    parts, functional = [method], text.section(f"{DFT}/XC/XC_FUNCTIONAL")
+    if functional is not None:
+        names = "+".join(child.name for child in functional.sections)
+        parts.append(functional.parameter.upper() or names)
+    pair = f"{DFT}/XC/VDW_POTENTIAL/PAIR_POTENTIAL"
+    if text.section(pair) is not None:
+        parts.append(text.value(pair, "TYPE", "?"))
+    parts += sorted({_of_kind(text, kind, "BASIS_SET") for kind in text.all(KIND)} - {""})
+    return " ".join([*parts, text.value(f"{DFT}/MGRID", "CUTOFF", "280"), "Ry"])
+
+
+def _start_from(text: CP2KInput, run: Run) -> None:
+    """Name the run; all but the first start from the wavefunction of the first."""
+    restart = "WFN_RESTART_FILE_NAME", "RESTART_FILE_NAME"
+    text.set_keyword("GLOBAL", "PROJECT", f"{run.name}-{TASK}", "PROJECT_NAME")
+    first = run.name == "zero"
+    if first:
+        # a wavefunction of another geometry is not looked for
+        text.remove_keywords(DFT, *restart)
+        if text.value(SCF, "SCF_GUESS", "ATOMIC") in ("RESTART", "HISTORY_RESTART"):
+            text.set_keyword(SCF, "SCF_GUESS", "ATOMIC")
+    else:
+        text.set_keyword(DFT, restart[0], f"zero-{TASK}-RESTART.wfn", restart[1])
+        text.set_keyword(SCF, "SCF_GUESS", "RESTART")
+    text.replace_section(f"{SCF}/PRINT/RESTART", ["BACKUP_COPIES 0"], "ON" if first else "OFF")
+
+
+def _ask_for(text: CP2KInput, run: Run, frame: Frame, route: Route) -> None:
+    """Ask for what the route wants of a run: forces, response to fields or to displacements."""
+    wanted = route.wanted(run)
+    # CP2K's own finite fields are asked for by the template
+    by_field = text.value(f"{LINRES}/DCDR", "APT_FD", "F") in ("T", "TRUE", ".TRUE.", "ON", "YES")
+    if "apt" in wanted and frame.pbc.all() and not by_field:
+        raise CampaignError(
+            "the analytic route (&DCDR) is for isolated molecules; use --route field in periodic "
+            "cells, or write &PROPERTIES &LINRES &DCDR APT_FD T into the input (CP2K 2025.2 and "
+            "newer)"
+        )
+    if "polarizability" in wanted and frame.pbc.any():
+        raise CampaignError(
+            f"--route {route.name} is for isolated molecules (PERIODIC NONE); use --route "
+            "field-raman in periodic cells"
+        )
+    with_forces = wanted & {"forces", "apt"}
+    text.set_keyword("GLOBAL", "RUN_TYPE", "ENERGY_FORCE" if with_forces else "ENERGY")
+    if "forces" in wanted:
+        text.replace_section(f"{EVAL}/PRINT/FORCES", ["NDIGITS 12"], "ON")
+    if strength := float(np.linalg.norm(run.field)):
+        direction = " ".join(f"{x:.10g}" for x in np.array(run.field) / strength)
+        name = "PERIODIC_EFIELD" if frame.pbc.all() else "EFIELD"
+        lines = [f"INTENSITY {strength:.10g}", f"POLARISATION {direction}"]
+        text.replace_section(f"{DFT}/{name}", lines)
+    if "apt" in wanted and not by_field:
+        # wrong, without an error, on several grids
+        text.set_keyword(f"{DFT}/MGRID", "NGRIDS", "1")
+    if wanted & {"apt", "polarizability"} and text.section(LINRES) is None:
+        text.replace_section(LINRES, ["PRECONDITIONER FULL_ALL", "EPS 1e-8", "MAX_ITER 200"])
+    if "apt" in wanted:
+        text.replace_section(f"{LINRES}/DCDR/PRINT/APT", ["FILENAME __STD_OUT__"], "ON")
+    if "polarizability" in wanted:
+        text.replace_section(f"{LINRES}/POLAR", ["DO_RAMAN T", "PERIODIC_DIPOLE_OPERATOR F"])
+        text.replace_section(f"{LINRES}/POLAR/PRINT/POLAR_MATRIX", ["FILENAME __STD_OUT__"], "ON")
+
+
 def _check_structure(text: CP2KInput) -> None:
-    evaluations = text.all("FORCE_EVAL")
+    """Refuse what cannot be edited safely."""
+    evaluations = text.all(EVAL)
     if not evaluations:
         raise CampaignError(f"{text.name}: no &FORCE_EVAL")
-    several = text.section("MULTIPLE_FORCE_EVALS")
-    if several is not None or len(evaluations) > 1:
-        line = several.start if several is not None else evaluations[1].start
-        raise text.error(
-            line, "several force evaluations; labels need one &FORCE_EVAL with METHOD QUICKSTEP"
+    for extra in [*text.all("MULTIPLE_FORCE_EVALS"), *evaluations[1:]]:
+        text.refuse(
+            extra, "several force evaluations; labels need one &FORCE_EVAL with METHOD QUICKSTEP"
         )
-    for path in INSPECTED:
-        for section in text.all(path):
-            for name, _, line in section.directives:
-                if name not in ("@SET", "@PRINT"):
-                    where = f"&{section.name}" if section.name else "the top level"
-                    raise text.error(
-                        line, f"{name} in {where} may hide what has to change; write it out here"
-                    )
-            for child in section.sections:
-                if "$" in child.name:
-                    raise text.error(
-                        child.start, f"&{child.name}: write out the name of the section"
-                    )
+    for section in (section for path in INSPECTED for section in text.all(path)):
+        where = f"&{section.name}" if section.name else "the top level"
+        for name, _, line in section.directives:
+            if name not in ("@SET", "@PRINT"):
+                text.refuse(
+                    line, f"{name} in {where} may hide what has to change; write it out here"
+                )
+        for child in section.sections:
+            if "$" in child.name:
+                text.refuse(child, f"&{child.name}: write out the name of the section")
     for path in (DFT, SUBSYS):
         if text.section(path) is None:
             raise CampaignError(f"{text.name}: no &{path.split('/')[-1]} in &FORCE_EVAL")
 
 
 def _check_method(text: CP2KInput) -> None:
-    method = text.value("FORCE_EVAL", "METHOD", "QUICKSTEP")
+    """Refuse what labels cannot have."""
+    method = text.value(EVAL, "METHOD", "QUICKSTEP")
     if method not in ("QUICKSTEP", "QS"):
-        item = text.keyword("FORCE_EVAL", "METHOD")
-        raise text.error(
-            item.start if item else 0,
-            f"METHOD {method} has no dipole; labels need METHOD QUICKSTEP",
-        )
-    stress = text.keyword("FORCE_EVAL", "STRESS_TENSOR")
-    if stress is not None and stress.value.upper() not in _OFF:
-        raise text.error(
-            stress.start, "a stress tensor aborts with an electric field; remove STRESS_TENSOR"
-        )
-    for path, reason in (
-        (f"{DFT}/EFIELD", "the input has an electric field of its own; remove it"),
-        (f"{DFT}/PERIODIC_EFIELD", "the input has an electric field of its own; remove it"),
-        (
-            "FORCE_EVAL/RESCALE_FORCES",
-            "rescaled forces are not derivatives of an energy; remove it",
-        ),
-    ):
-        section = text.section(path)
-        if section is not None:
-            raise text.error(section.start, reason)
-    points = text.section(f"{DFT}/KPOINTS")
-    if points is not None and text.value(f"{DFT}/KPOINTS", "SCHEME", "NONE") not in (
-        "NONE",
-        "GAMMA",
-    ):
-        raise text.error(points.start, "dipoles and fields need the Γ point only; remove &KPOINTS")
-    smear = text.section(f"{DFT}/SCF/SMEAR")
+        why = f"METHOD {method} has no dipole; labels need METHOD QUICKSTEP"
+        text.refuse(text.keyword(EVAL, "METHOD"), why)
+    if text.value(EVAL, "STRESS_TENSOR", "NONE") not in _OFF:
+        why = "a stress tensor aborts with an electric field; remove STRESS_TENSOR"
+        text.refuse(text.keyword(EVAL, "STRESS_TENSOR"), why)
+    for path, why in REFUSED.items():
+        text.refuse(text.section(path), why)
+    if text.value(f"{DFT}/KPOINTS", "SCHEME", "NONE") not in ("NONE", "GAMMA"):
+        why = "dipoles and fields need the Γ point only; remove &KPOINTS"
+        text.refuse(text.section(f"{DFT}/KPOINTS"), why)
+    smear = text.section(f"{SCF}/SMEAR")
     if smear is not None and smear.parameter.upper() not in _OFF:
-        raise text.error(
-            smear.start,
-            "a field (and a Berry-phase dipole) needs integer occupations; remove &SMEAR",
-        )
-    value = text.value(f"{DFT}/SCF", "EPS_SCF", "1E-5").replace("D", "E")
+        why = "a field (and a Berry-phase dipole) needs integer occupations; remove &SMEAR"
+        text.refuse(smear, why)
+    value = text.value(SCF, "EPS_SCF", "1E-5").replace("D", "E")
     if float(value) > LOOSEST_EPS_SCF:
         warnings.warn(
             f"{text.name}: EPS_SCF {value} is loose for differences of small numbers; "
-            f"{LOOSEST_EPS_SCF:g} or less "
-            "gives labels to about 1e-3 e",
+            f"{LOOSEST_EPS_SCF:g} or less gives labels to about 1e-3 e",
             stacklevel=4,
         )
 
 
-def _is_periodic(text: CP2KInput) -> bool:
-    cell = text.value(f"{SUBSYS}/CELL", "PERIODIC", "XYZ")
-    poisson = text.value(f"{DFT}/POISSON", "PERIODIC", "XYZ")
+def _periodic(text: CP2KInput) -> bool:
+    places = f"{SUBSYS}/CELL", f"{DFT}/POISSON"
+    cell, poisson = (text.value(path, "PERIODIC", "XYZ") for path in places)
     if cell != poisson or cell not in ("XYZ", "NONE"):
-        item = text.keyword(f"{SUBSYS}/CELL", "PERIODIC") or text.keyword(
-            f"{DFT}/POISSON", "PERIODIC"
-        )
-        raise text.error(
-            item.start if item else 0,
-            f"PERIODIC is {cell} in &CELL and {poisson} in &POISSON; labels need XYZ in both, or "
-            f"NONE in both",
-        )
+        for path in places:
+            text.refuse(
+                text.keyword(path, "PERIODIC"),
+                f"PERIODIC is {cell} in &CELL and {poisson} in &POISSON; labels need XYZ in both, "
+                "or NONE in both",
+            )
     return cell == "XYZ"
 
 
@@ -385,20 +389,19 @@ def _find_files(text: CP2KInput, folder: Path) -> dict[str, Path]:
     replaced = {id(part) for name in ("CELL", "COORD") for part in text.all(f"{SUBSYS}/{name}")}
     names: list[tuple[str, int]] = []
     for section in text.root.walk():
-        if id(section) in replaced:
-            continue
-        names += [(rest, line) for name, rest, line in section.directives if name == "@INCLUDE"]
-        for item in section.keywords:
-            if "FILE" in item.name and not item.name.startswith(
-                ("COORD", "WFN_RESTART", "RESTART")
-            ):
-                names.append((text.expand(item.value, item.start), item.start))
+        if id(section) not in replaced:
+            names += [(rest, line) for name, rest, line in section.directives if name == "@INCLUDE"]
+            names += [
+                (text.expand(item.value, item.start), item.start)
+                for item in section.keywords
+                if "FILE" in item.name
+                and not item.name.startswith(("COORD", "WFN_RESTART", "RESTART"))
+            ]
     files = {}
-    for name, line in names:
-        name = name.strip("'\" ")
+    for name, line in ((name.strip("'\" "), line) for name, line in names):
         if name and (folder / name).is_file() and not os.path.isabs(name):
             if os.path.dirname(name):
-                raise text.error(
+                text.refuse(
                     line, f"{name}: put the file beside the input and name it without a folder"
                 )
             files[name] = folder / name

@@ -153,8 +153,7 @@ class NormalModeMotions:
         angular = np.einsum("i,kia->ka", mass, np.cross(reference, internal))
         second = np.einsum("i,kia,kib->kab", mass, arms, reference)
         second = 0.5 * (second + second.transpose(0, 2, 1))
-        inertia = np.trace(second, axis1=1, axis2=2)[:, None, None] * np.eye(3) - second
-        rotation[at] = np.cross(turn(inertia, angular, self._linear)[:, None], arms)
+        rotation[at] = np.cross(turn(second, angular, self._linear)[:, None], arms)
         vibration[at] = internal - rotation[at]
         modes = np.einsum("kab,qib->kqia", turned, self._modes)
         root = np.sqrt(mass)[:, None]

@@ -87,27 +87,23 @@ class RigidMotions:
         self, arms: NDArray[np.float64], velocities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return I⁻¹ L of each molecule, [n_molecules, 3] in rad/ps."""
-        angular = self.molecules.sum(self.masses[:, None] * np.cross(arms, velocities))[
-            self._turning
-        ]
-        second = self.molecules.sum(
-            self.masses[:, None, None] * arms[:, :, None] * arms[:, None, :]
-        )[self._turning]
-        inertia = np.trace(second, axis1=1, axis2=2)[:, None, None] * np.eye(3) - second
+        sums, turning = self.molecules.sum, self._turning
+        angular = sums(self.masses[:, None] * np.cross(arms, velocities))[turning]
+        second = sums(self.masses[:, None, None] * arms[:, :, None] * arms[:, None, :])[turning]
         result = np.zeros((len(self.molecules), 3))
-        result[self._turning] = turn(inertia, angular, self.molecules.linear[self._turning])
+        result[turning] = turn(second, angular, self.molecules.linear[turning])
         return result
 
 
 def turn(
-    inertia: NDArray[np.float64], angular: NDArray[np.float64], linear: NDArray[np.bool_]
+    second: NDArray[np.float64], angular: NDArray[np.float64], linear: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return ω with I ω = L for each molecule, none about the axis of least inertia of linear ones.
 
     Parameters
     ----------
-    inertia : ndarray, shape [n_molecules, 3, 3]
-        Symmetric, in u Å².
+    second : ndarray, shape [n_molecules, 3, 3]
+        Σ m s sᵀ, symmetric, in u Å²; its trace less itself is I.
     angular : ndarray, shape [n_molecules, 3]
         In u Å²/ps.
     linear : ndarray of bool, shape [n_molecules]
@@ -117,6 +113,7 @@ def turn(
     ndarray, shape [n_molecules, 3]
         In rad/ps.
     """
+    inertia = np.trace(second, axis1=1, axis2=2)[:, None, None] * np.eye(3) - second
     moments, axes = np.linalg.eigh(inertia)
     moments[linear, 0] = 0.0
     free = moments > _SINGULAR * moments[:, 2:]

@@ -1,0 +1,304 @@
+"""``mda-aptnn check`` and ``flux``: a trajectory, or files of its flux, to the flux of groups."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Option
+
+import mda_aptnn
+from mda_aptnn import io
+from mda_aptnn.checks import Check, Checks, Verdict
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.outputs import OptionError, Outputs, check_lines, emit, hold
+from mda_aptnn.errors import AptnnError, SpectrumError
+
+if TYPE_CHECKING:
+    from mda_aptnn.flux.flux_series import FluxSeries
+
+ModelToCheck = Annotated[
+    str | None,
+    Option(help="Also hold the frames against what this model knows."),
+]
+Beads = StrEnum("Beads", ["beads", "centroid"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading(opt.Charges, opt.Terms, opt.Moving):
+    """How a flux is made of a trajectory and a model, or found in files.
+
+    Attributes
+    ----------
+    topology : path
+        Topology that MDAnalysis reads, or a flux file alone.
+    updating : bool
+        Select the groups again in each frame, as for a shell.
+    path_integral : str
+        The trajectories are beads of a ring polymer: "beads" averages their fluxes, "centroid"
+        predicts once, at their mean.
+    checkpoint : path
+        Folder for finished frames; the same command again goes on from there.
+    """
+
+    model: opt.Model = "water-rpbe-d3"
+    updating: bool = False
+    path_integral: Beads | None = None
+    allow_outside_domain: opt.AllowOutsideDomain = False
+    checkpoint: Path | None = None
+    workers: opt.Workers = 1
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether flux files stand where trajectories would.
+
+        Raises
+        ------
+        OptionError
+            If some are and others are not.
+        """
+        kinds = [io.kind_of(path) == "flux" for path in self.trajectory or []]
+        if any(kinds) and not all(kinds):
+            raise OptionError(
+                "flux files and trajectories cannot be read together; make the flux of the others "
+                "first"
+            )
+        return any(kinds)
+
+    @property
+    def is_flux(self) -> bool:
+        """Whether a flux file is all that was named."""
+        return not self.trajectory and io.kind_of(self.topology) == "flux"
+
+    def stored(self) -> FluxSeries:
+        """Return the flux of new groups from files with every atom's flux, without predicting
+        again.
+
+        Raises
+        ------
+        OptionError
+            If an option has been given that only a prediction can follow.
+        """
+        from mda_aptnn.flux.atom_flux import load_groups
+
+        assert self.trajectory is not None
+        self._refuse_unused(
+            self.trajectory[0],
+            {"trajectory", "group", "per", "updating", "motions", "topology_format"},
+        )
+        if self.motions not in (None, "stored"):
+            raise OptionError(
+                f"--motions {self.motions}: a flux of atoms has its own motions; say --motions "
+                "stored"
+            )
+        kinds = {"topology_format": self.topology_format} if self.topology_format else {}
+        [universe] = opt.open_universes(self.topology, [], **kinds)
+        how: dict[str, Any] = {
+            "per": self.per,
+            "updating": self.updating,
+            "motions": self.motions == "stored",
+        }
+        groups = opt.pairs(self.group, "group")
+        return mda_aptnn.FluxSeries.merge(
+            load_groups(path, universe, groups, **how) for path in self.trajectory
+        )
+
+    def _refuse_unused(self, path: Path, used: set[str]) -> None:
+        """Refuse options that a flux file cannot follow, by their names."""
+        unused = [name for name in opt.changed(self) if name not in used]
+        if unused:
+            names = ", ".join(
+                "--" + name.replace("_", "-").removeprefix("file-") for name in unused
+            )
+            raise OptionError(f"{path} is a flux already: {names} cannot change it; leave it out")
+
+    def universes(self) -> list[Any]:
+        """Return one Universe for each trajectory; one of all beads for the centroid of a ring
+        polymer.
+        """
+        found = super().universes()
+        if self.path_integral and len(found) < 2:
+            raise OptionError("--path-integral: give the trajectories of all beads, two or more")
+        if self.path_integral != "centroid":
+            return found
+        from mda_aptnn.flux.path_integrals import centroid_universe
+
+        return [centroid_universe(found)]
+
+    def predicted(
+        self, output: Path, *, temperature_needed: bool = False
+    ) -> tuple[FluxSeries, list[Any]]:
+        """Return the merged flux of all trajectories, or the mean over beads, and the analyses that
+        made its parts.
+
+        Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so
+        that the same command goes on after an interruption or an error in a late frame.
+        """
+        from mda_aptnn.flux import blocks
+        from mda_aptnn.flux.guard import check_replicas
+        from mda_aptnn.flux.path_integrals import average_beads
+        from mda_aptnn.trajectory.selection import select
+
+        universes = self.universes()
+        if self.per == "atom" and len(universes) > 1:
+            raise OptionError("--per atom takes one trajectory at a time; run the command for each")
+        frames = self.chosen()
+        folder = self._finished_frames(output)
+        blocks.check_folder(folder)
+        is_ours = self.checkpoint is None or not folder.exists()
+        groups = opt.pairs(self.group, "group")
+        options = self.keywords() | self.sums() | self.parts()
+        options |= {name: getattr(self, name) for name in ("updating", "allow_outside_domain")}
+        beads = self.path_integral == "beads"
+        if beads:
+            # each has as many times the temperature as there are beads, which average_beads looks
+            # at
+            options["check_temperature"] = False
+        how: dict[str, Any] = {"progressbar_kwargs": opt.progress()}
+        if self.workers > 1:
+            how = {"backend": "multiprocessing", "n_workers": self.workers}
+        hold(folder)
+        try:
+            analyses = []
+            for number, universe in enumerate(universes):
+                part = folder / f"part-{number + 1}"
+                atoms = select(universe, self.select, "--select")
+                analyses.append(
+                    mda_aptnn.DipoleFlux(atoms, self.model, groups, checkpoint=part, **options)
+                )
+            if temperature_needed and not all(each.knows_temperature for each in analyses):
+                raise OptionError(
+                    "the kinetic temperature is not known, as bonds are constrained or velocities "
+                    'finite differences; give that of the simulation (-T "300 K"), or '
+                    "--degrees-of-freedom of constrained molecules"
+                )
+            check_replicas([analysis.universe_frames for analysis in analyses]).raise_refused()
+            for analysis in analyses:
+                analysis.run(*frames, verbose=True, **how)
+            parts = [analysis.series for analysis in analyses]
+            return average_beads(parts) if beads else mda_aptnn.FluxSeries.merge(parts), analyses
+        finally:
+            if is_ours and not list(folder.glob("part-*/block-*.h5")):
+                blocks.remove(folder)
+
+    def _finished_frames(self, output: Path) -> Path:
+        """Where finished frames are kept: ``--checkpoint``, or a folder beside `output`."""
+        return self.checkpoint or output.with_name(f"{output.stem}.unfinished")
+
+    def forget(self, output: Path) -> None:
+        """Remove the finished frames beside `output`, now that the flux is written."""
+        from mda_aptnn.flux import blocks
+
+        if self.checkpoint is None:
+            blocks.remove(self._finished_frames(output))
+
+    @contextlib.contextmanager
+    def obtained(
+        self, command: str, output: Path, kept: Path | None, temperature: str | None
+    ) -> Iterator[tuple[FluxSeries, dict[str, list[str]] | None]]:
+        """Give the flux that the arguments name or ask for, and the sums of its groups that are
+        wanted.
+
+        A prediction is not begun where a spectrum would lack the temperature. A flux that is in no
+        file is kept if what is made of it fails: options that do not fit the data cost no time.
+        """
+        sums = None
+        is_new = False
+        if self.is_flux:
+            self._refuse_unused(self.topology, {"group"})
+            groups = opt.pairs(self.group, "group")
+            sums = {name: parts.split("+") for name, parts in groups.items()} if groups else None
+            series = mda_aptnn.FluxSeries.load(self.topology)
+        elif self.trajectory and self.is_stored:
+            series = self.stored()
+        elif self.per == "atom":
+            raise OptionError("--per atom is for the command flux; its file then serves here")
+        else:
+            series, _ = self.predicted(output, temperature_needed=temperature is None)
+            is_new = True
+        if kept is not None:
+            series.save(kept)
+        try:
+            yield series, sums
+        except AptnnError as error:
+            if kept is not None or not is_new:
+                raise
+            kept = _unused_name(output)
+            series.save(kept)
+            self.forget(output)
+            raise SpectrumError(
+                f"{error}; the flux is kept, for: mda-aptnn {command} {kept}"
+            ) from error
+        self.forget(output)
+
+
+def _unused_name(output: Path) -> Path:
+    """A name beside `output` for a flux that nobody asked to keep."""
+    names = (
+        output.with_name(f"{output.stem}-flux{number or ''}.h5") for number in itertools.count()
+    )
+    return next(name for name in names if not name.exists())
+
+
+def flux(
+    reading: Reading, *, output: opt.Output = Path("flux.h5"), as_json: opt.Json = False
+) -> None:
+    """Predict polar tensors along a trajectory and store the dipole flux of groups of atoms.
+
+    With --per atom every atom's flux is kept: such a file can stand in the place of the trajectory
+    in this command and in `spectrum`, for other groups without a new prediction.
+    """
+    outputs = Outputs(as_json, flux=output)
+    if reading.is_stored:
+        series = made = reading.stored()
+    else:
+        series, analyses = reading.predicted(output)
+        made = analyses[0] if reading.per == "atom" else series
+    outputs.save(made)
+    reading.forget(output)
+    outputs.tell(series.summary(), series.describe(), series.check())
+
+
+def check(
+    reading: opt.Moving,
+    *,
+    model: ModelToCheck = None,
+    allow_outside_domain: opt.AllowOutsideDomain = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Check a trajectory by a few of its frames, as every command does before it predicts. Exit
+    code 1 if refused.
+    """
+    from mda_aptnn.flux.checked_analysis import chosen_timeline
+    from mda_aptnn.flux.guard import check_replicas, check_run
+
+    known: Any = None
+    if model is not None:
+        known = mda_aptnn.load_model(model)
+    options = reading.keywords()
+    allowed = {name: options.pop(name) for name in ("allow_aliasing", "override_cell")}
+    allowed["allow_outside_domain"] = allow_outside_domain
+    readers: list[mda_aptnn.UniverseFrames] = []
+    found: list[Check] = []
+    about: list[str] = []
+    for universe in reading.universes():
+        frames = mda_aptnn.UniverseFrames(universe, **options)
+        wanted, timeline = chosen_timeline(frames, *reading.chosen(), None)
+        found += check_run(frames, wanted, timeline, model=known, **allowed).checks
+        readers.append(frames)
+        about.append(
+            f"{len(wanted)} frames of {len(frames.numbers)} atoms, {1000 * timeline.spacing:g} fs "
+            f"apart, in {len(timeline.starts)} series"
+        )
+        about += [f"note: {note}" for note in frames.notes]
+    checks = Checks((*found, *check_replicas(readers)))
+    report = {"checks": checks.to_json(), "verdict": checks.worst.value, "about": about}
+    emit(report, as_json, "\n".join([*about, *check_lines(checks, every=True)]))
+    if checks.worst is Verdict.REFUSED:
+        raise typer.Exit(1)

@@ -1,0 +1,379 @@
+"""Commands that make, use and judge models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mda_aptnn
+from mda_aptnn import io
+from mda_aptnn.checks import Checks
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
+
+
+def predict(
+    reading: opt.Trajectory,
+    *,
+    output: opt.Output = Path("apt.h5"),
+    model: opt.Model = "water-rpbe-d3",
+    charge: float = 0.0,
+    as_json: opt.Json = False,
+) -> None:
+    """Predict the polar tensor of every atom in the chosen frames; velocities are not needed.
+
+    Models that have them give polarizability gradients too. The file is HDF5, or extended XYZ
+    (.xyz).
+
+    Parameters
+    ----------
+    charge : float
+        Total charge of the sample in e.
+    """
+    from tqdm.auto import tqdm
+
+    from mda_aptnn.flux.guard import refuse_or_warn
+    from mda_aptnn.labels.dataset import LabelledFrame, write_labels
+    from mda_aptnn.model.domain import OPTION, domain_checks
+    from mda_aptnn.tensors import sum_rule_residual
+
+    outputs = Outputs(as_json, labels=output)
+    predictor = mda_aptnn.load_model(model)
+    universes = reading.universes()
+    start, stop, step = reading.chosen()
+    options = {**reading.keywords(), "charge": charge}
+    sources = [
+        mda_aptnn.UniverseFrames(universe, velocities=None, **options) for universe in universes
+    ]
+    if not any(len(universe.trajectory[start:stop:step]) for universe in universes):
+        raise OptionError("no frames in the chosen range")
+    # tensors of atoms that the model was not made for are no spectrum yet: marked, not refused
+    samples = []
+    for universe, source in zip(universes, sources, strict=True):
+        for _ in universe.trajectory[start:stop:step][:1]:
+            samples.append(source.frame())
+            if hasattr(predictor, "check"):
+                predictor.check(samples[-1])
+    checks = Checks(tuple(domain_checks(predictor, samples))).allowing([OPTION])
+    refuse_or_warn(checks)
+    largest = 0.0
+
+    def predicted() -> Iterator[LabelledFrame]:
+        nonlocal largest
+        for universe, source in zip(universes, sources, strict=True):
+            for now in tqdm(universe.trajectory[start:stop:step], unit="frame"):
+                frame = source.frame()
+                tensors = predictor.predict_tensors(frame)
+                residual = float(abs(sum_rule_residual(tensors["apt"], charge)).max())
+                largest = max(largest, residual)
+                info = {
+                    "frame": int(now.frame),
+                    "time_ps": float(now.time),
+                    "sum_rule_residual": residual,
+                }
+                if "pgt" in tensors:
+                    info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
+                yield LabelledFrame(frame, tensors, info)
+
+    n_frames = write_labels(predicted(), output, f"predicted by {model}")
+    report = {"n_frames": n_frames, "sum_rule_residual_max": largest}
+    line = f"{n_frames} frames, largest component of Σ P − Q: {largest:.3f} e"
+    outputs.tell(report, line, checks)
+
+
+def train(
+    labels: LabelFiles,
+    *,
+    output: opt.Output = Path("model.h5"),
+    cell: LabelCell = None,
+    config: opt.Plan = None,
+    validation_frames: float | None = None,
+    held_out_frames: float | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+    target: list[str] | None = None,
+    members: int = 1,
+    shared_body: bool = False,
+    keep_ripples: bool = False,
+    plot: opt.Plot = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Train a network on labelled frames; --plot draws the learning curve.
+
+    Options given here go before the plan. A run that was killed goes on where it stood: repeat the
+    command.
+
+    Parameters
+    ----------
+    validation_frames : float
+        Frames to choose the best weights by: a number, or a fraction below 1.
+    held_out_frames : float
+        Frames kept aside for the model card alone: number or fraction.
+    seed : int
+        Of the split, the first weights and the order.
+    steps : int
+        Optimisation steps.
+    target : list of str
+        What to train: "apt" (polar tensors), "pgt" (polarizability gradients), repeatable; by
+        default all that there are labels of, with one network.
+    members : int
+        Members of a committee, whose spread tells the error; 1: a single model.
+    shared_body : bool
+        The members are last layers on one body: cheap, and a coarser spread.
+    keep_ripples : bool
+        Train on the labels with the ripples of the real-space grid that made them; by default
+        significant ones are taken out, and the summary says which.
+    """
+    outputs = Outputs(as_json, model=output, plot=plot)
+    model = mda_aptnn.train(
+        read(labels, cell),
+        output,
+        plan=config,
+        members=members,
+        shared_body=shared_body,
+        target=target or None,
+        validation=validation_frames,
+        held_out=held_out_frames,
+        seed=seed,
+        steps=steps,
+        keep_ripples=keep_ripples or None,
+        verbose=True,
+    )
+    if plot:
+        from mda_aptnn.training.plotting import plot_learning
+
+        curves = [member.learning for member in model.contents.members if member.learning]
+        plot_learning(curves, model.target.unit, plot)
+    info = model.info
+    trained = info.get("committee", {}).get("trained", [])
+    ripples = [
+        f"{f'member {number}: ' if trained else ''}a ripple of {ripple['amplitude']:.2g} ± "
+        f"{ripple['standard_error']:.1g} e in the tensors of {ripple['element']}, with "
+        f"{ripple['points']} grid points along an edge"
+        for number, card in enumerate(trained or [info])
+        for ripple in card["grid_ripples_removed"]
+    ]
+    removed = "taken out of the labels that were trained on (keep it: --keep-ripples)"
+    lines = [f"{removed}: {ripple}" for ripple in ripples]
+    if trained:
+        errors = ", ".join(f"{member['validation_rmse']:.4f}" for member in trained)
+        lines.append(
+            f"{info['members']} members ({info['committee']['kind']}); validation, each on its own "
+            f"frames: {errors}"
+        )
+    if factors := info.get("spread", {}).get("factors"):
+        lines.append(f"spread times {', '.join(f'{s} {f:.2f}' for s, f in factors.items())}")
+    report = {
+        "n_frames": info["data"]["n_frames"],
+        **info["run"],
+        "grid_ripples_removed": ripples,
+        "accuracy": info["accuracy"],
+    }
+    outputs.tell(report, [*lines, *_accuracy(info)])
+
+
+def _accuracy(info: dict[str, Any]) -> list[str]:
+    """The errors in the card of a model, in columns."""
+    rows = {
+        f"{name.replace('_', ' ')}, {errors['unit']}": {
+            "RMSE": errors["rmse"],
+            **errors["rmse_per_species"],
+            "without a network": min(errors["baseline_rmse"].values()),
+            "relative error of the rate": errors["spectrum_error"],
+        }
+        for name, errors in info["accuracy"].items()
+    }
+    return table(rows)
+
+
+def distil(
+    teacher: str,
+    reading: opt.Choosing,
+    *,
+    output: opt.Output = Path("model.h5"),
+    labels: list[Path] | None = None,
+    config: opt.Plan = None,
+    held_out_frames: float = 0.0,
+    steps: int | None = None,
+    seed: int = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """Train a fast network on 200 (--count) frames of your own trajectory that a teacher labels.
+
+    A run that was killed goes on where it stood: repeat the command.
+
+    Parameters
+    ----------
+    teacher : str
+        Model that labels the frames: a name or a file.
+    labels : paths
+        True labels, kept in the training beside the teacher's; repeatable.
+    held_out_frames : float
+        True labels kept aside for the model card alone: number or fraction.
+    steps : int
+        Optimisation steps.
+    seed : int
+        Of the split, the first weights and the order.
+    """
+    from mda_aptnn.labels.snapshots import choose_frames
+
+    outputs = Outputs(as_json, model=output)
+    source = reading.source()
+    numbers = source.numbers(*reading.chosen())
+    count = min(reading.how_many() or 200, len(numbers))
+    chosen = [numbers[k] for k in choose_frames(len(numbers), count, "uniform")]
+    model = mda_aptnn.distil(
+        teacher,
+        [frame for _, frame in source.frames(chosen)],
+        output,
+        labels=read(labels, None) if labels else None,
+        plan=config,
+        held_out=held_out_frames,
+        seed=seed,
+        steps=steps,
+        verbose=True,
+    )
+    about, accuracy = model.info["teacher"], model.info["accuracy"]
+    first = f"{about['n_frames']} frames labelled by {about['name']}, which validation is against"
+    report = {"teacher": about, **model.info["run"], "accuracy": accuracy}
+    outputs.tell(report, [first, *_accuracy(model.info)])
+
+
+def select(
+    reading: opt.Trajectory,
+    *,
+    model: opt.Model = "committee.h5",
+    count: int = 10,
+    output: opt.Output = Path("selected.txt"),
+    campaign: Path | None = None,
+    template: Path | None = None,
+    route: opt.Route = "field",
+    as_json: opt.Json = False,
+) -> None:
+    """Choose the frames where a committee disagrees most and that differ from each other.
+
+    The numbers count through all trajectories, as in: label plan --select indices --indices "$(cat
+    selected.txt)"
+
+    Parameters
+    ----------
+    count : int
+        How many frames to choose.
+    campaign : path
+        Also plan their labels into this folder, new or begun.
+    template : path
+        Your working CP2K input, for --campaign.
+    """
+    from mda_aptnn.labels.campaign import plan_labels
+    from mda_aptnn.labels.cp2k.template import Template
+    from mda_aptnn.labels.routes import make_route
+    from mda_aptnn.model.selection import select as choose
+
+    if (campaign is None) != (template is None):
+        raise OptionError("--campaign and --template go together")
+    outputs = Outputs(as_json, frames=output)
+    recipe = None if template is None else (Template.read(template), make_route(route, {}))
+    source = reading.source()
+    numbers = source.numbers(*reading.chosen())
+    found = choose(
+        mda_aptnn.load_model(model), source.frames(numbers), count, total=len(numbers), verbose=True
+    )
+    with io.replacing(output) as temporary:
+        temporary.write_text(" ".join(map(str, found.indices)) + "\n")
+    scores, mean = found.of_chosen(), float(found.disagreement.mean())
+    report = {
+        "frames": found.indices,
+        "disagreement": scores.tolist(),
+        "mean_disagreement": mean,
+        "n_candidates": len(found.candidates),
+    }
+    lines = [
+        f"{len(found.indices)} of {len(found.candidates)} frames: "
+        f"{' '.join(map(str, found.indices))}",
+        f"relative error of the flux that the spread makes likely: {scores.min():.4f} to "
+        f"{scores.max():.4f} there, {mean:.4f} on average",
+    ]
+    if recipe is not None and campaign is not None:
+        planned = plan_labels(campaign, source, found.indices, *recipe)
+        outputs.files["campaign"] = campaign
+        lines.append(
+            f"planned: {len(planned.task_names)} tasks; next: mda-aptnn label run {campaign}"
+        )
+    outputs.tell(report, lines)
+
+
+def evaluate(
+    model: str,
+    labels: LabelFiles,
+    *,
+    cell: LabelCell = None,
+    plot: opt.Plot = None,
+    plot_spread: Path | None = None,
+    allow_training_frames: bool = False,
+    record: str | None = None,
+    calibrate: bool = False,
+    record_domain: bool = False,
+    held_out: bool = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Compare a model with labels: per component, element and irrep, and the errors that a spectrum
+    sees.
+
+    Of a model with two heads, each is compared with its labels; pictures of the second have its
+    name added to theirs.
+
+    Parameters
+    ----------
+    model : str
+        Name of a bundled model, or a model file.
+    plot_spread : path
+        Also draw the error against a committee's spread.
+    allow_training_frames : bool
+        Do not refuse frames that the model was trained on.
+    record : str
+        Also write the errors into the model's card, under this name.
+    calibrate : bool
+        Also calibrate a committee's spread by these labels, in its model file.
+    record_domain : bool
+        Also write into the model's card what its training frames cover, all of which must be among
+        the labels: for model files of before 0.2. With --allow-training-frames.
+    held_out : bool
+        Take only the frames that the model's card says were held out.
+    """
+    from mda_aptnn.training import plotting
+    from mda_aptnn.training.card import assess
+
+    pictures = {"plot": plot, "spread plot": plot_spread}
+    Outputs(as_json, **pictures)
+    found = assess(
+        model,
+        read(labels, cell),
+        held_out=held_out,
+        allow_training_frames=allow_training_frames,
+        record=record,
+        calibrate=calibrate,
+        domain=record_domain,
+    )
+    draw = {"plot": plotting.plot_parity, "spread plot": plotting.plot_spread}
+    reports, texts = [], []
+    for number, (name, evaluation) in enumerate(found.items()):
+        files = {
+            kind: str(_named(path, name if number else ""))
+            for kind, path in pictures.items()
+            if path
+        }
+        for kind, written in files.items():
+            draw[kind](evaluation, written)
+        reports.append(evaluation.summary() | {"files": files})
+        lines = [f"{kind}: {written}" for kind, written in files.items()]
+        texts.append("\n".join([evaluation.describe(), *lines]))
+    # the first head's figures stand where those of a single one do
+    report = reports[0] | {other["target"]: other for other in reports[1:]}
+    emit(report, as_json, "\n\n".join(texts))
+
+
+def _named(path: Path, addition: str) -> Path:
+    """Where the picture of a head goes."""
+    return path.with_stem(f"{path.stem}-{addition}") if addition else path

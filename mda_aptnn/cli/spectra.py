@@ -1,0 +1,541 @@
+"""Commands that make spectra: of a trajectory, a stored flux, dipoles, or other spectra."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+import mda_aptnn
+from mda_aptnn import io, units
+from mda_aptnn.checks import Checks
+from mda_aptnn.cli import options as opt
+from mda_aptnn.cli.fluxes import Reading
+from mda_aptnn.cli.outputs import OptionError, Outputs
+from mda_aptnn.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.spectra.dipoles import DipoleSeries
+
+Correction = StrEnum("Correction", ["harmonic", "standard", "schofield", "none"])
+Detection = StrEnum("Detection", ["power", "photons"])
+Bose = StrEnum("Bose", ["stokes", "classical", "none"])
+Axis = StrEnum("Axis", ["x", "y", "z"])
+Origin = StrEnum("Origin", ["cell", "centre"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfFlux(Reading, opt.Estimate, opt.Saving):
+    """How a spectrum is made of a trajectory, or of a stored flux.
+
+    Attributes
+    ----------
+    flux_output : path
+        Also keep the flux, to make other spectra of it.
+    """
+
+    temperature: opt.Temperature = None
+    flux_output: Path | None = None
+
+    def make(self, kind: str, output: Path, function: Callable[..., Any]) -> None:
+        """Make, save and tell the spectrum that `function` makes of a flux and of settings."""
+        outputs = self.outputs(**{kind: output, "flux": self.flux_output})
+        settings = self.settings()
+        given = opt.positive(self.temperature, units.TEMPERATURE, "--temperature")
+        with self.obtained(kind, output, self.flux_output, given) as (series, groups):
+            found = function(series, groups=groups, temperature=given, **settings)
+            outputs.save(found)
+        lines = [series.describe(found.notes), found.describe()]
+        if found.segments is None:
+            lines.append(_no_error_bars(series, float(found.resolution.magnitude)))
+        outputs.tell({**series.summary(), **found.summary()}, lines, series.check(given))
+
+    def check_gradients(self) -> None:
+        """Refuse a model without polarizability gradients before the long run."""
+        from mda_aptnn.model.file import stored_target
+        from mda_aptnn.model.predict import model_path
+        from mda_aptnn.tensors import APT, PGT
+
+        if self.is_flux or self.is_stored:
+            return
+        if not {APT, PGT} <= set(stored_target(model_path(self.model)).parts):
+            raise OptionError(
+                f"the model {self.model!r} predicts no polarizability gradients; train one with "
+                "labels that have them (mda-aptnn label plan --route field-raman) and name it by "
+                "--model"
+            )
+
+
+def spectrum(
+    how: OfFlux,
+    *,
+    output: opt.Output = Path("spectrum.h5"),
+    volume: opt.Volume = None,
+    quantum_correction: Correction = Correction.harmonic,
+) -> None:
+    """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms and motions of
+    molecules.
+
+    Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the
+    trajectory. With --per molecule (or residue) the spectrum has a self and a distinct part.
+    """
+    opt.positive(volume, units.VOLUME, "--volume")
+
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return series.spectrum(volume=volume, quantum_correction=quantum_correction, **settings)
+
+    how.make("spectrum", output, make)
+
+
+def raman(
+    how: OfFlux,
+    *,
+    output: opt.Output = Path("raman.h5"),
+    laser: str | None = None,
+    detection: Detection = Detection.power,
+    bose: Bose | None = None,
+) -> None:
+    """Raman spectrum of a trajectory (VV, VH, depolarization), decomposed by groups of atoms and
+    motions.
+
+    The model must predict polarizability gradients: `train` makes one of labels that have them
+    (`label plan --route field-raman`). Without --laser and --bose, heights are activities: their
+    integrals do not depend on temperature.
+
+    Parameters
+    ----------
+    laser : str
+        Multiply with the laser's frequency factor: its wavelength or wavenumber, "532 nm".
+    detection : str
+        What is counted of the scattered light.
+    bose : str
+        Multiply with the occupation of the modes; stokes with --laser.
+    """
+    if laser is not None:
+        units.wavenumber_of_light(laser, "--laser")
+    how.check_gradients()
+
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        found = series.raman(**settings)
+        if laser is None and bose is None:
+            return found
+        return found.scattered(laser=laser, detection=detection, bose=bose or "stokes")
+
+    how.make("raman", output, make)
+
+
+def sfg(
+    how: OfFlux,
+    *,
+    output: opt.Output = Path("sfg.h5"),
+    area: str | None = None,
+    component: list[str] | None = None,
+) -> None:
+    """Sum-frequency spectrum of a surface whose normal is z: Re, Im and the square of the
+    susceptibility.
+
+    The model must predict polarizability gradients. The two surfaces of a slab cancel: name their
+    atoms by --group "upper=prop z > 40" --group "lower=prop z < 20", and the spectrum is that of
+    one surface.
+
+    Parameters
+    ----------
+    area : str
+        Of the surface, "600 angstrom^2"; without, the susceptibility times it.
+    component : list of str
+        Component of the susceptibility, such as xxz; may be repeated.
+    """
+    from mda_aptnn.spectra.sfg import COMPONENTS, axes_of
+
+    components = component or list(COMPONENTS)
+    for name in components:
+        axes_of(name)
+    opt.positive(area, "angstrom^2", "--area")
+    how.check_gradients()
+
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return series.sum_frequency(area=area, components=components, **settings)
+
+    how.make("sfg", output, make)
+
+
+def vdos(
+    reading: opt.Moving,
+    *,
+    terms: opt.Terms,
+    estimate: opt.ErrorBars,
+    saving: opt.Saving,
+    output: opt.Output = Path("vdos.h5"),
+    temperature: Annotated[
+        str | None,
+        Option(help="Counts the degrees of freedom that move; else 3N."),
+    ] = None,
+    mass_weighted: bool = True,
+) -> None:
+    """Vibrational density of states by groups of atoms and motions of molecules; no model is
+    needed.
+
+    Parameters
+    ----------
+    mass_weighted : bool
+        Count atoms by m v², or by v².
+    """
+    from mda_aptnn.trajectory.selection import select
+
+    outputs = saving.outputs(vdos=output)
+    settings = estimate.settings()
+    universe = reading.joined_universe()
+    found = mda_aptnn.VelocitySpectrum(
+        select(universe, terms.select, "--select"),
+        opt.pairs(terms.group, "group"),
+        **terms.parts(),
+        **reading.keywords(),
+        verbose=True,
+    ).run(*reading.chosen())
+    density = found.density(temperature, mass_weighted=mass_weighted, **settings)
+    checks, n_frames = Checks.from_json(density.info["checks"]), found.n_frames
+    outputs.finish(density, checks, f"{n_frames} frames", n_frames=n_frames)
+
+
+def dipoles(
+    moments: Path,
+    *,
+    estimate: opt.Estimate,
+    saving: opt.Saving,
+    temperature: Annotated[str, Option(help='Such as "300 K".')],
+    output: opt.Output = Path("dipole-spectrum.h5"),
+    time_step: opt.TimeStep = None,
+    cell: opt.Cell = None,
+    start: int = 0,
+    volume: opt.Volume = None,
+) -> None:
+    """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar
+    tensors.
+
+    Parameters
+    ----------
+    moments : path
+        File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.
+    start : int
+        First frame, counted from 0.
+    """
+    outputs = saving.outputs(spectrum=output)
+    series = _read_dipoles(moments, time_step, cell)[start:]
+    found = series.spectrum(temperature, volume=volume, **estimate.settings())
+    first = f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"
+    outputs.finish(found, first=first, n_frames=len(series))
+
+
+def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
+    import numpy as np
+
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if io.kind_of(path) == "dipoles":
+        if time_step is not None or cell is not None:
+            raise OptionError(
+                f"{path} has its time step and cells: leave --time-step and --cell out"
+            )
+        return mda_aptnn.DipoleSeries.load(path)
+    if time_step is None:
+        raise OptionError('give --time-step, the time between dipoles, such as "0.5 fs"')
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except ValueError as error:
+            raise FileFormatError(f"{path} is not an array of numpy: {error}") from error
+        return mda_aptnn.DipoleSeries.from_array(values, time_step, cells=cell)
+    return mda_aptnn.DipoleSeries.from_cp2k(path, time_step, cell=cell)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfAtoms(opt.Sample, opt.Lines):
+    """How a spectrum is resolved in space, of the flux of every atom.
+
+    Attributes
+    ----------
+    files : paths
+        Topology of the run, for its molecules, and its flux file (--per atom).
+    """
+
+    files: list[Path] = dataclasses.field(kw_only=False)
+    plot: opt.Plot = None
+    as_json: opt.Json = False
+
+    def make(self, output: Path, function: Callable[..., Any], **options: Any) -> None:
+        """Make, save and tell what `function` makes of the molecules and their flux."""
+        from mda_aptnn.flux.molecular_flux import open_molecules
+
+        outputs = Outputs(self.as_json, output=output, plot=self.plot)
+        settings = {**opt.Sample.settings(self), **opt.Lines.settings(self)}
+        topology, flux = topology_and_flux(self.files)
+        [universe] = opt.open_universes(topology, [])
+        with open_molecules(flux, universe) as (series, molecules):
+            found = function(molecules, series, **options, **settings)
+        outputs.finish(found, temperature=float(found.temperature.magnitude))
+
+
+def distances(
+    how: OfAtoms,
+    *,
+    output: opt.Output = Path("distances.h5"),
+    bin_width: str = "0.5 angstrom",
+    edges: str | None = None,
+    workers: opt.Workers = 1,
+) -> None:
+    """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum
+    to the total.
+
+    Parameters
+    ----------
+    bin_width : str
+        Width of the shells.
+    edges : str
+        Limits of the shells in Å instead: "2.5,3.5,6".
+    """
+    from mda_aptnn.spectra.spatial import distance_spectrum
+
+    limits = opt.numbers(edges, "--edges")
+    how.make(output, distance_spectrum, edges=limits, bin_width=bin_width, n_threads=workers)
+
+
+def profile(
+    how: OfAtoms,
+    *,
+    output: opt.Output = Path("profile.h5"),
+    axis: Axis = Axis.z,
+    slabs: opt.Count = 20,
+    edges: str | None = None,
+    relative_to: Origin = Origin.cell,
+) -> None:
+    """Spectrum along an axis, in the plane and out of it, as at an interface.
+
+    Parameters
+    ----------
+    axis : str
+        Normal to the slabs.
+    slabs : int
+        Number of slabs that fill a periodic cell.
+    edges : str
+        Limits of the slabs in Å, without a cell: "-5,0,5".
+    relative_to : str
+        The cell, or the sample's centre.
+    """
+    from mda_aptnn.spectra.spatial import axis_profile
+
+    limits = opt.numbers(edges, "--edges")
+    options: dict[str, Any] = {"n_slabs": slabs, "edges": limits, "relative_to": relative_to}
+    how.make(output, axis_profile, axis=axis, **options)
+
+
+def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
+    """Return a topology and a flux file, in whichever order they are named: 0.1.0 had the flux
+    first.
+
+    Raises
+    ------
+    OptionError
+        If there are not two files.
+    FileNotFoundError
+        If one is not there.
+    """
+    if len(files) != 2:
+        raise OptionError("give the topology of the run, and its flux file (flux --per atom)")
+    for path in files:
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+    first, second = files
+    return (second, first) if io.kind_of(first) == "flux" else (first, second)
+
+
+def spectrogram(
+    flux: opt.Flux,
+    *,
+    sample: opt.Sample,
+    output: opt.Output = Path("spectrogram.h5"),
+    plot: opt.Plot = None,
+    resolution: str = "50 cm^-1",
+    step: str | None = None,
+    group: str | None = None,
+    highest: str = "4500 cm^-1",
+    as_json: opt.Json = False,
+) -> None:
+    """Spectrum through a window that moves along the trajectory.
+
+    Parameters
+    ----------
+    resolution : str
+        Of lines; 14.7 ps cm^-1 over it is that in time.
+    step : str
+        From window to window: "0.1 ps".
+    group : str
+        Auto term of one group instead of the total.
+    highest : str
+        Where the spectrum ends.
+    """
+    from mda_aptnn.spectra.spectrogram import spectrogram as follow
+
+    outputs = Outputs(as_json, output=output, plot=plot)
+    found = follow(
+        mda_aptnn.FluxSeries.load(flux),
+        resolution=resolution,
+        step=step,
+        group=group,
+        highest=highest,
+        **sample.settings(),
+    )
+    outputs.finish(found)
+
+
+def convergence(
+    flux: opt.Flux,
+    *,
+    band: str,
+    plot: opt.Plot = None,
+    temperature: opt.Temperature = None,
+    resolution: opt.Resolution = "10 cm^-1",
+    segments: Annotated[int, Option(min=2)] = 8,
+    lengths: Annotated[int, Option(min=2)] = 8,
+    as_json: opt.Json = False,
+) -> None:
+    """Intensity of a band and its standard error against the length of the trajectory.
+
+    Parameters
+    ----------
+    band : str
+        LOW-HIGH in cm⁻¹, such as "2800-4000".
+    segments : int
+        Parts of the run for error bars.
+    lengths : int
+        How many lengths of the trajectory.
+    """
+    from mda_aptnn.spectra.convergence import convergence as converge
+
+    outputs = Outputs(as_json, plot=plot)
+    found = converge(
+        mda_aptnn.FluxSeries.load(flux),
+        *band_limits(band),
+        n_lengths=lengths,
+        segments=segments,
+        temperature=temperature,
+        resolution=resolution,
+    )
+    if plot is not None:
+        found.plot(plot)
+    rows = list(zip(map(float, found.lengths), found.integrals, strict=True))
+    report = {
+        "lengths": [
+            {"length_ps": length, "intensity": one.value, "error": one.error}
+            for length, one in rows
+        ],
+        "unit": "km/mol",
+    }
+    outputs.tell(report, [f"{length:10.4g} ps   {one}" for length, one in rows])
+
+
+def dielectric(
+    spectrum: Path,
+    *,
+    saving: opt.Saving,
+    epsilon_infinity: float,
+    output: opt.Output = Path("dielectric.h5"),
+    subtract_conduction: bool = False,
+) -> None:
+    """Dielectric function, refractive index, absorption coefficient and conductivity of a sample
+    with a volume.
+
+    Parameters
+    ----------
+    spectrum : path
+        HDF5 file of `mda-aptnn spectrum`.
+    epsilon_infinity : float
+        Electronic permittivity, n² of visible light.
+    subtract_conduction : bool
+        Leave the pole of direct current out of the permittivity.
+    """
+    from mda_aptnn.spectra.dielectric import dielectric_spectrum
+    from mda_aptnn.spectra.infrared import Spectrum
+
+    outputs = saving.outputs(dielectric=output)
+    found = dielectric_spectrum(
+        Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction
+    )
+    outputs.finish(found)
+
+
+def compare(
+    first: Path,
+    second: Path,
+    *,
+    band: list[str],
+    plot: opt.Plot = None,
+    same_trajectory: bool = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Intensity, shift and shape of the second spectrum beside the first, with errors.
+
+    Parameters
+    ----------
+    first, second : path
+        HDF5 file of a spectrum.
+    band : list of str
+        LOW-HIGH in cm⁻¹, repeatable: "2800-4000".
+    same_trajectory : bool
+        Both are of the same frames: what is common is in no error.
+    """
+    from mda_aptnn.spectra.infrared import Spectrum
+    from mda_aptnn.spectra.plots import plot_together
+
+    outputs = Outputs(as_json, plot=plot)
+    one, other = Spectrum.load(first), Spectrum.load(second)
+    found = [
+        mda_aptnn.compare(one, other, *band_limits(text), same_trajectory=same_trajectory)
+        for text in band
+    ]
+    if plot is not None:
+        plot_together({first.stem: one, second.stem: other}, plot)
+    report: list[dict[str, Any]] = []
+    for comparison in found:
+        values: dict[str, float] = {}
+        for name in ("intensity", "shift", "shape"):
+            measured = getattr(comparison, name)
+            values |= {name: measured.value, f"{name}_error": measured.error}
+        values |= {"low": comparison.low, "high": comparison.high, "noise": comparison.noise}
+        report.append({name: _finite(value) for name, value in values.items()})
+    outputs.tell({"bands": report}, [str(comparison) for comparison in found])
+
+
+def band_limits(text: str) -> tuple[float, float]:
+    """Read LOW-HIGH in cm⁻¹."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
+    if match is None or float(match[1]) >= float(match[2]):
+        raise OptionError(
+            f"--band {text!r}: write the lower and the upper limit in cm⁻¹, such as 2800-4000"
+        )
+    return float(match[1]), float(match[2])
+
+
+def _finite(value: float) -> float | None:
+    return value if value == value else None
+
+
+def _no_error_bars(series: FluxSeries, resolution: float) -> str:
+    """Why there are none, and what to type."""
+    from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH
+    from mda_aptnn.units import SPEED_OF_LIGHT
+
+    length = len(series) * series.spacing
+    least = FEWEST * SEGMENT_LENGTH / (SPEED_OF_LIGHT * length)
+    if resolution <= 0 or resolution > 1.02 * least:
+        return "no error bars: none wanted"
+    return (
+        f"no error bars: {length:.3g} ps are fewer than {FEWEST} segments at this resolution; ask "
+        f'for --resolution "{1.03 * least:.0f} cm^-1" or more, or run '
+        f"{1.03 * length * least / resolution:.2g} ps"
+    )

@@ -1,0 +1,1 @@
+"""The engine "cpu": the networks in the density form as compiled kernels."""
