@@ -112,8 +112,7 @@ class FluxStream:
             raise SpectrumError(
                 "a stream needs a window that ends: choose gaussian, parzen, bartlett or hann"
             )
-        width = units.magnitude(resolution, units.WAVENUMBER, "resolution")
-        self._estimator = Estimator(width, window)
+        self._estimator = Estimator(resolution, window)
         self._model = load_model(model, n_threads=n_threads)
         self._frames = UniverseFrames(atoms.universe, velocities=None, **reading)
         self._frames.watch_volume()

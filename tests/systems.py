@@ -43,6 +43,7 @@ def absorption_spectrum(
     members=None,
     band_factor=None,
     finite_difference=0.0,
+    quantum_correction="harmonic",
     **options,
 ):
     """The infrared spectrum of series [n_frames, n_groups, 3], and of members [n_frames, n_members,
@@ -57,7 +58,8 @@ def absorption_spectrum(
         band_factor=band_factor,
     )
     estimator = Estimator(resolution, window, unbiased, segments)
-    return infrared(rates, estimator, temperature, volume, **options)
+    found = infrared(rates, estimator, temperature, volume, **options)
+    return found.corrected(quantum_correction)
 
 
 def raman_spectrum(series, groups, spacing, temperature, *, finite_difference=0.0, **options):
@@ -68,11 +70,21 @@ def raman_spectrum(series, groups, spacing, temperature, *, finite_difference=0.
 
 
 def sum_frequency_spectrum(
-    polarizability, flux, groups, spacing, temperature, area, *, components=sfg.COMPONENTS, **options
+    polarizability,
+    flux,
+    groups,
+    spacing,
+    temperature,
+    area,
+    *,
+    components=sfg.COMPONENTS,
+    **options,
 ):
     """χ⁽²⁾ of series of α̇ [n_frames, n_groups, 3, 3] and Ṁ [n_frames, n_groups, 3]."""
     rates = (Rates.joined(series, spacing, list(groups)) for series in (polarizability, flux))
-    return sfg.sum_frequency_spectrum(*rates, Estimator(**options), temperature, area, components=components)
+    return sfg.sum_frequency_spectrum(
+        *rates, Estimator(**options), temperature, area, components=components
+    )
 
 
 def universe(positions, velocities, symbols, *, cell=None, time_step=0.5e-3) -> Universe:

@@ -204,9 +204,8 @@ class DipoleSeries(io.Stored):
             Estimator(resolution, window, unbiased, segments),
             units.magnitude(temperature, units.TEMPERATURE, "temperature"),
             None if volume is None else units.magnitude(volume, units.VOLUME, "volume"),
-            quantum_correction=quantum_correction,
             info={"model": "explicit dipoles"},
-        )
+        ).corrected(quantum_correction)
 
     def _write(self, file: h5py.File) -> None:
         io.write_array(file, "dipoles", self.dipoles, units.DIPOLE)

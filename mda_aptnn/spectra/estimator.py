@@ -229,7 +229,7 @@ class Plan:
                 f"error at each point is {error:.0%} of the spectrum or more; ask for "
                 f"{_rounded_up(factor * resolution)} cm⁻¹, or run {_rounded_up(factor * length)} "
                 "ps",
-                stacklevel=5,
+                stacklevel=6,
             )
 
 
@@ -305,8 +305,9 @@ class Estimator:
     Attributes
     ----------
     resolution : float, str or pint.Quantity
-        Full width at half maximum of the line that a single frequency becomes, in cm⁻¹.
-    window : str
+            Full width at half maximum of the line that a single frequency becomes; kept as a number in
+        cm⁻¹.
+        window : str
         Lag window, see `mda_aptnn.spectra.windows.lag_window`.
     unbiased : bool
         Divide the sum at lag n by the number of its terms, N − n, instead of N. The default, 1/N,
@@ -356,6 +357,14 @@ class Estimator:
         """Whether auto terms cannot be negative."""
         return self.window in POSITIVE_DEFINITE and not self.unbiased
 
+    def _plan_of(self, rates: Rates, components: int) -> Plan:
+        """The plan of series, with a warning where they are short."""
+        lengths = [len(part) for part in rates.series]
+        plan = self.plan(rates.spacing, lengths, rates.finite_difference)
+        if components and self.window != "none":
+            plan.warn_if_short(self.resolution, components)
+        return plan
+
     def density(
         self,
         rates: Rates,
@@ -372,7 +381,7 @@ class Estimator:
             What densities are multiplied with.
         components : int
             How many independent components are averaged over, at most: for the warning that a
-            trajectory is short.
+            trajectory is short. 0: there is none.
 
         Returns
         -------
@@ -383,10 +392,7 @@ class Estimator:
         SpectrumError
             If the series are too short for the resolution, or segments cannot be.
         """
-        series = rates.series
-        plan = self.plan(rates.spacing, [len(part) for part in series], rates.finite_difference)
-        if self.window != "none":
-            plan.warn_if_short(self.resolution, components)
+        series, plan = rates.series, self._plan_of(rates, components)
         n = len(rates.names)
         notes: list[str] = []
         correlate, columns = cross_correlation, pair_columns
@@ -429,8 +435,7 @@ class Estimator:
         pieces: Pieces | None = None,
         *,
         factor: float = 1.0,
-        autos: Any = slice(0),
-        components: int | None = None,
+        components: int = 3,
     ) -> Density:
         """Return densities that are sums over many batches, of which one is in memory at a time.
 
@@ -440,43 +445,40 @@ class Estimator:
             Frames, spacing and what finite differences need; its values are not read.
         batches : iterable of (ndarray, ndarray)
             Values [n_frames, n_own, n_components], and the numbers [n_own, n_own] of the terms that
-            their correlations ⟨f_g(0)·f_h(t)⟩ are added to.
+            their correlations ⟨f_g(0)·f_h(t)⟩ are added to; those on the diagonal are auto terms.
         n_terms : int
         pieces : sequence of sequence of ndarray, optional
             Numbers of the frames of each segment, as those of another density of the same frames.
-        factor, autos
-            As in `density_of_correlation`.
-        components : int, optional
-            As in `density`; without, a short trajectory is no matter.
+        factor, components
+            As in `density`.
 
         Returns
         -------
         Density
             Its terms and correlation are [.., n_terms].
         """
-        series = rates.series
-        plan = self.plan(rates.spacing, [len(part) for part in series], rates.finite_difference)
-        if components is not None and self.window != "none":
-            plan.warn_if_short(self.resolution, components)
+        series, plan = rates.series, self._plan_of(rates, components)
         if pieces is None:
             most = min(MOST, _SEGMENT_BYTES // (4 * len(plan.wavenumber) * n_terms))
             pieces = choose_segments(series, self.segments, self.resolution, rates.spacing, most)
         parts = [series, *pieces]
         sums = np.zeros((len(parts), plan.n_lags, n_terms))
+        autos: set[int] = set()
         for values, places in batches:
+            autos.update(places.diagonal().tolist())
             for total, part in zip(sums, parts, strict=True):
                 own = (values[piece[0] : piece[-1] + 1] for piece in part)
                 found = cross_correlation(own, plan.n_lags, unbiased=self.unbiased)
                 for (g, h), place in np.ndenumerate(places):
                     total[:, place] += found[:, g, h]
         density = self.density_of_correlation(
-            plan, sums[0], sums[1:], np.ones(len(pieces)), factor=factor, autos=autos
+            plan, sums[0], sums[1:], np.ones(len(pieces)), factor=factor, autos=sorted(autos)
         )
-        if density.segments is None:
-            return density
-        lengths = [[len(piece) for piece in part] for part in pieces]
-        segments = plan.segments(density.segments.terms, lengths)
-        return dataclasses.replace(density, segments=segments, pieces=pieces)
+        segments = density.segments
+        if segments is not None:
+            lengths = [[len(piece) for piece in part] for part in pieces]
+            segments = plan.segments(segments.terms, lengths)
+        return dataclasses.replace(density, segments=segments, pieces=pieces, components=components)
 
     def density_of_correlation(
         self,
@@ -500,7 +502,7 @@ class Estimator:
             Frames of each part.
         factor : float
             What densities are multiplied with.
-        autos : slice or ndarray of int
+        autos : slice or array_like of int
             Which terms cannot be negative: what is below zero there is rounding.
         """
         terms = factor * plan(correlation)

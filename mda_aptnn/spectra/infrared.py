@@ -57,6 +57,7 @@ class Absorption(Result):
     """
 
     volume: Any = array(units.VOLUME, default=None)
+    temperature: Any = array(units.TEMPERATURE)
     cross_sections: Any = array(SECTION, "frequencies")
 
     main: ClassVar[str] = "cross_sections"
@@ -359,6 +360,8 @@ class Spectrum(Absorption):
         SpectrumError
             If the name is unknown.
         """
+        if name == self.quantum_correction:
+            return self
         arguments = self.wavenumber.magnitude, float(self.temperature.magnitude)
         factor = quantum_factor(name, *arguments)
         factor /= quantum_factor(self.quantum_correction, *arguments)
@@ -492,10 +495,7 @@ def infrared(
     estimator: Estimator,
     temperature: float,
     volume: float | None,
-    *,
-    quantum_correction: str = "harmonic",
-    notes: Sequence[str] = (),
-    info: Mapping[str, Any] | None = None,
+    **origin: Any,
 ) -> Spectrum:
     """Return the spectrum of a flux, Eq. 2 of the paper.
 
@@ -508,10 +508,8 @@ def infrared(
         In K.
     volume : float or None
         In Å³.
-    quantum_correction : str
-        See `Spectrum.corrected`.
-    notes, info
-        Kept with the result; the estimator is added.
+    **origin
+        notes and info, kept with the result; the estimator is added.
 
     Raises
     ------
@@ -533,10 +531,7 @@ def infrared(
     density = estimator.density(rates, factor=section_factor(temperature))
     parts = (rates.values[piece[0] : piece[-1] + 1] for piece in rates.series)
     by_axis = component_correlation(parts, density.plan.n_lags, unbiased=estimator.unbiased)
-    found = spectrum_of_density(
-        density, by_axis, rates.names, temperature, volume, notes=notes, info=info
-    )
-    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+    return spectrum_of_density(density, by_axis, rates.names, temperature, volume, **origin)
 
 
 def check_conditions(temperature: float, volume: float | None) -> None:
@@ -558,9 +553,7 @@ def spectrum_of_density(
     groups: Sequence[str],
     temperature: float,
     volume: float | None,
-    *,
-    notes: Sequence[str] = (),
-    info: Mapping[str, Any] | None = None,
+    **origin: Any,
 ) -> Spectrum:
     """Return the spectrum of a density in Å².
 
@@ -570,7 +563,7 @@ def spectrum_of_density(
         Times `section_factor`.
     components : ndarray, shape [n_lags, 3, 3]
         See `mda_aptnn.spectra.estimator.component_correlation`, in e² Å²/ps².
-    groups, temperature, volume, notes, info
+    groups, temperature, volume, **origin
         As in `infrared`.
     """
     plan = density.plan
@@ -579,7 +572,7 @@ def spectrum_of_density(
         diagonal = np.einsum("faa->fa", by_axis)
         np.maximum(diagonal, 0.0, out=diagonal)
     return Spectrum(
-        **density.common(notes, info),
+        **density.common(**origin),
         groups=list(groups),
         cross_sections=units.quantity(density.terms, SECTION),
         cross_section_components=units.quantity(by_axis, SECTION),

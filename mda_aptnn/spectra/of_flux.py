@@ -114,9 +114,8 @@ def spectrum(
     series = series if groups is None else series.regroup(groups)
     kelvin, volume, notes = series.conditions(temperature, volume)
     if distinct:
-        found = self_and_distinct(
-            series, estimator, kelvin, volume, notes=notes, info=_origin(series)
-        )
+        origin = _origin(series, notes)
+        found = self_and_distinct(series, estimator, kelvin, volume, **origin)
     else:
         band_spread = series.info.get("band_spread", {})
         if series.members is not None:
@@ -130,8 +129,8 @@ def spectrum(
             series.members,
             band_spread.get("factor"),
         )
-        found = infrared(rates, estimator, kelvin, volume, notes=notes, info=_origin(series))
-    return found if quantum_correction == "harmonic" else found.corrected(quantum_correction)
+        found = infrared(rates, estimator, kelvin, volume, **_origin(series, notes))
+    return found.corrected(quantum_correction)
 
 
 def raman(
@@ -167,8 +166,7 @@ def raman(
         _polarizability(series),
         Estimator(resolution, window, unbiased, segments),
         kelvin,
-        notes=notes,
-        info=_origin(series),
+        **_origin(series, notes),
     )
 
 
@@ -238,8 +236,7 @@ def sum_frequency(
         kelvin,
         None if area is None else units.magnitude(area, "angstrom^2", "area"),
         components=components,
-        notes=notes,
-        info=_origin(series),
+        **_origin(series, notes),
     )
 
 
@@ -334,11 +331,6 @@ def chosen_conditions(
     return kinetic, mean_volume if np.isfinite(mean_volume) else None, notes
 
 
-def _origin(series: FluxSeries) -> dict[str, Any]:
-    """What a spectrum keeps of the flux that it was made of: all but the notes."""
-    return {name: value for name, value in series.info.items() if name != "notes"}
-
-
 def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
     """Say for which truth the error of the model holds.
 
@@ -357,3 +349,9 @@ def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
     for name, ratio in band_spread.get("elsewhere", {}).items():
         text += f"; errors of band intensities on {name} were {ratio:.2g} times those stated"
     return text
+
+
+def _origin(series: FluxSeries, notes: list[str]) -> dict[str, Any]:
+    """What a spectrum keeps of the flux that it was made of."""
+    info = {name: value for name, value in series.info.items() if name != "notes"}
+    return {"notes": notes, "info": info}

@@ -98,6 +98,7 @@ class RamanSpectrum(plots.Drawn, Result):
     unit: str = attribute(str, units.RAMAN_ACTIVITY)
     terms: Any = array("unit", "frequencies", 2, "pairs")
     components: Any = array("unit", "frequencies", 6, 6)
+    temperature: Any = array(units.TEMPERATURE)
     factors: dict[str, str] = attribute(dict, {})
 
     @property
@@ -437,8 +438,7 @@ def raman_spectrum(
         zip(_parts(rates.values), places, strict=True),
         2 * n_pairs + n_components,
         factor=2 * units.SPEED_OF_LIGHT / (units.BOLTZMANN * temperature),
-        autos=np.concatenate([np.diag(place) for place in places]),
-        # nine components at most, but where a band is totally symmetric there is one
+        # nine at most, but where a band is totally symmetric there is one
         components=1,
     )
     # of a pair there are both orders

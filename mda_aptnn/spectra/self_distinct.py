@@ -5,7 +5,7 @@ them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,9 +42,7 @@ def self_and_distinct(
     estimator: Estimator,
     temperature: float,
     volume: float | None,
-    *,
-    notes: Sequence[str] = (),
-    info: Mapping[str, Any] | None = None,
+    **origin: Any,
 ) -> Spectrum:
     """Return the spectrum of molecules as a self and a distinct part.
 
@@ -62,7 +60,7 @@ def self_and_distinct(
     ----------
     series : FluxSeries
         With the label "species".
-    estimator, temperature, volume, notes, info
+    estimator, temperature, volume, **origin
         As in `mda_aptnn.spectra.infrared.infrared`.
 
     Raises
@@ -87,9 +85,8 @@ def self_and_distinct(
     whole = estimator.density(rates, factor=factor)
     check_pairs(n, whole.plan.size // 2 + 1)
     batches = _batches(series, kind, names, max(whole.plan.size, 2 * max(whole.plan.lengths)))
-    diagonal = slice(None, None, n + 1)
     own = estimator.batched_density(
-        rates, batches, n * n, whole.pieces, factor=factor, autos=diagonal
+        rates, batches, n * n, whole.pieces, factor=factor, components=0
     )
 
     def blocks(total: Array, self_part: Array) -> Array:
@@ -120,9 +117,7 @@ def self_and_distinct(
     ]
     sums = (values[piece[0] : piece[-1] + 1] for piece in rates.series)
     by_axis = component_correlation(sums, whole.plan.n_lags, unbiased=estimator.unbiased)
-    found = spectrum_of_density(
-        density, by_axis, labels, temperature, volume, notes=notes, info=info
-    )
+    found = spectrum_of_density(density, by_axis, labels, temperature, volume, **origin)
     return dataclasses.replace(found, signed=labels[n:])
 
 

@@ -246,17 +246,15 @@ class Velocities:
         """
         if temperature is not None and not mass_weighted:
             raise SpectrumError("a temperature normalises m v²; leave it out without mass weights")
-        estimator = Estimator(resolution, window, segments=segments)
         names = [" ".join(filter(None, pair)) for pair in product(self.groups, self.rates.names)]
         if len(self.groups) == 1 < len(self.rates.names):
             names = list(self.rates.names)
-        autos = slice(len(names))
         if len(self.rates.names) > 1:
             names.append(COUPLING)
         weights = self.masses if mass_weighted else np.ones(len(self.masses))
         components = 3 * int((self.membership >= 0).sum())
-        density = estimator.batched_density(
-            self.rates, self._batches(weights), len(names), autos=autos, components=components
+        density = Estimator(resolution, window, segments=segments).batched_density(
+            self.rates, self._batches(weights), len(names), components=components
         )
         energy = float(density.correlation[0].sum())
         if not energy > 0:
@@ -268,7 +266,7 @@ class Velocities:
         factor = 2 * units.SPEED_OF_LIGHT * degrees / energy
         density = density.map(lambda terms: factor * terms)
         return VibrationalDensity(
-            **dataclasses.replace(density, components=components).common(self.notes, self.info),
+            **density.common(self.notes, self.info),
             names=names,
             terms=units.quantity(density.terms, DENSITY),
             degrees_of_freedom=degrees,
