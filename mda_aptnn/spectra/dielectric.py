@@ -8,6 +8,7 @@ e^{−iωt}; its real part is ε₀c n(ω)α(ω), and ε(ω) = ε∞ + iσ(ω)/(
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -242,7 +243,7 @@ class DielectricSpectrum(plots.Drawn, Result):
     @classmethod
     def _read(cls, file: h5py.File) -> Self:
         value, error = io.read_array(file, "static_conductivity", _SIEMENS, (2,))
-        degrees = int(file.attrs["degrees_of_freedom"])
+        degrees = operator.index(file.attrs["degrees_of_freedom"])
         static = Measured(float(value), float(error), "S/m", degrees, positive=True)
         return dataclasses.replace(super()._read(file), static_conductivity=static)
 

@@ -57,6 +57,7 @@ class Absorption(Result):
     """
 
     volume: Any = array(units.VOLUME, default=None)
+    temperature: Any = array(units.TEMPERATURE)
     cross_sections: Any = array(SECTION, "frequencies")
 
     main: ClassVar[str] = "cross_sections"

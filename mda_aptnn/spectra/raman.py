@@ -98,6 +98,7 @@ class RamanSpectrum(plots.Drawn, Result):
     unit: str = attribute(str, units.RAMAN_ACTIVITY)
     terms: Any = array("unit", "frequencies", 2, "pairs")
     components: Any = array("unit", "frequencies", 6, 6)
+    temperature: Any = array(units.TEMPERATURE)
     factors: dict[str, str] = attribute(dict, {})
 
     @property

@@ -582,7 +582,10 @@ def read_fields(cls: type, file: h5py.File) -> dict[str, Any]:
         # the last limit of bins may be infinite
         if np.isnan(values).any() or ("frequencies" in names and np.isinf(values).any()):
             raise FileFormatError(f"{file.filename}: {field.name} is not finite")
-        lengths |= {n: m for n, m in zip(names, np.shape(values), strict=True) if type(n) is str}
+        own = {n: m for n, m in zip(names, np.shape(values), strict=True) if isinstance(n, str)}
+        if any(lengths.get(n, m) != m for n, m in own.items()):
+            raise FileFormatError(f"{file.filename}: {field.name} has shape {np.shape(values)}")
+        lengths |= own
         found[field.name] = values if unit is None else units.quantity(values, unit)
     return found
 

@@ -99,6 +99,7 @@ class SumFrequencySpectrum(plots.Drawn, Result):
     component_names: list[str] = attribute(list)
     terms: Any = array(_UNIT, "frequencies", "component_names", "groups", "groups")
     area: Any = array("angstrom^2", default=None)
+    temperature: Any = array(units.TEMPERATURE)
     real_part: str = attribute(str, "causal")
 
     def component(self, name: str, first: str | None = None, second: str | None = None) -> Any:

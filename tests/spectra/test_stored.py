@@ -5,11 +5,13 @@ beside them. What version 0.1.0 kept of χ⁽²⁾ is refused, as it was wrong.
 """
 
 import json
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 
-from mda_aptnn.errors import FileFormatError
+from mda_aptnn.errors import AptnnError, FileFormatError
 from mda_aptnn.spectra.dielectric import DielectricSpectrum
 from mda_aptnn.spectra.dipoles import DipoleSeries
 from mda_aptnn.spectra.infrared import Spectrum
@@ -148,3 +150,69 @@ def test_a_raman_spectrum_with_its_factors():
 def test_a_wrong_susceptibility_is_refused():
     with pytest.raises(FileFormatError, match=r"version 0\.1\.0, whose Re chi .* make it again"):
         SumFrequencySpectrum.load(OLD / "sfg.h5")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["old", "written again"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        AxisProfile,
+        DielectricSpectrum,
+        DipoleSeries,
+        DistanceSpectrum,
+        RamanSpectrum,
+        SumFrequencySpectrum,
+        Spectrogram,
+    ],
+)
+def test_damaged_files_are_refused_or_read_without_what_may_be_missing(kind, again, tmp_path):
+    """Every data set in turn is missing, longer, a text, or in another unit; every attribute in
+    turn is missing, or half a text.
+    """
+    folder = DATA / "before-spine" if kind is SumFrequencySpectrum else OLD
+    source = folder / f"{kind.kind}.h5"
+    if again:
+        kind.load(source).save(tmp_path / "new.h5")
+        source = tmp_path / "new.h5"
+    with h5py.File(source) as file:
+        names = []
+        file.visititems(
+            lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+        )
+        attributes = [name for name in file.attrs if name not in ("creator", "command", "created")]
+    refused = set()
+
+    def tried(name, change):
+        path = tmp_path / "damaged.h5"
+        shutil.copy(source, path)
+        with h5py.File(path, "a") as file:
+            change(file)
+        try:
+            kind.load(path)
+        except AptnnError:
+            refused.add(name)
+
+    def replaced(name, make):
+        def change(file):
+            values, unit = file[name][()], file[name].attrs.get("units")
+            del file[name]
+            values, unit = make(values, unit)
+            dataset = file.create_dataset(name, data=values)
+            if unit is not None:
+                dataset.attrs["units"] = unit
+
+        return change
+
+    for name in names:
+        tried(name, lambda file, name=name: file.__delitem__(name))
+        for make in (
+            lambda values, unit: (np.stack([values, values]), unit),
+            lambda values, unit: ("text", unit),
+            lambda values, unit: (values, unit and "K*A"),
+        ):
+            tried(name, replaced(name, make))
+    for name in attributes:
+        tried(name, lambda file, name=name: file.attrs.__delitem__(name))
+        tried(name, lambda file, name=name: file.attrs.__setitem__(name, '[["'))
+    # nothing else is kept of an old file
+    assert refused >= {*names} - {"conductivity"} and "kind" in refused
