@@ -150,7 +150,8 @@ def print_maximum(by_molecule: Spectrum, by_both: Spectrum) -> None:
     print("\n| cm⁻¹ | share of the distinct part in the total |\n|---|---|")
     for low, high in ((20, 80), MAXIMUM, (240, 350)):
         print(
-            f"| {low} to {high} | {percent(by_molecule.share(low, high, ('distinct', 'distinct')))} |"
+            f"| {low} to {high} |",
+            f"{percent(by_molecule.share(low, high, ('distinct', 'distinct')))} |",
         )
     k = int(np.abs(wavenumber - 48).argmin())
     for name in ("distinct translation", "distinct rotation"):
@@ -225,7 +226,11 @@ def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
             label=label,
         )
         one.fill_between(
-            wavenumber, *by_molecule.curve(*(pair or ())).limits(), color=colour, alpha=0.2, linewidth=0
+            wavenumber,
+            *by_molecule.curve(*(pair or ())).limits(),
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
         )
     one.set_ylabel(r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$")
     for pair, colour, label in (

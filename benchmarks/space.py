@@ -30,6 +30,7 @@ CELL = 12.421
 SPACING = 1e-3
 ROWS = 1000
 
+
 def write_file(path: Path, n_frames: int) -> None:
     """Write a flux file with 192 atoms, in parts."""
     rng = np.random.default_rng(1)
@@ -53,6 +54,7 @@ def write_file(path: Path, n_frames: int) -> None:
             total[start : start + n] = add_rows(atoms, start, n, rng, centres, geometry)
         series(total)._write(file)
 
+
 def add_rows(atoms: h5py.Group, start: int, n: int, rng, centres, geometry) -> np.ndarray:
     """Write the next frames and return their total flux."""
     walk = centres + np.cumsum(rng.normal(0, 0.01, (n, 64, 3)), axis=0)
@@ -61,6 +63,7 @@ def add_rows(atoms: h5py.Group, start: int, n: int, rng, centres, geometry) -> n
     atoms["atom_flux"][start : start + n] = flux
     atoms["positions"][start : start + n] = (walk[:, :, None] + geometry).reshape(n, 192, 3)
     return flux.sum(axis=1, keepdims=True, dtype=float)
+
 
 def series(total: np.ndarray) -> FluxSeries:
     """The total flux with the records that a file has."""
@@ -77,9 +80,11 @@ def series(total: np.ndarray) -> FluxSeries:
         equipartition=np.ones(n),
     )
 
+
 def peak_memory() -> float:
     """Most resident memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
 
 def main() -> None:
     """Write the flux, resolve it by distance, and print what it took."""
@@ -110,6 +115,7 @@ def main() -> None:
         "largest_difference_from_total": difference,
     }
     print(json.dumps(report, indent=2))
+
 
 if __name__ == "__main__":
     main()

@@ -13,8 +13,7 @@ from mda_aptnn.elements import (
 )
 from mda_aptnn.errors import FrameError
 from mda_aptnn.frame import Frame
-from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels
-from mda_aptnn.labels.dataset import write_labels
+from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels, write_labels
 from mda_aptnn.model.committee import Committee
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.selection import disagreement

@@ -18,14 +18,46 @@ from tests.tiny import clusters
 API = tests.ROOT / "docs" / "api.md"
 NAMES = [name for name in mda_aptnn.__all__ if name != "__version__"]
 #: What version 0.1.0 had at the top.
-OF_0_1_0 = """
-    AxisProfile Dataset DielectricSpectrum DipoleFlux DipoleSeries DistanceSpectrum FixedCharges
-    FluxSeries FluxStream Frame LabelledFrame MoleculesInMemory NormalModes RamanSpectrum
-    Spectrogram Spectrum SumFrequencySpectrum UniverseFrames VelocitySpectrum VibrationalDensity
-    average_beads axis_profile band_integral band_share centroid_universe compare convergence
-    dielectric_spectrum distance_spectrum load_groups load_model open_molecules peaks read_labels
-    spectrogram stored_density write_report write_xyz
-""".split()
+OF_0_1_0 = [
+    "AxisProfile",
+    "Dataset",
+    "DielectricSpectrum",
+    "DipoleFlux",
+    "DipoleSeries",
+    "DistanceSpectrum",
+    "FixedCharges",
+    "FluxSeries",
+    "FluxStream",
+    "Frame",
+    "LabelledFrame",
+    "MoleculesInMemory",
+    "NormalModes",
+    "RamanSpectrum",
+    "Spectrogram",
+    "Spectrum",
+    "SumFrequencySpectrum",
+    "UniverseFrames",
+    "VelocitySpectrum",
+    "VibrationalDensity",
+    "average_beads",
+    "axis_profile",
+    "band_integral",
+    "band_share",
+    "centroid_universe",
+    "compare",
+    "convergence",
+    "dielectric_spectrum",
+    "distance_spectrum",
+    "load_groups",
+    "load_model",
+    "open_molecules",
+    "peaks",
+    "read_labels",
+    "spectrogram",
+    "stored_density",
+    "write_report",
+    "write_xyz",
+]
 
 
 def moved(name):

@@ -14,14 +14,30 @@ from tests import ROOT
 
 #: Keys of the registry's template: those that must be there, and those that may.
 REQUIRED = {
-    "project_name", "authors", "maintainers", "description", "keywords", "license", "project_home",
-    "documentation_home", "documentation_type",
-}  # fmt: skip
+    "project_name",
+    "authors",
+    "maintainers",
+    "description",
+    "keywords",
+    "license",
+    "project_home",
+    "documentation_home",
+    "documentation_type",
+}
 OPTIONAL = {
-    "install", "src_install", "import_name", "python_requires", "mdanalysis_requires", "run_tests",
-    "test_dependencies", "project_org", "development_status", "publications", "community_home",
+    "install",
+    "src_install",
+    "import_name",
+    "python_requires",
+    "mdanalysis_requires",
+    "run_tests",
+    "test_dependencies",
+    "project_org",
+    "development_status",
+    "publications",
+    "community_home",
     "changelog",
-}  # fmt: skip
+}
 
 
 @pytest.mark.skipif(

@@ -21,8 +21,7 @@ from mda_aptnn import folders, io
 from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.labels.snapshots import choose_frames
-from mda_aptnn.labels.snapshots import Source
+from mda_aptnn.labels.snapshots import Source, choose_frames
 from mda_aptnn.model.predict import Model, load_model, model_identity
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig, planned, split

@@ -122,9 +122,19 @@ def test_spectrum_of_a_stored_flux_predicts_nothing(flux_file, tmp_path, monkeyp
 
 def test_error_bars_and_quantum_correction_of_a_stored_flux(flux_file, tmp_path):
     found = report(
-        "spectrum", flux_file, "--resolution", "9000 cm^-1", "--segments", 3, "--quantum-correction", "standard",
-        "-T", 300, "-o", tmp_path / "x.h5",
-    )  # fmt: skip
+        "spectrum",
+        flux_file,
+        "--resolution",
+        "9000 cm^-1",
+        "--segments",
+        3,
+        "--quantum-correction",
+        "standard",
+        "-T",
+        300,
+        "-o",
+        tmp_path / "x.h5",
+    )
     spectrum = Spectrum.load(tmp_path / "x.h5")
     assert found["segments"] == len(spectrum.segments.lengths) == 3
     assert spectrum.quantum_correction == "standard"

@@ -40,9 +40,22 @@ def spectra(flux, tmp_path_factory):
 def test_vdos(tmp_path):
     files = {"vdos": tmp_path / "v.h5", "csv": tmp_path / "v.csv", "plot": tmp_path / "v.png"}
     found = report(
-        "vdos", WATER64_TOPOLOGY, WATER64_TRAJECTORY, "--stop", 60, "--motions", "rigid", "--resolution", 1200,
-        "-o", files["vdos"], "--csv", files["csv"], "--plot", files["plot"],
-    )  # fmt: skip
+        "vdos",
+        WATER64_TOPOLOGY,
+        WATER64_TRAJECTORY,
+        "--stop",
+        60,
+        "--motions",
+        "rigid",
+        "--resolution",
+        1200,
+        "-o",
+        files["vdos"],
+        "--csv",
+        files["csv"],
+        "--plot",
+        files["plot"],
+    )
     assert found["files"] == {name: str(path) for name, path in files.items()}
     assert found["degrees_of_freedom"] == 576 and found["n_frames"] == 60
     density = VibrationalDensity.load(files["vdos"])

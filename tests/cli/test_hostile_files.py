@@ -1,4 +1,4 @@
-"""Files that are cut, damaged, or not what they claim to be: an error of ours, or what was in them."""
+"""Files that are cut, damaged, or not what they claim: an error of ours, or what was in them."""
 
 import json
 import re

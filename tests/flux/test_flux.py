@@ -175,7 +175,7 @@ class Reader:
     """
 
     def __init__(self, path):
-        self.path, self.file = path, open(path, "rb", buffering=0)
+        self.path, self.file = path, open(path, "rb", buffering=0)  # noqa: SIM115
 
     def __reduce__(self):
         return Reader, (self.path,)

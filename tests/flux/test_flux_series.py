@@ -110,10 +110,22 @@ def test_correlation_in_its_range():
 def test_continuing_times_make_one_series_and_others_replicas():
     whole = series(6000)
     cut = [
-        dataclasses.replace(whole, **{name: getattr(whole, name)[part] for name in
-            ("flux", "times", "volumes", "temperatures", "residuals", "equipartition")})
+        dataclasses.replace(
+            whole,
+            **{
+                name: getattr(whole, name)[part]
+                for name in (
+                    "flux",
+                    "times",
+                    "volumes",
+                    "temperatures",
+                    "residuals",
+                    "equipartition",
+                )
+            },
+        )
         for part in (slice(0, 2500), slice(2500, 6000))
-    ]  # fmt: skip
+    ]
     other = series(3000, seed=5)
     merged = FluxSeries.merge(
         [*cut, other, series(10, first=other.times[-1] + 1.5 * SPACING, seed=6)]

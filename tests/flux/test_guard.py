@@ -1,7 +1,6 @@
 """The guard before a run: mistakes of users are refused or marked, correct runs are neither."""
 
 # the tables have a line for each mistake
-# ruff: noqa: E501
 
 import json
 import time
@@ -187,69 +186,234 @@ def beads_twice(sample):
 #: What a user does wrong: a name, a call that gets the frames of real water, words of the answer,
 #: the verdict.
 MISTAKES = [
-    ("a time step too long", lambda s: checked(vdos(of_sample(s), time_step="4 fs", **UNIT)), "too long", "refused"),
-    ("half the time step", lambda s: checked(vdos(of_sample(s), time_step="1 fs", **UNIT)), "too short", "refused"),
-    ("the integrator's step", lambda s: checked(vdos(of_sample(s), time_step="0.5 fs", **UNIT)), "short", "refused"),
-    ("ps for fs", lambda s: checked(vdos(of_sample(s), time_step="2 ps", **UNIT)), "2000 fs", "refused"),
-    ("1.2 times", lambda s: checked(vdos(of_sample(s), time_step="2.4 fs", **UNIT)), "too long", "look at this"),
-    ("wrong recorded times", lambda s: checked(vdos(of_sample(s, time_step=0.004), **UNIT)), "too long", "refused"),
-    ("flexible, 8 fs", lambda s: checked(vdos(of_sample(s), **UNIT), step=4), "motion of hydrogen", "refused"),
+    (
+        "a time step too long",
+        lambda s: checked(vdos(of_sample(s), time_step="4 fs", **UNIT)),
+        "too long",
+        "refused",
+    ),
+    (
+        "half the time step",
+        lambda s: checked(vdos(of_sample(s), time_step="1 fs", **UNIT)),
+        "too short",
+        "refused",
+    ),
+    (
+        "the integrator's step",
+        lambda s: checked(vdos(of_sample(s), time_step="0.5 fs", **UNIT)),
+        "short",
+        "refused",
+    ),
+    (
+        "ps for fs",
+        lambda s: checked(vdos(of_sample(s), time_step="2 ps", **UNIT)),
+        "2000 fs",
+        "refused",
+    ),
+    (
+        "1.2 times",
+        lambda s: checked(vdos(of_sample(s), time_step="2.4 fs", **UNIT)),
+        "too long",
+        "look at this",
+    ),
+    (
+        "wrong recorded times",
+        lambda s: checked(vdos(of_sample(s, time_step=0.004), **UNIT)),
+        "too long",
+        "refused",
+    ),
+    (
+        "flexible, 8 fs",
+        lambda s: checked(vdos(of_sample(s), **UNIT), step=4),
+        "motion of hydrogen",
+        "refused",
+    ),
     ("flexible, 6 fs", lambda s: checked(vdos(of_sample(s), **UNIT), step=3), "2780", "refused"),
-    ("finite differences, 6 fs", lambda s: checked(
-        vdos(of_sample(s, slice(None, None, 3), 0.006), velocities="finite-difference", **UNIT)), "2780", "refused"),
-    ("finite differences, 4 fs", lambda s: checked(
-        vdos(of_sample(s, slice(None, None, 2), 0.004), velocities="finite-difference", **UNIT)),
-        "end at 0.7", "look at this"),
-    ("rigid water, 20 fs", lambda s: checked(vdos(rigid_water(step=0.02), **UNIT)), "librations", "refused"),
-    ("100 ps frames", lambda s: checked(vdos(rigid_water(step=100.0), **UNIT)), "some 1000", "refused"),
-    ("frames shuffled", lambda s: checked(vdos(of_sample(s, SHUFFLED), **UNIT)), "another order", "refused"),
-    ("frames in two halves, exchanged", lambda s: checked(
-        vdos(of_sample(s, np.roll(np.arange(N_FRAMES), 30)), **UNIT)), "not of one motion", "refused"),
-    ("frames backward", lambda s: checked(
-        vdos(of_sample(s, slice(None, None, -1)), **UNIT)), "not of one motion", "refused"),
-    ("velocities of other frames", lambda s: checked(
-        vdos(changed(s, velocities=order_of(SHUFFLED)), **UNIT)), "not those of these positions", "look at this"),
-    ("velocities with the other sign", lambda s: checked(
-        vdos(of_sample(s, velocities=-1), **UNIT)), "another sign", "refused"),
-    ("velocities in nm/ps", lambda s: checked(vdos(of_sample(s, velocities=0.1), **UNIT)), "unit", "refused"),
-    ("velocities 1.6 times too large", lambda s: checked(
-        vdos(of_sample(s, velocities=1.6), **UNIT)), "unit of the velocities", "refused"),
-    ("everything in nm", lambda s: checked(
-        vdos(of_sample(s, positions=0.1, velocities=0.1, cells=0.1), **UNIT)), "volume", "refused"),
-    ("positions in nm", lambda s: checked(
-        vdos(of_sample(s, positions=0.1), pbc="none", cell=[50] * 3, **UNIT)), "", "refused"),
-    ("cell of another box", lambda s: checked(vdos(of_sample(s), cell="20 20 20", **UNIT)), "recorded", "refused"),
-    ("cell a little too large", lambda s: checked(
-        vdos(of_sample(s), cell="12.6 12.6 12.6", **UNIT)), "recorded", "refused"),
-    ("cell in nm", lambda s: checked(vdos(of_sample(s), cell="1.24 1.24 1.24", **UNIT)), "volume", "refused"),
-    ("a cell that vanishes", lambda s: checked(
-        vdos(changed(s, cells=put(26, 0.0)), **UNIT)), "frame 26", "refused"),
-    ("a cell of NaN", lambda s: checked(vdos(changed(s, cells=put(26, np.nan)), **UNIT)), "frame 26", "refused"),
-    ("a cell 1e5 times larger", lambda s: checked(
-        vdos(changed(s, cells=times(26, [46, 46, 46, 1, 1, 1])), **UNIT)), "frame 26", "refused"),
-    ("one velocity of 1e30", lambda s: checked(
-        vdos(changed(s, velocities=put(27, 1e30, 5)), **UNIT)), "frame 27: atom 5", "refused"),
-    ("velocities of one frame in another unit", lambda s: checked(
-        vdos(changed(s, velocities=times(27, 3.0)), **UNIT)), "frame 27", "refused"),
+    (
+        "finite differences, 6 fs",
+        lambda s: checked(
+            vdos(of_sample(s, slice(None, None, 3), 0.006), velocities="finite-difference", **UNIT)
+        ),
+        "2780",
+        "refused",
+    ),
+    (
+        "finite differences, 4 fs",
+        lambda s: checked(
+            vdos(of_sample(s, slice(None, None, 2), 0.004), velocities="finite-difference", **UNIT)
+        ),
+        "end at 0.7",
+        "look at this",
+    ),
+    (
+        "rigid water, 20 fs",
+        lambda s: checked(vdos(rigid_water(step=0.02), **UNIT)),
+        "librations",
+        "refused",
+    ),
+    (
+        "100 ps frames",
+        lambda s: checked(vdos(rigid_water(step=100.0), **UNIT)),
+        "some 1000",
+        "refused",
+    ),
+    (
+        "frames shuffled",
+        lambda s: checked(vdos(of_sample(s, SHUFFLED), **UNIT)),
+        "another order",
+        "refused",
+    ),
+    (
+        "frames in two halves, exchanged",
+        lambda s: checked(vdos(of_sample(s, np.roll(np.arange(N_FRAMES), 30)), **UNIT)),
+        "not of one motion",
+        "refused",
+    ),
+    (
+        "frames backward",
+        lambda s: checked(vdos(of_sample(s, slice(None, None, -1)), **UNIT)),
+        "not of one motion",
+        "refused",
+    ),
+    (
+        "velocities of other frames",
+        lambda s: checked(vdos(changed(s, velocities=order_of(SHUFFLED)), **UNIT)),
+        "not those of these positions",
+        "look at this",
+    ),
+    (
+        "velocities with the other sign",
+        lambda s: checked(vdos(of_sample(s, velocities=-1), **UNIT)),
+        "another sign",
+        "refused",
+    ),
+    (
+        "velocities in nm/ps",
+        lambda s: checked(vdos(of_sample(s, velocities=0.1), **UNIT)),
+        "unit",
+        "refused",
+    ),
+    (
+        "velocities 1.6 times too large",
+        lambda s: checked(vdos(of_sample(s, velocities=1.6), **UNIT)),
+        "unit of the velocities",
+        "refused",
+    ),
+    (
+        "everything in nm",
+        lambda s: checked(vdos(of_sample(s, positions=0.1, velocities=0.1, cells=0.1), **UNIT)),
+        "volume",
+        "refused",
+    ),
+    (
+        "positions in nm",
+        lambda s: checked(vdos(of_sample(s, positions=0.1), pbc="none", cell=[50] * 3, **UNIT)),
+        "",
+        "refused",
+    ),
+    (
+        "cell of another box",
+        lambda s: checked(vdos(of_sample(s), cell="20 20 20", **UNIT)),
+        "recorded",
+        "refused",
+    ),
+    (
+        "cell a little too large",
+        lambda s: checked(vdos(of_sample(s), cell="12.6 12.6 12.6", **UNIT)),
+        "recorded",
+        "refused",
+    ),
+    (
+        "cell in nm",
+        lambda s: checked(vdos(of_sample(s), cell="1.24 1.24 1.24", **UNIT)),
+        "volume",
+        "refused",
+    ),
+    (
+        "a cell that vanishes",
+        lambda s: checked(vdos(changed(s, cells=put(26, 0.0)), **UNIT)),
+        "frame 26",
+        "refused",
+    ),
+    (
+        "a cell of NaN",
+        lambda s: checked(vdos(changed(s, cells=put(26, np.nan)), **UNIT)),
+        "frame 26",
+        "refused",
+    ),
+    (
+        "a cell 1e5 times larger",
+        lambda s: checked(vdos(changed(s, cells=times(26, [46, 46, 46, 1, 1, 1])), **UNIT)),
+        "frame 26",
+        "refused",
+    ),
+    (
+        "one velocity of 1e30",
+        lambda s: checked(vdos(changed(s, velocities=put(27, 1e30, 5)), **UNIT)),
+        "frame 27: atom 5",
+        "refused",
+    ),
+    (
+        "velocities of one frame in another unit",
+        lambda s: checked(vdos(changed(s, velocities=times(27, 3.0)), **UNIT)),
+        "frame 27",
+        "refused",
+    ),
     # between the frames that are looked at before the run
-    ("a frame of another run", lambda s: checked(vdos(changed(
-        trajectory_files.water(200), positions=lambda a: put(29, a[29, ::-1].copy())(a)), **UNIT)),
-     "frame 29: atom", "refused"),
-    ("unwrapped to 1e5 Å", lambda s: checked(
-        vdos(changed(s, positions=lambda a: np.add(a, 1e5, out=a)), **UNIT)), "single precision", "look at this"),
-    ("elements in another order", lambda s: checked(vdos(with_wrong_elements(s), **UNIT)), "kinetic", "look at this"),
-    ("rotation is hotter", lambda s: checked(
-        vdos(rigid_water(200, 0.005, rotation=2.0), **UNIT)), "kinetic temperatures", "look at this"),
+    (
+        "a frame of another run",
+        lambda s: checked(
+            vdos(
+                changed(
+                    trajectory_files.water(200), positions=lambda a: put(29, a[29, ::-1].copy())(a)
+                ),
+                **UNIT,
+            )
+        ),
+        "frame 29: atom",
+        "refused",
+    ),
+    (
+        "unwrapped to 1e5 Å",
+        lambda s: checked(vdos(changed(s, positions=lambda a: np.add(a, 1e5, out=a)), **UNIT)),
+        "single precision",
+        "look at this",
+    ),
+    (
+        "elements in another order",
+        lambda s: checked(vdos(with_wrong_elements(s), **UNIT)),
+        "kinetic",
+        "look at this",
+    ),
+    (
+        "rotation is hotter",
+        lambda s: checked(vdos(rigid_water(200, 0.005, rotation=2.0), **UNIT)),
+        "kinetic temperatures",
+        "look at this",
+    ),
     ("3000 K", lambda s: temperature_check(s, "3000 K"), "given 3000 K, kinetic 3", "look at this"),
     ("30 K", lambda s: temperature_check(s, 30), "given 30 K, kinetic 3", "look at this"),
-    ("finite differences, half the time step", lambda s: of_differences(s, "1 fs"), "given 330 K, kinetic 1",
-        "look at this"),
-    ("rigid water, 600 K", lambda s: rigid_temperature(s, 600), "given 600 K, kinetic", "look at this"),
-    ("rigid water without a temperature", lambda s: flux_of(
-        DipoleFlux(rigid_water(), CHARGES, **UNIT)).spectrum(resolution=500), "give temperature", "refused"),
+    (
+        "finite differences, half the time step",
+        lambda s: of_differences(s, "1 fs"),
+        "given 330 K, kinetic 1",
+        "look at this",
+    ),
+    (
+        "rigid water, 600 K",
+        lambda s: rigid_temperature(s, 600),
+        "given 600 K, kinetic",
+        "look at this",
+    ),
+    (
+        "rigid water without a temperature",
+        lambda s: flux_of(DipoleFlux(rigid_water(), CHARGES, **UNIT)).spectrum(resolution=500),
+        "give temperature",
+        "refused",
+    ),
     ("the same trajectory twice", twice, "same flux as part 1", "refused"),
     ("the same bead twice", beads_twice, "", "look at this"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -348,14 +512,25 @@ def of_cp2k(sample, folder):
 
 #: Correct runs: a name, the analysis of the frames of real water, how its frames are chosen.
 CORRECT = [
-    ("bundled", lambda s, d: vdos(MDAnalysis.Universe(WATER64_TOPOLOGY, WATER64_TRAJECTORY)), {"stop": 500}),
+    (
+        "bundled",
+        lambda s, d: vdos(MDAnalysis.Universe(WATER64_TOPOLOGY, WATER64_TRAJECTORY)),
+        {"stop": 500},
+    ),
     ("every second frame", lambda s, d: vdos(of_sample(s), **UNIT), {"step": 2}),
     ("rigid, 2 fs", lambda s, d: vdos(rigid_water(), **UNIT), {}),
     ("rigid, 4 fs", lambda s, d: vdos(rigid_water(step=0.004), **UNIT), {}),
     ("rigid, 5 fs", lambda s, d: vdos(rigid_water(step=0.005), **UNIT), {}),
-    ("finite differences, 1 fs", lambda s, d: vdos(
-        rigid_water(step=0.001), velocities="finite-difference", **UNIT), {}),
-    ("finite differences, 2 fs", lambda s, d: vdos(of_sample(s), velocities="finite-difference", **UNIT), {}),
+    (
+        "finite differences, 1 fs",
+        lambda s, d: vdos(rigid_water(step=0.001), velocities="finite-difference", **UNIT),
+        {},
+    ),
+    (
+        "finite differences, 2 fs",
+        lambda s, d: vdos(of_sample(s), velocities="finite-difference", **UNIT),
+        {},
+    ),
     ("constant pressure", lambda s, d: vdos(npt(s), **UNIT), {}),
     ("triclinic", lambda s, d: vdos(triclinic(s), **UNIT), {}),
     ("bead", lambda s, d: vdos(bead(s), check_temperature=False, **UNIT), {}),
@@ -364,11 +539,19 @@ CORRECT = [
     ("LAMMPS", of_lammps, {}),
     ("GROMACS", of_gromacs, {}),
     ("CP2K", of_cp2k, {}),
-    ("the recorded cell given", lambda s, d: vdos(of_sample(s), cell=[*np.diag(s.cells[0])], **UNIT), {}),
-    ("wrong recorded times set right", lambda s, d: vdos(of_sample(s, time_step=0.01), time_step="2 fs", **UNIT), {}),
+    (
+        "the recorded cell given",
+        lambda s, d: vdos(of_sample(s), cell=[*np.diag(s.cells[0])], **UNIT),
+        {},
+    ),
+    (
+        "wrong recorded times set right",
+        lambda s, d: vdos(of_sample(s, time_step=0.01), time_step="2 fs", **UNIT),
+        {},
+    ),
     ("the recorded time given", lambda s, d: vdos(of_sample(s), time_step="2 fs", **UNIT), {}),
     ("a flux", lambda s, d: DipoleFlux(of_sample(s), CHARGES, **UNIT), {}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

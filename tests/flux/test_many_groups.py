@@ -136,11 +136,16 @@ def test_the_spectrum_of_five_hundred_groups_takes_less_than_two_gigabytes(resol
     flux = rng.normal(size=(n_frames, 500, 3))
     zeros = np.zeros(n_frames)
     series = FluxSeries(
-        flux=flux, groups=[f"g{k}" for k in range(500)], times=0.002 * np.arange(n_frames),
-        spacing=0.002, starts=[0],
-        residuals=np.zeros((n_frames, 3, 3)), volumes=zeros + 2000.0, temperatures=zeros + 300.0,
+        flux=flux,
+        groups=[f"g{k}" for k in range(500)],
+        times=0.002 * np.arange(n_frames),
+        spacing=0.002,
+        starts=[0],
+        residuals=np.zeros((n_frames, 3, 3)),
+        volumes=zeros + 2000.0,
+        temperatures=zeros + 300.0,
         equipartition=zeros + 1.0,
-    )  # fmt: skip
+    )
     series.save(tmp_path / "flux.h5")
     found = subprocess.run(
         [sys.executable, "-c", CODE, resolution], capture_output=True, text=True, cwd=tmp_path

@@ -195,10 +195,16 @@ def test_sum_frequency_spectra_of_a_flux(model, tmp_path):
 def test_too_many_groups_for_all_pairs_are_refused():
     names = [f"g{k}" for k in range(17)]
     many = FluxSeries(
-        np.zeros((8, 17, 3)), names, np.arange(8.0), 1e-3, [0], *np.ones((2, 8)),
-        np.zeros((8, 3, 3)), np.ones(8),
+        np.zeros((8, 17, 3)),
+        names,
+        np.arange(8.0),
+        1e-3,
+        [0],
+        *np.ones((2, 8)),
+        np.zeros((8, 3, 3)),
+        np.ones(8),
         polarizability=np.zeros((8, 17, 6)),
-    )  # fmt: skip
+    )
     with pytest.raises(SpectrumError, match="17 groups have 17² terms"):
         many.sum_frequency(300)
 

@@ -64,9 +64,19 @@ class System:
             dipole = (turns - np.round(turns)) @ self.frame.cell
         lengths = np.linalg.norm(self.frame.cell, axis=1)
         return Output(
-            run.name, "CP2K version 0", -1.0, self.frame.numbers, self.frame.positions,
-            self.frame.cell, lengths, forces, dipole, self.berry, None, alpha,
-        )  # fmt: skip
+            run.name,
+            "CP2K version 0",
+            -1.0,
+            self.frame.numbers,
+            self.frame.positions,
+            self.frame.cell,
+            lengths,
+            forces,
+            dipole,
+            self.berry,
+            None,
+            alpha,
+        )
 
     def labels(self, route, atoms=range(N)):
         runs = route.runs(atoms)

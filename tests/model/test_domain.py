@@ -145,9 +145,12 @@ def test_molecules_in_vacuum_are_refused(model):
     frame = tiny.molecule(item, 0).frame
     found = domain_checks(model, [frame])
     assert verdicts(model, [frame]) == {
-        "elements": FINE, "density": LOOK, "temperature": UNKNOWN, "environments": REFUSED,
+        "elements": FINE,
+        "density": LOOK,
+        "temperature": UNKNOWN,
+        "environments": REFUSED,
         "acoustic": FINE,
-    }  # fmt: skip
+    }
     assert found[3].allow == "--allow-outside-domain"
     assert "100.0 % of H atoms" in found[3].found and "100.0 % of O atoms" in found[3].found
     peroxide = Frame(

@@ -299,9 +299,22 @@ def run(*words, check=True):
 
 def plan_waters(trajectory, folder):
     run(
-        "plan", trajectory / "md.pdb", trajectory / "md.xtc", "--template", trajectory / "user.inp",
-        "--route", "displacement", "--atoms", "index 1", "--frames", 3, "--select", "uniform", "-o", folder,
-    )  # fmt: skip
+        "plan",
+        trajectory / "md.pdb",
+        trajectory / "md.xtc",
+        "--template",
+        trajectory / "user.inp",
+        "--route",
+        "displacement",
+        "--atoms",
+        "index 1",
+        "--frames",
+        3,
+        "--select",
+        "uniform",
+        "-o",
+        folder,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +398,7 @@ def test_triclinic_cells_reach_cp2k_each_with_its_own_frame(trajectory, undistur
 
 
 def test_tight_binding_in_a_field_is_refused_for_its_sign(tmp_path):
-    """GFN1-xTB of CP2K 2023.1 returns −P with a perfect sum rule; the displacement route is right."""
+    """GFN1-xTB of CP2K 2023.1 returns −P with a perfect sum rule; displacements are right."""
     (tmp_path / "user.inp").write_text(XTB)
     frame = Frame([8, 1, 1], WATER, 8 * np.eye(3), [True] * 3)
     snapshot = Snapshot(frame, {"source": "test", "index": 0, "time": 0.0}, (0, 1, 2))
@@ -414,7 +427,8 @@ def test_failing_tasks_are_reported_and_do_not_stop_the_others(molecule, tmp_pat
     script.write_text(
         "#!/bin/sh\n"
         f"case $PWD in *{tasks[0].name}*) sed 's/METHOD XTB/METHOD NONSENSE/' $2 > bad.inp; "
-        f'exec {CP2K} -i bad.inp;; *{tasks[1].name}*) ulimit -f 4; exec {CP2K} "$@";; *) exec {CP2K} "$@";; esac\n'
+        f"exec {CP2K} -i bad.inp;; "
+        f'*{tasks[1].name}*) ulimit -f 4; exec {CP2K} "$@";; *) exec {CP2K} "$@";; esac\n'
     )
     script.chmod(0o755)
     done = run("run", folder, "--command", script, "--workers", 2, check=False)

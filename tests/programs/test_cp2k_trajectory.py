@@ -93,9 +93,13 @@ INPUT = """
 
 def run(name, folder):
     done = subprocess.run(
-        [CP2K, "-i", f"{name}.inp", "-o", f"{name}.out"], cwd=folder, capture_output=True, text=True, timeout=300,
+        [CP2K, "-i", f"{name}.inp", "-o", f"{name}.out"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from mda_aptnn.spectra.infrared import Spectrum
 
 pytestmark = pytest.mark.slow

@@ -215,8 +215,4 @@ def test_command_line(flexible, tmp_path):
     found = Spectrum.load(output)
     wavenumber = found.wavenumber.magnitude
     beyond_the_bend = wavenumber > 2500
-    assert (
-        3000
-        < wavenumber[beyond_the_bend][found.curve().value[beyond_the_bend].argmax()]
-        < 4300
-    )
+    assert 3000 < wavenumber[beyond_the_bend][found.curve().value[beyond_the_bend].argmax()] < 4300

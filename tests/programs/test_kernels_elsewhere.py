@@ -25,7 +25,8 @@ with warnings.catch_warnings(record=True) as said:
     found = [model.predict(item.frame) for item in water(3)]
     Model(model_file(1), engine="cpu")
 print([str(one.message) for one in said if "AVX2" in str(one.message)])
-expected = [Model(model_file(), engine="torch", dtype="float64").predict(item.frame) for item in water(3)]
+slow = Model(model_file(), engine="torch", dtype="float64")
+expected = [slow.predict(item.frame) for item in water(3)]
 print(np.abs(np.array(found) - expected).max() / np.abs(expected).max())
 """
 

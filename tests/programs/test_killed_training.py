@@ -12,7 +12,10 @@ from mda_aptnn.training.loop import checkpoint_path
 from tests.tiny import clusters
 
 #: The command line, with a checkpoint at every validation instead of every 20 s.
-COMMAND = "import mda_aptnn.training.loop as loop; loop.CHECKPOINT_EVERY = 0.0; from mda_aptnn.cli import main; main()"
+COMMAND = (
+    "import mda_aptnn.training.loop as loop; loop.CHECKPOINT_EVERY = 0.0; "
+    "from mda_aptnn.cli import main; main()"
+)
 
 PLAN = """
 [training]

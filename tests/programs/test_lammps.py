@@ -1,4 +1,4 @@
-"""Real LAMMPS runs of one flexible water in real and in metal units, and through the command line."""
+"""Real LAMMPS runs of a flexible water in real and metal units, and through the command line."""
 
 import json
 import os
@@ -103,9 +103,13 @@ dump_modify 1 format float %.9g
 run {N_STEPS}
 """)
     done = subprocess.run(
-        ["lmp", "-in", "in.water"], cwd=folder, capture_output=True, text=True, timeout=300,
+        ["lmp", "-in", "in.water"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     rows = [line.split() for line in done.stdout.split("Step Temp TotEng")[1].splitlines()[1:]]
     table = np.array([row for row in rows[: N_STEPS // EVERY + 1]], dtype=float)
@@ -215,8 +219,4 @@ def test_command_line(lammps, tmp_path):
     found = Spectrum.load(output)
     wavenumber = found.wavenumber.magnitude
     beyond_the_bend = wavenumber > 2500
-    assert (
-        3000
-        < wavenumber[beyond_the_bend][found.curve().value[beyond_the_bend].argmax()]
-        < 4300
-    )
+    assert 3000 < wavenumber[beyond_the_bend][found.curve().value[beyond_the_bend].argmax()] < 4300

@@ -11,11 +11,11 @@ import time
 
 import numpy as np
 import pytest
-from mda_aptnn.spectra.infrared import Spectrum
 
 import tests
 from mda_aptnn import load_model
 from mda_aptnn.labels.dataset import read_labels
+from mda_aptnn.spectra.infrared import Spectrum
 from tests.cp2k_water import DYNAMICS, FORCES
 from tests.installed import CP2K
 

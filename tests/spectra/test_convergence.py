@@ -34,7 +34,10 @@ def test_the_first_part_is_that_of_a_shorter_run():
     flux = synthetic()
     found = convergence(flux, 1000, 6000, resolution=100, temperature=300, volume=1000)
     n = round(found.lengths[2] / flux.spacing)
-    part = {name: getattr(flux, name)[:n] for name in ("flux", "times", "volumes", "temperatures", "residuals", "equipartition")}  # fmt: skip
+    part = {
+        name: getattr(flux, name)[:n]
+        for name in ("flux", "times", "volumes", "temperatures", "residuals", "equipartition")
+    }
     short = dataclasses.replace(flux, **part).spectrum(300, 100, volume=1000, segments=8)
     assert found.integrals[2].value == pytest.approx(short.band(1000, 6000).value)
 

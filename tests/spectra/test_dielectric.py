@@ -67,7 +67,7 @@ def test_n_and_alpha_of_lorentz_oscillators():
 
 
 def test_kramers_kronig():
-    """ε′ from ε″ by the principal value, on the odd points about each frequency (Maclaurin's rule)."""
+    """ε′ from ε″ by the principal value, on the odd points about a frequency (Maclaurin's rule)."""
     rng = np.random.default_rng(1)
     flux = lfilter([1], [1, -1.2, 0.72], rng.normal(size=(6000, 1, 3)), axis=0)
     found = absorption_spectrum([flux], ["a"], 1e-3, 300.0, 1000.0, resolution=60)
@@ -103,8 +103,15 @@ def test_static_permittivity_is_that_of_the_dipole_fluctuations():
     centre, temperature, volume = 300.0, 300.0, 500.0
     width = 60.0
     strength = 0.7
-    found = dielectric_spectrum(known(absorption_of(lorentz(GRID, centre=centre, strength=strength, width=width,
-        infinity=0.0), GRID), volume=volume), 1.0)  # fmt: skip
+    found = dielectric_spectrum(
+        known(
+            absorption_of(
+                lorentz(GRID, centre=centre, strength=strength, width=width, infinity=0.0), GRID
+            ),
+            volume=volume,
+        ),
+        1.0,
+    )
     # ⟨M²⟩ = 3 q² k_B T/(m ω₀²), and the strength of the oscillator is q²/(ε₀ V m ω₀²)
     charge2_over_mass = strength * epsilon_0 * volume * 1e-30 * (2 * np.pi * c * 100 * centre) ** 2
     fluctuation = 3 * charge2_over_mass * k * temperature / (2 * np.pi * c * 100 * centre) ** 2
@@ -266,6 +273,6 @@ def test_no_conductivity_is_called_one():
         found, static_conductivity=Measured(1.0, 0.7, "S/m", 15, positive=True)
     )
     assert (
-        small.conduction
-        == "real part of the conductivity below 5 cm⁻¹: 1 ± 0.7 S/m, which is not different from zero"
+        small.conduction == "real part of the conductivity below 5 cm⁻¹: 1 ± 0.7 S/m, "
+        "which is not different from zero"
     )

@@ -1,4 +1,4 @@
-"""Error bars of spectra against the scatter of many synthetic trajectories whose spectrum is known."""
+"""Error bars of spectra against the scatter of synthetic trajectories of a known spectrum."""
 
 import numpy as np
 import pytest

@@ -35,7 +35,7 @@ def test_the_factors_by_the_ratio_of_line_shapes(temperature):
 
 
 def test_detailed_balance():
-    """Q(−x) = e⁻ˣ Q(x) for all but "none": I(−ω) = e⁻ˣ I(ω), as n·α is an odd function of ω over ω."""
+    """Q(−x) = e⁻ˣ Q(x) for all but "none": I(−ω) = e⁻ˣ I(ω), as n·α/ω is odd in ω."""
     x = np.array([0.3, 2.0, 9.0])
     q = {
         "harmonic": lambda x: x / (1 - np.exp(-x)),

@@ -126,9 +126,17 @@ def test_series_at_any_spacing(spacing):
         * np.cos(2 * np.pi * LIGHT * wavenumber * spacing * np.arange(n_frames))[:, None]
     )
     found = sum_frequency_spectrum(
-        [rate[..., None, None] * ALPHA], [rate[..., None] * DIPOLE], ["all"], spacing, TEMPERATURE, AREA,
-        resolution=10, segments=None, unbiased=True, components=["xxz"],
-    )  # fmt: skip
+        [rate[..., None, None] * ALPHA],
+        [rate[..., None] * DIPOLE],
+        ["all"],
+        spacing,
+        TEMPERATURE,
+        AREA,
+        resolution=10,
+        segments=None,
+        unbiased=True,
+        components=["xxz"],
+    )
     nu = found.wavenumber.magnitude
     omega, center = (2 * np.pi * LIGHT * 1e12 * x for x in (nu, wavenumber))
     expected = 4 * np.pi * e / atomic_mass / AREA * ALPHA[0, 0] * DIPOLE[2] / (center**2 - omega**2)
@@ -171,9 +179,17 @@ def test_stated_errors_cover():
         alpha = (rates[:, run] + noise[0, :, run])[:, None, None, None] * np.eye(3)
         flux = (rates[:, run] + noise[1, :, run])[:, None, None] * np.array([0.0, 0.0, 1.0])
         found = sum_frequency_spectrum(
-            [alpha], [flux], ["all"], spacing, TEMPERATURE, None,
-            resolution=resolution, unbiased=True, segments=16, components=["xxz"],
-        )  # fmt: skip
+            [alpha],
+            [flux],
+            ["all"],
+            spacing,
+            TEMPERATURE,
+            None,
+            resolution=resolution,
+            unbiased=True,
+            segments=16,
+            components=["xxz"],
+        )
         for label, part in PARTS.items():
             error = found.measured(lambda s, part=part: part(s.component("xxz"))[points]).error
             off = part(found.component("xxz").magnitude)[points] - part(truth)[points]

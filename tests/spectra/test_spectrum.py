@@ -57,7 +57,7 @@ def spectrum(segments, n_groups=1, **options):
 @pytest.mark.parametrize("periods", [60, 1500])
 @pytest.mark.parametrize("window", ["none", "gaussian", "bartlett"])
 def test_an_oscillator_has_its_frequency_and_intensity(window, periods, temperature):
-    """At any temperature and frequency: the harmonic correction is in the prefactor, and only once."""
+    """At any temperature and frequency: the harmonic correction is in the prefactor, only once."""
     flux, wavenumber = oscillator(periods=periods, temperature=temperature)
     found = spectrum([flux], window=window, temperature=temperature)
     assert found.band().value == pytest.approx(KM_PER_MOL, rel=1e-6)

@@ -243,6 +243,10 @@ def test_what_cannot_be_is_refused():
         density(moving(100), resolution=10.0)
     system = gas()
     with pytest.raises(GroupError, match="keep their atoms"):
-        VelocitySpectrum(system, {"a": system.select_atoms("element O and prop x < 3", updating=True)}, velocity_unit="angstrom/ps")  # fmt: skip
+        VelocitySpectrum(
+            system,
+            {"a": system.select_atoms("element O and prop x < 3", updating=True)},
+            velocity_unit="angstrom/ps",
+        )
     with pytest.raises(ValueError, match="per='atom'"):
         VelocitySpectrum(system, per="atom", velocity_unit="angstrom/ps")

@@ -154,8 +154,13 @@ def test_too_long_a_spacing_of_one_atom():
 def swinging(symbols, masses, lengths, swing, n_frames=20):
     """A chain of bonded atoms along x whose bond lengths swing, and its fastest motion."""
     rng = np.random.default_rng(0)
-    places = np.concatenate([np.zeros((n_frames, 1)), np.cumsum(lengths + swing * rng.normal(
-        size=(n_frames, len(lengths))), axis=1)], axis=1)  # fmt: skip
+    places = np.concatenate(
+        [
+            np.zeros((n_frames, 1)),
+            np.cumsum(lengths + swing * rng.normal(size=(n_frames, len(lengths))), axis=1),
+        ],
+        axis=1,
+    )
     positions = np.zeros((n_frames, len(symbols), 3))
     positions[..., 0] = places
     u = systems.universe(positions, np.ones_like(positions), symbols)

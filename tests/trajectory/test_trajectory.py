@@ -207,9 +207,13 @@ class TestVelocityUnits:
 
     @pytest.mark.parametrize(
         ("true", "said"),
-        [("angstrom/ps", "nm/ps"), ("nm/ps", "angstrom/ps"), ("angstrom/fs", "angstrom/ps"),
-         ("bohr/atomic_unit_of_time", "angstrom/fs")],
-    )  # fmt: skip
+        [
+            ("angstrom/ps", "nm/ps"),
+            ("nm/ps", "angstrom/ps"),
+            ("angstrom/fs", "angstrom/ps"),
+            ("bohr/atomic_unit_of_time", "angstrom/fs"),
+        ],
+    )
     def test_implausible_temperature_names_the_likely_unit(self, true, said):
         sample = files.water(2)
         universe = memory(

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mda_aptnn import FluxSeries
-from mda_aptnn.spectra.raman import RamanSpectrum
 from mda_aptnn.spectra.infrared import Spectrum
+from mda_aptnn.spectra.raman import RamanSpectrum
 
 LINES = {
     "wavenumber": r"VIB\|Frequency \(cm\^-1\)",

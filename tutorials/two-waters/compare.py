@@ -63,10 +63,7 @@ def main() -> None:
     explicit, *others = spectra
     for low, high in ((1200, 1900), (3000, 4300)):
         for name, spectrum in spectra.items():
-            print(
-                f"{low}-{high} cm-1, {name}: "
-                f"{spectrum.band(low, high, n_molecules=N_MOLECULES)}"
-            )
+            print(f"{low}-{high} cm-1, {name}: {spectrum.band(low, high, n_molecules=N_MOLECULES)}")
         for name in others:
             print(compare(spectra[explicit], spectra[name], low, high, same_trajectory=True))
     figure = Figure(figsize=(7, 4), layout="constrained")
