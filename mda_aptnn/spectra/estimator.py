@@ -305,9 +305,9 @@ class Estimator:
     Attributes
     ----------
     resolution : float, str or pint.Quantity
-            Full width at half maximum of the line that a single frequency becomes; kept as a number in
-        cm⁻¹.
-        window : str
+        Full width at half maximum of the line that a single frequency becomes; kept as a number
+        in cm⁻¹.
+    window : str
         Lag window, see `mda_aptnn.spectra.windows.lag_window`.
     unbiased : bool
         Divide the sum at lag n by the number of its terms, N − n, instead of N. The default, 1/N,
