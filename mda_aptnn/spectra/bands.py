@@ -141,8 +141,8 @@ def find_peaks(
 
     def summits(values: Array) -> Array:
         found = [_summit(values[first : last + 1]) for first, last in ranges]
-        starts = [first for first, _ in ranges]
-        return np.reshape(found, (-1, 2)) + np.reshape([(first, 0) for first in starts], (-1, 2))
+        shifts = [(first, 0) for first, _ in ranges]
+        return np.asarray(np.reshape(found, (-1, 2)) + np.reshape(shifts, (-1, 2)))
 
     found = result.measure(summits, of=total)
     degrees = found.degrees_of_freedom

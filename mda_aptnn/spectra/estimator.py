@@ -305,8 +305,8 @@ class Estimator:
     Attributes
     ----------
     resolution : float, str or pint.Quantity
-        Full width at half maximum of the line that a single frequency becomes; kept as a number
-        in cm⁻¹.
+        Full width at half maximum of the line that a single frequency becomes; kept as a number in
+        cm⁻¹.
     window : str
         Lag window, see `mda_aptnn.spectra.windows.lag_window`.
     unbiased : bool
