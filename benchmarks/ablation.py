@@ -105,7 +105,7 @@ def multiply_adds(network: DensityNetwork) -> tuple[float, float]:
                 config.lmax + 1
             ) * config.n_mixed * config.n_radial + config.n_mixed * n_angular
             pairs += n_pairs * (mixed + config.n_mixed * n_angular * sent)
-            for (irrep, _), coupling in zip(convolution.pairs, convolution.couplings, strict=True):
+            for irrep, _, coupling in convolution.terms:
                 atoms += terms(coupling) * config.n_mixed * convolution.messages[irrep]
         for module in layer.modules():
             atoms += of_mixing(module) if isinstance(module, Mixing) else 0

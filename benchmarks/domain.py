@@ -25,8 +25,7 @@ from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import read_labels
-from mda_aptnn.model import domain
-from mda_aptnn.model.inputs import frame_inputs
+from mda_aptnn.model import domain, inputs
 from mda_aptnn.model.predict import BUNDLED
 from mda_aptnn.tensors import sum_rule_residual
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
@@ -463,14 +462,7 @@ def measures(systems: dict[str, list[Frame]]) -> None:
 
     def densities(cutoff: float, n_radial: int, lmax: int) -> Callable[[Frame], np.ndarray]:
         def of(frame: Frame) -> np.ndarray:
-            inputs = frame_inputs(
-                frame,
-                (frame.numbers == 8).astype(int),
-                2,
-                [(cutoff, n_radial, lmax)],
-                torch.float64,
-            )
-            values = inputs.density[:, inputs.places].numpy()
+            values = inputs.densities(frame, [1, 8], cutoff, n_radial, lmax)
             parts = [
                 values[0],
                 *(np.linalg.norm(values[n**2 : (n + 1) ** 2], axis=0) for n in range(1, lmax + 1)),

@@ -14,7 +14,7 @@ from mda_aptnn.elements import (
 from mda_aptnn.errors import FrameError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels
-from mda_aptnn.labels.label_writer import write_labels
+from mda_aptnn.labels.dataset import write_labels
 from mda_aptnn.model.committee import Committee
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.selection import disagreement
@@ -41,7 +41,7 @@ def test_symbols_are_those_of_another_table_and_lead_back():
 
 
 def test_masses_are_those_of_another_table():
-    """IUPAC's of 2016 in ase; MDAnalysis has some older ones, whole numbers for Tc and Pm."""
+    """IUPAC's of 2016 in ase; MDAnalysis has some older ones, and whole numbers for Tc and Pm."""
     away = np.abs(masses_of(range(1, 119)) / atomic_masses[1:119] - 1)
     assert away[:86].max() < 1e-3
     # beyond radon the isotope is a matter of choice

@@ -111,7 +111,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
 
     def _refuse_unused(self, path: Path, used: set[str]) -> None:
         """Refuse options that a flux file cannot follow, by their names."""
-        unused = [name for name in opt.changed(self) if name not in used]
+        unused = [name for name in opt.changed(self, Reading) if name not in used]
         if unused:
             names = ", ".join(
                 "--" + name.replace("_", "-").removeprefix("file-") for name in unused

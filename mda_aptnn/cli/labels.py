@@ -61,6 +61,7 @@ def plan(
     *,
     template: opt.Template = Path("template.inp"),
     output: opt.Output = Path("campaign"),
+    code: opt.Code = "cp2k",
     route: opt.Route = "field",
     select: Selection = Selection.random,
     indices: str | None = None,
@@ -97,26 +98,27 @@ def plan(
     import warnings
 
     from mda_aptnn.labels.campaign import plan as write
-    from mda_aptnn.labels.cp2k.template import Template
+    from mda_aptnn.labels.protocol import find_code
     from mda_aptnn.labels.routes import make_route
     from mda_aptnn.labels.snapshots import choose_frames
 
-    parameters: dict[str, Any] = {}
-    if route.startswith("field"):
-        strengths = {"field": field, "second_field": second_field}
-        parameters = {
-            name: units.magnitude(value, "hartree/e/bohr", name.replace("_", " "))
-            for name, value in strengths.items()
-            if value is not None
-        }
-    elif route.startswith("displacement"):
-        parameters = {"displacement": units.magnitude(displacement, "angstrom", "displacement")}
-    if atoms is not None and not route.startswith("displacement"):
+    plain = make_route(route, {})
+    given = {
+        "field": (field, "hartree/e/bohr"),
+        "second_field": (second_field, "hartree/e/bohr"),
+        "displacement": (displacement, "angstrom"),
+    }
+    parameters = {
+        name: units.magnitude(value, unit, name.replace("_", " "))
+        for name, (value, unit) in given.items()
+        if value is not None and name in plain.parameters
+    }
+    if atoms is not None and not plain.by_atom:
         raise OptionError(
             "--atoms goes with --route displacement: the other routes label all atoms at once"
         )
     way = make_route(route, parameters)
-    checked = Template.read(template)
+    checked = find_code(code).recipe(template)
     source = reading.source(time_step=time_step)
     for note in source.notes:
         warnings.warn(note, stacklevel=1)
@@ -136,9 +138,9 @@ def plan(
         "frames": chosen,
     }
     text = (
-        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs of CP2K "
+        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs "
         f"in {output} ({checked.level_of_theory})\n"
-        f"next: mda-aptnn label run {output} --command cp2k.psmp"
+        f"next: mda-aptnn label run {output}"
     )
     emit(report, as_json, text)
 
@@ -146,7 +148,9 @@ def plan(
 def run(
     folder: Folder,
     *,
-    command: opt.Command = "cp2k.psmp",
+    command: Annotated[
+        str | None, Option(help='What starts the code: "mpirun -np 2 cp2k.psmp"; its own if none.')
+    ] = None,
     workers: opt.Workers = 1,
     retry: bool = False,
     task: int | None = None,

@@ -249,6 +249,7 @@ def select(
     output: opt.Output = Path("selected.txt"),
     campaign: Path | None = None,
     template: Path | None = None,
+    code: opt.Code = "cp2k",
     route: opt.Route = "field",
     as_json: opt.Json = False,
 ) -> None:
@@ -267,14 +268,14 @@ def select(
         Your working CP2K input, for --campaign.
     """
     from mda_aptnn.labels.campaign import plan_labels
-    from mda_aptnn.labels.cp2k.template import Template
+    from mda_aptnn.labels.protocol import find_code
     from mda_aptnn.labels.routes import make_route
     from mda_aptnn.model.selection import select as choose
 
     if (campaign is None) != (template is None):
         raise OptionError("--campaign and --template go together")
     outputs = Outputs(as_json, frames=output)
-    recipe = None if template is None else (Template.read(template), make_route(route, {}))
+    recipe = None if template is None else (find_code(code).recipe(template), make_route(route, {}))
     source = reading.source()
     numbers = source.numbers(*reading.chosen())
     found = choose(

@@ -61,6 +61,7 @@ Output = Annotated[Path, Option(help="File to write.")]
 Plot = Annotated[Path | None, Option(help="Also draw a picture (png, pdf, svg).")]
 Json = Annotated[bool, Option(help="Print one JSON object instead of text.")]
 Template = Annotated[Path, Option(help="Your working CP2K input.")]
+Code = Annotated[str, Option(help="Program that labels: its name here, or of an entry point.")]
 Route = Annotated[
     str,
     Option(
@@ -487,9 +488,9 @@ def _values(options: Any, kind: type) -> dict[str, Any]:
     return {name: getattr(options, name) for name in kind.__annotations__}
 
 
-def changed(options: Any) -> Iterator[str]:
-    """Names of the fields of a set that are not as they are by default."""
-    for field in dataclasses.fields(options):
+def changed(options: Any, kind: Any) -> Iterator[str]:
+    """Names of the fields of a set, as those of `kind`, that are not as they are by default."""
+    for field in dataclasses.fields(kind):
         is_required = field.default is dataclasses.MISSING
         if not is_required and getattr(options, field.name) != field.default:
             yield field.name

@@ -328,9 +328,8 @@ def _write_task(
     part.mkdir()
     for file, data in files.items():
         (part / file).write_bytes(data)
-    write_json(
-        part / "task.json", {"name": name, **record, "info": snapshot.info, "inputs": inputs}
-    )
+    task = {"name": name, **record, "info": snapshot.info, "inputs": inputs}
+    write_json(part / "task.json", task)
     for path in part.iterdir():
         io.to_disk(path)
     io.move(part, target)

@@ -61,12 +61,11 @@ def collect(
     """
     frames: list[LabelledFrame] = []
     left_out, levels = [], dict[str, None]()
+    thresholds = {"apt": max_residual, "pgt": max_pgt_residual}
     for info, tasks in campaign.frames():
         try:
             labelled = _collect_frame(tasks)
-            labelled.info.update(
-                check_sum_rules(labelled, {"apt": max_residual, "pgt": max_pgt_residual})
-            )
+            labelled.info.update(check_sum_rules(labelled, thresholds))
         except (CampaignError, LabelError) as error:
             left_out.append(LeftOut(describe(info), str(error)))
             continue

@@ -131,7 +131,7 @@ def run_campaign(
         scheduler = _run_on_dask(missing, words, dask)
     # closed at once, not when somebody lets go of the traceback
     with (
-        _ended_by_sigterm(),
+        _ended_in_order(),
         contextlib.closing(scheduler),
         tqdm(total=len(names), initial=len(found), unit="task", disable=not verbose) as bar,
     ):
@@ -157,21 +157,25 @@ def _words(campaign: Campaign, command: str | None, here: bool) -> list[str]:
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this process as an exception, if nobody else looks after it.
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this process by an exception, where nobody else looks after them.
 
     Programs work in process groups of their own, so that they would outlive a process that just
     ends.
     """
     main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    mine = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if main and signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in mine:
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def run_task(
@@ -370,10 +374,8 @@ def _run_on_dask(
     except (OSError, ValueError, TimeoutError) as error:
         raise CampaignError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
-        names = {}
-        for directory in directories:
-            future = client.submit(run_task, str(directory), list(command), pure=False, retries=0)
-            names[future] = directory.name
+        submit = functools.partial(client.submit, run_task, pure=False, retries=0)
+        names = {submit(str(path), list(command)): path.name for path in directories}
         for future in completed(names):
             if future.cancelled():
                 raise CampaignError(

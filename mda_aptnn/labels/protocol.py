@@ -361,7 +361,7 @@ class InProcess(LabellingCode):
 
 
 #: This package's codes.
-OWN = {"cp2k": "mda_aptnn.labels.cp2k.code:CP2K"}
+OWN = {"cp2k": "mda_aptnn.labels.cp2k:CP2K"}
 #: Codes by name, each a class without arguments.
 CODES: Plugins[Callable[[], LabellingCode]] = Plugins(
     "mda_aptnn.labelling_codes", OWN, "labelling code", CampaignError

@@ -8,6 +8,7 @@ registered with ``ARCHITECTURES.register(name, architecture)``.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,6 +58,9 @@ ARCHITECTURES: Plugins[Architecture] = Plugins(
     ModelError,
 )
 
+#: Å. An atom has 11,000 neighbours within it in water.
+LARGEST_CUTOFF = 30.0
+
 #: The architecture of plans and files that name none.
 DEFAULT = "density"
 
@@ -86,6 +90,21 @@ def network_for(config: Any, target: AnyTarget) -> Any:
     if config not in (None, default):
         return config
     return found.default_for(target) if found.default_for else default
+
+
+def check_ranges(what: str, settings: Any, **ranges: tuple[float, float]) -> None:
+    """Refuse settings that are out of their ranges, whose lower end is left out if it is a float.
+
+    Raises
+    ------
+    ModelError
+        Names the first one, its range and its value.
+    """
+    for name, (low, high) in ranges.items():
+        value, above = getattr(settings, name), isinstance(low, float)
+        if not low <= value <= high or (above and value == low):
+            limit = f"{'>' if above else '>='} {low:g}" + f" and <= {high:g}" * math.isfinite(high)
+            raise ModelError(f"{what} needs {name} {limit}, not {value!r}")
 
 
 class TensorNetwork(torch.nn.Module):

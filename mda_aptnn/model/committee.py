@@ -42,7 +42,7 @@ class Members:
     """What follows from `predict_members`, for whoever has members: their mean and their spread."""
 
     def predict_members(
-        self, atoms: Any, *, calibrated: bool = True, **options: Any
+        self, atoms: Any, *, calibrated: bool = True, target: Target | None = None
     ) -> NDArray[np.float64]:
         """Return the tensors of every member, [n_members, n_atoms, 3, 3]."""
         raise NotImplementedError
@@ -93,8 +93,7 @@ class Members:
         ModelError
             If there is one member only.
         """
-        options = {} if target is None else {"target": target}
-        members = self.predict_members(atoms, **options)
+        members = self.predict_members(atoms, target=target)
         if len(members) < 2:
             raise ModelError(
                 "a single model has no spread: train a committee (mda-aptnn train --members 4)"
@@ -125,7 +124,7 @@ class Committee(Members):
         self.n_members = len(self.models)
 
     def predict_members(
-        self, atoms: Any, *, calibrated: bool = True, **options: Any
+        self, atoms: Any, *, calibrated: bool = True, target: Target | None = None
     ) -> NDArray[np.float64]:
         """Return the tensors of every member, [n_members, n_atoms, 3, 3]; see
         `Model.predict_members`.

@@ -16,14 +16,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.model.architectures import Architecture, TensorNetwork
+from mda_aptnn.model.architectures import (
+    LARGEST_CUTOFF,
+    Architecture,
+    TensorNetwork,
+    check_ranges,
+)
 from mda_aptnn.model.inputs import Inputs, Shell, frame_inputs, species_of
 from mda_aptnn.model.irreps import (
     LARGEST_DEGREE,
@@ -33,13 +37,11 @@ from mda_aptnn.model.irreps import (
     Mixing,
     Products,
     add,
+    coupled,
     irreps_of,
     name_of,
 )
 from mda_aptnn.tensors import AnyTarget
-
-#: Å. An atom has 11,000 neighbours within it in water.
-LARGEST_CUTOFF = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,28 +90,20 @@ class LayerConfig:
         return self.cutoff, self.n_radial, self.lmax
 
     def __post_init__(self) -> None:
-        if (
-            not self.cutoff > 0
-            or min(self.n_radial, self.n_mixed) < 1
-            or self.lmax < 0
-            or self.order < 1
-        ):
-            raise ModelError(
-                f"a layer needs cutoff > 0, n_radial >= 1, n_mixed >= 1, lmax >= 0 and order >= 1, "
-                f"not {self}"
-            )
-        if self.cutoff > LARGEST_CUTOFF or self.lmax > LARGEST_DEGREE or self.order > 6:
-            raise ModelError(
-                f"a layer has a cutoff up to {LARGEST_CUTOFF:g} Å, lmax up to {LARGEST_DEGREE} and "
-                f"order up to 6, "
-                f"not {self}"
-            )
+        check_ranges(
+            "a layer",
+            self,
+            cutoff=(0.0, LARGEST_CUTOFF),
+            n_radial=(1, math.inf),
+            n_mixed=(1, math.inf),
+            lmax=(0, LARGEST_DEGREE),
+            order=(1, 6),
+        )
         if (0, 1) not in irreps_of(self.features):
             raise ModelError(
                 f"features {self.features!r} of a layer need scalars (0e), which gate the others"
             )
-        unknown = irreps_of(self.factors).keys() - irreps_of(self.features).keys()
-        if unknown:
+        if irreps_of(self.factors).keys() - irreps_of(self.features).keys():
             raise ModelError(
                 f"factors {self.factors!r} of a layer must be among its features {self.features!r}"
             )
@@ -144,10 +138,8 @@ class NetworkConfig:
         except TypeError as error:
             raise ModelError(f"the network's layers cannot be read: {error}") from error
         object.__setattr__(self, "layers", layers)
-        if not layers:
-            raise ModelError("a network needs at least one layer")
-        if len(layers) > 10:
-            raise ModelError(f"a network has up to 10 layers, not {len(layers)}")
+        if not 1 <= len(layers) <= 10:
+            raise ModelError(f"a network needs at least one layer and up to 10, not {len(layers)}")
         if layers[0].messages or not all(layer.messages for layer in layers[1:]):
             raise ModelError("every layer but the first needs messages, and the first takes none")
 
@@ -197,19 +189,19 @@ class Convolution(torch.nn.Module):
         super().__init__()
         self.messages, self.n_radial, self.n_mixed = dict(messages), config.n_radial, config.n_mixed
         self.degrees = range(config.lmax + 1)
-        pairs = [
+        terms = [
             (irrep, degree, Coupling((degree, (-1) ** degree), irrep, keep))
             for irrep in messages
             for degree in self.degrees
         ]
-        pairs = [pair for pair in pairs if pair[2].outputs]
-        self.pairs = [(irrep, degree) for irrep, degree, _ in pairs]
-        self.couplings = torch.nn.ModuleList(coupling for _, _, coupling in pairs)
+        #: Irrep of the message, degree of Y and their coupling.
+        self.terms = [term for term in terms if term[2].outputs]
+        self.couplings = torch.nn.ModuleList(coupling for _, _, coupling in self.terms)
         self.radial = torch.nn.ParameterList(
             torch.randn(config.n_mixed, config.n_radial, dtype=torch.float32) for _ in self.degrees
         )
         self.outputs: dict[Irrep, int] = {}
-        for irrep, _, coupling in pairs:
+        for irrep, _, coupling in self.terms:
             for out in coupling.outputs:
                 self.outputs[out] = self.outputs.get(out, 0) + messages[irrep] * config.n_mixed
 
@@ -230,23 +222,16 @@ class Convolution(torch.nn.Module):
                 block = block.unflatten(1, (self.n_mixed, -1)).unflatten(3, (2 * irrep[0] + 1, -1))
                 # atom, q, m of Y, m of the message, channel -> both m, atom, q and channel
                 blocks[irrep, degree] = block.permute(2, 3, 0, 1, 4).flatten(3).flatten(0, 1)
-        parts: dict[Irrep, list[torch.Tensor]] = {irrep: [] for irrep in self.outputs}
-        for pair, coupling in zip(
-            self.pairs, cast(Iterable[Coupling], self.couplings), strict=True
-        ):
-            for out, values in coupling.split(coupling(blocks[pair])):
-                parts[out].append(values)
-        return {irrep: torch.cat(values, dim=2) for irrep, values in parts.items()}
+        return coupled((coupling, blocks[irrep, degree]) for irrep, degree, coupling in self.terms)
 
     def _mixed(self, basis: torch.Tensor) -> torch.Tensor:
         """Return R_q(r) Y_lm [n_atoms, Σ_l n_mixed · (2l+1), n_slots]."""
         n_atoms, _, n_slots = basis.shape
         widths = [2 * degree + 1 for degree in self.degrees]
         tables = basis.view(n_atoms, self.n_radial, sum(widths), n_slots).split(widths, dim=2)
+        scale = math.sqrt(self.n_radial)
         mixed = [
-            (weights / math.sqrt(self.n_radial) @ table.flatten(2)).view(
-                n_atoms, self.n_mixed * width, n_slots
-            )
+            (weights / scale @ table.flatten(2)).view(n_atoms, self.n_mixed * width, n_slots)
             for weights, table, width in zip(self.radial, tables, widths, strict=True)
         ]
         return torch.cat(mixed, dim=1)
@@ -269,10 +254,8 @@ class Layer(torch.nn.Module):
             )
         self.first = not before
         if self.first:
-            found = {
-                (degree, (-1) ** degree): n_species * config.n_radial
-                for degree in range(config.lmax + 1)
-            }
+            degrees = range(config.lmax + 1)
+            found = {(degree, (-1) ** degree): n_species * config.n_radial for degree in degrees}
         else:
             self.send = Mixing(before, irreps_of(config.messages), n_species)
             self.convolution = Convolution(config, self.send.outputs, list(wanted))
@@ -289,25 +272,25 @@ class Layer(torch.nn.Module):
         self.products, self.mixings = torch.nn.ModuleList(), torch.nn.ModuleList()
         left, self.features = self.factors, dict(linear)
         for _ in range(config.order - 1):
-            products = Products(
-                [irrep for irrep in left if irrep in factors], self.factors, wanted, width
-            )
+            lefts = [irrep for irrep in left if irrep in factors]
+            products = Products(lefts, self.factors, wanted, width)
             mixing = Mixing(products.outputs, wanted, n_species)
             self.products.append(products)
             self.mixings.append(mixing)
             left = mixing.outputs
             self.features |= left
-        self.gates = Mixing(
-            {(0, 1): width}, {(0, 1): sum(self.features.values()) - width}, n_species
-        )
+        n_gates = sum(self.features.values()) - width
+        self.gates = Mixing({(0, 1): width}, {(0, 1): n_gates}, n_species)
 
     def forward(
         self, features: Features, inputs: Inputs, layer: int, counts: list[int]
     ) -> Features:
         """Return the features after this layer, which is number `layer` of the network."""
         if self.first:
-            degrees = range(math.isqrt(len(inputs.density)))
-            density = {(l, (-1) ** l): inputs.density[l**2 : (l + 1) ** 2] for l in degrees}
+            density = {
+                (degree, (-1) ** degree): inputs.density[degree**2 : (degree + 1) ** 2]
+                for degree in range(math.isqrt(len(inputs.density)))
+            }
             linear = self.collect(density, counts)
         else:
             sent = self.send(features, counts)
@@ -322,15 +305,13 @@ class Layer(torch.nn.Module):
         return self._gate(total, counts)
 
     def _gate(self, features: Features, counts: list[int]) -> Features:
-        """Scalars through SiLU; every other channel times the sigmoid of a mixture of the scalars."""
+        """Scalars through SiLU; other channels times the sigmoid of a mixture of the scalars."""
         scalars = features[0, 1]
-        others = {irrep: count for irrep, count in self.features.items() if irrep != (0, 1)}
-        gates = (
-            torch.sigmoid(self.gates({(0, 1): scalars}, counts)[0, 1])
-            if others
-            else scalars[:, :, :0]
-        )
         gated = {(0, 1): torch.nn.functional.silu(scalars)}
+        others = {irrep: count for irrep, count in self.features.items() if irrep != (0, 1)}
+        if not others:
+            return gated
+        gates = torch.sigmoid(self.gates({(0, 1): scalars}, counts)[0, 1])
         for irrep, gate in zip(others, gates.split(list(others.values()), dim=2), strict=True):
             gated[irrep] = features[irrep] * gate
         return gated
@@ -395,14 +376,12 @@ class DensityNetwork(TensorNetwork):
         FrameError
             If two atoms are on top of each other.
         """
-        species, shells = (
-            species_of(frame, self.numbers),
-            [layer.shell for layer in self.config.layers],
-        )
+        shells = [layer.shell for layer in self.config.layers]
+        species = species_of(frame, self.numbers)
         return frame_inputs(frame, species, len(self.numbers), shells, self.scale.dtype)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
-        """Return [n_atoms, n_components] in the order of the target's components and in its unit."""
+        """Return [n_atoms, n_components] in the target's order of components and in its unit."""
         return self.read(self.body(inputs), inputs)
 
     def body(self, inputs: Inputs) -> Features:
@@ -423,12 +402,10 @@ class DensityNetwork(TensorNetwork):
         used: dict[Irrep, int] = dict.fromkeys(read, 0)
         parts = []
         for count, degree, parity in self.target.irreps:
-            start = used[degree, parity]
-            used[degree, parity] = start + count
+            start, stop = used[degree, parity], used[degree, parity] + count
+            used[degree, parity] = stop
             # copies of an irrep one after the other, each with its 2l+1 components
-            parts.append(
-                read[degree, parity][:, :, start : start + count].permute(1, 2, 0).flatten(1)
-            )
+            parts.append(read[degree, parity][:, :, start:stop].permute(1, 2, 0).flatten(1))
         outputs = torch.cat(parts, dim=1) * self.scale[inputs.species] + self.shift[inputs.species]
         return outputs[inputs.places]
 

@@ -31,7 +31,7 @@ from mda_aptnn.checks import Check, Verdict
 from mda_aptnn.elements import SYMBOLS, atomic_numbers, masses_of
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.protocol import unknown_elements
-from mda_aptnn.tensors import APT, sum_rule_residual
+from mda_aptnn.tensors import APT, Target, sum_rule_residual
 
 #: Cutoff in Å and number of functions of the radial densities.
 CUTOFF, N_RADIAL = 6.0, 6
@@ -43,10 +43,6 @@ FLOOR = 0.02
 DEVIATE = 3.09
 #: Unit of densities in a card.
 DENSITY = "g/cm^3"
-#: Part by which density and temperature may leave the range of training. Water at 1 bar has 3 %
-#: less at 360 K than at 300 K, the mean of five frames of 32 molecules at constant pressure
-#: scatters by 2 %, and ice has 8 % less.
-DENSITY_MARGIN, TEMPERATURE_MARGIN = 0.05, 0.15
 #: Share of an element's atoms with environments not met in training: to be looked at, and refused.
 #: Liquid water at 300 to 360 K has at most 0.01 by the training's potential and 0.02 by a force
 #: field, with a gap 0.25; molecules in vacuum, steam and 0.3 of the density have 0.99 and more.
@@ -70,6 +66,10 @@ MOST_ATOMS = 4000
 OPTION = "--allow-outside-domain"
 #: Name of the check of the run's temperature.
 TEMPERATURE = "temperature against training"
+#: Part by which density and temperature may leave the range of training. Water at 1 bar has 3 %
+#: less at 360 K than at 300 K, the mean of five frames of 32 molecules at constant pressure
+#: scatters by 2 %, and ice has 8 % less.
+MARGIN = {"density": 0.05, TEMPERATURE: 0.15}
 #: How statistics are added to a model file that has none.
 ADD = (
     "to add it: mda-aptnn evaluate {path} LABELS --allow-training-frames --record-domain, where "
@@ -104,7 +104,8 @@ def environments(
     # who reads a card needs neither torch nor a search for neighbours
     from mda_aptnn.model.inputs import densities
 
-    return densities(frame, numbers, cutoff, n_radial, 0)[0]
+    values: NDArray[np.float64] = densities(frame, numbers, cutoff, n_radial, lmax=0)[0]
+    return values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,7 +250,7 @@ def domain_checks(
         return checks
     path = str(getattr(model, "path", None) or "MODEL")
     checks.append(_environments(domain, samples, path))
-    parts = getattr(getattr(model, "target", APT), "parts", ())
+    parts: Sequence[Target] = getattr(getattr(model, "target", APT), "parts", ())
     if APT in parts:
         if tensors is None and parts[0] == APT:
             tensors = [np.asarray(model.predict(frame)) for frame in samples]
@@ -280,26 +281,23 @@ def _elements(
 def _density(domain: Mapping[str, Any], samples: Sequence[Frame]) -> Check:
     name, trained = "density", domain.get("density")
     known = [value for value in map(density_of, samples) if value is not None]
+    found = f"{np.mean(known):#.3g} {DENSITY}" if known else "no volume"
     if known and trained is not None:
         advice = " Is the cell right? Another phase, or a gap, wants labels of its own."
-        return _against(name, float(np.mean(known)), trained, DENSITY, DENSITY_MARGIN, advice)
-    verdict = Verdict.LOOK
+        return _against(name, found, float(np.mean(known)), trained, DENSITY, advice)
     if known:
-        found = f"{np.mean(known):#.3g} {DENSITY}"
         meaning = (
             "The model was trained on molecules without a volume: in a liquid they polarize each "
             "other."
         )
-    elif trained is None:
-        found, verdict = "no volume", Verdict.FINE
-        meaning = "Neither had the samples of training."
-    else:
-        found = "no volume"
-        meaning = (
-            f"The model was trained on periodic samples of {_range(trained, DENSITY)}: molecules "
-            "in vacuum differ."
-        )
-    return Check(name, found, verdict, meaning)
+        return Check(name, found, Verdict.LOOK, meaning)
+    if trained is None:
+        return Check(name, found, Verdict.FINE, "Neither had the samples of training.")
+    meaning = (
+        f"The model was trained on periodic samples of {_range(trained, DENSITY)}: molecules in "
+        "vacuum differ."
+    )
+    return Check(name, found, Verdict.LOOK, meaning)
 
 
 def temperature_check(trained: Sequence[float] | None, temperature: float | None) -> Check:
@@ -317,23 +315,22 @@ def temperature_check(trained: Sequence[float] | None, temperature: float | None
     Check
     """
     known = temperature is not None and math.isfinite(temperature)
-    if known and trained is not None:
-        return _against(TEMPERATURE, float(temperature or 0), trained, "K", TEMPERATURE_MARGIN)
     found = f"{temperature:.4g} K" if known else "not known"
+    if temperature is not None and known and trained is not None:
+        return _against(TEMPERATURE, found, temperature, trained, "K")
     of_training = "not stated in the labels" if trained is None else _range(trained, "K")
     return Check(TEMPERATURE, found, Verdict.UNKNOWN, f"Trained at: {of_training}.")
 
 
 def _against(
-    name: str, value: float, trained: Sequence[float], unit: str, margin: float, advice: str = ""
+    name: str, found: str, value: float, trained: Sequence[float], unit: str, advice: str = ""
 ) -> Check:
     """Compare a number with its range in training."""
-    fine = trained[0] * (1 - margin) <= value <= trained[1] * (1 + margin)
-    found = f"{value:#.3g} {unit}" if unit == DENSITY else f"{value:.4g} {unit}"
+    margin = MARGIN[name]
     meaning = (
         f"Trained at {_range(trained, unit)}, to which {margin:.0%} more or less is no matter."
     )
-    if fine:
+    if trained[0] * (1 - margin) <= value <= trained[1] * (1 + margin):
         return Check(name, found, Verdict.FINE, meaning)
     return Check(name, found, Verdict.LOOK, meaning + advice)
 
@@ -492,10 +489,8 @@ def sum_rule_check(
     if expected is None:
         meaning = "What the model's held-out frames have is not known."
         if path is not None:
-            meaning = (
-                "The card does not say what the model's held-out frames have; "
-                f"{ADD.format(path=path)}."
-            )
+            what = "The card does not say what the model's held-out frames have"
+            meaning = f"{what}; {ADD.format(path=path)}."
         return Check(name, found, Verdict.UNKNOWN, meaning)
     meaning = (
         f"{per_root / own:.2g} times what its held-out frames let expect "

@@ -63,9 +63,7 @@ class TorchEngine:
     """
 
     def __init__(self, contents: ModelFile, dtype: str, n_threads: int) -> None:
-        self.networks = [
-            contents.build(member, DTYPES[dtype]) for member in range(len(contents.members))
-        ]
+        self.networks = contents.networks(DTYPES[dtype])
         self.shares_body = contents.shares_body
         self.most_atoms = self.networks[0].most_atoms
         self.n_threads = n_threads

@@ -199,6 +199,10 @@ class ModelFile(io.Stored):
         network.eval().requires_grad_(False)
         return network
 
+    def networks(self, dtype: torch.dtype) -> list[Any]:
+        """Return the networks of all members, as `build` does."""
+        return [self.build(member, dtype) for member in range(len(self.members))]
+
 
 class _NoMoreThan(TorchFunctionMode):
     """Refuse to make a network that is larger than the weights that there are for it.

@@ -1,4 +1,4 @@
-"""Fixed charges as a model: the simplest polar tensors, P_i = q_i·1, and a baseline for any other."""
+"""Fixed charges as a model: the simplest polar tensors, P_i = q_i·1, a baseline for any other."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import cast
 
 import torch
 from e3nn import o3
@@ -52,7 +51,7 @@ def name_of(irrep: Irrep) -> str:
 
 
 class ExactModule(torch.nn.Module):
-    """A module whose constants follow its dtype and device, but are rounded from float64 each time."""
+    """A module whose constants follow its dtype and device, rounded from float64 each time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,25 +151,30 @@ class Products(torch.nn.Module):
         self, left: Iterable[Irrep], right: Iterable[Irrep], keep: Iterable[Irrep], channels: int
     ) -> None:
         super().__init__()
-        pairs = [
+        terms = [
             (first, second, Coupling(first, second, keep)) for first in left for second in right
         ]
-        pairs = [pair for pair in pairs if pair[2].outputs]
-        self.pairs = [(first, second) for first, second, _ in pairs]
-        self.couplings = torch.nn.ModuleList(coupling for _, _, coupling in pairs)
-        found = collections.Counter(irrep for _, _, coupling in pairs for irrep in coupling.outputs)
+        #: Left irrep, right irrep and their coupling.
+        self.terms = [term for term in terms if term[2].outputs]
+        self.couplings = torch.nn.ModuleList(coupling for _, _, coupling in self.terms)
+        found = collections.Counter(irrep for *_, term in self.terms for irrep in term.outputs)
         self.outputs = {irrep: count * channels for irrep, count in found.items()}
 
     def forward(self, left: Features, right: Features) -> Features:
         """Return the products, [2l+1, n_atoms, products · channels] for each irrep."""
-        parts: dict[Irrep, list[torch.Tensor]] = {irrep: [] for irrep in self.outputs}
-        for (first, second), coupling in zip(
-            self.pairs, cast(Iterable[Coupling], self.couplings), strict=True
-        ):
-            outer = (left[first][:, None] * right[second]).flatten(0, 1)
-            for irrep, values in coupling.split(coupling(outer)):
-                parts[irrep].append(values)
-        return {irrep: torch.cat(values, dim=2) for irrep, values in parts.items()}
+        return coupled(
+            (coupling, (left[first][:, None] * right[second]).flatten(0, 1))
+            for first, second, coupling in self.terms
+        )
+
+
+def coupled(pairs: Iterable[tuple[Coupling, torch.Tensor]]) -> Features:
+    """Couple outer products, and put the results of each irrep side by side."""
+    parts: dict[Irrep, list[torch.Tensor]] = collections.defaultdict(list)
+    for coupling, outer in pairs:
+        for irrep, values in coupling.split(coupling(outer)):
+            parts[irrep].append(values)
+    return {irrep: torch.cat(values, dim=2) for irrep, values in parts.items()}
 
 
 def add(one: Features, other: Features) -> Features:

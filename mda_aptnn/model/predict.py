@@ -1,4 +1,4 @@
-"""What everybody calls to predict: a model by name or path, and tensors of frames and AtomGroups."""
+"""What everybody calls to predict: a model by name or path, tensors of frames and AtomGroups."""
 
 from __future__ import annotations
 
@@ -88,7 +88,11 @@ class Model(Members):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        settings = {"engine": self.engine, "dtype": self.dtype, "n_threads": self.n_threads}
+        settings: dict[str, Any] = {
+            "engine": self.engine,
+            "dtype": self.dtype,
+            "n_threads": self.n_threads,
+        }
         source = self.contents if self.path is None else str(self.path)
         return functools.partial(load_model, **settings), (source,)
 
@@ -251,7 +255,7 @@ class Model(Members):
     @functools.cached_property
     def _networks(self) -> list[Any]:
         """The network of each member, whatever engine evaluates them."""
-        return [self.contents.build(member, DTYPES[self.dtype]) for member in range(self.n_members)]
+        return self.contents.networks(DTYPES[self.dtype])
 
     def _members(
         self, atoms: Any, parts: Sequence[Target], calibrated: bool
@@ -321,7 +325,7 @@ def load_model(
     FileFormatError
         If the file is truncated, foreign or damaged.
     """
-    settings = {"engine": engine, "dtype": dtype, "n_threads": n_threads}
+    settings: dict[str, Any] = {"engine": engine, "dtype": dtype, "n_threads": n_threads}
     if isinstance(model, ModelFile):
         return Model(model, **settings)
     if callable(getattr(model, "predict", None)):
@@ -365,10 +369,8 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     if path.name == str(name) and bundled.is_file():
         return bundled
     # the folder holds labels and a trajectory as well, so that not every file in it is a name
-    names = (
-        ", ".join(sorted(file.stem for file in BUNDLED.glob("*.h5") if io.kind_of(file) == "model"))
-        or "none"
-    )
+    models = sorted(file.stem for file in BUNDLED.glob("*.h5") if io.kind_of(file) == "model")
+    names = ", ".join(models) or "none"
     raise ModelError(
         f"no model {str(name)!r}: there is no such file, and the bundled models are: {names}"
     )
@@ -396,9 +398,9 @@ def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:
         return frames.frame(), None
     rows = row_of[atoms.indices]
     if (rows < 0).any():
+        sites = atoms.indices[rows < 0][:5].tolist()
         raise FrameError(
-            f"atoms {atoms.indices[rows < 0][:5].tolist()} (counted from 0) are massless sites "
-            f"without a tensor; "
-            "select 'not mass 0'"
+            f"atoms {sites} (counted from 0) are massless sites without a tensor; select 'not mass "
+            "0'"
         )
     return frames.frame(), rows

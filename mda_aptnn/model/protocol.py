@@ -20,6 +20,7 @@ from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
+from mda_aptnn.graph import neighbours
 from mda_aptnn.tensors import APT, AnyTarget, Target, sum_rule_residual
 
 if TYPE_CHECKING:
@@ -248,7 +249,8 @@ class _Trial:
     def __init__(self, model: Any, frame: Frame | None, target: Target, tolerance: float) -> None:
         self.kind, self.model = _predictor(model, target)
         self.target = getattr(self.model, "target", target).parts[0]
-        self.frame = _example(getattr(self.model, "numbers", None)) if frame is None else frame
+        self.given = frame is not None
+        self.frame = frame or _example(getattr(self.model, "numbers", None))
         self.tolerance = tolerance
         self.rng = np.random.default_rng(0)
         self.tensors, self.scale = np.zeros(0), 1.0
@@ -301,7 +303,7 @@ class _Trial:
             "rotation": (*turn(rotation), f"Tensors must turn with the frame, {law}"),
             "reflection": (*turn(-rotation), f"Tensors must be reflected with the frame, {law}"),
             "translation": (
-                moved(positions=frame.positions + [0.31, -2.7, 1.9]),
+                moved(positions=frame.positions + np.array([0.31, -2.7, 1.9])),
                 tensors,
                 "Tensors must not depend on the origin",
             ),
@@ -324,8 +326,7 @@ class _Trial:
             yield self.compared(name, f"{meaning}.", difference)
 
     def _difference(self, frame: Frame, expected: NDArray[np.float64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.asarray(self.model.predict(frame)) - expected
-        return found
+        return np.asarray(self.model.predict(frame) - expected)
 
     def compared(
         self, name: str, meaning: str, difference: Callable[[], NDArray[np.float64]]
@@ -347,8 +348,6 @@ class _Trial:
             return Check(name, "no cutoff stated", Verdict.UNKNOWN, meaning)
         if not radius:
             return Check(name, "no neighbours are seen", Verdict.FINE, "There is no cutoff.")
-        from mda_aptnn.graph import neighbours
-
         found = neighbours(self.frame, radius + 1.0)
         others = np.flatnonzero(found.centre != found.neighbour)
         lengths = np.linalg.norm(found.vectors[others], axis=1)
@@ -386,7 +385,7 @@ class _Trial:
             if len(together) != len(frames):
                 raise ModelError(f"{len(together)} results for {len(frames)} frames")
             alone = [self.model.predict(frame) for frame in frames]
-            return np.asarray(together) - np.asarray(alone)
+            return np.asarray(np.subtract(together, alone))
 
         return self.compared(name, meaning, difference)
 
@@ -399,7 +398,9 @@ class _Trial:
         worst = float(np.abs(residual).max()) / len(self.frame)
         found = f"at most {worst:.1e} e for each atom, net charge {self.frame.charge:g} e"
         meaning = "It vanishes for exact tensors; --sum-rule mass takes it out of a flux."
-        return Check(name, found, Verdict.FINE if worst < 0.05 else Verdict.LOOK, meaning)
+        # what a model says of atoms that were thrown together is no fault
+        fine = worst < 0.05 or not self.given
+        return Check(name, found, Verdict.FINE if fine else Verdict.LOOK, meaning)
 
     def indices(self, reference: ArrayLike | None) -> Check:
         """Compare with known tensors, and with these transposed."""

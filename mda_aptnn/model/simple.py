@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -18,11 +19,14 @@ from e3nn import o3
 from e3nn.math import soft_one_hot_linspace
 from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork as E3nnNetwork
 
-from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import neighbours
-from mda_aptnn.model.architectures import Architecture, TensorNetwork
-from mda_aptnn.model.density import LARGEST_CUTOFF
+from mda_aptnn.model.architectures import (
+    LARGEST_CUTOFF,
+    Architecture,
+    TensorNetwork,
+    check_ranges,
+)
 from mda_aptnn.model.inputs import joined, species_of
 from mda_aptnn.model.irreps import LARGEST_DEGREE
 from mda_aptnn.tensors import AnyTarget
@@ -54,26 +58,19 @@ class SimpleNetworkConfig:
     neighbours: float = 90.0
 
     def __post_init__(self) -> None:
-        if (
-            not self.cutoff > 0
-            or not self.neighbours > 0
-            or min(self.channels, self.layers) < 1
-            or self.lmax < 0
-        ):
-            raise ModelError(
-                f"the network needs cutoff, channels, layers, neighbours > 0 and lmax >= 0, not "
-                f"{self}"
-            )
-        if self.cutoff > LARGEST_CUTOFF or self.lmax > LARGEST_DEGREE or self.layers > 10:
-            raise ModelError(
-                f"the network has a cutoff up to {LARGEST_CUTOFF:g} Å, lmax up to "
-                f"{LARGEST_DEGREE}, up to 10 layers, "
-                f"not {self}"
-            )
+        check_ranges(
+            "the network",
+            self,
+            cutoff=(0.0, LARGEST_CUTOFF),
+            channels=(1, math.inf),
+            layers=(1, 10),
+            lmax=(0, LARGEST_DEGREE),
+            neighbours=(0.0, math.inf),
+        )
 
     @property
     def reach(self) -> float:
-        """Distance in Å from which an atom has an influence on another, through all convolutions."""
+        """Distance in Å from which an atom has an influence on another, by all convolutions."""
         return (self.layers + 1) * self.cutoff
 
 
@@ -141,12 +138,11 @@ class SimpleNetwork(TensorNetwork):
         self, config: SimpleNetworkConfig, numbers: Sequence[int], target: AnyTarget
     ) -> None:
         super().__init__(config, numbers, target)
+        irreps = [(count, (degree, parity)) for count, degree, parity in target.irreps]
         with _default_dtype(torch.float64):
             self.e3nn = E3nnNetwork(
                 irreps_in=f"{len(self.numbers)}x0e",
-                irreps_out=o3.Irreps(
-                    [(count, (degree, parity)) for count, degree, parity in target.irreps]
-                ),
+                irreps_out=o3.Irreps(irreps),
                 max_radius=config.cutoff,
                 num_neighbors=config.neighbours,
                 num_nodes=1,
@@ -189,14 +185,11 @@ class SimpleNetwork(TensorNetwork):
         degrees = list(range(self.config.lmax + 1))
         with _default_dtype(torch.float64):
             angular = o3.spherical_harmonics(degrees, vectors, True, normalization="component")
-            radial = soft_one_hot_linspace(
-                vectors.norm(dim=1),
-                0.0,
-                self.config.cutoff,
-                self.e3nn.number_of_basis,
-                basis="smooth_finite",
-                cutoff=True,
-            ).mul(self.e3nn.number_of_basis**0.5)
+            n_basis = self.e3nn.number_of_basis
+            settings = {"basis": "smooth_finite", "cutoff": True}
+            lengths = vectors.norm(dim=1)
+            radial = soft_one_hot_linspace(lengths, 0.0, self.config.cutoff, n_basis, **settings)
+            radial = radial * n_basis**0.5
         return PairInputs(
             species_of(frame, self.numbers),
             torch.from_numpy(found.centre),
@@ -206,16 +199,10 @@ class SimpleNetwork(TensorNetwork):
         )
 
     def forward(self, inputs: PairInputs) -> torch.Tensor:
-        """Return [n_atoms, n_components] in the order of the target's components and in its unit."""
+        """Return [n_atoms, n_components] in the target's order of components and in its unit."""
         kinds = torch.nn.functional.one_hot(inputs.species, len(self.numbers)).to(self.scale.dtype)
-        found = self.e3nn.mp(
-            kinds,
-            torch.ones_like(kinds[:, :1]),
-            inputs.neighbour,
-            inputs.centre,
-            inputs.angular,
-            inputs.radial,
-        )
+        pairs = inputs.neighbour, inputs.centre, inputs.angular, inputs.radial
+        found = self.e3nn.mp(kinds, torch.ones_like(kinds[:, :1]), *pairs)
         outputs: torch.Tensor = found * self.scale[inputs.species] + self.shift[inputs.species]
         return outputs
 

@@ -25,7 +25,8 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.predict import Model
 from mda_aptnn.tensors import APT, Target, card_key
-from mda_aptnn.training.evaluate import Array, Evaluation, evaluate, molecules_of, rms
+from mda_aptnn.training.evaluate import Evaluation, evaluate, molecules_of, rms
+from mda_aptnn.training.samples import Array
 from mda_aptnn.trajectory.motions.internal_coordinates import InternalCoordinates
 from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 
@@ -48,7 +49,9 @@ _PER_SQUARE = float(
 )
 
 
-def calibrate(model: Model, dataset: Dataset, parts: Iterable[Target], how: str) -> None:
+def calibrate(
+    model: Model, dataset: Dataset, parts: Iterable[Target], how: str, **options: bool
+) -> None:
     """Write into a committee's card by what its spread has to be multiplied to be its error.
 
     Parameters
@@ -61,15 +64,17 @@ def calibrate(model: Model, dataset: Dataset, parts: Iterable[Target], how: str)
         Which of its tensors.
     how : str
         What the frames are, for the card.
+    **options
+        As for `evaluate`.
 
     Raises
     ------
     LabelError
-        If there is no spread, or none of an element's.
+        If there is no spread, or none of an element's, or the committee has seen a frame.
     """
     card = model.contents.card
     for part in parts:
-        evaluation = evaluate(model, dataset, part, allow_training_frames=True)
+        evaluation = evaluate(model, dataset, part, **options)
         name = card_key("spread", model.target, part)
         card[name] = calibrated(evaluation, model.factors_of(part), how)
         errors = band_errors(model, dataset) if part == APT else {}

@@ -17,7 +17,7 @@ from mda_aptnn.errors import LabelError, ModelError
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.domain import DENSITY, density_of, environment_statistics
 from mda_aptnn.model.predict import BUNDLED, load_model
-from mda_aptnn.tensors import APT, AnyTarget, Target, card_key
+from mda_aptnn.tensors import APT, AnyTarget, card_key
 from mda_aptnn.training import calibration, samples
 from mda_aptnn.training.evaluate import MEASURES, Evaluation, evaluate, isotropic_means
 from mda_aptnn.training.samples import Labels, complete_atoms, fingerprints
@@ -196,29 +196,24 @@ def assess(
     writes = bool(record or calibrate or domain)
     if writes:
         _check_changeable(model)
-    dataset = samples.with_all_parts(samples.as_dataset(labels), model.target)
+    target = getattr(model, "target", APT)
+    dataset = samples.with_all_parts(samples.as_dataset(labels), target)
     if held_out:
         dataset = samples.held_out_frames(model.info, dataset)
     labelled = samples.labelled_target(dataset).parts
-    parts = [part for part in model.target.parts if part in labelled] or model.target.parts[:1]
+    parts = [part for part in target.parts if part in labelled] or target.parts[:1]
 
-    def evaluations() -> dict[Target, Evaluation]:
-        return {
-            part: evaluate(model, dataset, part, allow_training_frames=allow_training_frames)
-            for part in parts
-        }
-
-    found = evaluations()
+    allowed = {"allow_training_frames": allow_training_frames}
     if calibrate:
         sources = "held-out frames" if held_out else ", ".join(dataset.sources)
-        calibration.calibrate(model, dataset, parts, sources)
-        found = evaluations()
+        calibration.calibrate(model, dataset, parts, sources, **allowed)
+    found = {part: evaluate(model, dataset, part, **allowed) for part in parts}
     if APT in found:
         found[APT] = dataclasses.replace(found[APT], bands=calibration.stated_bands(model, dataset))
     if record:
         for part, evaluation in found.items():
             noted = accuracy(evaluation) | {"sources": dataset.sources, "bands": evaluation.bands}
-            model.contents.card["accuracy"][card_key(record, model.target, part)] = noted
+            model.contents.card["accuracy"][card_key(record, target, part)] = noted
     if domain:
         record_domain(model, dataset)
     if writes:
@@ -228,6 +223,8 @@ def assess(
 
 def _check_changeable(model: Any) -> None:
     """Refuse to write into a bundled model; another is written whole, with a longer card."""
+    if getattr(model, "path", None) is None:
+        raise ModelError("a model in memory has no file to write into: save it and give its path")
     if model.path.is_relative_to(BUNDLED):
         raise ModelError(
             f"--record, --record-domain and --calibrate write into the model, and "

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mda_aptnn import io
 from mda_aptnn.errors import LabelError, TrainingError
@@ -31,7 +30,7 @@ from mda_aptnn.training.config import TrainingConfig, planned, split
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.loop import identity
 from mda_aptnn.training.ripples import without_ripples
-from mda_aptnn.training.samples import Labels
+from mda_aptnn.training.samples import Array, Labels
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +41,6 @@ INDEPENDENT, LAST_LAYERS = "independent members", "last layers on one body"
 #: elsewhere.
 RIDGE = 1e-4
 
-Array = NDArray[np.float64]
 #: For each element (number of its row) and irrep: features [n_rows, n_channels] and labels [n_rows,
 #: n_copies].
 _Rows = dict[tuple[int, int], tuple[Array, Array]]
@@ -111,7 +109,7 @@ def train(
         raise TrainingError(f"--members {members}: a committee has two or more, a single model 1")
     counts, given = {}, {}
     for name, value in (("validation", validation), ("held_out", held_out)):
-        if isinstance(value, int | float):
+        if isinstance(value, int | float | np.number):
             counts[name] = value
         elif value is not None:
             given[name] = samples.as_dataset(value)

@@ -168,11 +168,14 @@ def _count(number: float, n_frames: int) -> int:
 
 def _is_allowed(value: Any, allowed: str | tuple[Any, ...]) -> bool:
     """Whether a value is one of the choices, or a number in the interval."""
-    if isinstance(allowed, tuple) or not isinstance(value, int | float):
-        return value in allowed if isinstance(allowed, tuple) else False
+    if isinstance(allowed, tuple):
+        return value in allowed
+    if not isinstance(value, int | float | np.number):
+        return False
     low, high = map(float, allowed[1:-1].split(","))
     ends = {low: allowed[0] == "[", high: allowed[-1] == "]"}
-    return low < value < high or ends.get(value, False)
+    number = float(value)
+    return low < number < high or ends.get(number, False)
 
 
 def planned(

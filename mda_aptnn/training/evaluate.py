@@ -19,14 +19,14 @@ from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.protocol import turned
 from mda_aptnn.tensors import APT, Target, sum_rule_residual
 from mda_aptnn.training import samples
-from mda_aptnn.training.samples import Labels, complete_labels, fingerprints
+from mda_aptnn.training.samples import Array, Labels, complete_labels, fingerprints
 from mda_aptnn.trajectory.molecules import Molecules, find_molecules
-
-Array = NDArray[np.float64]
 
 MEASURES = ("rmse", "mae", "r2")
 #: Bins of atoms with rising spread, in tables and pictures.
 N_BINS = 8
+#: Molecules are flat whose third singular value is below this part of the first.
+_FLAT = 1e-9
 #: What becomes of the tensors of a label along a trajectory, by its name.
 RATES = {"apt": "flux", "pgt": "polarizability's rate of change"}
 
@@ -417,7 +417,10 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:
         for atoms in np.split(found.order, np.cumsum(found.sizes)[:-1]):
             kind = item.frame.numbers[atoms].tobytes()
             shape = whole[atoms] - whole[atoms].mean(axis=0)
-            u, _, vt = np.linalg.svd(first.setdefault(kind, shape).T @ shape)
+            u, sizes, vt = np.linalg.svd(first.setdefault(kind, shape).T @ shape)
+            if sizes[2] < _FLAT * sizes[0] and np.linalg.det(u @ vt) < 0:
+                # flat molecules fit as well when they are reflected; rounding must not decide
+                vt[2] = -vt[2]
             turn = (u @ vt).T  # shape[i] ≈ turn @ first[i]
             own = labels.setdefault(kind, [])
             places.append((frame_number, atoms, kind, turn, len(own)))

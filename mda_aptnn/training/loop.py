@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from mda_aptnn import io
@@ -24,7 +23,7 @@ from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.file import Arrays, load_state, read_arrays, state_arrays, write_arrays
 from mda_aptnn.tensors import AnyTarget, flat_basis, flat_tensors
 from mda_aptnn.training.config import TrainingConfig
-from mda_aptnn.training.samples import Sample, join
+from mda_aptnn.training.samples import Array, Sample, join
 
 #: A validation error so many times the labels' own root mean square is no longer a bad fit but a
 #: divergence.
@@ -110,10 +109,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or the validation error has not fallen for too long."""
-        patience = self.config.patience
-        return self.step >= self.config.steps or bool(
-            patience and self.step - self.best_step >= patience
-        )
+        waited, patience = self.step - self.best_step, self.config.patience
+        return self.step >= self.config.steps or 0 < patience <= waited
 
     def run(self, state: Path, who: str, verbose: bool = False) -> DivergenceError | None:
         """Do the remaining steps, from a checkpoint if there is one.
@@ -232,14 +229,13 @@ class Run:
 
     def save(self, path: Path, who: str) -> None:
         """Write the state; the file before it is replaced when the new one is complete."""
-        states = self.optimizer.state_dict()["state"].items()
         arrays: dict[str, Arrays] = {
             "network": state_arrays(self.network),
             "average": state_arrays(self.average),
             "best": self.best,
             "learning": {name: np.asarray(values) for name, values in self.learning.items()},
         }
-        for index, state in states:
+        for index, state in self.optimizer.state_dict()["state"].items():
             arrays[f"optimizer/{index}"] = {name: x.numpy() for name, x in state.items()}
         with io.create(path, CHECKPOINT) as file:
             file.attrs["identity"] = who
@@ -286,9 +282,8 @@ def _squares(errors: torch.Tensor, weights: torch.Tensor) -> tuple[float, int]:
     return float((errors**2 * labelled).sum()), int(labelled.sum())
 
 
-def error_units(samples: Sequence[Sample], target: AnyTarget) -> NDArray[np.float64]:
-    """Return what errors of the Cartesian components are divided by, [n_cartesian]: 1 for a single
-    target.
+def error_units(samples: Sequence[Sample], target: AnyTarget) -> Array:
+    """Return what errors of Cartesian components are divided by, [n_cartesian]; 1 of one target.
 
     Heads of different units count alike in the loss: each by the mean square of its tensors' error
     over that of its labels, whatever the numbers of components. With all labels there, the root
@@ -297,18 +292,13 @@ def error_units(samples: Sequence[Sample], target: AnyTarget) -> NDArray[np.floa
     sizes = [int(np.prod(part.shape)) for part in target.parts]
     if len(sizes) == 1:
         return np.ones(1)
-    units: list[NDArray[np.float64]] = []
-    for size in sizes:
-        columns = slice(sum(map(len, units)), sum(map(len, units)) + size)
-        found = [
-            (
-                float((sample.labels[:, columns].double() ** 2).sum()),
-                int((sample.weights[:, columns] > 0).sum()),
-            )
-            for sample in samples
-        ]
-        squares, count = (sum(column) for column in zip(*found, strict=True))
-        units.append(np.full(size, math.sqrt(squares / count * size * len(sizes) / sum(sizes))))
+    labels = torch.cat([sample.labels.double() for sample in samples])
+    known = torch.cat([sample.weights > 0 for sample in samples])
+    units = []
+    for columns in np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]):
+        mean = float((labels[:, columns] ** 2).sum()) / int(known[:, columns].sum())
+        share = len(sizes) * len(columns) / sum(sizes)
+        units.append(np.full(len(columns), math.sqrt(mean * share)))
     return np.concatenate(units)
 
 

@@ -19,14 +19,13 @@ import logging
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.inputs import densities
 from mda_aptnn.tensors import APT, AnyTarget
+from mda_aptnn.training.samples import Array
 
-Array = NDArray[np.float64]
 logger = logging.getLogger(__name__)
 
 #: Numbers of grid points along an edge that are tried: coarser grids are none, finer ones have no

@@ -263,7 +263,7 @@ def test_commands(tmp_path):
             file.name for file in files
         ]
     output = ["-o", tmp_path / "x.h5"]
-    assert "choose beads or centroid" in error(
+    assert "choose one of beads, centroid" in error(
         "flux", *arguments, "--path-integral", "ring", *output
     )
     assert "two or more" in error("flux", *arguments[:2], "--path-integral", "beads", *output)

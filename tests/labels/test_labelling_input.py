@@ -178,7 +178,7 @@ def test_fields_start_from_the_wavefunction_without_field(folder, frame):
     assert texts["zero"].section(f"{dft}/PERIODIC_EFIELD") is None
     assert texts["zero"].keyword(dft, "WFN_RESTART_FILE_NAME") is None
     assert texts["zero"].value(f"{dft}/SCF", "SCF_GUESS", "") == "ATOMIC"
-    assert texts["zero"].section(f"{dft}/SCF/PRINT/RESTART").parameter == "ON"
+    assert texts["zero"].section(f"{dft}/SCF/PRINT/RESTART").value == "ON"
     for name, strength, direction in (
         ("px", 2e-3, [1, 0, 0]),
         ("my", 2e-3, [0, -1, 0]),

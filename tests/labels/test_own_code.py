@@ -116,6 +116,22 @@ def test_what_a_code_does_not_offer_is_refused_when_it_is_planned(tmp_path):
         Springs().recipe(tmp_path / "bad.toml")
 
 
+def test_a_code_that_breaks_the_protocol_is_told_where(tmp_path):
+    class Half:
+        title, command, offers = "Half", None, frozenset({"dipole"})
+
+        def read(self, text):
+            return None
+
+    protocol.CODES.register("half", Half)
+    with pytest.raises(
+        CampaignError, match="labelling code 'half' has no recipe, compute, last_lines, leaves"
+    ):
+        protocol.find_code("half")
+    with pytest.raises(CampaignError, match="another labelling code 'springs'"):
+        protocol.CODES.register("springs", Half)
+
+
 def test_outputs_and_settings_are_checked_as_those_of_a_program(tmp_path):
     campaign = planned(tmp_path, FieldRoute())
     run_campaign(campaign)

@@ -1,7 +1,7 @@
 """An architecture, an engine and a predictor of another package, as its authors would write them.
 
-P_i = q_i·1 + Σ_j s(r_ij) r̂_ij r̂_ijᵀ + a_i b_iᵀ with vectors a_i, b_i = Σ_j w(r_ij) r̂_ij: equivariant,
-not symmetric, and without a product of tensors.
+P_i = q_i·1 + Σ_j s(r_ij) r̂_ij r̂_ijᵀ + a_i b_iᵀ with vectors a_i, b_i = Σ_j w(r_ij) r̂_ij:
+equivariant, not symmetric, and without a product of tensors.
 """
 
 import dataclasses

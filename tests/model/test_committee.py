@@ -25,11 +25,11 @@ def last_layers(n_members: int = 3) -> ModelFile:
     weights = first.members[0].weights
     shared = {name: values for name, values in weights.items() if not name.startswith(READOUT)}
     rng = np.random.default_rng(1)
+    own = {name: values for name, values in weights.items() if name.startswith(READOUT)}
     members = [
-        Member({name: rng.normal(size=values.shape).astype(values.dtype) for name, values in weights.items()
-                if name.startswith(READOUT)})
+        Member({k: rng.normal(size=v.shape).astype(v.dtype) for k, v in own.items()})
         for _ in range(n_members)
-    ]  # fmt: skip
+    ]
     return dataclasses.replace(first, members=members, shared=shared)
 
 

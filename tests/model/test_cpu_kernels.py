@@ -298,8 +298,8 @@ def test_it_is_chosen_by_itself_or_by_name(tmp_path, monkeypatch):
     assert load_model(tmp_path / "model.h5", engine="torch").engine == "torch"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert load_model(tmp_path / "model.h5").engine == "torch"
-    with pytest.raises(ModelError, match="no kernels for architecture 'other'"):
-        Model(dataclasses.replace(contents(), architecture="other"), engine="cpu")
+    with pytest.raises(ModelError, match="no kernels for architecture 'simple-network'"):
+        Model(dataclasses.replace(contents(), architecture="simple-network"), engine="cpu")
 
 
 @pytest.mark.slow

@@ -140,12 +140,13 @@ def test_fixed_charges_ask_for_a_charge():
 
 
 def test_molecules_in_vacuum_are_refused(model):
-    """Error 0.08 e where the card says 0.012 and the committee's spread 0.010 (tutorials/domain)."""
+    """Error 0.08 e where the card says 0.012 and the spread of the committee 0.010 (tutorials)."""
     item = tiny.water(1)[0]
     frame = tiny.molecule(item, 0).frame
     found = domain_checks(model, [frame])
     assert verdicts(model, [frame]) == {
-        "elements": FINE, "density": LOOK, "temperature": UNKNOWN, "environments": REFUSED, "acoustic": FINE,
+        "elements": FINE, "density": LOOK, "temperature": UNKNOWN, "environments": REFUSED,
+        "acoustic": FINE,
     }  # fmt: skip
     assert found[3].allow == "--allow-outside-domain"
     assert "100.0 % of H atoms" in found[3].found and "100.0 % of O atoms" in found[3].found
@@ -277,8 +278,10 @@ def test_a_thousandth_of_atoms_is_beyond_the_limit():
 
 def test_atoms_without_a_label_are_not_training():
     item = tiny.water(2)
-    half = [dataclasses.replace(one, tensors={"apt": np.where(np.arange(96)[:, None, None] < 48, one.apt, np.nan)})
-            for one in item]  # fmt: skip
+    first = np.arange(96)[:, None, None] < 48
+    half = [
+        dataclasses.replace(one, tensors={"apt": np.where(first, one.apt, np.nan)}) for one in item
+    ]
     of = domain(
         dataclasses.replace(item, frames=half), load_model("water-rpbe-d3", engine="torch").target
     )
@@ -321,7 +324,7 @@ def test_an_evaluation_has_the_residual_of_all_atoms(model):
 
 
 def test_an_old_file_says_how_its_statistics_are_added(tmp_path, model):
-    """The card of a file of 0.1.0 has neither environments nor the residual; the command adds both."""
+    """The card of a file of 0.1.0 has no environments and no residual; the command adds both."""
     contents = ModelFile.load(BUNDLED / "water-rpbe-d3.h5")
     was = json.loads(json.dumps(contents.card))
     del contents.card["domain"]["environments"], contents.card["accuracy"]["held_out"]["sum_rule"]

@@ -1,4 +1,4 @@
-"""The density network: symmetries that hold exactly, before any training, for every configuration."""
+"""The density network: symmetries that hold exactly before any training, in every shape."""
 
 import copy
 import dataclasses

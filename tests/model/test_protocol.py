@@ -209,7 +209,7 @@ def test_the_order_of_indices_is_held_to_a_reference():
 
 
 def test_an_architecture_of_another_package_goes_all_the_way(registered, tmp_path):
-    """Planned, trained two steps, saved, loaded, predicted, by the engine in torch and by its own."""
+    """Planned, trained two steps, saved, loaded, predicted by the engine in torch and its own."""
     plan = tmp_path / "plan.toml"
     plan.write_text('[network]\narchitecture = "pairs"\ncutoff = "2.8 angstrom"\n')
     config, _ = read_plan(plan)

@@ -147,7 +147,7 @@ def test_extended_xyz_with_either_label_or_both(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Both heads, of frames with both labels, with polar tensors alone, and with gradients alone."""
+    """Both heads, of frames with both labels, polar tensors alone, and gradients alone."""
     whole = molecules(24)
     frames = [
         *whole.subset(range(8)),
@@ -245,7 +245,7 @@ def test_what_is_trained_is_what_there_are_labels_of(tmp_path):
     without = Dataset([*dataset.subset(range(3)), *only(dataset.subset([3]), "apt")])
     with pytest.raises(
         LabelError,
-        match="no atom of the validation frames has a complete label: every 'pgt' has a NaN; keep other",
+        match="no atom of the validation frames has a complete label: every 'pgt' has a NaN; keep",
     ):
         fit(
             without.subset(range(3)),

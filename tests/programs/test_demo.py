@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 
 import tests
 from mda_aptnn import load_model

@@ -158,7 +158,6 @@ def test_labels_without_an_element_of_the_trajectory_are_refused(tmp_path):
             FixedCharges({"H": 0.4, "O": -0.8}),
             frames(3),
             tmp_path / "m.h5",
-            # fmt: skip
             labels=dataclasses.replace(labels, frames=hydrogen),
             network=NETWORK,
             training=PLAN,
@@ -180,8 +179,9 @@ def test_by_command(tmp_path, teacher):
         n_radial = 2
         """
     )
-    result = run("distil", teacher.path, BUNDLED / "water64.pdb", BUNDLED / "water64.h5md", "-o", tmp_path / "m.h5",
-                 "--config", plan, "--frames", 3, "--json")  # fmt: skip
+    water = (BUNDLED / "water64.pdb", BUNDLED / "water64.h5md")
+    options = ("-o", tmp_path / "m.h5", "--config", plan, "--frames", 3, "--json")
+    result = run("distil", teacher.path, *water, *options)
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["teacher"]["n_frames"] == 3 and report["files"] == {

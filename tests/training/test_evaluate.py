@@ -190,6 +190,22 @@ def test_rigid_molecules_have_no_error_but_that_of_not_being_rigid():
     assert np.allclose(rigid, item.apt, rtol=0, atol=1e-12)
 
 
+def test_flat_molecules_are_turned_and_not_reflected():
+    """Both fit a flat molecule: rounding decided which, and the error without a network with it."""
+    rng = np.random.default_rng(7)
+    shape = np.array([[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0]])
+    labels, positions, tensors = rng.normal(size=(3, 3, 3)), [], []
+    for number in range(8):
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        turn *= np.linalg.det(turn)
+        positions.append(shape @ turn.T + [5.0 * number, 0, 0])
+        tensors.append(turn @ labels @ turn.T)
+    item = LabelledFrame(
+        Frame([8, 1, 1] * 8, np.concatenate(positions)), {"apt": np.concatenate(tensors)}
+    )
+    assert_allclose(rigid_tensors(Dataset([item]), APT)[0], item.apt, atol=1e-12)
+
+
 def test_a_molecule_that_is_alone_is_not_told_its_own_labels():
     """It made the error "without a network" 0.000; of two molecules each is told the other's."""
     dataset = clusters(1)
@@ -404,8 +420,9 @@ def test_training_by_command(tmp_path):
         n_radial = 2
         """
     )
-    result = run("train", labels, "-o", output, "--config", plan, "--validation-frames", 1, "--held-out-frames", 1,
-                 "--steps", 4, "--seed", 2, "--plot", tmp_path / "curve.png", "--json")  # fmt: skip
+    aside = ("--validation-frames", 1, "--held-out-frames", 1)
+    options = ("--steps", 4, "--seed", 2, "--plot", tmp_path / "curve.png", "--json")
+    result = run("train", labels, "-o", output, "--config", plan, *aside, *options)
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert (

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import mda_aptnn
 from mda_aptnn.cli import app
-from mda_aptnn.errors import LabelError, TrainingError
+from mda_aptnn.errors import LabelError, ModelError, TrainingError
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.model.predict import BUNDLED
 from mda_aptnn.training.card import assess
@@ -119,5 +119,9 @@ def test_an_assessment_of_all_tensors(tmp_path):
     noted = mda_aptnn.load_model(path).info["accuracy"]["another program"]
     assert noted["rmse"] == found["apt"].summary()["rmse"]
     assert noted["bands"]["stretch"]["error"] == found["apt"].bands["stretch"]["error"]
+    memory = FixedCharges({"H": 0.4, "O": -0.8})
+    assert assess(memory, clusters(2))["apt"].rmse > 0
+    with pytest.raises(ModelError, match="a model in memory has no file to write into"):
+        assess(memory, clusters(2), record="another program")
     text = found["apt"].describe()
     assert f"{found['apt'].rmse:.4f}" in text and "stretch" in text and np.isfinite(noted["mae"])

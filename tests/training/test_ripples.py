@@ -103,7 +103,8 @@ def test_what_was_removed_is_in_the_card_and_in_the_summary_and_can_be_kept(tmp_
     (tmp_path / "plan.toml").write_text(
         "[training]\nvalidate_every = 1\nwarmup_steps = 0\n"
         '[[network.layers]]\nfeatures = "4x0e+4x1o+4x2e"\ncutoff = 3.0\nn_radial = 3\n'
-        '[[network.layers]]\nfeatures = "4x0e+4x1o+4x1e+4x2e"\nmessages = "2x0e+2x1o"\ncutoff = 2.5\nn_radial = 2\n'
+        '[[network.layers]]\nfeatures = "4x0e+4x1o+4x1e+4x2e"\nmessages = "2x0e+2x1o"\n'
+        "cutoff = 2.5\nn_radial = 2\n"
     )
 
     def train(*options):

@@ -115,7 +115,7 @@ def test_an_irrep_that_never_varied_gets_no_zero_scale():
 
 
 def test_the_step_is_that_of_the_weighted_error_of_what_is_labelled():
-    """The gradient against one that is written down independently, with missing labels and weights."""
+    """The gradient against one that is written out by itself, with missing labels and weights."""
     rng = np.random.default_rng(5)
     items = [molecule(water(1)[0], 0, 6), molecule(water(1)[0], 9, 3)]
     items = [

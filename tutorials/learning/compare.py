@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 
 from mda_aptnn import DipoleFlux, FluxSeries, UniverseFrames, load_model
 from mda_aptnn.labels.dataset import read_labels
-from mda_aptnn.spectra.spectrum import Spectrum
+from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.model.selection import disagreement
 
 RESOLUTION = "180 cm^-1"

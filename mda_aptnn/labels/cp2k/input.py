@@ -1,4 +1,4 @@
-"""A CP2K input as lines and sections: edited by section, everything else kept byte for byte.
+"""A CP2K input as sections and lines: edited by section, everything else kept byte for byte.
 
 The structure is read just well enough to know where sections and keywords begin and end. What the
 preprocessor could hide (``@INCLUDE``, ``@IF``) is found, so that who edits can refuse.
@@ -14,38 +14,63 @@ from pathlib import Path
 
 from mda_aptnn.errors import CampaignError
 
-_SET = re.compile(r"^\s*@SET\s+(\w+)\s+(.*?)\s*$", re.I)
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
-@dataclasses.dataclass
-class Keyword:
-    """A keyword with its value, in lines `start` to `end` (counted from 0, `end` not included)."""
+@dataclasses.dataclass(eq=False)
+class Line:
+    """A keyword with its value, a directive (``@SET``), a comment or an empty line.
 
-    name: str
-    value: str
+    Attributes
+    ----------
+    text : str
+        As it is written, with its end of line; a continued line is one.
+    start : int
+        Where it begins in the file, counted from 0.
+    name : str
+        In upper case; empty for a comment.
+    value : str
+        What follows the name, without a comment; of a section its parameter.
+    """
+
+    text: str
     start: int
-    end: int
+    name: str = ""
+    value: str = ""
 
 
-@dataclasses.dataclass
-class Section:
-    """A section from its ``&NAME`` in line `start` to the line after its ``&END``."""
+@dataclasses.dataclass(eq=False)
+class Section(Line):
+    """A section: its ``&NAME``, what is inside, and its ``&END`` as it is written."""
 
-    name: str
-    parameter: str
-    start: int
-    end: int = -1
-    sections: list[Section] = dataclasses.field(default_factory=list)
-    keywords: list[Keyword] = dataclasses.field(default_factory=list)
-    #: Preprocessor directives directly inside: name, what follows it, line.
-    directives: list[tuple[str, str, int]] = dataclasses.field(default_factory=list)
+    items: list[Line] = dataclasses.field(default_factory=list)
+    end: str = ""
+
+    @property
+    def sections(self) -> list[Section]:
+        """The sections directly inside."""
+        return [item for item in self.items if isinstance(item, Section)]
+
+    @property
+    def keywords(self) -> list[Line]:
+        """Keywords and directives directly inside."""
+        return [item for item in self.items if item.name and not isinstance(item, Section)]
+
+    @property
+    def directives(self) -> list[Line]:
+        """Preprocessor directives directly inside."""
+        return [item for item in self.keywords if item.name.startswith("@")]
 
     def walk(self) -> Iterator[Section]:
         """Yield the section and all below it."""
         yield self
         for section in self.sections:
             yield from section.walk()
+
+    def written(self) -> str:
+        """Return the section as it is written."""
+        inside = (x.written() if isinstance(x, Section) else x.text for x in self.items)
+        return "".join([self.text, *inside, self.end])
 
 
 class CP2KInput:
@@ -67,10 +92,7 @@ class CP2KInput:
     def __init__(self, text: str, name: str = "template") -> None:
         self.name = name
         self._newline = "\r\n" if "\r\n" in text else "\n"
-        self._lines = text.splitlines(keepends=True)
-        if self._lines and not self._lines[-1].endswith(("\n", "\r")):
-            self._lines[-1] += self._newline
-        self._parse()
+        self.root = self._parse(text if text.endswith(("\n", "\r")) else text + self._newline)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> CP2KInput:
@@ -80,54 +102,44 @@ class CP2KInput:
     @property
     def text(self) -> str:
         """The input as it stands."""
-        return "".join(self._lines)
+        return self.root.written()
 
     def copy(self) -> CP2KInput:
         """Return another one to edit."""
         return CP2KInput(self.text, self.name)
 
-    def refuse(self, item: Section | Keyword | int | None, message: str) -> None:
-        """Raise an error that names the line of an item, or this line, if there is one."""
+    def refuse(self, item: Line | None, message: str) -> None:
+        """Raise an error that names the line of an item, if there is one."""
         if item is not None:
-            line = item if isinstance(item, int) else item.start
-            raise CampaignError(f"{self.name}, line {line + 1}: {message}")
+            raise CampaignError(f"{self.name}, line {item.start + 1}: {message}")
 
-    def _parse(self) -> None:
-        self.variables: dict[str, str] = {}
-        self.root = Section("", "", -1, len(self._lines))
-        stack = [self.root]
-        number = 0
-        while number < len(self._lines):
-            start, line = number, _without_comment(self._lines[number])
-            number += 1
-            while line.endswith("\\") and number < len(self._lines):
-                line = line[:-1].rstrip() + " " + _without_comment(self._lines[number])
-                number += 1
-            if not line:
-                continue
-            here = stack[-1]
+    def _parse(self, text: str) -> Section:
+        root = Section("", -1)
+        stack, lines, end = [root], text.splitlines(keepends=True), 0
+        while end < len(lines):
+            start, line = end, _without_comment(lines[end])
+            end += 1
+            while line.endswith("\\") and end < len(lines):
+                line = line[:-1].rstrip() + " " + _without_comment(lines[end])
+                end += 1
             word, _, rest = line.partition(" ")
-            if word.startswith("@"):
-                here.directives.append((word.upper(), rest.strip(), start))
-                match = _SET.match(line)
-                if match:
-                    self.variables[match[1].upper()] = match[2]
-            elif word.upper() == "&END":
+            item = Line("".join(lines[start:end]), start, word.upper(), rest.strip())
+            here = stack[-1]
+            if item.name == "&END":
                 if len(stack) == 1:
-                    self.refuse(start, f"{line!r} closes nothing")
-                if rest.strip() and rest.split()[0].upper() != here.name:
-                    self.refuse(
-                        start, f"{line!r} where &{here.name} of line {here.start + 1} is open"
-                    )
-                stack.pop().end = number
-            elif word.startswith("&"):
-                section = Section(word[1:].upper(), rest.strip(), start)
-                here.sections.append(section)
-                stack.append(section)
-            else:
-                here.keywords.append(Keyword(word.upper(), rest.strip(), start, number))
+                    self.refuse(item, f"{line!r} closes nothing")
+                if item.value and item.value.split()[0].upper() != here.name:
+                    open_line = here.start + 1
+                    self.refuse(item, f"{line!r} where &{here.name} of line {open_line} is open")
+                stack.pop().end = item.text
+                continue
+            if word.startswith("&"):
+                item = Section(item.text, start, item.name[1:], item.value)
+                stack.append(item)
+            here.items.append(item)
         if len(stack) > 1:
-            self.refuse(stack[-1].start, f"&{stack[-1].name} is never closed")
+            self.refuse(stack[-1], f"&{stack[-1].name} is never closed")
+        return root
 
     # reading
 
@@ -147,24 +159,19 @@ class CP2KInput:
             If there are several: which one CP2K takes is not guessed.
         """
         found = self.all(path)
-        if len(found) > 1:
-            self.refuse(
-                found[1].start,
-                f"a second &{found[1].name}, the first is in line {found[0].start + 1}",
-            )
+        for extra in found[1:]:
+            first = found[0].start + 1
+            self.refuse(extra, f"a second &{extra.name}, the first is in line {first}")
         return found[0] if found else None
 
     def lines(self, section: Section) -> list[str]:
         """Return what is written inside a section, without comments and blank lines."""
-        inside = (
-            _without_comment(line) for line in self._lines[section.start + 1 : section.end - 1]
-        )
-        return [line for line in inside if line]
+        return list(filter(None, (_without_comment(item.text) for item in section.items)))
 
-    def keyword(self, path: str, *names: str) -> Keyword | None:
-        """Return the last of the keywords of these names (aliases) in a section, or None."""
+    def keyword(self, path: str, name: str) -> Line | None:
+        """Return the last of the keywords of this name in a section, or None."""
         section = self.section(path)
-        found = [item for item in section.keywords if item.name in names] if section else []
+        found = [item for item in section.keywords if item.name == name] if section else []
         return found[-1] if found else None
 
     def value(self, path: str, name: str, default: str) -> str:
@@ -172,26 +179,27 @@ class CP2KInput:
         it is not set.
         """
         item = self.keyword(path, name)
-        return default if item is None else self.expand(item.value, item.start).upper()
+        return default if item is None else self.expand(item).upper()
 
-    def expand(self, value: str, line: int) -> str:
-        """Return `value` with its ``@SET`` variables put in.
+    def expand(self, item: Line, text: str | None = None) -> str:
+        """Return the value of an item, or a text in it, with its ``@SET`` variables put in.
 
         Raises
         ------
         CampaignError
             If a variable is not set in this file.
         """
-
-        def known(match: re.Match[str]) -> str:
-            name = (match[1] or match[2]).upper()
-            if name not in self.variables:
-                self.refuse(
-                    line, f"the variable {match[0]} is not set in this file; write its value here"
-                )
-            return self.variables[name]
-
-        return _VARIABLE.sub(known, value)
+        text = item.value if text is None else text
+        if "$" not in text:
+            return text
+        lines = (line for section in self.root.walk() for line in section.directives)
+        words = (line.value.split(maxsplit=1) for line in lines if line.name == "@SET")
+        variables = {pair[0].upper(): pair[1] for pair in words if len(pair) == 2}
+        for match in _VARIABLE.finditer(text):
+            if (match[1] or match[2]).upper() not in variables:
+                where = "is not set in this file; write its value here"
+                self.refuse(item, f"the variable {match[0]} {where}")
+        return _VARIABLE.sub(lambda match: variables[(match[1] or match[2]).upper()], text)
 
     # editing
 
@@ -199,43 +207,40 @@ class CP2KInput:
         """Put `body` in place of a section; the section and those above are made where they are
         missing.
         """
-        section = self.section(path)
-        parent, _, name = path.rpartition("/")
-        start = self._inside(parent) if section is None else section.start
+        old, (parent, _, name) = self.section(path), path.rpartition("/")
         lines = [f"&{name} {parameter}".rstrip(), *("  " + item for item in body), f"&END {name}"]
-        self._splice(start, start if section is None else section.end, lines, path.count("/"))
+        new = self._parse(self._indented(lines, path.count("/"))).items
+        items = self._made(parent).items
+        where = slice(0, 0) if old is None else slice(items.index(old), items.index(old) + 1)
+        items[where] = new
 
     def set_keyword(self, path: str, name: str, value: str, *aliases: str) -> None:
         """Give a keyword its value, once in its section."""
         self.remove_keywords(path, name, *aliases)
-        line = self._inside(path)
-        self._splice(line, line, [f"{name} {value}"], path.count("/") + 1)
+        text = self._indented([f"{name} {value}"], path.count("/") + 1)
+        self._made(path).items[:0] = self._parse(text).items
 
     def remove_keywords(self, path: str, *names: str) -> None:
         """Delete keywords of these names from a section."""
         section = self.section(path)
-        for item in reversed(section.keywords if section else []):
-            if item.name in names:
-                del self._lines[item.start : item.end]
-        self._parse()
+        for item in section.keywords if section else []:
+            if section and item.name in names:
+                section.items.remove(item)
 
     def remove_section(self, path: str) -> None:
         """Delete all sections of this path."""
-        for section in reversed(self.all(path)):
-            del self._lines[section.start : section.end]
-        self._parse()
+        for parent in self.all(path.rpartition("/")[0]):
+            kept = {id(item) for item in self.all(path)}
+            parent.items = [item for item in parent.items if id(item) not in kept]
 
-    def _inside(self, path: str) -> int:
-        """The line behind the head of a section, made if missing."""
-        section = self.section(path)
-        if section is None:
+    def _made(self, path: str) -> Section:
+        """The section of a path, made if it is missing."""
+        if self.section(path) is None:
             self.replace_section(path, [])
-            return self._inside(path)
-        return section.start + 1
+        return self.all(path)[0]
 
-    def _splice(self, start: int, end: int, lines: Sequence[str], depth: int) -> None:
-        self._lines[start:end] = [f"{'  ' * depth}{line}{self._newline}" for line in lines]
-        self._parse()
+    def _indented(self, lines: Sequence[str], depth: int) -> str:
+        return "".join(f"{'  ' * depth}{line}{self._newline}" for line in lines)
 
 
 def _without_comment(line: str) -> str:

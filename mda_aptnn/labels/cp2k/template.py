@@ -139,7 +139,7 @@ class Template(Recipe):
         found: dict[str, list[float]] = {}
         for name in ("ABC", "A", "B", "C", "ALPHA_BETA_GAMMA"):
             item = self.input.keyword(f"{SUBSYS}/CELL", name)
-            text = "" if item is None else self.input.expand(item.value, item.start)
+            text = "" if item is None else self.input.expand(item)
             words = re.sub(r"^\s*\[angstrom\]", "", text, flags=re.I).split()[:3]
             try:
                 found[name] = [float(x) for x in words]
@@ -162,13 +162,13 @@ class Template(Recipe):
             atom is which.
         """
         given = {  # the elements that kinds say themselves
-            self.input.expand(kind.parameter, kind.start): _of_kind(self.input, kind, "ELEMENT")
+            self.input.expand(kind): _of_kind(self.input, kind, "ELEMENT")
             for kind in self.input.all(KIND)
         }
         own, section = list[str](), self.input.section(f"{SUBSYS}/COORD")
         if section is not None and not section.directives:
             rows = [line.split() for line in self.input.lines(section)]
-            own = [self.input.expand(row[0], section.start) for row in rows if len(row) >= 4]
+            own = [self.input.expand(section, row[0]) for row in rows if len(row) >= 4]
         if [self._element(name, given) for name in own] == frame.numbers.tolist():
             return own
         by_element: dict[int, list[str]] = {}
@@ -248,7 +248,7 @@ class Template(Recipe):
 def _of_kind(text: CP2KInput, kind: Section, name: str) -> str:
     """The first value of a keyword in a ``&KIND``, empty if there is none."""
     found = [item for item in kind.keywords if item.name == name]
-    return text.expand(found[0].value, found[0].start) if found else ""
+    return text.expand(found[0]) if found else ""
 
 
 def _level_of_theory(text: CP2KInput) -> str:
@@ -259,7 +259,7 @@ def _level_of_theory(text: CP2KInput) -> str:
     parts, functional = [method], text.section(f"{DFT}/XC/XC_FUNCTIONAL")
     if functional is not None:
         names = "+".join(child.name for child in functional.sections)
-        parts.append(functional.parameter.upper() or names)
+        parts.append(functional.value.upper() or names)
     pair = f"{DFT}/XC/VDW_POTENTIAL/PAIR_POTENTIAL"
     if text.section(pair) is not None:
         parts.append(text.value(pair, "TYPE", "?"))
@@ -331,11 +331,10 @@ def _check_structure(text: CP2KInput) -> None:
         )
     for section in (section for path in INSPECTED for section in text.all(path)):
         where = f"&{section.name}" if section.name else "the top level"
-        for name, _, line in section.directives:
-            if name not in ("@SET", "@PRINT"):
-                text.refuse(
-                    line, f"{name} in {where} may hide what has to change; write it out here"
-                )
+        for item in section.directives:
+            if item.name not in ("@SET", "@PRINT"):
+                what = f"{item.name} in {where}"
+                text.refuse(item, f"{what} may hide what has to change; write it out here")
         for child in section.sections:
             if "$" in child.name:
                 text.refuse(child, f"&{child.name}: write out the name of the section")
@@ -359,7 +358,7 @@ def _check_method(text: CP2KInput) -> None:
         why = "dipoles and fields need the Γ point only; remove &KPOINTS"
         text.refuse(text.section(f"{DFT}/KPOINTS"), why)
     smear = text.section(f"{SCF}/SMEAR")
-    if smear is not None and smear.parameter.upper() not in _OFF:
+    if smear is not None and smear.value.upper() not in _OFF:
         why = "a field (and a Berry-phase dipole) needs integer occupations; remove &SMEAR"
         text.refuse(smear, why)
     value = text.value(SCF, "EPS_SCF", "1E-5").replace("D", "E")
@@ -387,22 +386,16 @@ def _periodic(text: CP2KInput) -> bool:
 def _find_files(text: CP2KInput, folder: Path) -> dict[str, Path]:
     """Files that the input names and that lie beside it: basis sets, potentials, included parts."""
     replaced = {id(part) for name in ("CELL", "COORD") for part in text.all(f"{SUBSYS}/{name}")}
-    names: list[tuple[str, int]] = []
-    for section in text.root.walk():
-        if id(section) not in replaced:
-            names += [(rest, line) for name, rest, line in section.directives if name == "@INCLUDE"]
-            names += [
-                (text.expand(item.value, item.start), item.start)
-                for item in section.keywords
-                if "FILE" in item.name
-                and not item.name.startswith(("COORD", "WFN_RESTART", "RESTART"))
-            ]
+    other = ("COORD", "WFN_RESTART", "RESTART")
     files = {}
-    for name, line in ((name.strip("'\" "), line) for name, line in names):
-        if name and (folder / name).is_file() and not os.path.isabs(name):
-            if os.path.dirname(name):
-                text.refuse(
-                    line, f"{name}: put the file beside the input and name it without a folder"
-                )
-            files[name] = folder / name
+    for section in text.root.walk():
+        for item in [] if id(section) in replaced else section.keywords:
+            if item.name != "@INCLUDE" and ("FILE" not in item.name or item.name.startswith(other)):
+                continue
+            name = (item.value if item.name == "@INCLUDE" else text.expand(item)).strip("'\" ")
+            if name and (folder / name).is_file() and not os.path.isabs(name):
+                if os.path.dirname(name):
+                    where = "put the file beside the input and name it without a folder"
+                    text.refuse(item, f"{name}: {where}")
+                files[name] = folder / name
     return files

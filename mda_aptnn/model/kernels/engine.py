@@ -1,4 +1,4 @@
-"""The engine of `models.predict` that evaluates a density network by compiled kernels, on the CPU."""
+"""The engine "cpu": a network in the density form, evaluated by compiled kernels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -79,9 +79,7 @@ class CpuEngine:
                 "'torch'"
             )
         self.dtype, self.n_threads = np.dtype(dtype), n_threads
-        networks = [
-            contents.build(member, torch.float64) for member in range(len(contents.members))
-        ]
+        networks = contents.networks(torch.float64)
         self.programs = programs(networks, self.dtype.type, shared_body=contents.shares_body)
         self.n_components = contents.target.n_components
         self.cutoffs = sorted({program.cutoff for program in self.programs}, reverse=True)
@@ -91,7 +89,7 @@ class CpuEngine:
         self._arranged = Arranged([np.zeros(0, np.int64)])
         self._scratch: list[Scratch] = []
         # both are the same objects in every frame that keeps its pairs
-        self._room_for: tuple[NDArray[np.int64], Arranged] | None = None
+        self._room_for: tuple[object, object] = None, None
         self._exchange: list[tuple[NDArray[np.floating], ...]] = []
         self.seconds = {"neighbours": 0.0, "network": 0.0}
         self._lock = threading.Lock()
@@ -104,77 +102,59 @@ class CpuEngine:
     def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
         """Return the irreducible components of each frame, [n_members, n_atoms, n_components]."""
         with self._lock:
-            few = [number for number, frame in enumerate(frames) if len(frame) < FEW_ATOMS]
-            small = (
-                dict(zip(few, self._together([frames[number] for number in few]), strict=True))
-                if few
-                else {}
-            )
+            few = iter(self._predict([frame for frame in frames if len(frame) < FEW_ATOMS]))
             return [
-                small[number] if number in small else self._alone(frame)
-                for number, frame in enumerate(frames)
+                next(few) if len(frame) < FEW_ATOMS else self._predict([frame])[0]
+                for frame in frames
             ]
 
-    def _alone(self, frame: Frame) -> NDArray[np.float64]:
-        start = time.perf_counter()
-        arranged = self._arrange([frame])
-        pairs = self.neighbours.pairs(frame, arranged.order)
-        self.seconds["neighbours"] += time.perf_counter() - start
-        return self._evaluate(pairs, arranged, [frame])
-
-    def _together(self, frames: list[Frame]) -> list[NDArray[np.float64]]:
+    def _predict(self, frames: list[Frame]) -> list[NDArray[np.float64]]:
+        """Predict frames as if they were one. A large one is alone, and keeps its neighbours."""
+        if not frames:
+            return []
         start = time.perf_counter()
         arranged = self._arrange(frames)
-        atoms = [
-            frame_atoms(frame, order) for frame, order in zip(frames, arranged.orders, strict=True)
-        ]
-        pairs = search_pairs(atoms, self.cutoffs)[0]
-        self.seconds["neighbours"] += time.perf_counter() - start
+        if len(frames[0]) >= FEW_ATOMS:
+            pairs = self.neighbours.pairs(frames[0], arranged.order)
+        else:
+            atoms = itertools.starmap(frame_atoms, zip(frames, arranged.orders, strict=True))
+            pairs = search_pairs(list(atoms), self.cutoffs)[0]
+        middle = time.perf_counter()
         outputs = self._evaluate(pairs, arranged, frames)
+        self.seconds["neighbours"] += middle - start
+        self.seconds["network"] += time.perf_counter() - middle
         return np.split(outputs, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
 
     def _evaluate(
         self, pairs: Pairs, arranged: Arranged, frames: Sequence[Frame]
     ) -> NDArray[np.float64]:
         """Return the components of all atoms of some frames, [n_members, n_atoms, n_components]."""
-        start = time.perf_counter()
         self._reserve(pairs, arranged)
-        last = self.programs[-1]
-        outputs = np.zeros((len(last.weights), len(arranged.order), last.scale.shape[2]))
+        last, n_atoms = self.programs[-1], len(arranged.order)
+        outputs = np.zeros((len(last.weights), n_atoms, last.scale.shape[2]))
         before, received = self._exchange[-1]
         for program, (features, sent) in zip(self.programs, self._exchange, strict=True):
-            shell = self.cutoffs.index(program.cutoff)
+            first = pairs.first[self.cutoffs.index(program.cutoff)]
             geometry = Geometry(
-                positions=pairs.positions,
-                first=pairs.first[shell],
-                neighbour=pairs.neighbour,
-                image=pairs.image,
-                translations=pairs.translations,
-                species=arranged.species,
-                atoms=arranged.atoms,
-                elements=arranged.elements,
-                places=arranged.places,
-                rows=arranged.order,
-            )
-            if (
-                self._layer(program, geometry, Exchange(received, sent, before, features, outputs))
-                < CLOSEST**2
-            ):
+                pairs.positions, first, pairs.neighbour, pairs.image, pairs.translations,
+                arranged.species, arranged.atoms, arranged.elements, arranged.places,
+                arranged.order,
+            )  # fmt: skip
+            exchange = Exchange(received, sent, before, features, outputs)
+            if self._layer(program, geometry, exchange) < CLOSEST**2:
                 for frame in frames:
                     neighbours(frame, self.cutoffs[0])  # raises, and says which atoms
             before, received = features, sent
-        self.seconds["network"] += time.perf_counter() - start
         # members of one body come out side by side
-        parts = outputs.reshape(*outputs.shape[:2], -1, self.n_components)
+        parts = outputs.reshape(len(outputs), n_atoms, -1, self.n_components)
         return np.ascontiguousarray(parts.transpose(0, 2, 1, 3)).reshape(
-            -1, len(arranged.order), self.n_components
+            -1, n_atoms, self.n_components
         )
 
     def _layer(self, program: LayerProgram, geometry: Geometry, exchange: Exchange) -> float:
         """Carry out a layer, return the smallest distance squared."""
-        edges = [
-            len(geometry.atoms) * number // self.n_threads for number in range(self.n_threads + 1)
-        ]
+        n_blocks = len(geometry.atoms)
+        edges = [n_blocks * number // self.n_threads for number in range(self.n_threads + 1)]
         parts = [
             (tuple(program), tuple(geometry), tuple(scratch), tuple(exchange), *part)
             for scratch, part in zip(self._scratch, itertools.pairwise(edges), strict=True)
@@ -192,7 +172,7 @@ class CpuEngine:
         return self._pool[1]
 
     def _arrange(self, frames: Sequence[Frame]) -> Arranged:
-        """Return the arrangement of these atoms, which is the same in every frame of a trajectory."""
+        """Return the arrangement of these atoms, the same in every frame of a trajectory."""
         species = [self._index[frame.numbers] for frame in frames]
         if not self._arranged.fits(species):
             self._arranged = Arranged(species)
@@ -200,11 +180,7 @@ class CpuEngine:
 
     def _reserve(self, pairs: Pairs, arranged: Arranged) -> None:
         """Make room for a frame, if there is not enough."""
-        if (
-            self._room_for is not None
-            and pairs.first is self._room_for[0]
-            and arranged is self._room_for[1]
-        ):
+        if self._room_for[0] is pairs.first and self._room_for[1] is arranged:
             return
         counts = np.append(np.diff(pairs.first[0]), 0)
         most = int(counts[arranged.atoms].sum(axis=1).max())
@@ -216,13 +192,11 @@ class CpuEngine:
         if not self._exchange or self._exchange[0][0].shape[1] < n_blocks:
             self._exchange = []
             for program in self.programs:
-                n_members, length = (
-                    len(program.weights),
-                    program.features[1] if program.message else 0,
-                )
-                features = np.zeros((n_members, n_blocks, length), self.dtype)
-                sent = np.zeros((n_members, n_blocks * BLOCK * program.message), self.dtype)
-                self._exchange.append((features, sent))
+                length = program.features[1] if program.message else 0
+                shapes = (n_blocks, length), (n_blocks * BLOCK * program.message,)
+                n_members = len(program.weights)
+                arrays = (np.zeros((n_members, *shape), self.dtype) for shape in shapes)
+                self._exchange.append(tuple(arrays))
         self._room_for = pairs.first, arranged
 
 
@@ -273,14 +247,16 @@ class Arranged:
 def _scratch(layers: Sequence[LayerProgram], n_pairs: int, dtype: np.dtype) -> Scratch:
     """Return arrays for blocks of up to `n_pairs` pairs, and whole vectors beyond."""
     n_pairs = padded(n_pairs, 2 * PAIRS) + 2 * PAIRS
-    n_radial = max(layer.n_radial for layer in layers)
-    n_harmonics = max((layer.lmax + 1) ** 2 for layer in layers)
-    n_mixed = max((layer.lmax + 1) * layer.n_mixed for layer in layers)
-    n_basis = max((layer.lmax + 1) ** 2 * layer.n_mixed for layer in layers)
-    n_density = max(
-        padded((layer.lmax + 1) ** 2 * layer.n_mixed, ROWS) * layer.width for layer in layers
+
+    def rows(count: Callable[[LayerProgram], int]) -> int:
+        return max(padded(count(layer), ROWS) for layer in layers)
+
+    n_radial, n_work = (
+        max(getattr(layer, name) for layer in layers) for name in ("n_radial", "workspace")
     )
-    n_work = max(layer.workspace for layer in layers)
+    n_basis = rows(lambda layer: (layer.lmax + 1) ** 2 * layer.n_mixed)
+    n_density = n_basis * max(layer.width for layer in layers)
+    table = n_pairs, padded(layers[0].n_radial, RADIAL)
     return Scratch(
         work=np.zeros(n_work, dtype),
         lengths=np.zeros(n_pairs),
@@ -289,10 +265,10 @@ def _scratch(layers: Sequence[LayerProgram], n_pairs: int, dtype: np.dtype) -> S
         starts=np.zeros(n_pairs, np.int32),
         terms=np.zeros((4, n_pairs)),
         bessel=np.zeros((n_radial, n_pairs), dtype),
-        harmonics=np.zeros((padded(n_harmonics, ROWS), n_pairs), dtype),
-        mixed=np.zeros((padded(n_mixed, ROWS), n_pairs), dtype),
-        basis=np.zeros((padded(n_basis, ROWS), n_pairs), dtype),
-        table=np.zeros((n_pairs, padded(layers[0].n_radial, RADIAL)), dtype),
+        harmonics=np.zeros((rows(lambda layer: (layer.lmax + 1) ** 2), n_pairs), dtype),
+        mixed=np.zeros((rows(lambda layer: (layer.lmax + 1) * layer.n_mixed), n_pairs), dtype),
+        basis=np.zeros((n_basis, n_pairs), dtype),
+        table=np.zeros(table, dtype),
         firsts=np.zeros(BLOCK * layers[0].n_species + 1, np.int64),
         density=np.zeros(max(n_density, n_work), dtype),
         counting=np.arange(max(n_pairs, n_radial), dtype=np.int32),

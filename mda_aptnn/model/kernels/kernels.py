@@ -11,6 +11,7 @@ the program.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,166 +145,49 @@ class Exchange(NamedTuple):
     outputs: NDArray[np.float64]
 
 
-_wide = tile(ROWS, WIDEST)
-_double = tile(ROWS, 2)
-_single = tile(ROWS, 1)
-_wide_chunks = tile(ROWS, WIDEST, chunks=True)
-_double_chunks = tile(ROWS, 2, chunks=True)
-_single_chunks = tile(ROWS, 1, chunks=True)
-_radial = tile(ROWS, 1, lanes=RADIAL)
-_sum_long = tile(1, 1, lanes=4 * CHUNK)
-_sum_chunk = tile(1, 1, lanes=CHUNK)
+_radial = tile(ROWS, lanes=RADIAL)
+_sum_long, _sum_chunk = tile(1, lanes=4 * CHUNK), tile(1, lanes=CHUNK)
+
+
+def _product(chunks: bool) -> Callable[..., None]:
+    """Return a kernel that multiplies matrices by tiles, into rows or into `chunks`."""
+    tiles = tile(ROWS, tuple({WIDEST, 2, 1}), chunks=chunks)
+
+    @compiled
+    def product(a, a_index, a_at, b, b_index, b_at, count, c, c_at, shape, add):  # type: ignore[no-untyped-def]
+        """C (+)= A B of shape (rows, columns), multiples of those of a tile; see `tile`.
+
+        In chunks C is [columns / CHUNK, rows, CHUNK].
+        """
+        stand_apart()
+        lanes = VECTOR_BYTES // a.itemsize
+        rows, columns = shape
+        down, across = (CHUNK, rows) if chunks else (c_at[1], 1)
+        column = 0
+        while column < columns:
+            left = (columns - column) // lanes
+            size = WIDEST if left >= WIDEST else min(left, 2)
+            for row in range(0, rows, ROWS):
+                a_row = a_at[0] + row * a_at[1], a_at[1], a_at[2]
+                start = c_at[0] + row * down + column * across
+                tiles(
+                    size, a, a_index, a_row, b, b_index, (b_at[0] + column, b_at[1]), count, c,
+                    (start, c_at[1]), add,
+                )  # fmt: skip
+            column += size * lanes
+
+    kernel: Callable[..., None] = product
+    return kernel
+
+
+product, chunked_product = _product(chunks=False), _product(chunks=True)
 
 
 @compiled
-def product(  # type: ignore[no-untyped-def]
-    a,
-    a_start,
-    a_step,
-    a_index,
-    a_first,
-    b,
-    b_start,
-    b_index,
-    b_first,
-    count,
-    c,
-    c_start,
-    c_step,
-    rows,
-    columns,
-    add,
-):
-    """C (+)= A B by tiles; rows and columns of C are multiples of those of a tile."""
-    stand_apart()
-    lanes = VECTOR_BYTES // a.itemsize
-    column = 0
-    while column < columns:
-        left = (columns - column) // lanes
-        size = WIDEST if left >= WIDEST else min(left, 2)
-        for row in range(0, rows, ROWS):
-            start = c_start + row * c_step + column
-            a_row = a_start + row * a_step
-            here = b_start + column
-            if size == WIDEST:
-                _wide(
-                    a,
-                    a_row,
-                    a_step,
-                    a_index,
-                    a_first,
-                    b,
-                    here,
-                    b_index,
-                    b_first,
-                    count,
-                    c,
-                    start,
-                    c_step,
-                    add,
-                )
-            elif size == 2:
-                _double(
-                    a,
-                    a_row,
-                    a_step,
-                    a_index,
-                    a_first,
-                    b,
-                    here,
-                    b_index,
-                    b_first,
-                    count,
-                    c,
-                    start,
-                    c_step,
-                    add,
-                )
-            else:
-                _single(
-                    a,
-                    a_row,
-                    a_step,
-                    a_index,
-                    a_first,
-                    b,
-                    here,
-                    b_index,
-                    b_first,
-                    count,
-                    c,
-                    start,
-                    c_step,
-                    add,
-                )
-        column += size * lanes
-
-
-@compiled
-def chunked_product(a, a_start, a_step, a_index, b, b_index, b_first, count, c, rows, columns):  # type: ignore[no-untyped-def]
-    """C = A B by tiles, C as [columns / CHUNK, rows, CHUNK]."""
-    stand_apart()
-    lanes = VECTOR_BYTES // a.itemsize
-    step = rows * CHUNK
-    column = 0
-    while column < columns:
-        left = (columns - column) // lanes
-        size = WIDEST if left >= WIDEST else min(left, 2)
-        for row in range(0, rows, ROWS):
-            start = column * rows + row * CHUNK
-            a_row = a_start + row * a_step
-            if size == WIDEST:
-                _wide_chunks(
-                    a,
-                    a_row,
-                    a_step,
-                    a_index,
-                    0,
-                    b,
-                    column,
-                    b_index,
-                    b_first,
-                    count,
-                    c,
-                    start,
-                    step,
-                    False,
-                )
-            elif size == 2:
-                _double_chunks(
-                    a,
-                    a_row,
-                    a_step,
-                    a_index,
-                    0,
-                    b,
-                    column,
-                    b_index,
-                    b_first,
-                    count,
-                    c,
-                    start,
-                    step,
-                    False,
-                )
-            else:
-                _single_chunks(
-                    a,
-                    a_row,
-                    a_step,
-                    a_index,
-                    0,
-                    b,
-                    column,
-                    b_index,
-                    b_first,
-                    count,
-                    c,
-                    start,
-                    step,
-                    False,
-                )
-        column += size * lanes
+def copy(source, target):  # type: ignore[no-untyped-def]
+    """Copy numbers, without the checks that a slice would be assigned with."""
+    for number in range(len(target)):
+        target[number] = source[number]
 
 
 #: Taylor coefficients of cos y, of (sin y)/y (both in y²) and of e^y, from the highest.
@@ -446,12 +330,8 @@ def spherical_harmonics(scratch, count, lmax, norms):  # type: ignore[no-untyped
 def element_density(program, scratch):  # type: ignore[no-untyped-def]
     """Density of each element about each atom of the block, for the first layer."""
     stand_apart()
-    n_species, width, n_radial, step = (
-        program.n_species,
-        program.width,
-        program.n_radial,
-        scratch.table.shape[1],
-    )
+    n_species, width, n_radial = program.n_species, program.width, program.n_radial
+    step = scratch.table.shape[1]
     firsts, starts, table = scratch.firsts, scratch.starts, scratch.table.reshape(-1)
     for pair in range(firsts[BLOCK * n_species]):
         starts[pair] = pair * step
@@ -467,8 +347,9 @@ def element_density(program, scratch):  # type: ignore[no-untyped-def]
             result = program.density + row * width + element * step + column
             for m in range(0, padded_rows((program.lmax + 1) ** 2), ROWS):
                 _radial(
-                    harmonics, first + m * n_pairs, n_pairs, scratch.counting, 0, table, column, starts, first, count,
-                    scratch.work, result + m * BLOCK * width, BLOCK * width, False,
+                    1, harmonics, scratch.counting, (first + m * n_pairs, n_pairs, 0), table,
+                    starts, (column, first), count, scratch.work,
+                    (result + m * BLOCK * width, BLOCK * width), False,
                 )  # fmt: skip
 
 
@@ -491,8 +372,9 @@ def message_density(program, scratch, radial, received):  # type: ignore[no-unty
     columns = -(-count // lanes) * lanes
     n_degrees = program.lmax + 1
     product(
-        radial, 0, program.n_radial, scratch.counting, 0, scratch.bessel.reshape(-1), 0, scratch.bessel_rows,
-        0, program.n_radial, scratch.mixed.reshape(-1), 0, step, padded_rows(n_degrees * n_mixed), columns, False,
+        radial, scratch.counting, (0, program.n_radial, 0), scratch.bessel.reshape(-1),
+        scratch.bessel_rows, (0, 0), program.n_radial, scratch.mixed.reshape(-1), (0, step),
+        (padded_rows(n_degrees * n_mixed), columns), False,
     )  # fmt: skip
     basis, mixed, harmonics = scratch.basis, scratch.mixed, scratch.harmonics
     for degree in range(n_degrees):
@@ -509,8 +391,8 @@ def message_density(program, scratch, radial, received):  # type: ignore[no-unty
     for row in range(BLOCK):
         first, last = firsts[row * n_species], firsts[(row + 1) * n_species]
         chunked_product(
-            flat, first, step, scratch.counting, received, scratch.starts, first, last - first, scratch.density, rows,
-            width,
+            flat, scratch.counting, (first, step, 0), received, scratch.starts, (0, first),
+            last - first, scratch.density, (0, rows * CHUNK), (rows, width), False,
         )  # fmt: skip
         couple(program, scratch, row)
 
@@ -523,18 +405,19 @@ def couple(program, scratch, row):  # type: ignore[no-untyped-def]
     for number in range(len(program.sums)):
         first, count = program.sums[number, 0], program.sums[number, 1]
         result = program.sums[number, 2] + row * program.sums[number, 3]
+        values, terms = program.term_values, program.term_places
         column = 0
         while column < length:
             if length - column >= 4 * CHUNK:
                 _sum_long(
-                    program.term_values, first, 0, scratch.counting, 0, scratch.density, column, program.term_places,
-                    first, count, scratch.work, result + column, 0, False,
+                    1, values, scratch.counting, (first, 0, 0), scratch.density, terms,
+                    (column, first), count, scratch.work, (result + column, 0), False,
                 )  # fmt: skip
                 column += 4 * CHUNK
             else:
                 _sum_chunk(
-                    program.term_values, first, 0, scratch.counting, 0, scratch.density, column, program.term_places,
-                    first, count, scratch.work, result + column, 0, False,
+                    1, values, scratch.counting, (first, 0, 0), scratch.density, terms,
+                    (column, first), count, scratch.work, (result + column, 0), False,
                 )  # fmt: skip
                 column += CHUNK
 
@@ -565,18 +448,10 @@ def multiply_features(program, work, first, last, length):  # type: ignore[no-un
     """
     stand_apart()
     for number in range(first, last):
-        left, right, result = (
-            program.products[number, 0],
-            program.products[number, 1],
-            program.products[number, 2],
-        )
-        value = program.product_values[number]
-        a, b, c = (
-            work[left : left + length],
-            work[right : right + length],
-            work[result : result + length],
-        )
-        if program.products[number, 3]:
+        row, value = program.products[number], program.product_values[number]
+        a, b = work[row[0] : row[0] + length], work[row[1] : row[1] + length]
+        c = work[row[2] : row[2] + length]
+        if row[3]:
             for place in range(length):
                 c[place] = value * a[place] * b[place]
         else:
@@ -595,8 +470,9 @@ def carry_out(program, scratch, weights, element):  # type: ignore[no-untyped-de
         step = program.steps[number]
         if step[0] == MIX:
             product(
-                work, step[1], step[2], indices, step[3], weights, step[5] + element * step[6], indices,
-                step[3] + step[4], step[4], work, step[7], step[8], step[9], step[8], step[10] != 0,
+                work, indices, (step[1], step[2], step[3]), weights, indices,
+                (step[5] + element * step[6], step[3] + step[4]), step[4], work,
+                (step[7], step[8]), (step[9], step[8]), step[10] != 0,
             )  # fmt: skip
         elif step[0] == FILL:
             source = step[4] + element * step[5]
@@ -611,8 +487,7 @@ def carry_out(program, scratch, weights, element):  # type: ignore[no-untyped-de
                 for place in range(len(result)):
                     result[place] += source[place]
             else:
-                for place in range(len(result)):
-                    result[place] = source[place]
+                copy(source, result)
         elif step[0] == SIGMOID:
             sigmoid(work[step[1] : step[1] + step[2]])
         elif step[0] == GATE:
@@ -623,8 +498,7 @@ def carry_out(program, scratch, weights, element):  # type: ignore[no-untyped-de
                     values[place] *= gates[place]
         elif step[0] == SILU:
             values, gates = work[step[1] : step[1] + step[2]], scratch.density[: step[2]]
-            for place in range(len(gates)):
-                gates[place] = values[place]
+            copy(values, gates)
             sigmoid(gates)
             for place in range(len(gates)):
                 values[place] *= gates[place]
@@ -640,37 +514,23 @@ def hand_over(program, scratch, geometry, exchange, member, block):  # type: ign
         for row in range(BLOCK):
             atom = geometry.atoms[block, row]
             if atom >= 0:
-                for number in range(len(program.components)):
-                    value = work[
-                        program.components[number, 0] + row * program.components[number, 1]
-                    ]
-                    scale, shift = (
-                        program.scale[member, element, number],
-                        program.shift[member, element, number],
-                    )
-                    exchange.outputs[member, geometry.rows[atom], number] = scale * value + shift
+                scale, shift = program.scale[member, element], program.shift[member, element]
+                outputs = exchange.outputs[member, geometry.rows[atom]]
+                for number in range(len(outputs)):
+                    place, step = program.components[number, 0], program.components[number, 1]
+                    outputs[number] = scale[number] * work[place + row * step] + shift[number]
         return
     place, length = program.features[0], program.features[1]
-    kept_features, features = exchange.features[member, block], work[place : place + length]
-    for number in range(len(features)):
-        kept_features[number] = features[number]
+    copy(work[place : place + length], exchange.features[member, block])
     for number in range(len(program.sent)):
-        place, width, channels = (
-            program.sent[number, 0],
-            program.sent[number, 1],
-            program.sent[number, 2],
-        )
-        start, n_components = program.sent[number, 3], program.sent[number, 4]
-        for m in range(n_components):
-            for row in range(BLOCK):
-                source = place + (m * BLOCK + row) * width
-                result = (block * BLOCK + row) * program.message + start + m * channels
-                row_sent, row_work = (
-                    exchange.sent[member, result : result + channels],
-                    work[source : source + channels],
-                )
-                for channel in range(len(row_sent)):
-                    row_sent[channel] = row_work[channel]
+        sent = program.sent[number]
+        channels = sent[2]
+        for m in range(sent[4]):
+            for slot in range(BLOCK):
+                source = sent[0] + (m * BLOCK + slot) * sent[1]
+                result = (block * BLOCK + slot) * program.message + sent[3] + m * channels
+                target = exchange.sent[member, result : result + channels]
+                copy(work[source : source + channels], target)
 
 
 @kept
@@ -694,12 +554,7 @@ def run_layer(program, geometry, scratch, exchange, first_block, last_block):  #
         for member in range(len(program.weights)):
             if program.n_mixed > 0:
                 place, length = program.before[0], program.before[1]
-                before, features = (
-                    exchange.before[member, block],
-                    scratch.work[place : place + length],
-                )
-                for number in range(len(features)):
-                    features[number] = before[number]
+                copy(exchange.before[member, block], scratch.work[place : place + length])
                 message_density(program, scratch, program.radial[member], exchange.received[member])
             carry_out(program, scratch, program.weights[member], geometry.elements[block])
             hand_over(program, scratch, geometry, exchange, member, block)

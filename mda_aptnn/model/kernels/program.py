@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -134,6 +135,8 @@ class Segment:
 
 
 Segments = dict[Irrep, Segment]
+#: Segments, and which of their channels (or of what follows them) are meant.
+Sources = dict[Irrep, tuple[Segment, list[int]]]
 
 
 def padded(count: int, multiple: int) -> int:
@@ -157,15 +160,14 @@ def programs(
         readouts.
     """
     bodies = networks[:1] if shared_body else networks
-    readers = networks if shared_body else [None]
     found = []
     for number in range(len(networks[0].layers)):
         members = [
-            Builder(body, number, dtype).program([reader or body for reader in readers])
+            Builder(body, number, dtype).program(networks if shared_body else [body])
             for body in bodies
         ]
         weights: dict[str, Any] = {
-            name: np.concatenate([getattr(member, name) for member in members])
+            name: np.stack([getattr(member, name) for member in members])
             for name in ("radial", "weights", "scale", "shift")
         }
         found.append(members[0]._replace(**weights))
@@ -177,15 +179,14 @@ class Builder:
 
     A step is a row of whole numbers: what it does, then
 
-    ========
-    ========================================================================================== FILL
-    place, width, rows, weights, step of weights from element to element MIX       place, step,
-    first index (then those into the weights), terms, weights, step of weights, result,
-              width, rows, add
-    MULTIPLY  first product, last product, length ADD       place, result, length, add SIGMOID
-    place, length GATE      place of gates, length, place, components SILU      place, length
-    ========
-    ==========================================================================================
+    - FILL: place, width, rows, weights, step of weights from element to element
+    - MIX: place, step, first index (then those into the weights), terms, weights, step of weights,
+      result, width, rows, add
+    - MULTIPLY: first product, last product, length
+    - ADD: place, result, length, add
+    - SIGMOID: place, length
+    - GATE: place of gates, length, place, components
+    - SILU: place, length
 
     Parameters
     ----------
@@ -203,11 +204,10 @@ class Builder:
         self.config = network.config.layers[number]
         self.n_species = len(network.numbers)
         self.lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
-        self.size = 0
+        self.size = self.n_weights = 0
         self.steps: list[tuple[int, ...]] = []
         self.indices: list[int] = []
         self.weights: list[NDArray[np.float64]] = []
-        self.n_weights = 0
         self.products: list[tuple[int, int, int, int]] = []
         self.product_values: list[float] = []
         self.sums: list[tuple[int, int, int, int]] = []
@@ -215,77 +215,64 @@ class Builder:
         self.written: set[int] = set()
 
     def program(self, readers: Sequence[DensityNetwork]) -> LayerProgram:
-        """Return the program; after the last layer, the readouts of all `readers` follow."""
+        """Return the program; after the last layer, the readouts of all `readers` follow.
+
+        What belongs to a member has no axis of members yet.
+        """
         layer, config = self.layer, self.config
-        last = self.number == len(self.network.layers) - 1
-        following = None if last else cast(Layer, self.network.layers[self.number + 1])
-        harmonics = (config.lmax + 1) ** 2
-        before: Segments = {}
-        density = 0
         features = self.feature_segments()
+        before: Segments = {}
+        density, n_mixed, radial = 0, 0, np.zeros(0)
         if layer.first:
-            step = padded(config.n_radial, RADIAL)
-            width = padded(self.n_species * step, self.lanes)
-            density = self.reserve(padded(harmonics, ROWS) * BLOCK * width)
-            index = [
-                element * step + k
-                for element in range(self.n_species)
-                for k in range(config.n_radial)
-            ]
-            sources = {
-                (degree, (-1) ** degree): (
-                    Segment(density + degree**2 * BLOCK * width, degree, len(index), width),
-                    index,
-                )
-                for degree in range(config.lmax + 1)
-            }
-            radial = np.zeros(0)
+            sources = self.element_density()
+            density, width = sources[0, 1][0].place, sources[0, 1][0].width
         else:
-            before = Builder(self.network, self.number - 1, self.dtype).feature_segments(
-                start=self.size
-            )
+            before = Builder(self.network, self.number - 1, self.dtype).feature_segments(self.size)
             self.size += sum(segment.length for segment in before.values())
-            width = self.message_width(layer.convolution.messages)
+            width = self.message_width(layer.convolution)
             sources = self.couplings(layer.convolution)
-            radial = radial_mixing(layer.convolution)
+            n_mixed, radial = layer.convolution.n_mixed, radial_mixing(layer.convolution)
         self.learned(sources, before, features)
-        sent, components = [], []
-        if following is not None:
-            sent = self.send(following, features)
+        sent, components, message = [], [], 0
+        if self.number < len(self.network.layers) - 1:
+            following = cast(Layer, self.network.layers[self.number + 1])
+            sent, message = (
+                self.send(following, features),
+                self.message_width(following.convolution),
+            )
         else:
             for reader in readers:
                 components += self.read(reader, features)
+        scale, shift = (
+            np.concatenate([getattr(reader, name).double().numpy() for reader in readers], axis=1)
+            for name in ("scale", "shift")
+        )
+        term_places, term_values = zip(*self.terms, strict=True) if self.terms else ((), ())
         return LayerProgram(
             cutoff=config.cutoff,
             lmax=config.lmax,
             n_radial=config.n_radial,
             n_species=self.n_species,
-            n_mixed=0 if layer.first else layer.convolution.n_mixed,
+            n_mixed=n_mixed,
             width=width,
             density=density,
             harmonics=harmonic_norms(config.lmax),
-            radial=radial.astype(self.dtype)[None],
-            sums=np.array(self.sums, dtype=np.int64).reshape(-1, 4),
-            term_places=np.array([place for place, _ in self.terms], dtype=np.int64),
-            term_values=np.array([value for _, value in self.terms], dtype=self.dtype),
-            steps=np.array([step + (0,) * (12 - len(step)) for step in self.steps], dtype=np.int64),
+            radial=radial.astype(self.dtype),
+            sums=_table(self.sums, 4),
+            term_places=np.array(term_places, dtype=np.int64),
+            term_values=np.array(term_values, dtype=self.dtype),
+            steps=_table([step + (0,) * (12 - len(step)) for step in self.steps], 12),
             indices=np.array(self.indices, dtype=np.int32),
-            weights=np.concatenate(self.weights).astype(self.dtype)[None],
-            products=np.array(self.products, dtype=np.int64).reshape(-1, 4),
+            weights=np.concatenate(self.weights).astype(self.dtype),
+            products=_table(self.products, 4),
             product_values=np.array(self.product_values, dtype=self.dtype),
             before=extent(before),
             features=extent(features),
-            sent=np.array(sent, dtype=np.int64).reshape(-1, 5),
-            message=self.message_width(following.convolution.messages)
-            if following is not None
-            else 0,
-            components=np.array(components, dtype=np.int64).reshape(-1, 2),
-            scale=np.concatenate(
-                [reader.scale.numpy().astype(np.float64) for reader in readers], axis=1
-            )[None],
-            shift=np.concatenate(
-                [reader.shift.numpy().astype(np.float64) for reader in readers], axis=1
-            )[None],
+            sent=_table(sent, 5),
+            message=message,
+            components=_table(components, 2),
+            scale=scale,
+            shift=shift,
             # the last tile of a product may write beyond its result
             workspace=self.size + ROWS * BLOCK * self.lanes,
         )
@@ -302,21 +289,18 @@ class Builder:
         width = padded(channels, self.lanes)
         return Segment(self.reserve((2 * irrep[0] + 1) * BLOCK * width), irrep[0], channels, width)
 
+    def segments(self, channels: Mapping[Irrep, int]) -> Segments:
+        """Return a new segment for each irrep."""
+        return {irrep: self.segment(irrep, count) for irrep, count in channels.items()}
+
     def feature_segments(self, start: int = 0) -> Segments:
         """Return the segments of the layer's features, one after the other from `start`."""
         self.size = start
-        return {
-            irrep: self.segment(irrep, channels) for irrep, channels in self.layer.features.items()
-        }
+        return self.segments(self.layer.features)
 
-    def message_width(self, messages: Mapping[Irrep, int]) -> int:
+    def message_width(self, convolution: Convolution) -> int:
         """Return the width of a message: each irrep padded to chunks, all to vectors."""
-        return padded(
-            sum(
-                (2 * irrep[0] + 1) * padded(channels, CHUNK) for irrep, channels in messages.items()
-            ),
-            self.lanes,
-        )
+        return padded(message_starts(convolution)[-1], self.lanes)
 
     # steps
 
@@ -330,119 +314,87 @@ class Builder:
         place, self.n_weights = self.n_weights, self.n_weights + wide.size
         return place, wide[0].size
 
+    def adds(self, result: Segment) -> int:
+        """Whether a step adds to its result; the first to write does not."""
+        add = int(result.place in self.written)
+        self.written.add(result.place)
+        return add
+
     def mix(
         self, source: Segment, index: Sequence[int], values: NDArray[np.float64], result: Segment
     ) -> None:
-        """Result += source[index] times `values` [n_species, n, m]; the first to write does not
-        add.
-        """
+        """Result += source[index] times `values` [n_species, n, m]."""
+        first, terms = len(self.indices), len(index)
+        self.indices += [*index, *(result.width * term for term in range(terms))]
         place, step = self.matrix(values, result.width)
-        first = len(self.indices)
-        self.indices += index
-        self.indices += [result.width * term for term in range(len(index))]
-        add = int(result.place in self.written)
-        self.written.add(result.place)
-        rest = result.place, result.width, source.rows, add
-        self.steps.append((MIX, source.place, source.width, first, len(index), place, step, *rest))
+        rest = result.place, result.width, source.rows, self.adds(result)
+        self.steps.append((MIX, source.place, source.width, first, terms, place, step, *rest))
 
-    def mixing(
-        self, mixing: Mixing, sources: Mapping[Irrep, tuple[Segment, list[int]]], results: Segments
-    ) -> None:
+    def mixing(self, mixing: Mixing, sources: Sources, results: Segments) -> None:
         """Carry out a `Mixing`."""
         for irrep, values in mixing_weights(mixing).items():
             self.mix(*sources[irrep], values, results[irrep])
 
-    def learned(
-        self, found: Mapping[Irrep, tuple[Segment, list[int]]], before: Segments, features: Segments
-    ) -> None:
+    def learned(self, found: Sources, before: Segments, features: Segments) -> None:
         """Everything between the sum over neighbours and the features."""
         layer, scalars = self.layer, features[0, 1]
-        bias = layer.bias.numpy().astype(np.float64)
-        self.steps.append(
-            (FILL, scalars.place, scalars.width, scalars.rows, *self.matrix(bias, scalars.width))
-        )
+        bias = self.matrix(layer.bias.numpy().astype(np.float64), scalars.width)
+        self.steps.append((FILL, scalars.place, scalars.width, scalars.rows, *bias))
         self.written.add(scalars.place)
         self.mixing(layer.collect, found, features)
         if not layer.first:
             self.mixing(layer.remain, channels_of(before), features)
         linear = {
-            irrep: features[irrep] for irrep in features if features[irrep].place in self.written
+            irrep: segment for irrep, segment in features.items() if segment.place in self.written
         }
         left = linear
         if layer.left is not None:
-            left = {
-                irrep: self.segment(irrep, channels)
-                for irrep, channels in layer.left.outputs.items()
-            }
+            left = self.segments(layer.left.outputs)
             self.mixing(layer.left, channels_of(linear), left)
         lower: list[Segments] = []
-        for order, (products, mixing) in enumerate(
-            zip(layer.products, layer.mixings, strict=True), start=2
-        ):
-            squares = self.multiply(cast(Products, products), left, linear)
+        pairs = zip(layer.products, layer.mixings, strict=True)
+        for order, (products, mixing) in enumerate(pairs, start=2):
+            squares, mixing = (
+                self.multiply(cast(Products, products), left, linear),
+                cast(Mixing, mixing),
+            )
             if order < self.config.order:
-                left = {
-                    irrep: self.segment(irrep, count)
-                    for irrep, count in cast(Mixing, mixing).outputs.items()
-                }
-                self.mixing(cast(Mixing, mixing), squares, left)
+                left = self.segments(mixing.outputs)
+                self.mixing(mixing, squares, left)
                 lower.append(left)
                 continue
             # only now does nothing read the linear features any more, to which the others are added
             # in place
-            for power in lower:
-                for irrep, segment in power.items():
-                    self.add(segment, features[irrep])
-            self.mixing(cast(Mixing, mixing), squares, features)
+            for irrep, segment in itertools.chain(*(power.items() for power in lower)):
+                result = features[irrep]
+                add = self.adds(result)
+                self.steps.append((ADD, segment.place, result.place, result.length, add))
+            self.mixing(mixing, squares, features)
         self.gate(features)
 
-    def add(self, source: Segment, result: Segment) -> None:
-        """Result += source; the first to write does not add."""
-        add = int(result.place in self.written)
-        self.written.add(result.place)
-        self.steps.append((ADD, source.place, result.place, result.length, add))
-
-    def multiply(
-        self, products: Products, left: Segments, right: Segments
-    ) -> dict[Irrep, tuple[Segment, list[int]]]:
+    def multiply(self, products: Products, left: Segments, right: Segments) -> Sources:
         """Channel-wise products; those of an irrep stand one after the other."""
-        found = collections.Counter(
-            irrep
-            for coupling in cast(Iterable[Coupling], products.couplings)
-            for irrep in coupling.outputs
-        )
-        sources, used = {}, dict.fromkeys(found, 0)
-        channels = right[0, 1].channels
-        for irrep, count in found.items():
-            segment = self.segment(irrep, channels)
+        width, channels = right[0, 1].width, right[0, 1].channels
+        sources: Sources = {}
+        for irrep, length in products.outputs.items():
+            segment, count = self.segment(irrep, channels), length // channels
             self.reserve((count - 1) * segment.length)
-            index = [
-                path * segment.length + channel
-                for path in range(count)
-                for channel in range(channels)
-            ]
+            paths = itertools.product(range(count), range(channels))
+            index = [path * segment.length + channel for path, channel in paths]
             sources[irrep] = segment, index
-        start = len(self.products)
-        for (first, second), coupling in zip(
-            products.pairs, cast(Iterable[Coupling], products.couplings), strict=True
-        ):
+        start, used = len(self.products), dict.fromkeys(sources, 0)
+        for first, second, coupling in products.terms:
             for irrep, values in coefficients(coupling, first[0], second[0]):
                 segment = sources[irrep][0]
-                base = segment.place + used[irrep] * segment.length
+                base = used[irrep] * segment.length
                 used[irrep] += 1
                 for m3 in range(2 * irrep[0] + 1):
+                    result = base + segment.component(m3)
                     for number, (m1, m2) in enumerate(np.argwhere(values[m3])):
-                        result = base + m3 * BLOCK * segment.width
-                        self.products.append(
-                            (
-                                left[first].component(m1),
-                                right[second].component(m2),
-                                result,
-                                int(number == 0),
-                            )
-                        )
+                        factors = left[first].component(m1), right[second].component(m2)
+                        self.products.append((*factors, result, int(number == 0)))
                         self.product_values.append(values[m3, m1, m2])
-        self.steps.append((MULTIPLY, start, len(self.products), BLOCK * right[0, 1].width))
+        self.steps.append((MULTIPLY, start, len(self.products), BLOCK * width))
         return sources
 
     def gate(self, features: Segments) -> None:
@@ -451,109 +403,123 @@ class Builder:
         others = [segment for irrep, segment in features.items() if irrep != (0, 1)]
         if others:
             values = mixing_weights(self.layer.gates)[0, 1]
-            parts = np.split(
-                values, np.cumsum([segment.channels for segment in others])[:-1], axis=2
-            )
+            ends = np.cumsum([segment.channels for segment in others])[:-1]
             gates = [self.segment((0, 1), segment.channels) for segment in others]
-            for gate, part in zip(gates, parts, strict=True):
+            for gate, part in zip(gates, np.split(values, ends, axis=2), strict=True):
                 self.mix(scalars, range(scalars.channels), part, gate)
             self.steps.append((SIGMOID, gates[0].place, sum(gate.length for gate in gates)))
             for gate, segment in zip(gates, others, strict=True):
-                self.steps.append(
-                    (GATE, gate.place, gate.length, segment.place, 2 * segment.degree + 1)
-                )
+                n_components = 2 * segment.degree + 1
+                self.steps.append((GATE, gate.place, gate.length, segment.place, n_components))
         self.steps.append((SILU, scalars.place, scalars.length))
 
-    def couplings(self, convolution: Convolution) -> dict[Irrep, tuple[Segment, list[int]]]:
-        """Couplings of an atom's density of messages, whose place are those that `chunks` of a tile
-        leave.
+    # sums over neighbours
+
+    def element_density(self) -> Sources:
+        """The first layer's density, which the kernels put there."""
+        lmax, n_radial = self.config.lmax, self.config.n_radial
+        step = padded(n_radial, RADIAL)
+        width = padded(self.n_species * step, self.lanes)
+        place = self.reserve(padded((lmax + 1) ** 2, ROWS) * BLOCK * width)
+        index = [element * step + k for element in range(self.n_species) for k in range(n_radial)]
+        return {
+            (degree, (-1) ** degree): (
+                Segment(place + degree**2 * BLOCK * width, degree, len(index), width),
+                index,
+            )
+            for degree in range(lmax + 1)
+        }
+
+    def couplings(self, convolution: Convolution) -> Sources:
+        """Couplings of an atom's density of messages, whose places are those that `chunks` of a
+        tile leave.
         """
-        n_mixed, n_rows = (
-            convolution.n_mixed,
-            padded(convolution.n_mixed * len(convolution.degrees) ** 2, ROWS),
-        )
-        start, starts = 0, {}
-        for irrep, channels in convolution.messages.items():
-            starts[irrep] = start
-            start += (2 * irrep[0] + 1) * padded(channels, CHUNK)
+        n_mixed, messages = convolution.n_mixed, convolution.messages
+        n_rows = padded(n_mixed * len(convolution.degrees) ** 2, ROWS)
+        starts = dict(zip(messages, message_starts(convolution), strict=False))
         paths = [
             (irrep, degree, out, values)
-            for (irrep, degree), coupling in zip(
-                convolution.pairs, cast(Iterable[Coupling], convolution.couplings), strict=True
-            )
+            for irrep, degree, coupling in convolution.terms
             for out, values in coefficients(coupling, degree, irrep[0])
         ]
         lengths: collections.Counter[Irrep] = collections.Counter()
         for irrep, _, out, _ in paths:
-            lengths[out] += n_mixed * padded(convolution.messages[irrep], CHUNK)
-        found = {}
+            lengths[out] += n_mixed * padded(messages[irrep], CHUNK)
+        found: Sources = {}
         for out, length in lengths.items():
             place = self.reserve((2 * out[0] + 1) * BLOCK * length)
-            found[out] = Segment(place, out[0], length, length), cast(list[int], [])
+            found[out] = Segment(place, out[0], length, length), []
         used = dict.fromkeys(lengths, 0)
         for irrep, degree, out, values in paths:
             segment, index = found[out]
-            channels = convolution.messages[irrep]
-            width = padded(channels, CHUNK)
-            index += [
-                used[out] + (channel // CHUNK * n_mixed + mixed) * CHUNK + channel % CHUNK
-                for mixed in range(n_mixed)
-                for channel in range(channels)
-            ]
-            for m3 in range(2 * out[0] + 1):
+            width = padded(messages[irrep], CHUNK)
+            for mixed, channel in itertools.product(range(n_mixed), range(messages[irrep])):
+                chunk, place = divmod(channel, CHUNK)
+                index.append(used[out] + (chunk * n_mixed + mixed) * CHUNK + place)
+            for m3, chunk in itertools.product(range(2 * out[0] + 1), range(width // CHUNK)):
                 terms = np.argwhere(values[m3])
-                for chunk in range(width // CHUNK):
-                    result = segment.component(m3) + used[out] + chunk * n_mixed * CHUNK
-                    self.sums.append((len(self.terms), len(terms), result, segment.width))
-                    for m1, m2 in terms:
-                        column = (starts[irrep] + m2 * width) // CHUNK + chunk
-                        row = (degree**2 + m1) * n_mixed
-                        self.terms.append(((column * n_rows + row) * CHUNK, values[m3, m1, m2]))
+                result = segment.component(m3) + used[out] + chunk * n_mixed * CHUNK
+                self.sums.append((len(self.terms), len(terms), result, segment.width))
+                for m1, m2 in terms:
+                    column = (starts[irrep] + m2 * width) // CHUNK + chunk
+                    row = (degree**2 + m1) * n_mixed
+                    self.terms.append(((column * n_rows + row) * CHUNK, values[m3, m1, m2]))
             used[out] += n_mixed * width
         return found
 
-    def send(self, following: Layer, features: Segments) -> list[tuple[int, int, int, int, int]]:
+    # results
+
+    def send(self, following: Layer, features: Segments) -> list[tuple[int, ...]]:
         """What is sent to neighbours for the next layer."""
-        results = {
-            irrep: self.segment(irrep, count) for irrep, count in following.send.outputs.items()
-        }
+        results = self.segments(following.send.outputs)
         self.mixing(following.send, channels_of(features), results)
-        sent, start = [], 0
-        for irrep, channels in following.convolution.messages.items():
-            segment, width = results[irrep], padded(channels, CHUNK)
-            sent.append((segment.place, segment.width, width, start, 2 * irrep[0] + 1))
-            start += (2 * irrep[0] + 1) * width
-        return sent
+        messages = following.convolution.messages
+        return [
+            (segment.place, segment.width, padded(channels, CHUNK), start, 2 * segment.degree + 1)
+            for (irrep, channels), start in zip(
+                messages.items(), message_starts(following.convolution), strict=False
+            )
+            for segment in [results[irrep]]
+        ]
 
     def read(self, reader: DensityNetwork, features: Segments) -> list[tuple[int, int]]:
         """What is read out, in the order of the target's components."""
-        readout, target = reader.readout, reader.target
-        results = {irrep: self.segment(irrep, count) for irrep, count in readout.outputs.items()}
-        self.mixing(readout, channels_of(features), results)
-        used = dict.fromkeys(results, 0)
+        results = self.segments(reader.readout.outputs)
+        self.mixing(reader.readout, channels_of(features), results)
+        used: collections.Counter[Irrep] = collections.Counter()
         components = []
-        for count, degree, parity in target.irreps:
+        for count, degree, parity in reader.target.irreps:
             segment = results[degree, parity]
-            for copy in range(used[degree, parity], used[degree, parity] + count):
-                components += [
-                    (segment.component(m) + copy, segment.width) for m in range(2 * degree + 1)
-                ]
-            used[degree, parity] += count
+            for _ in range(count):
+                copy = used[degree, parity]
+                used[degree, parity] += 1
+                places = [segment.component(m) + copy for m in range(2 * degree + 1)]
+                components += [(place, segment.width) for place in places]
         return components
 
 
-def channels_of(segments: Segments) -> dict[Irrep, tuple[Segment, list[int]]]:
+def message_starts(convolution: Convolution) -> list[int]:
+    """Where each irrep of a message starts, padded to chunks; and where the last one ends."""
+    sizes = [
+        (2 * irrep[0] + 1) * padded(channels, CHUNK)
+        for irrep, channels in convolution.messages.items()
+    ]
+    return [0, *itertools.accumulate(sizes)]
+
+
+def channels_of(segments: Segments) -> Sources:
     """All channels of features, as sources of a mixing."""
     return {irrep: (segment, list(range(segment.channels))) for irrep, segment in segments.items()}
 
 
 def extent(segments: Segments) -> Whole:
     """Place and length of segments that stand one after the other."""
-    if not segments:
-        return np.zeros(2, np.int64)
-    return np.array(
-        [min(s.place for s in segments.values()), sum(s.length for s in segments.values())]
-    )
+    places = [segment.place for segment in segments.values()]
+    return np.array([min(places, default=0), sum(s.length for s in segments.values())])
+
+
+def _table(rows: Sequence[tuple[int, ...]], width: int) -> Whole:
+    return np.array(rows, dtype=np.int64).reshape(-1, width)
 
 
 def mixing_weights(mixing: Mixing) -> dict[Irrep, NDArray[np.float64]]:
@@ -565,11 +531,10 @@ def mixing_weights(mixing: Mixing) -> dict[Irrep, NDArray[np.float64]]:
 
 
 def radial_mixing(convolution: Convolution) -> NDArray[np.float64]:
-    """Return the mixing of radial functions, rows (degree, mixed function) padded to tiles, flat."""
-    rows = np.concatenate(
-        [weights.numpy() / math.sqrt(convolution.n_radial) for weights in convolution.radial]
-    )
-    return np.pad(rows.astype(np.float64), ((0, -len(rows) % ROWS), (0, 0))).ravel()
+    """Return the mixing of radial functions, rows (degree, mixed function) padded to tiles."""
+    rows = np.concatenate([weights.double().numpy() for weights in convolution.radial])
+    rows = rows / math.sqrt(convolution.n_radial)
+    return np.pad(rows, ((0, -len(rows) % ROWS), (0, 0))).ravel()
 
 
 def coefficients(
@@ -587,8 +552,7 @@ def harmonic_norms(lmax: int) -> NDArray[np.float64]:
     """Norms of the real spherical harmonics whose squares sum to 2l+1 for each degree l."""
     norms = []
     for degree in range(lmax + 1):
-        for order in range(-degree, degree + 1):
-            m = abs(order)
+        for m in map(abs, range(-degree, degree + 1)):
             ratio = math.factorial(degree - m) / math.factorial(degree + m)
             norms.append(math.sqrt((2 * degree + 1) * ratio * (2 if m else 1)))
     return np.array(norms)

@@ -9,6 +9,7 @@ for whatever processor there is.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -32,143 +33,113 @@ CHUNK = 4
 
 
 def tile(
-    rows: int, vectors: int, *, lanes: int | None = None, chunks: bool = False
+    rows: int, sizes: tuple[int, ...] = (1,), *, lanes: int | None = None, chunks: bool = False
 ) -> Callable[..., None]:
-    """Return a function for numba code: `rows` x (`vectors` · `lanes`) of a sum over `count` terms.
+    """Return a function for numba code: a tile of sums over `count` terms.
 
-    Without `lanes` a vector has `VECTOR_BYTES`.
+    It is called as ``tile(size, a, a_index, (a_start, a_step, a_first), b, b_index, (b_start,
+    b_first), count, c, (c_start, c_step), add)`` and gives, for r < rows and v < size · lanes,
 
     ``C[r, v] = Σ_t a[a_start + r·a_step + a_index[a_first + t]] · b[b_start + b_index[b_first + t]
     + v]``, where C[r, v] is ``c[c_start + r·c_step + v]``, or, with `chunks`, ``c[c_start + r·CHUNK
     + (v // CHUNK)·c_step + v % CHUNK]``. With `add` it is added to what stands there.
+
+    Parameters
+    ----------
+    rows : int
+    sizes : tuple of int
+        Vectors in a row that it may be called with.
+    lanes : int, optional
+        Numbers of a vector; as many as `VECTOR_BYTES` hold by default.
+    chunks : bool
     """
 
     @intrinsic
-    def summed(  # type: ignore[no-untyped-def]
-        context,
-        a,
-        a_start,
-        a_step,
-        a_index,
-        a_first,
-        b,
-        b_start,
-        b_index,
-        b_first,
-        count,
-        c,
-        c_start,
-        c_step,
-        add,
-    ):
+    def summed(context, size, a, a_index, a_at, b, b_index, b_at, count, c, c_at, add):  # type: ignore[no-untyped-def]
         whole = types.int64
+        pair, triple = types.UniTuple(whole, 2), types.UniTuple(whole, 3)
         signature = types.void(
-            a,
-            whole,
-            whole,
-            a_index,
-            whole,
-            b,
-            whole,
-            b_index,
-            whole,
-            whole,
-            c,
-            whole,
-            whole,
-            types.boolean,
+            whole, a, a_index, triple, b, b_index, pair, whole, c, pair, types.boolean
         )
 
         def codegen(context, builder, signature, args) -> Any:  # type: ignore[no-untyped-def]
-            def pointer(position: int) -> Any:
-                return context.make_array(signature.args[position])(
-                    context, builder, args[position]
-                ).data
-
-            A, A_index, B, B_index, C = (pointer(position) for position in (0, 3, 5, 7, 10))
-            a_start, a_step, a_first, b_start, b_first, count, c_start, c_step, add = (
-                args[position] for position in (1, 2, 4, 6, 8, 9, 11, 12, 13)
-            )
-            scalar = context.get_data_type(signature.args[0].dtype)
-            align = signature.args[0].dtype.bitwidth // 8
-            width = lanes or VECTOR_BYTES // align
-            vector = ir.VectorType(scalar, width)
-            integer = ir.IntType(64)
-
-            def load_vector(base: Any, index: Any) -> Any:
-                place = builder.bitcast(builder.gep(base, [index]), vector.as_pointer())
-                return builder.load(place, align=align)
-
-            def broadcast(value: Any) -> Any:
-                one = builder.insert_element(
-                    ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
-                )
-                mask = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-                return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), mask)
-
-            sums = [
-                [cgutils.alloca_once(builder, vector, name=f"sum_{r}_{v}") for v in range(vectors)]
-                for r in range(rows)
-            ]
-            zero = ir.Constant(vector, [0.0] * width)
-            for row in sums:
-                for place in row:
-                    builder.store(zero, place)
-            row_starts = [
-                builder.add(a_start, builder.mul(a_step, integer(r))) for r in range(rows)
-            ]
-            with cgutils.for_range(builder, count) as loop:
-                a_place = context.cast(
-                    builder,
-                    builder.load(builder.gep(A_index, [builder.add(a_first, loop.index)])),
-                    signature.args[3].dtype,
-                    whole,
-                )
-                b_place = builder.load(builder.gep(B_index, [builder.add(b_first, loop.index)]))
-                b_place = builder.add(
-                    b_start, context.cast(builder, b_place, signature.args[7].dtype, whole)
-                )
-                right = [
-                    load_vector(B, builder.add(b_place, integer(v * width))) for v in range(vectors)
-                ]
-                for r in range(rows):
-                    left = broadcast(
-                        builder.load(builder.gep(A, [builder.add(row_starts[r], a_place)]))
-                    )
-                    for v in range(vectors):
-                        # contracted to one instruction where the processor has it
-                        product = builder.fmul(left, right[v], flags=("contract",))
-                        total = builder.fadd(builder.load(sums[r][v]), product, flags=("contract",))
-                        builder.store(total, sums[r][v])
-
-            for r in range(rows):
-                for v in range(vectors):
-                    total = builder.load(sums[r][v])
-                    if chunks:
-                        for part in range(width // CHUNK):
-                            mask = ir.Constant(
-                                ir.VectorType(ir.IntType(32), CHUNK),
-                                [part * CHUNK + n for n in range(CHUNK)],
-                            )
-                            piece = builder.shuffle_vector(
-                                total, ir.Constant(vector, ir.Undefined), mask
-                            )
-                            step = builder.mul(c_step, integer(v * (width // CHUNK) + part))
-                            index = builder.add(builder.add(c_start, integer(r * CHUNK)), step)
-                            where = builder.bitcast(
-                                builder.gep(C, [index]), ir.VectorType(scalar, CHUNK).as_pointer()
-                            )
-                            builder.store(piece, where, align=align)
-                        continue
-                    index = builder.add(
-                        c_start, builder.add(builder.mul(c_step, integer(r)), integer(v * width))
-                    )
-                    before = builder.select(add, load_vector(C, index), zero)
-                    where = builder.bitcast(builder.gep(C, [index]), vector.as_pointer())
-                    builder.store(builder.fadd(before, total), where, align=align)
+            for known in sizes:
+                chosen = builder.icmp_signed("==", args[0], ir.IntType(64)(known))
+                with builder.if_then(chosen):
+                    _emit(context, builder, signature, args, (rows, known, lanes, chunks))
             return context.get_dummy_value()
 
         return signature, codegen
 
     tile: Callable[..., None] = summed
     return tile
+
+
+def _emit(context: Any, builder: Any, signature: Any, args: Any, shape: Any) -> None:
+    """Write the instructions of a tile."""
+    rows, vectors, lanes, chunks = shape
+    A, A_index, B, B_index, C = (
+        context.make_array(signature.args[k])(context, builder, args[k]).data
+        for k in (1, 2, 4, 5, 8)
+    )
+    a_start, a_step, a_first, b_start, b_first, c_start, c_step = (
+        value for k in (3, 6, 9) for value in cgutils.unpack_tuple(builder, args[k])
+    )
+    count, add = args[7], args[10]
+    scalar = context.get_data_type(signature.args[1].dtype)
+    align = signature.args[1].dtype.bitwidth // 8
+    width = lanes or VECTOR_BYTES // align
+    vector, integer, lane = ir.VectorType(scalar, width), ir.IntType(64), ir.IntType(32)
+    undefined = ir.Constant(vector, ir.Undefined)
+
+    def place(base: Any, index: Any, kind: Any) -> Any:
+        return builder.bitcast(builder.gep(base, [index]), kind.as_pointer())
+
+    def load_vector(base: Any, index: Any) -> Any:
+        return builder.load(place(base, index, vector), align=align)
+
+    def broadcast(value: Any) -> Any:
+        one = builder.insert_element(undefined, value, ir.Constant(lane, 0))
+        mask = ir.Constant(ir.VectorType(lane, width), [0] * width)
+        return builder.shuffle_vector(one, undefined, mask)
+
+    def index_of(base: Any, first: Any, term: Any, position: int) -> Any:
+        value = builder.load(builder.gep(base, [builder.add(first, term)]))
+        return context.cast(builder, value, signature.args[position].dtype, types.int64)
+
+    zero = ir.Constant(vector, [0.0] * width)
+    sums = [
+        [cgutils.alloca_once(builder, vector, name=f"sum_{r}_{v}") for v in range(vectors)]
+        for r in range(rows)
+    ]
+    for total in itertools.chain(*sums):
+        builder.store(zero, total)
+    starts = [builder.add(a_start, builder.mul(a_step, integer(r))) for r in range(rows)]
+    with cgutils.for_range(builder, count) as loop:
+        a_place = index_of(A_index, a_first, loop.index, 2)
+        b_place = builder.add(b_start, index_of(B_index, b_first, loop.index, 5))
+        right = [load_vector(B, builder.add(b_place, integer(v * width))) for v in range(vectors)]
+        for start, row in zip(starts, sums, strict=True):
+            left = broadcast(builder.load(builder.gep(A, [builder.add(start, a_place)])))
+            for factor, total in zip(right, row, strict=True):
+                # contracted to one instruction where the processor has it
+                product = builder.fmul(left, factor, flags=("contract",))
+                more = builder.fadd(builder.load(total), product, flags=("contract",))
+                builder.store(more, total)
+
+    for r, v in itertools.product(range(rows), range(vectors)):
+        total = builder.load(sums[r][v])
+        if not chunks:
+            column = builder.add(builder.mul(c_step, integer(r)), integer(v * width))
+            index = builder.add(c_start, column)
+            before = builder.select(add, load_vector(C, index), zero)
+            builder.store(builder.fadd(before, total), place(C, index, vector), align=align)
+            continue
+        row_start = builder.add(c_start, integer(r * CHUNK))
+        for part in range(width // CHUNK):
+            numbers = [part * CHUNK + n for n in range(CHUNK)]
+            mask = ir.Constant(ir.VectorType(lane, CHUNK), numbers)
+            piece = builder.shuffle_vector(total, undefined, mask)
+            step = builder.mul(c_step, integer(v * (width // CHUNK) + part))
+            where = place(C, builder.add(row_start, step), ir.VectorType(scalar, CHUNK))
+            builder.store(piece, where, align=align)
