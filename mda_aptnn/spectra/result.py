@@ -202,8 +202,8 @@ class Members:
 
 
 _NO_ERROR_BARS = (
-    "the spectrum has no error bars: the trajectory is short or they were not wanted; give "
-    "segments="
+    "the spectrum has no error bars: the trajectory is short for this resolution, or they were not "
+    "wanted (segments=None)"
 )
 _NO_MEMBERS = (
     "the flux has no members of a committee, so that the model's error is not known: they are kept "
