@@ -10,7 +10,8 @@ import json
 import numpy as np
 import pytest
 
-from mda_aptnn import Dataset, FluxSeries, load_groups, load_model
+from mda_aptnn import Dataset, FluxSeries, load_model
+from mda_aptnn.flux.atom_flux import load_groups
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.vdos import VibrationalDensity
 from tests import DATA

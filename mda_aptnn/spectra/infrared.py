@@ -77,6 +77,15 @@ class Absorption(Result):
     def per_volume(self, section: Any) -> Any:
         """Return n·α in cm⁻¹ of a V·n·α in Å².
 
+        Parameters
+        ----------
+        section : ndarray or pint.Quantity
+            In Å².
+
+        Returns
+        -------
+        pint.Quantity
+
         Raises
         ------
         SpectrumError
@@ -177,6 +186,14 @@ class Spectrum(Absorption):
     def matrix(self, values: Array) -> Array:
         """Return values [..., n_pairs], in the order of `pairs`, as symmetric matrices [...,
         n_groups, n_groups]; of very many groups as two columns [..., n_groups, 2].
+
+        Parameters
+        ----------
+        values : ndarray, shape [..., n_pairs]
+
+        Returns
+        -------
+        ndarray, shape [..., n_groups, n_groups]
         """
         n = len(self.groups)
         if self.summed:
@@ -208,6 +225,15 @@ class Spectrum(Absorption):
 
     def pair_index(self, first: str, second: str | None = None) -> int:
         """Return where in `pairs` the term of one or two groups stands, in either order.
+
+        Parameters
+        ----------
+        first, second : str
+            Of groups; one alone is its auto term.
+
+        Returns
+        -------
+        int
 
         Raises
         ------
@@ -279,6 +305,10 @@ class Spectrum(Absorption):
         n_molecules : int
             Molecules in the sample that share the band.
 
+        Returns
+        -------
+        Measured
+
         Notes
         -----
         A harmonic mode with ∂μ/∂Q = 1 D/Å/√u has 42.2561 km/mol, at any temperature.
@@ -294,6 +324,10 @@ class Spectrum(Absorption):
         ----------
         low, high, term
             As in `band`.
+
+        Returns
+        -------
+        Measured
         """
         weights = band_weights(self.wavenumber.magnitude, low, high)
         column = self.pair_index(*term)
@@ -355,6 +389,10 @@ class Spectrum(Absorption):
         name : {"harmonic", "standard", "schofield", "none"}
             See `mda_aptnn.spectra.quantum.quantum_factor`; "harmonic" is Eq. 2 of the paper.
 
+        Returns
+        -------
+        Spectrum
+
         Raises
         ------
         SpectrumError
@@ -383,7 +421,17 @@ class Spectrum(Absorption):
         return columns
 
     def named_terms(self, times: str = " x ") -> dict[str, Array]:
-        """Return terms in `unit` by their names; self and distinct parts have no cross terms."""
+        """Return terms in `unit` by their names; self and distinct parts have no cross terms.
+
+        Parameters
+        ----------
+        times : str
+            Between the names of two groups.
+
+        Returns
+        -------
+        dict of str to ndarray, shape [n_frequencies]
+        """
         return {
             a if a == b else f"{a}{times}{b}": self.scale * values
             for (a, b), values in zip(self.pairs(), self.values.T, strict=True)

@@ -202,8 +202,8 @@ class Members:
 
 
 _NO_ERROR_BARS = (
-    "the spectrum has no error bars: the trajectory is short or they were not wanted; give "
-    "segments="
+    "the spectrum has no error bars: the trajectory is short for this resolution, or they were not "
+    "wanted (segments=None)"
 )
 _NO_MEMBERS = (
     "the flux has no members of a committee, so that the model's error is not known: they are kept "
@@ -356,6 +356,15 @@ class Result(io.Stored):
 
         It has ``segments.degrees_of_freedom``; ``curve(...).limits()`` applies Student's factor.
 
+        Parameters
+        ----------
+        *term : str
+            Names of the term; the total by default.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+
         Raises
         ------
         SpectrumError
@@ -372,6 +381,15 @@ class Result(io.Stored):
         It has nothing to do with the length of the trajectory. ``members.calibrated`` says whether
         it is calibrated on intensities of bands.
 
+        Parameters
+        ----------
+        *term : str
+            Names of the term; the total by default.
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+
         Raises
         ------
         SpectrumError
@@ -383,7 +401,18 @@ class Result(io.Stored):
         return units.quantity(found.model_error, found.unit)
 
     def curve(self, *term: str) -> Measured:
-        """Return what is drawn: the total, or a term by its names, with its errors."""
+        """Return what is drawn: the total, or a term by its names, with its errors.
+
+        Parameters
+        ----------
+        *term : str
+            Names of the term; the total by default.
+
+        Returns
+        -------
+        Measured
+            Arrays [n_frequencies].
+        """
         raise NotImplementedError
 
     def summary(self) -> dict[str, Any]:
@@ -451,7 +480,12 @@ class Result(io.Stored):
         return dataclasses.replace(self, **changes)
 
     def columns(self) -> Mapping[str, Array]:
-        """Return the columns of a table by their names, which have the unit in brackets."""
+        """Return the columns of a table by their names, which have the unit in brackets.
+
+        Returns
+        -------
+        mapping of str to ndarray, shape [n_rows]
+        """
         raise NotImplementedError
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
@@ -465,7 +499,17 @@ class Result(io.Stored):
 
     @abc.abstractmethod
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw it; into a file, where there is a path."""
+        """Draw it.
+
+        Parameters
+        ----------
+        path : path, optional
+            Written there (format by the ending) instead of being left open for display.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
 
     def _repr_png_(self) -> bytes:
         """What notebooks show: its picture."""

@@ -123,9 +123,7 @@ class SumFrequencySpectrum(plots.Drawn, Result):
         SpectrumError
             If there is no such component or group.
         """
-        if first is None:
-            return self._chi(name, slice(None), slice(None))
-        return self._chi(name, *(self._only(group) for group in (first, second or first)))
+        return self._chi(name, first, second or first)
 
     def side(self, name: str, group: str) -> Any:
         """Return a component of χ from the infrared-driven dipole of one group, with α̇ of the
@@ -142,7 +140,7 @@ class SumFrequencySpectrum(plots.Drawn, Result):
         -------
         pint.Quantity, shape [n_frequencies]
         """
-        return self._chi(name, slice(None), self._only(group))
+        return self._chi(name, None, group)
 
     def interface(self, name: str, upper: str = "upper", lower: str = "lower") -> Any:
         """Return a component of χ of one surface, the mean of the two sides of a slab: (upper −
@@ -168,18 +166,20 @@ class SumFrequencySpectrum(plots.Drawn, Result):
             )
         return (self.side(name, upper) - self.side(name, lower)) / 2
 
-    def _only(self, group: str) -> slice:
-        place = group_index(self.groups, group)
-        return slice(place, place + 1)
-
-    def _chi(self, name: str, first: slice, second: slice) -> Any:
+    def _chi(self, name: str, first: str | None, second: str | None) -> Any:
+        """A component of one group, or the sum over all, of α̇ and of Ṁ."""
         axes_of(name)
         known = [own for own in (name, name[1] + name[0] + name[2]) if own in self.component_names]
         if not known:
             raise SpectrumError(
                 f"there is no component {name!r}; there are {', '.join(self.component_names)}"
             )
-        values = self.terms[:, self.component_names.index(known[0]), first, second].sum(axis=(1, 2))
+        values = self.terms[:, self.component_names.index(known[0])]
+        for group in (first, second):
+            # of the groups that are left, those of α̇ come first
+            values = (
+                values.sum(axis=1) if group is None else values[:, group_index(self.groups, group)]
+            )
         return values if self.area is None else (values / self.area).to("angstrom^2/V")
 
     def measured(self, function: Callable[[SumFrequencySpectrum], Any]) -> Measured:

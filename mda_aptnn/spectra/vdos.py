@@ -67,6 +67,14 @@ class VibrationalDensity(Result):
     def term(self, name: str) -> Any:
         """Return the density of a term [n_frequencies], in cm.
 
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        pint.Quantity, shape [n_frequencies]
+
         Raises
         ------
         SpectrumError
@@ -87,6 +95,10 @@ class VibrationalDensity(Result):
             Limits in cm⁻¹; everything by default.
         *term : str
             Name of the term.
+
+        Returns
+        -------
+        Measured
         """
         weights = band_weights(self.wavenumber.magnitude, low, high)
         return self._measure(term, "", lambda curve: curve @ weights)

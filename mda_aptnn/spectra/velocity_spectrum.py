@@ -125,10 +125,15 @@ class VelocitySpectrum(CheckedAnalysis):
     def density(
         self, temperature: Any = None, resolution: Any = "10 cm^-1", *args: Any, **options: Any
     ) -> VibrationalDensity:
-        """Return the density of states; parameters as in `mda_aptnn.spectra.vdos.Velocities`.
+        """Return the density of states.
 
         Where bonds are constrained, degrees of freedom are counted by the kinetic temperature of
         translation and rotation, unless a temperature is given.
+
+        Parameters
+        ----------
+        temperature, resolution, *args, **options
+            As in `mda_aptnn.spectra.vdos.Velocities.density`.
 
         Returns
         -------
