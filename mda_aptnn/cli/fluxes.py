@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from mda_aptnn.flux.flux_series import FluxSeries
 
 ModelToCheck = Annotated[
-    str | None,
-    Option(help="Also hold the frames against what this model knows."),
+    str | None, Option(help="Also hold the frames against what this model knows.")
 ]
 Beads = StrEnum("Beads", ["beads", "centroid"])
 

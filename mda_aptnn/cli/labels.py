@@ -138,9 +138,8 @@ def plan(
         "frames": chosen,
     }
     text = (
-        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs "
-        f"in {output} ({checked.level_of_theory})\n"
-        f"next: mda-aptnn label run {output}"
+        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs in "
+        f"{output} ({checked.level_of_theory})\nnext: mda-aptnn label run {output}"
     )
     emit(report, as_json, text)
 
@@ -262,11 +261,7 @@ def collect(
 
 
 def check(
-    labels: LabelFiles,
-    *,
-    cell: LabelCell = None,
-    plot: opt.Plot = None,
-    as_json: opt.Json = False,
+    labels: LabelFiles, *, cell: LabelCell = None, plot: opt.Plot = None, as_json: opt.Json = False
 ) -> None:
     """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers,
     linearity.

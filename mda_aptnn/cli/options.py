@@ -47,15 +47,13 @@ Element = Annotated[
 Cell = Annotated[str | None, Option(help='"a b c alpha beta gamma" in Å and degrees.')]
 TimeStep = Annotated[str | None, Option(help='Time between recorded frames, such as "2 fs".')]
 Temperature = Annotated[
-    str | None,
-    Option(help='Such as "300 K"; from the velocities if not given.'),
+    str | None, Option(help='Such as "300 K"; from the velocities if not given.')
 ]
 Volume = Annotated[str | None, Option(help='Where there is no cell: "1000 angstrom^3".')]
 Resolution = Annotated[str, Option(help="Full width at half maximum of a line.")]
 Workers = Annotated[int, Option(min=1, help="Processes, or threads, that share the work.")]
 AllowOutsideDomain = Annotated[
-    bool,
-    Option(help="Go on with a model that was not made for such atoms."),
+    bool, Option(help="Go on with a model that was not made for such atoms.")
 ]
 Output = Annotated[Path, Option(help="File to write.")]
 Plot = Annotated[Path | None, Option(help="Also draw a picture (png, pdf, svg).")]

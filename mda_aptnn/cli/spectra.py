@@ -173,8 +173,7 @@ def vdos(
     saving: opt.Saving,
     output: opt.Output = Path("vdos.h5"),
     temperature: Annotated[
-        str | None,
-        Option(help="Counts the degrees of freedom that move; else 3N."),
+        str | None, Option(help="Counts the degrees of freedom that move; else 3N.")
     ] = None,
     mass_weighted: bool = True,
 ) -> None:
