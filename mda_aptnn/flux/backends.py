@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from MDAnalysis.analysis.backends import BackendBase, BackendDask, BackendMultiprocessing
+from MDAnalysis.lib.log import ProgressBar
 from tqdm.auto import tqdm
 
 from mda_aptnn.errors import WorkerError
@@ -166,6 +167,11 @@ class _Worker:
 def _begin_worker() -> None:
     if not _Worker.begun:
         _Worker.begun = True
+        # the lock of progress bars is one for all forked processes: who is killed while holding it,
+        # holds up the others for ever
+        for bar in ProgressBar.__mro__:
+            if hasattr(bar, "set_lock"):
+                bar.set_lock(threading.RLock())
         for number in _SIGNALS:
             signal.signal(number, _stop_worker)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

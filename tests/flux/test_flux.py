@@ -2,6 +2,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 import tracemalloc
 
@@ -197,6 +199,32 @@ def test_workers_do_not_share_open_files(tmp_path):
     assert workers.apply(Reader(tmp_path / "numbers"), list(range(300))) == list(range(300))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         workers.apply(NoCopy(tmp_path / "numbers"), [0, 1])
+
+
+#: A worker dies while it writes its progress; the parent then makes a bar of its own.
+KILLED_WHILE_WRITING = """
+import os, signal
+from MDAnalysis.lib.log import ProgressBar
+from mda_aptnn.errors import WorkerError
+from mda_aptnn.flux.backends import ProgressMultiprocessing
+
+def die(part):
+    ProgressBar.get_lock().acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+list(ProgressBar(range(2)))
+try:
+    ProgressMultiprocessing(2, verbose=True).apply(die, [0, 1])
+except WorkerError as error:
+    list(ProgressBar(range(2)))
+    print(error)
+"""
+
+
+def test_a_worker_killed_while_it_writes_its_progress_holds_up_nobody():
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "a worker process was killed" in done.stdout, done.stderr
 
 
 def test_workers_read_a_file_as_one_process_does(tmp_path):
