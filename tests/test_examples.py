@@ -85,7 +85,7 @@ def shortened(command: str) -> str:
         # trained for two steps it is as wrong as no model, which is refused
         return f"{command} --allow-outside-domain"
     if command.startswith("mda-aptnn distil"):
-        return command.replace("--frames 200", "--frames 4") + " --steps 2"
+        return command.replace("--count 200", "--count 4") + " --steps 2"
     if command.startswith("mda-aptnn train"):
         return command.replace("--members 4", "--members 2") + " --steps 2"
     return command

@@ -589,8 +589,9 @@ def write_fields(result: Any, file: h5py.File) -> None:
             unit = result.unit if unit == "unit" else unit
             io.write_array(file, field.name, value if unit is None else value.to(unit).m, unit)
         elif "kind" in field.metadata:
-            as_json = field.metadata["kind"] in (list, dict)
-            file.attrs[field.name] = json.dumps(value) if as_json else value
+            # an enumeration's word, or numpy's, is a word
+            kind = field.metadata["kind"]
+            file.attrs[field.name] = json.dumps(value) if kind in (list, dict) else kind(value)
 
 
 def read_fields(cls: type, file: h5py.File) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import csv
+import enum
 import itertools
 
 import h5py
@@ -421,3 +422,13 @@ def test_the_effective_resolution_of_a_line_wider_than_the_spectrum():
     assert effective_resolution(np.ones(1), 0.0005, [3]) == pytest.approx(
         1 / (LIGHT * 0.0005), rel=1e-9
     )
+
+
+def test_a_window_of_an_enumeration_is_a_word_in_the_file(tmp_path):
+    """The command line hands over members of enumerations, numpy its own words."""
+    words = enum.StrEnum("Window", ["parzen"])
+    flux = np.random.default_rng(3).normal(size=(400, 1, 3))
+    for window in (words.parzen, np.str_("parzen")):
+        found = spectrum([flux], window=window, temperature=300, segments=None)
+        found.save(tmp_path / "x.h5")
+        assert Spectrum.load(tmp_path / "x.h5").window == "parzen"
