@@ -429,6 +429,6 @@ def test_a_window_of_an_enumeration_is_a_word_in_the_file(tmp_path):
     words = enum.StrEnum("Window", ["parzen"])
     flux = np.random.default_rng(3).normal(size=(400, 1, 3))
     for window in (words.parzen, np.str_("parzen")):
-        found = spectrum([flux], window=window, temperature=300)
+        found = spectrum([flux], window=window, resolution=900)
         found.save(tmp_path / "x.h5")
         assert Spectrum.load(tmp_path / "x.h5").window == "parzen"
