@@ -234,7 +234,9 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
             raise SpectrumError(
                 f"{error}; the flux is kept, for: mda-aptnn {command} {kept}"
             ) from error
-        self.forget(output)
+        # what another run has not finished beside `output` is not of this one
+        if is_new:
+            self.forget(output)
 
 
 def _unused_name(output: Path) -> Path:
@@ -255,12 +257,12 @@ def flux(
     """
     outputs = Outputs(as_json, flux=output)
     if reading.is_stored:
-        series = made = reading.stored()
+        series = reading.stored()
+        outputs.save(series)
     else:
         series, analyses = reading.predicted(output)
-        made = analyses[0] if reading.per == "atom" else series
-    outputs.save(made)
-    reading.forget(output)
+        outputs.save(analyses[0] if reading.per == "atom" else series)
+        reading.forget(output)
     outputs.tell(series.summary(), series.describe(), series.check())
 
 

@@ -38,18 +38,22 @@ def demo(
     from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
 
     output.mkdir(parents=True, exist_ok=True)
-    result = output / "water.h5"
-    if not _of_a_demo(result):
-        raise OptionError(f"{result} is there and was not made by demo: give another folder (-o)")
+    result, flux = output / "water.h5", output / "water-flux.h5"
+    table, picture = output / "water.csv", output / "water.png"
+    made_before = result.exists() or flux.exists()
+    for path in (result, flux, table, picture):
+        ours = _of_a_demo(path) if path.suffix == ".h5" else made_before or not path.exists()
+        if not ours:
+            raise OptionError(f"{path} is there and was not made by demo: give another folder (-o)")
     how = spectra.OfFlux(
         topology=Path(WATER64_TOPOLOGY),
         trajectory=[Path(WATER64_TRAJECTORY)],
         group=["O=element O", "H=element H"],
         workers=workers or os.cpu_count() or 1,
         resolution="40 cm^-1",
-        csv=output / "water.csv",
-        plot=output / "water.png",
-        flux_output=output / "water-flux.h5",
+        csv=table,
+        plot=picture,
+        flux_output=flux,
         as_json=as_json,
     )
     spectra.spectrum(how, output=result)

@@ -63,6 +63,13 @@ class _WithBar(BackendBase):
         return tqdm(total=n_parts, unit="part", disable=not self._verbose)
 
 
+class _PartError(Exception):
+    """An error of a part: it may be an EOFError as well, as of a dead worker's pipe."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 class ProgressMultiprocessing(_WithBar, BackendMultiprocessing):
     """Processes of Python's multiprocessing, each with a pipe of its own.
 
@@ -105,12 +112,14 @@ class ProgressMultiprocessing(_WithBar, BackendMultiprocessing):
                     for pipe in ready:
                         failed, result = pipe.recv()
                         if failed:
-                            raise result
+                            raise _PartError(result)
                         results[busy.pop(pipe)] = result
                         bar.update()
                         hand_over(pipe)
             except (EOFError, ConnectionError) as error:
                 raise WorkerError(_KILLED) from error
+            except _PartError as failed:
+                raise failed.error from None
             finally:
                 _end(workers, bool(busy))
         return results

@@ -235,14 +235,13 @@ class DipoleFlux(CheckedAnalysis):
             raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
         self._doubts = refuse_or_warn(self.check(start, stop, step, frames))
         todo = self._wanted
-        alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        if self._store is not None:
-            todo = self._store.missing(self._wanted, self._fingerprint)
-            alone = self._store.alone()
-        if not isinstance(executor, str):
-            n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)
-            options["unsupported_backend"] = True
-        with alone:
+        with contextlib.ExitStack() as alone:
+            if self._store is not None:
+                alone.enter_context(self._store.alone())
+                todo = self._store.missing(self._wanted, self._fingerprint)
+            if not isinstance(executor, str):
+                n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)
+                options["unsupported_backend"] = True
             super().run(
                 frames=todo,
                 n_workers=1 if serial else None,

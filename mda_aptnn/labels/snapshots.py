@@ -82,7 +82,7 @@ def choose_frames(
     if indices:
         raise CampaignError(f"indices go with the selection 'indices', not with {how!r}")
     if count is None:
-        raise CampaignError("say how many frames to choose (--frames)")
+        raise CampaignError("say how many frames to choose (--count)")
     if not 1 <= count <= n_frames:
         raise CampaignError(f"cannot choose {count} of {n_frames} frames")
     if how == "uniform":

@@ -131,6 +131,11 @@ def _old_pairs(file: h5py.File) -> Any:
     return terms.transpose(0, 2, 1).reshape(len(terms), -1) if summed else pair_columns(terms)
 
 
+def _names_of(term: str | Sequence[str]) -> tuple[str, ...]:
+    """The groups of a term; a string is one name, and no sequence of letters."""
+    return (term,) if isinstance(term, str) else tuple(term)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Spectrum(Absorption):
     """An absolute infrared spectrum, the sum of its auto and cross terms.
@@ -290,7 +295,7 @@ class Spectrum(Absorption):
         self,
         low: Any = 0.0,
         high: Any = None,
-        term: Sequence[str] = (),
+        term: str | Sequence[str] = (),
         *,
         n_molecules: int = 1,
     ) -> Measured:
@@ -300,8 +305,8 @@ class Spectrum(Absorption):
         ----------
         low, high : float, str or pint.Quantity
             Limits of the band in cm⁻¹; the whole spectrum by default.
-        term : sequence of str
-            As in `term`; the total by default.
+        term : str or sequence of str
+            One group (its auto term) or two, as in `term`; the total by default.
         n_molecules : int
             Molecules in the sample that share the band.
 
@@ -314,9 +319,9 @@ class Spectrum(Absorption):
         A harmonic mode with ∂μ/∂Q = 1 D/Å/√u has 42.2561 km/mol, at any temperature.
         """
         weights = band_weights(self.wavenumber.magnitude, low, high) * _MOLAR / n_molecules
-        return self._measure_term(tuple(term), "km/mol", lambda curve: curve @ weights)
+        return self._measure_term(_names_of(term), "km/mol", lambda curve: curve @ weights)
 
-    def share(self, low: Any, high: Any, term: Sequence[str]) -> Measured:
+    def share(self, low: Any, high: Any, term: str | Sequence[str]) -> Measured:
         """Return the part that a term has in the integral of a band; fluctuations that it has in
         common with the total cancel in its error.
 
@@ -330,7 +335,7 @@ class Spectrum(Absorption):
         Measured
         """
         weights = band_weights(self.wavenumber.magnitude, low, high)
-        column = self.pair_index(*term)
+        column = self.pair_index(*_names_of(term))
         return self.measure(
             lambda both: both[0] / both[1],
             of=lambda values: np.array([weights @ values[:, column], weights @ values.sum(axis=1)]),

@@ -189,7 +189,8 @@ class RamanSpectrum(plots.Drawn, Result):
         reduce = self._reduction(*(term or ("activity",)))
         unit = units.ureg.Unit(self.unit) * units.ureg.Unit(units.WAVENUMBER)
         found = self.measure(lambda curve: weights @ curve, str(unit), of=reduce)
-        return dataclasses.replace(found, positive=True)
+        # a cross term may have any sign
+        return dataclasses.replace(found, positive=len(set(term[1:])) < 2)
 
     def depolarization(self, *limits: Any) -> Measured:
         """Return VH/VV, between 0 and 3/4; NaN where there is no scattering.

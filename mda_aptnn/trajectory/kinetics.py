@@ -174,7 +174,7 @@ class Usual:
                 f"frame {number}: atom {self._indices[atom]} (counted from 0) has "
                 f"{np.linalg.norm(velocities[atom]):.4g} Å/ps, and all atoms "
                 f"{energies.mean() / 3 * self.temperature:.4g} K, elsewhere {self.temperature:.4g} "
-                "K; leave this frame out (--start, --stop), or check_temperature=False "
+                "K; leave this frame out (--frames), or check_temperature=False "
                 "(--no-check-temperature) if it is meant"
             )
 

@@ -440,7 +440,7 @@ class UniverseFrames:
         if self._volume is not None and not 1 / SAME_VOLUME < volume / self._volume < SAME_VOLUME:
             raise TrajectoryError(
                 f"frame {number}: the cell has a volume of {volume:.4g} Å³, the first frame "
-                f"{self._volume:.4g} Å³; leave this frame out (--start, --stop), or give the cell "
+                f"{self._volume:.4g} Å³; leave this frame out (--frames), or give the cell "
                 "(cell=, --cell)"
             )
         return cell

@@ -328,3 +328,14 @@ def test_the_process_itself_fails_with_a_code(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith("error: there is no file")
     assert result.stdout == ""
+
+
+def test_finished_frames_of_another_run_stay_where_a_stored_flux_is_read(
+    water, flux_file, tmp_path
+):
+    run("flux", *water, "-o", tmp_path / "o.h5", "--checkpoint", tmp_path / "x.unfinished")
+    kept = sorted((tmp_path / "x.unfinished").rglob("*.h5"))
+    assert kept
+    words = ["--resolution", "9000 cm^-1", "-T", 300, "-o", tmp_path / "x.h5"]
+    run("spectrum", flux_file, *words)
+    assert sorted((tmp_path / "x.unfinished").rglob("*.h5")) == kept

@@ -201,6 +201,15 @@ def test_workers_do_not_share_open_files(tmp_path):
         workers.apply(NoCopy(tmp_path / "numbers"), [0, 1])
 
 
+def end_of_file(part):
+    raise EOFError(f"part {part} is cut off")
+
+
+def test_an_end_of_file_in_a_worker_is_no_killed_worker():
+    with pytest.raises(EOFError, match="part 0 is cut off"):
+        ProgressMultiprocessing(1, verbose=False).apply(end_of_file, [0])
+
+
 #: A worker dies while it writes its progress; the parent then makes a bar of its own.
 KILLED_WHILE_WRITING = """
 import os, signal

@@ -432,3 +432,12 @@ def test_a_window_of_an_enumeration_is_a_word_in_the_file(tmp_path):
         found = spectrum([flux], window=window, resolution=900)
         found.save(tmp_path / "x.h5")
         assert Spectrum.load(tmp_path / "x.h5").window == "parzen"
+
+
+def test_a_name_of_two_letters_is_one_group():
+    flux = np.random.default_rng(3).normal(size=(400, 3, 3))
+    found = absorption_spectrum(
+        [flux], ["OH", "O", "H"], SPACING, TEMPERATURE, VOLUME, resolution=900
+    )
+    assert found.band(0, 9000, "OH").value == found.band(0, 9000, ("OH",)).value
+    assert found.share(0, 9000, "OH").value == found.share(0, 9000, ["OH", "OH"]).value
