@@ -18,6 +18,7 @@ import mda_aptnn
 from mda_aptnn import DipoleFlux, FixedCharges
 from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY
+from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.labels.dataset import write_xyz
 from tests import ROOT, examples, tiny, trajectory_files
 from tests.labelling_data import DATA, unpack
@@ -220,6 +221,7 @@ def names_of(folder: Path) -> dict:
         "frame": mda_aptnn.UniverseFrames(universe()).frame(),
         "model": Polarizable(),
         "heights": heights,
+        "spectrum": FluxSeries.load(folder / "flux.h5").spectrum("300 K", "100 cm^-1"),
         "structure": structure,
         "displacements": modes,
     }

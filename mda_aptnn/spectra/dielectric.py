@@ -71,6 +71,7 @@ class DielectricSpectrum(plots.Drawn, Result):
 
     kind: ClassVar[str] = "dielectric"
     main: ClassVar[str] = "epsilon"
+    complex_values: ClassVar[bool] = True
     upgrades: ClassVar = {"epsilon": ("permittivity", _old_epsilon)}
 
     epsilon: Any = array("", "frequencies")

@@ -309,6 +309,11 @@ class RamanSpectrum(plots.Drawn, Result):
             factors = {"laser": f"{laser:.10g} 1/cm", "detection": detection, **factors}
         return self.times(factor, kept=kept, unit=unit, factors=factors)
 
+    @property
+    def _unit_name(self) -> str:
+        """The unit as pint writes it, without a doubt about what is divided by."""
+        return str(units.ureg.Unit(self.unit))
+
     def _draw(self, figure: Any, limit: float) -> None:
         """VV and VH with their 68 % bands, own terms of two to five groups, and the depolarization
         below.
@@ -323,7 +328,7 @@ class RamanSpectrum(plots.Drawn, Result):
             {f"VV, {name}": self.curve("vv", name).value for name in own},
             ax=above,
             label=f"VV, VH / {units.ureg.Unit(self.unit):~P}",
-            title=", ".join([plots.title_of(self), *factors]),
+            title="\n".join(filter(None, [plots.title_of(self), ", ".join(factors)])),
         )
         visible = np.where(vv.value > _VISIBLE * vv.value.max(), 1.0, np.nan)
         seen = dataclasses.replace(ratio, value=visible * ratio.value)
@@ -344,12 +349,12 @@ class RamanSpectrum(plots.Drawn, Result):
         """
         columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
         for kind in KINDS:
-            columns |= error_columns(f"{kind} [{self.unit}]", self.curve(kind))
+            columns |= error_columns(f"{kind} [{self._unit_name}]", self.curve(kind))
         columns |= error_columns("depolarization", self.depolarization())
         for a, b in all_pairs(self.groups) if len(self.groups) > 1 else []:
             for kind in ("vv", "vh"):
                 label = a if a == b else f"{a} x {b}"
-                columns[f"{kind} of {label} [{self.unit}]"] = self.curve(kind, a, b).value
+                columns[f"{kind} of {label} [{self._unit_name}]"] = self.curve(kind, a, b).value
         return columns
 
     def summary(self) -> dict[str, Any]:
@@ -359,7 +364,11 @@ class RamanSpectrum(plots.Drawn, Result):
         -------
         dict of str to value
         """
-        own = {"maxima": self.maxima(), "unit": self.unit, "factors": self.factors}
+        own = {
+            "maxima": self.maxima(),
+            "unit": self._unit_name,
+            "factors": self.factors,
+        }
         return {**own, **super().summary()}
 
     def describe(self) -> str:
@@ -374,7 +383,7 @@ class RamanSpectrum(plots.Drawn, Result):
             error = band["depolarization_error"]
             text = "" if error is None else f" +- {error:.2f}"
             bands.append(f"{band['shift']:.0f} ({band['depolarization']:.2f}{text})")
-        return f"band maxima [cm^-1] (depolarization): {', '.join(bands)}\nunit: {self.unit}"
+        return f"band maxima [cm^-1] (depolarization): {', '.join(bands)}\nunit: {self._unit_name}"
 
     @classmethod
     def _read(cls, file: h5py.File) -> Self:

@@ -287,6 +287,7 @@ class Result(io.Stored):
 
     #: Name of the field that holds the values [n_frequencies, ...].
     main: ClassVar[str]
+    complex_values: ClassVar[bool] = False
     #: Fields of older files that have them under other names: the name, and how to read it.
     upgrades: ClassVar[Mapping[str, tuple[str, Callable[[h5py.File], Any]]]] = {}
 
@@ -544,6 +545,8 @@ class Result(io.Stored):
         changes: dict[str, Any] = {}
         if "segments" in file:
             changes["segments"] = cls._read_segments(file["segments"], unit, shape)
+            if np.iscomplexobj(changes["segments"].terms) and not cls.complex_values:
+                raise FileFormatError(f"{file.filename}: segments are complex")
         if "members" in file:
             terms = io.read_array(file, "members", unit, (None, *shape))
             calibrated = bool(file["members"].attrs.get("calibrated", False))
@@ -621,7 +624,11 @@ def read_fields(cls: type, file: h5py.File) -> dict[str, Any]:
         if old in file and field.name not in file:
             values = upgrade(file)
         elif field.name in file or field.default is dataclasses.MISSING:
-            values = io.read_array(file, field.name, unit, shape, kinds="fiuc")
+            complex_too = getattr(cls, "complex_values", False) and field.name == getattr(
+                cls, "main", ""
+            )
+            kinds = "fiuc" if complex_too else "fiu"
+            values = io.read_array(file, field.name, unit, shape, kinds=kinds)
         else:
             continue
         # the last limit of bins may be infinite

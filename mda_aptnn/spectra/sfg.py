@@ -93,6 +93,7 @@ class SumFrequencySpectrum(plots.Drawn, Result):
 
     kind: ClassVar[str] = "sfg"
     main: ClassVar[str] = "terms"
+    complex_values: ClassVar[bool] = True
     size: ClassVar[tuple[float, float]] = (7.0, 7.0)
 
     groups: list[str] = attribute(list)
