@@ -53,10 +53,10 @@ class Verdict:
         in 100 exceeds; the rank correlation of error and spread over frames; error and band of the
         spectrum, relative to the truth.
         """
-        section = truth.cross_section.magnitude
-        norm = np.sqrt((section**2).sum())
-        off = np.sqrt(((self.spectrum.cross_section.magnitude - section) ** 2).sum()) / norm
-        band = np.sqrt((self.spectrum.section_model_error() ** 2).sum()) / norm
+        curve, true = self.spectrum.curve(), truth.curve().value
+        norm = np.sqrt((true**2).sum())
+        off = np.sqrt(((curve.value - true) ** 2).sum()) / norm
+        band = np.sqrt((curve.model_error**2).sum()) / norm
         rank = spearmanr(self.error, self.spread).statistic
         return [rms(self.error), rms(self.spread), np.quantile(self.error, 0.99), rank, off, band]
 
