@@ -71,10 +71,9 @@ class DielectricSpectrum(plots.Drawn, Result):
 
     kind: ClassVar[str] = "dielectric"
     main: ClassVar[str] = "epsilon"
-    complex_values: ClassVar[bool] = True
     upgrades: ClassVar = {"epsilon": ("permittivity", _old_epsilon)}
 
-    epsilon: Any = array("", "frequencies")
+    epsilon: Any = array("", "frequencies", kinds="fiuc")
     static_conductivity: Measured = Measured(float("nan"), float("nan"), "S/m")
     epsilon_infinity: float = array(None)
     volume: Any = array(units.VOLUME)

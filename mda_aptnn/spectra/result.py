@@ -212,7 +212,12 @@ _NO_MEMBERS = (
 )
 
 
-def array(unit: str | None, *shape: int | str, default: Any = dataclasses.MISSING) -> Any:
+def array(
+    unit: str | None,
+    *shape: int | str,
+    default: Any = dataclasses.MISSING,
+    kinds: str = "fiu",
+) -> Any:
     """Declare a field that is a data set of the file.
 
     Parameters
@@ -224,8 +229,11 @@ def array(unit: str | None, *shape: int | str, default: Any = dataclasses.MISSIN
         Lengths; those of one name are the same in all fields.
     default : optional
         What it is where the file has none.
+    kinds : str
+        Of numbers that a file may hold, as numpy's `dtype.kind`; "c" for complex ones.
     """
-    return dataclasses.field(default=default, metadata={"unit": unit, "shape": shape})
+    declared = {"unit": unit, "shape": shape, "kinds": kinds}
+    return dataclasses.field(default=default, metadata=declared)
 
 
 def attribute(kind: type, default: Any = dataclasses.MISSING) -> Any:
@@ -287,7 +295,6 @@ class Result(io.Stored):
 
     #: Name of the field that holds the values [n_frequencies, ...].
     main: ClassVar[str]
-    complex_values: ClassVar[bool] = False
     #: Fields of older files that have them under other names: the name, and how to read it.
     upgrades: ClassVar[Mapping[str, tuple[str, Callable[[h5py.File], Any]]]] = {}
 
@@ -545,7 +552,7 @@ class Result(io.Stored):
         changes: dict[str, Any] = {}
         if "segments" in file:
             changes["segments"] = cls._read_segments(file["segments"], unit, shape)
-            if np.iscomplexobj(changes["segments"].terms) and not cls.complex_values:
+            if np.iscomplexobj(changes["segments"].terms) and not np.iscomplexobj(found.values):
                 raise FileFormatError(f"{file.filename}: segments are complex")
         if "members" in file:
             terms = io.read_array(file, "members", unit, (None, *shape))
@@ -624,10 +631,7 @@ def read_fields(cls: type, file: h5py.File) -> dict[str, Any]:
         if old in file and field.name not in file:
             values = upgrade(file)
         elif field.name in file or field.default is dataclasses.MISSING:
-            complex_too = getattr(cls, "complex_values", False) and field.name == getattr(
-                cls, "main", ""
-            )
-            kinds = "fiuc" if complex_too else "fiu"
+            kinds = field.metadata["kinds"]
             values = io.read_array(file, field.name, unit, shape, kinds=kinds)
         else:
             continue

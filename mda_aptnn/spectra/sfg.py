@@ -93,12 +93,11 @@ class SumFrequencySpectrum(plots.Drawn, Result):
 
     kind: ClassVar[str] = "sfg"
     main: ClassVar[str] = "terms"
-    complex_values: ClassVar[bool] = True
     size: ClassVar[tuple[float, float]] = (7.0, 7.0)
 
     groups: list[str] = attribute(list)
     component_names: list[str] = attribute(list)
-    terms: Any = array(_UNIT, "frequencies", "component_names", "groups", "groups")
+    terms: Any = array(_UNIT, "frequencies", "component_names", "groups", "groups", kinds="fiuc")
     area: Any = array("angstrom^2", default=None)
     temperature: Any = array(units.TEMPERATURE)
     real_part: str = attribute(str, "causal")
