@@ -90,6 +90,8 @@ class ProgressMultiprocessing(_WithBar, BackendMultiprocessing):
         WorkerError
             If a worker is killed. The others write what they have computed.
         """
+        # packed once, with its topology, and unpacked for every part
+        work = pickle.dumps(func)
         waiting = collections.deque(enumerate(computations))
         results: list[Any] = [None] * len(computations)
         workers: dict[Any, Any] = {}
@@ -98,9 +100,9 @@ class ProgressMultiprocessing(_WithBar, BackendMultiprocessing):
         def hand_over(pipe: Any) -> None:
             if waiting:
                 busy[pipe], part = waiting.popleft()
-                pipe.send_bytes(pickle.dumps((func, part)))
+                pipe.send((work, part))
             else:
-                pipe.send_bytes(b"")
+                pipe.send(None)
 
         with self.bar(len(computations)) as bar:
             try:
@@ -205,9 +207,10 @@ def _work(pipe: Any) -> None:
     """Do parts until there are no more."""
     _begin_worker()
     with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
-        while task := pipe.recv_bytes():
+        while task := pipe.recv():
+            work, part = task
             try:
-                answer = False, _part(*pickle.loads(task))
+                answer = False, _part(pickle.loads(work), part)
             except Exception as error:
                 error.add_note(traceback.format_exc())
                 answer = True, error
