@@ -4,11 +4,16 @@ known density.
     python benchmarks/error_bars.py --runs 300
 
 Prints the table of docs/accuracy.md, in six minutes of a core. The process and what is counted:
-`mda_aptnn/tests/known_bands.py`.
+`tests/known_bands.py`.
 """
 
 import argparse
+import sys
 import warnings
+from pathlib import Path
+
+# The process is one of the tests; they are no part of the installed package.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.known_bands import QUANTITIES, KnownBands, held
 

@@ -39,6 +39,10 @@ import numpy as np
 import mda_aptnn.training.loop
 from mda_aptnn.cli import app
 from mda_aptnn.flux import blocks
+
+# The systems of the tests are those of the trials; they are no part of the installed package.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from tests import cp2k_stand_in
 from tests.labelling_data import DATA
 from tests.systems import gas
