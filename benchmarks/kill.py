@@ -35,6 +35,7 @@ from typing import Any
 import h5py
 import MDAnalysis
 import numpy as np
+import torch
 
 import mda_aptnn.training.loop
 from mda_aptnn.cli import app
@@ -115,6 +116,8 @@ def main() -> None:
     )
     options.add_argument("--output", type=Path, help="file for the table")
     given = options.parse_args()
+    # A process with threads of OpenMP cannot be forked: its child would wait for them for ever.
+    torch.set_num_threads(1)
     begun = time.process_time() + sum(os.times()[2:4])
     rng = np.random.default_rng(given.seed)
     rows, faults = [], []
