@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from mda_aptnn.spectra.comparison import compare
     from mda_aptnn.spectra.dipoles import DipoleSeries
     from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
-    from mda_aptnn.training.committee import train
-    from mda_aptnn.training.distil import distil
+    from mda_aptnn.training.distil import distil, train
     from mda_aptnn.training.evaluate import evaluate
     from mda_aptnn.trajectory.motions.normal_modes import NormalModes
     from mda_aptnn.trajectory.universe_frames import UniverseFrames
@@ -59,7 +58,7 @@ _HOME = {
     "distil": "training.distil.distil",
     "evaluate": "training.evaluate.evaluate",
     "load_model": "model.predict.load_model",
-    "train": "training.committee.train",
+    "train": "training.distil.train",
     "write_report": "report.write_report",
 }
 #: Public names of version 0.1.0 that have left this level, and where they are now.

@@ -88,7 +88,8 @@ def shortened(command: str) -> str:
     if command.startswith("mda-aptnn distil"):
         return command.replace("--count 200", "--count 4") + " --steps 2"
     if command.startswith("mda-aptnn train"):
-        return command.replace("--members 4", "--members 2") + " --steps 2"
+        frames = " --count 4" if "--trajectory" in command else ""
+        return command.replace("--members 4", "--members 2") + " --steps 2" + frames
     return command
 
 

@@ -97,13 +97,18 @@ def train(
     members: int = 1,
     shared_body: bool = False,
     keep_ripples: bool = False,
+    topology: Path | None = None,
+    trajectory: list[Path] | None = None,
+    count: int | None = None,
+    distil: bool = True,
     plot: opt.Plot = None,
     as_json: opt.Json = False,
 ) -> None:
     """Train a network on labelled frames; --plot draws the learning curve.
 
-    Options given here go before the plan. A run that was killed goes on where it stood: repeat the
-    command.
+    With --trajectory, a slower network that learns more from few labels teaches the model on frames
+    of that trajectory. Options given here go before the plan. A run that was killed goes on where
+    it stood: repeat the command.
 
     Parameters
     ----------
@@ -125,8 +130,22 @@ def train(
     keep_ripples : bool
         Train on the labels with the ripples of the real-space grid that made them; by default
         significant ones are taken out, and the summary says which.
+    topology : path
+        Of the trajectory, where that has none.
+    trajectory : paths
+        What the model is for, repeatable: of the labels' elements, density and temperature.
+    count : int
+        How many frames of it the teacher labels; 200 by default.
+    distil : bool
+        Let a teacher label frames of the trajectory, and learn from these too.
     """
+    if (topology or count) and not trajectory:
+        raise OptionError("--topology and --count go with --trajectory")
     outputs = Outputs(as_json, model=output, plot=plot)
+    frames = None
+    if trajectory and distil:
+        first, *rest = [topology, *trajectory] if topology else trajectory
+        frames = opt.Trajectory(topology=first, trajectory=rest).universes()
     model = mda_aptnn.train(
         read(labels, cell),
         output,
@@ -139,6 +158,8 @@ def train(
         seed=seed,
         steps=steps,
         keep_ripples=keep_ripples or None,
+        trajectory=frames,
+        **({} if count is None else {"n_frames": count}),
         verbose=True,
     )
     if plot:
@@ -157,6 +178,8 @@ def train(
     ]
     removed = "taken out of the labels that were trained on (keep it: --keep-ripples)"
     lines = [f"{removed}: {ripple}" for ripple in ripples]
+    if teacher := info.get("teacher"):
+        lines.append(_taught_by(teacher))
     if trained:
         errors = ", ".join(f"{member['validation_rmse']:.4f}" for member in trained)
         lines.append(
@@ -236,9 +259,14 @@ def distil(
         verbose=True,
     )
     about, accuracy = model.info["teacher"], model.info["accuracy"]
-    first = f"{about['n_frames']} frames labelled by {about['name']}, which validation is against"
     report = {"teacher": about, **model.info["run"], "accuracy": accuracy}
-    outputs.tell(report, [first, *_accuracy(model.info)])
+    outputs.tell(report, [_taught_by(about), *_accuracy(model.info)])
+
+
+def _taught_by(teacher: dict[str, Any]) -> str:
+    return (
+        f"{teacher['n_frames']} frames labelled by {teacher['name']}, which validation is against"
+    )
 
 
 def select(

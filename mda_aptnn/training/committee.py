@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,21 @@ from mda_aptnn.model.architectures import network_for
 from mda_aptnn.model.file import READOUT, Member, ModelFile
 from mda_aptnn.model.irreps import name_of
 from mda_aptnn.model.predict import Model, load_model
-from mda_aptnn.tensors import AnyTarget, Target, as_target, component_slices, joint
+from mda_aptnn.tensors import AnyTarget, component_slices
 from mda_aptnn.training import samples
 from mda_aptnn.training.calibration import calibrate
 from mda_aptnn.training.card import accuracies, model_card
-from mda_aptnn.training.config import TrainingConfig, planned, split
+from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.loop import identity
 from mda_aptnn.training.ripples import without_ripples
-from mda_aptnn.training.samples import Array, Labels
+from mda_aptnn.training.samples import Array
 
 logger = logging.getLogger(__name__)
 
-#: What the card calls the two kinds.
+#: What the card calls the three kinds.
 INDEPENDENT, LAST_LAYERS = "independent members", "last layers on one body"
+TAUGHT_LAYERS = "last layers on one body, each taught by one member of the teacher"
 #: What holds a fitted last layer to the trained one, in units of the mean square of a feature times
 #: the number of rows: enough for features that are linearly dependent, too little to be felt
 #: elsewhere.
@@ -44,89 +45,6 @@ RIDGE = 1e-4
 #: For each element (number of its row) and irrep: features [n_rows, n_channels] and labels [n_rows,
 #: n_copies].
 _Rows = dict[tuple[int, int], tuple[Array, Array]]
-
-
-def train(
-    labels: Labels,
-    path: str | os.PathLike[str] = "model.h5",
-    *,
-    plan: str | os.PathLike[str] | None = None,
-    network: Any = None,
-    members: int = 1,
-    shared_body: bool = False,
-    target: str | Target | Iterable[str | Target] | None = None,
-    validation: float | Labels | None = None,
-    held_out: float | Labels | None = None,
-    verbose: bool = False,
-    **settings: Any,
-) -> Model:
-    """Train a model, or a committee, on labelled frames, and write its file.
-
-    As ``mda-aptnn train``: a run that was killed goes on where it stood when the call is repeated.
-
-    Parameters
-    ----------
-    labels : Dataset, path or paths
-        As for `read_labels`.
-    path : path
-        Of the model file.
-    plan : path, optional
-        TOML file with the tables [training] and [network].
-    network : optional
-        Settings of the network, where there is no plan.
-    members : int
-        Members of a committee, whose spread tells the error; 1: a single model.
-    shared_body : bool
-        The members are last layers on one body: cheap, and a coarser spread.
-    target : str, Target or several, optional
-        "apt", "pgt" or both; by default all that there are labels of.
-    validation, held_out : float or labels, optional
-        Number or fraction of the frames to choose the best weights by, and of those kept aside for
-        the model card; or other frames for that. Members of a committee choose their own validation
-        frames.
-    verbose : bool
-        Show a progress bar.
-    **settings
-        Fields of `TrainingConfig`, such as steps and seed, which go before the plan.
-
-    Returns
-    -------
-    Model
-        With the weights of the lowest validation error, as in the file.
-
-    Raises
-    ------
-    FileFormatError
-        If the plan or the labels cannot be read.
-    LabelError, OSError, TrainingError, BusyError
-        As of `fit` and `fit_committee`.
-
-    Examples
-    --------
-    >>> model = mda_aptnn.train("labels.h5", "model.h5", members=4, held_out=0.1)
-    """
-    if members < 1 or (shared_body and members < 2):
-        raise TrainingError(f"--members {members}: a committee has two or more, a single model 1")
-    counts, given = {}, {}
-    for name, value in (("validation", validation), ("held_out", held_out)):
-        if isinstance(value, int | float | np.number):
-            counts[name] = value
-        elif value is not None:
-            given[name] = samples.as_dataset(value)
-    network, config = planned(plan, network, TrainingConfig(), settings | counts)
-    wanted = [target] if isinstance(target, str | Target) else target
-    options: dict[str, Any] = {"verbose": verbose, **given}
-    options["target"] = None if wanted is None else joint(map(as_target, wanted))
-    dataset = samples.as_dataset(labels)
-    if members == 1:
-        return fit(dataset, network, config, path, **options)
-    if "validation" in given:
-        raise TrainingError(
-            "the members of a committee have validation frames of their own: give their number"
-        )
-    return fit_committee(
-        dataset, members, network, config, path, shared_body=shared_body, **options
-    )
 
 
 def fit_committee(
@@ -283,9 +201,8 @@ def bootstrap_readouts(
 ) -> ModelFile:
     """Return a committee of last layers on the body of a trained model, which is their mean.
 
-    Each last layer is the ridge regression, towards the trained one, of the labels on the features
-    after the body, for as many frames as there are, drawn with replacement. Frames are drawn and
-    not atoms, since errors of atoms of one frame are not independent.
+    Each last layer is fitted to as many frames as there are, drawn with replacement. Frames are
+    drawn and not atoms, since errors of atoms of one frame are not independent.
 
     Parameters
     ----------
@@ -300,29 +217,48 @@ def bootstrap_readouts(
     TrainingError
         If the network has no linear last layer.
     """
-    network = contents.build(dtype=torch.float64)
-    if network.readout is None:
-        raise TrainingError(
-            f"architecture {contents.architecture!r} has no last layer that could be fitted apart"
-        )
     keep = contents.training.get("keep_ripples", False)
     labels, _ = without_ripples(dataset, contents.target, keep=keep)
-    rows = [_rows(network, item, contents.target) for item in labels]
+    rows = _rows(contents, [labels])[0]
     rng = np.random.default_rng([seed, len(rows)])
     draws = [rng.choice(len(rows), len(rows)) for _ in range(n_members)]
+    return _with_readouts(contents, [[rows[i] for i in drawn] for drawn in draws])
+
+
+def taught_readouts(contents: ModelFile, taught: Sequence[Dataset]) -> ModelFile:
+    """Return a committee of last layers on the body of a student, one for each of its teachers.
+
+    Parameters
+    ----------
+    contents : ModelFile
+        A single model that was trained on the mean of the teachers' tensors, and is their mean.
+    taught : sequence of Dataset
+        The same frames, with the tensors of one teacher each.
+
+    Raises
+    ------
+    TrainingError
+        If the network has no linear last layer.
+    """
+    return _with_readouts(contents, _rows(contents, taught))
+
+
+def _with_readouts(contents: ModelFile, labels: list[list[_Rows]]) -> ModelFile:
+    """The last layer of each member: the ridge regression, towards the trained one, of its labels.
+
+    The differences to the mean are what is kept, so that the mean stays the trained model.
+    """
     state, layers = contents.shared | contents.members[0].weights, {}
-    for k in range(len(network.readout.weights)):
+    n_irreps = sum(name.startswith(f"{READOUT}weights.") for name in state)
+    for k in range(n_irreps):
         name = f"{READOUT}weights.{k}"
         trained = state[name].astype(np.float64)  # [n_species, n_channels, n_copies]
         found = np.array(
-            [
-                [_regression([rows[i] for i in drawn], (s, k), w) for s, w in enumerate(trained)]
-                for drawn in draws
-            ]
+            [[_regression(rows, (s, k), w) for s, w in enumerate(trained)] for rows in labels]
         )
         layers[name] = (found + (trained - found.mean(axis=0))).astype(state[name].dtype)
     members = []
-    for number in range(n_members):
+    for number in range(len(labels)):
         weights = {name: values[number] for name, values in layers.items()}
         # the one learning curve is that of the body
         members.append(Member(weights, {}, {} if number else contents.members[0].learning))
@@ -330,35 +266,51 @@ def bootstrap_readouts(
     return dataclasses.replace(contents, shared=shared, members=members)
 
 
-def _rows(network: Any, item: LabelledFrame, target: AnyTarget) -> _Rows:
-    """Features and scaled labels of the atoms with complete labels."""
-    inputs = network.inputs(item.frame)
-    features = network.body(inputs)
-    atom_of = np.argsort(inputs.places.numpy())
-    components = [part.to_irreps(item.tensors[part.name])[atom_of] for part in target.parts]
-    species = inputs.species.numpy()
+def _rows(contents: ModelFile, labels: Sequence[Dataset]) -> list[list[_Rows]]:
+    """Features after the body and scaled labels, for each dataset and frame; all have the same."""
+    network = contents.build(dtype=torch.float64)
+    if network.readout is None:
+        raise TrainingError(
+            f"architecture {contents.architecture!r} has no last layer that could be fitted apart"
+        )
+    of_frames = [
+        _rows_of_frame(network, items, contents.target) for items in zip(*labels, strict=True)
+    ]
+    return [list(rows) for rows in zip(*of_frames, strict=True)]
+
+
+def _rows_of_frame(network: Any, items: Sequence[LabelledFrame], target: AnyTarget) -> list[_Rows]:
+    """Of the atoms of one frame with complete labels; the items have the same frame."""
+    inputs = network.inputs(items[0].frame)
+    with torch.no_grad():
+        features = network.body(inputs)
+    atom_of, species = np.argsort(inputs.places.numpy()), inputs.species.numpy()
     scale, shift = network.scale.numpy()[species], network.shift.numpy()[species]
-    scaled = (np.concatenate(components, axis=1) - shift) / scale
-    rows: _Rows = {}
-    for k, irrep in enumerate(network.readout.irreps):
-        copies = np.stack(
-            [
-                scaled[:, columns][:, block].T
-                for part, columns in component_slices(target).items()
-                for name, block in part.blocks
-                if name.split(".")[0] == name_of(irrep)
-            ],
-            axis=-1,
-        )  # [2l+1, n_atoms, n_copies]
-        values = features[irrep].numpy()  # [2l+1, n_atoms, n_channels]
-        # an atom that lacks a component of one target lacks all of this target's irreps, not those
-        # of the other
-        complete = np.isfinite(copies).all(axis=(0, 2))
-        for number in range(len(network.numbers)):
-            chosen = complete & (species == number)
-            x = values[:, chosen].reshape(-1, values.shape[2]) / math.sqrt(values.shape[2])
-            rows[number, k] = (x, copies[:, chosen].reshape(-1, copies.shape[2]))
-    return rows
+    found = []
+    for item in items:
+        components = [part.to_irreps(item.tensors[part.name])[atom_of] for part in target.parts]
+        scaled = (np.concatenate(components, axis=1) - shift) / scale
+        rows: _Rows = {}
+        for k, irrep in enumerate(network.readout.irreps):
+            copies = np.stack(
+                [
+                    scaled[:, columns][:, block].T
+                    for part, columns in component_slices(target).items()
+                    for name, block in part.blocks
+                    if name.split(".")[0] == name_of(irrep)
+                ],
+                axis=-1,
+            )  # [2l+1, n_atoms, n_copies]
+            values = features[irrep].numpy()  # [2l+1, n_atoms, n_channels]
+            # an atom that lacks a component of one target lacks all of this target's irreps, not
+            # those of the other
+            complete = np.isfinite(copies).all(axis=(0, 2))
+            for number in range(len(network.numbers)):
+                chosen = complete & (species == number)
+                x = values[:, chosen].reshape(-1, values.shape[2]) / math.sqrt(values.shape[2])
+                rows[number, k] = (x, copies[:, chosen].reshape(-1, copies.shape[2]))
+        found.append(rows)
+    return found
 
 
 def _regression(frames: list[_Rows], key: tuple[int, int], trained: Array) -> Array:

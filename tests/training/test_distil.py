@@ -5,19 +5,31 @@ import json
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from mda_aptnn.errors import LabelError, ModelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.model.committee import Committee
 from mda_aptnn.model.fixed_charges import FixedCharges
-from mda_aptnn.model.predict import load_model
+from mda_aptnn.model.predict import BUNDLED, load_model
+from mda_aptnn.training import distil as distilling
+from mda_aptnn.training.committee import fit_committee
 from mda_aptnn.training.config import TrainingConfig, split
-from mda_aptnn.training.distil import cache_path, distil
+from mda_aptnn.training.distil import cache_path, distil, train
 from mda_aptnn.training.fit import fit
 from tests.tiny import NETWORK, clusters, model_file
 
 from .test_evaluate import run
 
+PLAN_FILE = """
+[training]
+steps = 4
+validate_every = 2
+[[network.layers]]
+features = "2x0e+2x1o+2x1e+2x2e"
+cutoff = 3.0
+n_radial = 2
+"""
 PLAN = TrainingConfig(steps=30, validate_every=10, validation=1, held_out=1, seed=3)
 
 
@@ -164,21 +176,110 @@ def test_labels_without_an_element_of_the_trajectory_are_refused(tmp_path):
         )
 
 
-def test_by_command(tmp_path, teacher):
-    from mda_aptnn.model.predict import BUNDLED
-
-    plan = tmp_path / "plan.toml"
-    plan.write_text(
-        """
-        [training]
-        steps = 4
-        validate_every = 2
-        [[network.layers]]
-        features = "2x0e+2x1o+2x1e+2x2e"
-        cutoff = 3.0
-        n_radial = 2
-        """
+def test_the_student_of_a_committee_has_the_spread_of_its_members(tmp_path):
+    """Each last layer is nearer to the member that taught it than to the other's, and their mean is
+    what one network learnt from the mean.
+    """
+    kinds = [FixedCharges({"H": 0.3, "O": -0.6}), FixedCharges({"H": 0.5, "O": -1.0})]
+    labels = clusters(3)
+    student = distil(
+        Committee(kinds), frames(7)[3:], tmp_path / "m.h5", network=NETWORK, training=PLAN
     )
+    assert student.n_members == 2 and student.info["teacher"]["members"] == 2
+    assert student.contents.shares_body
+    members = student.predict_members(labels[0].frame)
+    for charges, member in zip(kinds, members, strict=True):
+        assert np.abs(member - charges.predict(labels[0].frame)).max() < 0.03
+    assert_allclose(members.mean(axis=0), student.predict(labels[0].frame), atol=1e-6)
+
+
+def test_the_spread_of_a_taught_committee_is_calibrated_on_true_labels(tmp_path):
+    teacher = fit_committee(clusters(5), 2, NETWORK, PLAN, tmp_path / "teacher.h5")
+    student = distil(
+        teacher.path,
+        frames(9)[5:],
+        tmp_path / "m.h5",
+        labels=clusters(5),
+        network=NETWORK,
+        training=PLAN,
+    )
+    assert student.info["spread"]["factors"].keys() == {"H", "O"}
+    assert load_model(tmp_path / "m.h5").n_members == 2
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Settings of a teacher for tests."""
+    settings = {"steps": 12, "validate_every": 6}
+    monkeypatch.setattr(distilling, "TEACHER", dataclasses.replace(distilling.TEACHER, **settings))
+    monkeypatch.setattr(distilling, "STUDENT", dataclasses.replace(distilling.STUDENT, **settings))
+
+
+def test_training_with_a_trajectory_makes_a_teacher_first(tmp_path, quick, monkeypatch):
+    labels, seen = clusters(5), frames(9)[5:]
+    options = {"trajectory": seen, "network": NETWORK, "validation": 1, "held_out": 1, "seed": 2}
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distilling, "distil", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(labels, tmp_path / "m.h5", **options)
+    (teacher,) = tmp_path.glob("m-teacher-*.h5")
+    written = teacher.stat().st_mtime_ns
+    model = train(labels, tmp_path / "m.h5", **options)
+    assert teacher.stat().st_mtime_ns == written, "the teacher is not trained again"
+    assert {file.name for file in tmp_path.iterdir()} == {"m.h5", teacher.name}
+    assert load_model(teacher).contents.architecture == "dipole"
+    assert model.contents.architecture == "density"
+    assert model.info["teacher"]["name"].startswith(teacher.stem)
+    held_out = [
+        found.info["data"]["fingerprints"]["held_out"] for found in (model, load_model(teacher))
+    ]
+    assert held_out[0] == held_out[1], "what is held out is seen by neither"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"target": "pgt"}, TrainingError, "a teacher knows polar tensors"),
+        (
+            {"members": 2, "validation": 1, "held_out": clusters(1)},
+            TrainingError,
+            "held_out frames",
+        ),
+        ({"steps": -3}, TrainingError, "steps = -3"),
+    ],
+)
+def test_what_goes_with_no_trajectory_is_refused_before_the_teacher(tmp_path, options, error, said):
+    with pytest.raises(error, match=said):
+        train(clusters(4), tmp_path / "m.h5", trajectory=frames(3), **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trajectory_that_the_labels_do_not_know_is_marked(tmp_path, teacher, caplog):
+    squeezed = [dataclasses.replace(frame, positions=0.8 * frame.positions) for frame in frames(3)]
+    distil(teacher.path, squeezed, tmp_path / "m.h5", network=NETWORK, training=PLAN)
+    assert "the teacher and the trajectory: look at this: environments" in caplog.text
+
+
+def test_train_by_command_with_a_trajectory(tmp_path, quick):
+    labels = BUNDLED / "water32-rpbe-d3.xyz"
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN_FILE)
+    water = ("--topology", BUNDLED / "water64.pdb", "--trajectory", BUNDLED / "water64.h5md")
+    options = ("-o", tmp_path / "m.h5", "--config", plan, "--count", 3, "--steps", 4)
+    result = run("train", labels, *water, *options)
+    assert result.exit_code == 0, result.output
+    assert "3 frames labelled by m-teacher-" in result.output
+    result = run("train", labels, "--count", 3)
+    assert result.exit_code != 0 and "--topology and --count go with --trajectory" in result.output
+
+
+def test_by_command(tmp_path, teacher):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN_FILE)
     water = (BUNDLED / "water64.pdb", BUNDLED / "water64.h5md")
     options = ("-o", tmp_path / "m.h5", "--config", plan, "--frames", 3, "--json")
     result = run("distil", teacher.path, *water, *options)
