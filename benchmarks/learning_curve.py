@@ -1,5 +1,5 @@
-"""Test error against the number of training frames, for the density form and for the reference
-network.
+"""Test error against the number of training frames: the default network, a dipole network, the
+default network with that as its teacher, and the reference network.
 
     python benchmarks/learning_curve.py --data DIR --folder FOLDER [--frames 4 9 18 27] [--networks
     density ...]
@@ -10,7 +10,9 @@ down to one beside 27. Every run keeps its state in FOLDER, so that a command th
 on, and a finished point is not computed again; the same command then prints the table, fits the
 exponent and draws FOLDER/learning-curve.png.
 
-The density form has the default recipe with fewer steps, the reference network that of its paper:
+Data economy, direct and with a teacher, is ``--frames 3 5 10 24 --networks density dipole taught``
+with the default recipes; the frames that the teacher labels are of the bundled trajectory.
+"density-3000" has fewer steps, the reference network the recipe of its paper:
 Adam(amsgrad) at 0.01, times 0.1 after ten validations without progress, 1,000 steps a point. Its
 sums are done in another order than e3nn's (`pair_sums.py`), so that a step takes 1.3 CPU seconds
 and not 2.9.
@@ -27,16 +29,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from pair_sums import sums_first
-from published_apt import CELL, FILES, read, train_and_test
+from published_apt import CELL, FILES, read, taught_and_tested, train_and_test
 
 from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.model.density import NetworkConfig
+from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.simple import SimpleNetworkConfig
 from mda_aptnn.training.config import TrainingConfig
+from mda_aptnn.training.distil import STUDENT, TEACHER
 
 #: Settings of the network and of its training, by architecture.
 RECIPES: dict[str, tuple[Any, TrainingConfig]] = {
-    "density": (NetworkConfig(), TrainingConfig(steps=3000)),
+    "density": (NetworkConfig(), TrainingConfig()),
+    "dipole": (DipoleConfig(), TEACHER),
+    "taught": (NetworkConfig(), STUDENT),
+    "density-3000": (NetworkConfig(), TrainingConfig(steps=3000)),
     "simple-network": (
         SimpleNetworkConfig(),
         TrainingConfig(
@@ -62,10 +69,13 @@ def point(data: Path, folder: Path, name: str, n_frames: int) -> dict[str, Any]:
         training, validation, test = (everything.subset(sorted(part)) for part in parts)
         network, recipe = RECIPES[name]
         model = folder / f"{name}-{n_frames}.h5"
-        with sums_first():
-            result = train_and_test(
-                (training, validation, test), network, recipe, model, verbose=True
-            )
+        split = (training, validation, test)
+        if name == "taught":
+            point(data, folder, "dipole", n_frames)
+            result = taught_and_tested(split, folder / f"dipole-{n_frames}.h5", model)
+        else:
+            with sums_first():
+                result = train_and_test(split, network, recipe, model, verbose=True)
         done.write_text(json.dumps({"frames": n_frames, "test_frames": len(test), **result}))
     found: dict[str, Any] = json.loads(done.read_text())
     return found
@@ -91,7 +101,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--frames", type=int, nargs="+", default=[4, 9, 18, 27])
-    parser.add_argument("--networks", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument(
+        "--networks", nargs="+", choices=list(RECIPES), default=["density-3000", "simple-network"]
+    )
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -34,12 +34,11 @@ import torch
 
 from mda_aptnn.io import file_hash
 from mda_aptnn.labels.dataset import Dataset, read_labels
-from mda_aptnn.labels.snapshots import Source, choose_frames
 from mda_aptnn.model.density import NetworkConfig
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.predict import BUNDLED
 from mda_aptnn.training.config import TrainingConfig
-from mda_aptnn.training.distil import STUDENT, distil
+from mda_aptnn.training.distil import TEACHER, distil
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.fit import fit
 
@@ -103,26 +102,24 @@ def teach_and_test(data: Split, seed: int, folder: Path, path: Path) -> dict[str
     """Train a teacher, and a student on frames that it labels; return times and errors of both."""
     # the validation frame is the teacher's; the student is chosen by frames that the teacher
     # labelled
-    teacher = TrainingConfig(steps=5000, learning_rate=0.01, weight_decay=0.05, seed=seed)
-    result: dict[str, Any] = {
-        "teacher": train_and_test(
-            data, DipoleConfig(), teacher, folder / "teacher.h5", verbose=True
-        )
+    training, teacher = dataclasses.replace(TEACHER, seed=seed), folder / "teacher.h5"
+    return {
+        "teacher": train_and_test(data, DipoleConfig(), training, teacher, verbose=True),
+        "student": taught_and_tested(data, teacher, path, seed),
     }
+
+
+def taught_and_tested(data: Split, teacher: Path, path: Path, seed: int = 0) -> dict[str, Any]:
+    """Train a student on the labels and on frames of the bundled trajectory, and test it."""
     cpu = time.process_time()
     universe = mda.Universe(str(BUNDLED / "water64.pdb"), str(BUNDLED / "water64.h5md"))
-    source = Source([universe], ["water64.h5md"])
-    frames = [frame for _, frame in source.frames(choose_frames(len(source), 200, "uniform"))]
-    training = dataclasses.replace(STUDENT, seed=seed)
-    student = distil(
-        folder / "teacher.h5", frames, path, labels=data[0], training=training, verbose=True
-    )
-    result["student"] = {
+    student = distil(teacher, universe, path, labels=data[0], seed=seed, verbose=True)
+    result: dict[str, Any] = {
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "error_from_teacher": student.info["accuracy"]["validation"]["rmse"],
     }
     if data[2] is not None:
-        result["student"]["test"] = evaluate(student, data[2]).summary()
+        result["test"] = evaluate(student, data[2]).summary()
     return result
 
 
