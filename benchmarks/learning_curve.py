@@ -51,7 +51,7 @@ RECIPES: dict[str, tuple[Any, TrainingConfig]] = {
             learning_rate=0.01,
             weight_decay=0.0,
             schedule="plateau",
-            amsgrad=True,
+            optimizer="amsgrad",
             warmup_steps=0,
         ),
     ),

@@ -67,7 +67,7 @@ class TrainingConfig:
     directions: int = _setting(1, "[1, 3]")
     """Random directions u in one step, along which a dipole network learns u·P: 1 to 3."""
     learning_rate: float = _setting(1.5e-2, "(0, inf)")
-    """Of Adam, at its peak."""
+    """Of the optimiser, at its peak."""
     weight_decay: float = _setting(0.025, "[0, inf)")
     """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in
     AdamW). It keeps a few frames from being learned by heart."""
@@ -84,9 +84,10 @@ class TrainingConfig:
     """Largest norm of the gradient, of the loss in units of the labels' mean square; longer ones
     are shortened.
     """
-    amsgrad: bool = False
-    """Adam by the largest squared gradients so far. Off: those are of the first steps, and beside
-    them weight decay wins."""
+    optimizer: str = _setting("soap", ("soap", "adam", "amsgrad"))
+    """"soap" is Adam in the axes in which a gradient's components are uncorrelated (see
+    `mda_aptnn.training.soap`): fewer steps to the same error. "amsgrad" is Adam by the largest
+    squared gradients so far: those are of the first steps, and beside them weight decay wins."""
     average_decay: float = _setting(0.995, "[0, 1)")
     """Decay per step of the moving average of the weights, which is what is validated and saved."""
     validate_every: int = _setting(50, "[1, inf)")
@@ -230,7 +231,10 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[Any, TrainingConfig]:
         )
     shape = ARCHITECTURES[architecture].config
     network = _settings(table, shape(), where)
-    training = _settings(plan.get("training", {}), TrainingConfig(), f"{path} [training]")
+    table = plan.get("training", {})
+    if isinstance(table, dict) and table.pop("amsgrad", False):  # the name in 0.1.0
+        table["optimizer"] = "amsgrad"
+    training = _settings(table, TrainingConfig(), f"{path} [training]")
     return shape(**network), TrainingConfig(**training)
 
 

@@ -24,6 +24,7 @@ from mda_aptnn.model.file import Arrays, load_state, read_arrays, state_arrays, 
 from mda_aptnn.tensors import AnyTarget, flat_basis, flat_tensors
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.samples import Array, Sample, join
+from mda_aptnn.training.soap import Soap
 
 #: A validation error so many times the labels' own root mean square is no longer a bad fit but a
 #: divergence.
@@ -82,12 +83,7 @@ class Run:
         self.network, self.config = network, config
         self.training, self.validation = training, validation
         self.average = copy.deepcopy(network).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            amsgrad=config.amsgrad,
-        )
+        self.optimizer = _optimizer(network, config)
         self.step, self.seconds = 0, 0.0
         self.best: Arrays = {}
         self.best_error, self.best_step = math.inf, 0
@@ -274,6 +270,14 @@ class Run:
             raise TrainingError(
                 f"cannot resume from {path}: {error}; delete it to train from the beginning"
             ) from error
+
+
+def _optimizer(network: Any, config: TrainingConfig) -> torch.optim.Optimizer:
+    parameters, rate, decay = network.parameters(), config.learning_rate, config.weight_decay
+    if config.optimizer == "soap":
+        return Soap(parameters, lr=rate, weight_decay=decay)
+    amsgrad = config.optimizer == "amsgrad"
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, amsgrad=amsgrad)
 
 
 def _squares(errors: torch.Tensor, weights: torch.Tensor) -> tuple[float, int]:

@@ -76,7 +76,7 @@ def test_training_it_keeps_symmetry_exact(tmp_path):
     constants.
     """
     training = TrainingConfig(
-        steps=8, validate_every=4, learning_rate=0.01, schedule="plateau", amsgrad=True
+        steps=8, validate_every=4, learning_rate=0.01, schedule="plateau", optimizer="amsgrad"
     )
     model = fit(clusters(4), SMALL, training, tmp_path / "model.h5")
     assert model.info["architecture"] == "simple-network"
