@@ -584,6 +584,44 @@ def read_json(group: h5py.Group, name: str, kind: type | tuple[type, ...]) -> An
     return value
 
 
+def load_json(
+    path: str | os.PathLike[str], error: type[AptnnError] = FileFormatError
+) -> dict[str, Any]:
+    """Read a file that holds one JSON table.
+
+    Raises
+    ------
+    AptnnError
+        Of the type `error`, if it cannot be read or is no table.
+    """
+    try:
+        record = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as reason:
+        raise error(f"cannot read {path}: {reason}") from reason
+    if not isinstance(record, dict):
+        raise error(f"{path} is damaged: not a table")
+    return record
+
+
+def json_text(record: Any, **options: Any) -> str:
+    """Return JSON, arrays as lists."""
+    return json.dumps(record, default=np.ndarray.tolist, **options)
+
+
+def save_json(path: str | os.PathLike[str], record: dict[str, Any], kind: str = "") -> None:
+    """Write a table, under its name only when it is complete; never through a link.
+
+    Raises
+    ------
+    FileExistsError
+        If the name is a link, which would lead out of the folder that is filled.
+    """
+    if os.path.islink(path):
+        raise FileExistsError(f"cannot write {path}: it is a link; copy what it leads to")
+    with replacing(path, kind) as temporary:
+        temporary.write_text(json_text(record, indent=1) + "\n")
+
+
 def file_hash(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:

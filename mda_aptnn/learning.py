@@ -34,7 +34,7 @@ from mda_aptnn.flux import blocks
 from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.labels.campaign import plan_labels, read_json, write_json
+from mda_aptnn.labels.campaign import plan_labels
 from mda_aptnn.labels.collect import collect
 from mda_aptnn.labels.dataset import Dataset, read_labels
 from mda_aptnn.labels.execution import run_campaign
@@ -212,8 +212,8 @@ class Learning:
                 finished = path.is_file()
                 if not finished:
                     logger.info("round %d", number)
-                    write_json(path, self._round(number, retry))
-                reports.append(read_json(path))
+                    io.save_json(path, self._round(number, retry))
+                reports.append(io.load_json(path, CampaignError))
                 if reports[-1]["stop"] or (one and not finished):
                     break
         return reports
@@ -259,7 +259,7 @@ class Learning:
         settings = json.loads(json.dumps(settings))
         path = self.folder / "settings.json"
         if path.exists():
-            found = read_json(path)
+            found = io.load_json(path, CampaignError)
             differ = [name for name in settings if found.get(name) != settings[name]]
             if differ:
                 raise CampaignError(
@@ -272,7 +272,7 @@ class Learning:
             raise CampaignError(
                 f"{self.folder} is not empty and no folder of `mda-aptnn learn`; choose another"
             )
-        write_json(path, settings)
+        io.save_json(path, settings)
 
     def _path(self, number: int, name: str) -> Path:
         return self.folder / f"round-{number}" / name
@@ -309,8 +309,8 @@ class Learning:
         path = self._path(number, "selected.json")
         if not path.is_file():
             path.parent.mkdir(exist_ok=True)
-            write_json(path, self._chosen(number) if number else self._drawn())
-        return read_json(path)
+            io.save_json(path, self._chosen(number) if number else self._drawn())
+        return io.load_json(path, CampaignError)
 
     def _drawn(self) -> dict[str, Any]:
         """Frames of the first round, and the test frames of all."""

@@ -12,7 +12,7 @@ import pytest
 
 from mda_aptnn.errors import CampaignError, LabelError, SpectrumError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.labels.campaign import read_json
+from mda_aptnn.io import load_json
 from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.learning import Learning, LearningPlan, compare
 from mda_aptnn.model.predict import load_model
@@ -75,7 +75,7 @@ def test_rounds_add_labels_and_the_rule_ends_them(learned):
     assert [report["stop"] for report in reports] == [False, True]
     assert [report["training_frames"] for report in reports] == [2, 4]
     assert reports[0]["change"] is None and reports[1]["change"] > 0
-    selected = [read_json(folder / f"round-{k}" / "selected.json") for k in (0, 1)]
+    selected = [load_json(folder / f"round-{k}" / "selected.json") for k in (0, 1)]
     assert len({*selected[0]["frames"], *selected[0]["test"], *selected[1]["frames"]}) == 5
     dataset = read_labels(folder / "round-1" / "labels.h5")
     assert len(dataset) == 5
@@ -92,7 +92,7 @@ def test_rounds_add_labels_and_the_rule_ends_them(learned):
 
 def test_test_frames_are_never_trained_on(learned):
     folder, _ = learned
-    test = read_json(folder / "round-0" / "selected.json")["test"]
+    test = load_json(folder / "round-0" / "selected.json")["test"]
     dataset = read_labels(folder / "round-1" / "labels.h5")
     kept = [item.frame.fingerprint() for item in dataset if item.info["number"] in test]
     for k in (0, 1):

@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mda_aptnn import folders, io
 from mda_aptnn.errors import CampaignError
@@ -84,8 +81,12 @@ class Task:
         """
         directory = Path(directory)
         path = directory / "task.json"
-        _refuse_links(directory.parent, directory, path)
-        record = read_json(path)
+        for link in filter(Path.is_symlink, (directory.parent, directory, path)):
+            raise CampaignError(
+                f"{link} is a link, and nothing outside of a campaign is touched: copy what it "
+                "leads to"
+            )
+        record = io.load_json(path, CampaignError)
         try:
             task = cls(
                 directory,
@@ -133,7 +134,7 @@ class Task:
     def failure(self) -> dict[str, Any] | None:
         """Which run failed, why, and its last lines; None if none did."""
         path = self.directory / "failed.json"
-        return read_json(path) if path.is_file() else None
+        return io.load_json(path, CampaignError) if path.is_file() else None
 
 
 class Campaign:
@@ -157,7 +158,7 @@ class Campaign:
                 f"{folder} is no campaign: there is no {MANIFEST}; make one with `mda-aptnn label "
                 "plan`"
             )
-        self.manifest = read_json(path)
+        self.manifest = io.load_json(path, CampaignError)
         version, frames = self.manifest.get("format"), self.manifest.get("frames")
         if version != FORMAT or not isinstance(frames, list):
             raise CampaignError(f"{path} has format {version!r}, this version reads {FORMAT}")
@@ -239,7 +240,7 @@ def plan(
             frames.append({"info": snapshot.info, **record})
         if not frames:
             raise CampaignError("there are no snapshots to plan")
-        write_json(folder / MANIFEST, {**header, **io.provenance(), "frames": frames})
+        io.save_json(folder / MANIFEST, {**header, **io.provenance(), "frames": frames})
         return Campaign(folder)
 
 
@@ -316,7 +317,7 @@ def _write_task(
         "placed": dataclasses.asdict(placed),
     }
     content = [record, texts, {name: _sha256(data) for name, data in files.items()}]
-    name = _sha256(_json(content, sort_keys=True).encode())[:16]
+    name = _sha256(io.json_text(content, sort_keys=True).encode())[:16]
     target = folder / "tasks" / name
     if (target / "task.json").is_file():
         return name
@@ -329,44 +330,12 @@ def _write_task(
     for file, data in files.items():
         (part / file).write_bytes(data)
     task = {"name": name, **record, "info": snapshot.info, "inputs": inputs}
-    write_json(part / "task.json", task)
+    io.save_json(part / "task.json", task)
     for path in part.iterdir():
         io.to_disk(path)
     io.move(part, target)
     return name
 
 
-def _refuse_links(*paths: Path) -> None:
-    """Refuse links among the folders and files of a campaign, which would lead out of it."""
-    for path in paths:
-        if path.is_symlink():
-            raise CampaignError(
-                f"{path} is a link, and nothing outside of a campaign is touched: copy what it "
-                "leads to"
-            )
-
-
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _json(record: Any, **options: Any) -> str:
-    return json.dumps(record, default=np.ndarray.tolist, **options)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a table; CampaignError if it cannot be."""
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CampaignError(f"cannot read {path}: {error}") from error
-    if not isinstance(record, dict):
-        raise CampaignError(f"{path} is damaged: not a table")
-    return record
-
-
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a table, under its name only when it is complete; never through a link."""
-    _refuse_links(path)
-    with io.replacing(path) as temporary:
-        temporary.write_text(_json(record, indent=1) + "\n")

@@ -19,7 +19,7 @@ from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import FileFormatError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.labelled_frame import LabelledFrame, parse_xyz, xyz_text
-from mda_aptnn.tensors import TARGETS
+from mda_aptnn.tensors import TARGETS, Target
 
 __all__ = ["Dataset", "LabelledFrame", "read_labels", "read_xyz", "write_labels", "write_xyz"]
 
@@ -84,6 +84,23 @@ class Dataset(io.Stored):
     def symbols(self) -> list[str]:
         """The elements that occur, by atomic number."""
         return symbols_of(sorted({int(z) for item in self.frames for z in item.frame.numbers}))
+
+    def by_element(self, target: Target) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+        """Return, by atomic number, the atoms whose label is complete; there may be none.
+
+        Returns
+        -------
+        dict of int to tuple
+            Frame and atom of each [n, 2], and the tensors [n, 3, 3, ...].
+        """
+        if not self.frames:
+            return {}
+        numbers = np.concatenate([item.frame.numbers for item in self])
+        tensors = np.concatenate([item.of(target) for item in self])
+        places = [(k, i) for k, item in enumerate(self) for i in range(len(item.frame))]
+        complete = np.isfinite(tensors).all(axis=tuple(range(1, tensors.ndim)))
+        chosen = {int(z): complete & (numbers == z) for z in np.unique(numbers)}
+        return {z: (np.array(places)[own], tensors[own]) for z, own in chosen.items()}
 
     def _write(self, file: h5py.File) -> None:
         names = sorted({name for item in self.frames for name in item.tensors})

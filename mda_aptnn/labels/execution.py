@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 
 from mda_aptnn import folders, io
 from mda_aptnn.errors import CampaignError, LabelError
-from mda_aptnn.labels.campaign import Campaign, Task, write_json
+from mda_aptnn.labels.campaign import Campaign, Task
 from mda_aptnn.labels.protocol import Job, Run
 
 #: How often a worker looks whether it should stop, in seconds.
@@ -211,7 +211,7 @@ def run_task(
                     _execute(task, run, command, stop)
             seconds = round(time.monotonic() - start, 1)
             record = {"command": shlex.join(command), "host": platform.node(), "seconds": seconds}
-            write_json(directory / "complete.json", record)
+            io.save_json(directory / "complete.json", record)
             for name in _left(task):
                 (directory / name).unlink(missing_ok=True)
             return Outcome(task.name, "complete")
@@ -224,7 +224,7 @@ def run_task(
         message = f"{run_name}: {error}" if run_name else str(error)
     with contextlib.suppress(OSError):  # no disk: the next call tries the task again
         record = {"run": run_name, "message": message, "last_lines": output}
-        write_json(directory / "failed.json", record)
+        io.save_json(directory / "failed.json", record)
     return Outcome(directory.name, "failed", message, output)
 
 

@@ -347,7 +347,7 @@ class InProcess(LabellingCode):
         except Exception as error:  # whatever somebody else's library raises, others go on
             raise LabelError(str(error) or type(error).__name__) from error
         record = dataclasses.asdict(dataclasses.replace(output, project=job.project))
-        job.output.write_text(json.dumps(record, default=np.ndarray.tolist))
+        job.output.write_text(io.json_text(record))
         return 0
 
     def read(self, text: str) -> Output:
