@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from mda_aptnn import folders, io
-from mda_aptnn.errors import CampaignError
+from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.labels.protocol import DEFAULT, TASK, LabellingCode, Recipe, Run, find_code
+from mda_aptnn.labels.protocol import DEFAULT, TASK, LabellingCode, Output, Recipe, Run, find_code
 from mda_aptnn.labels.routes import Route, make_route
 from mda_aptnn.labels.snapshots import Snapshot, Source
 
@@ -115,6 +115,20 @@ class Task:
         """Return the names of the files that a run needs: its own input and what all share."""
         others = {other.name for other in self.runs} - {run.name}
         return [name for name in self.inputs if Path(name).stem not in others]
+
+    def output(self, run: Run, folder: Path | None = None) -> Output:
+        """Read the output of a run, in the task's folder or another one.
+
+        Raises
+        ------
+        LabelError
+            If it is cut off, not converged, damaged, or that of another run.
+        """
+        path = (folder or self.directory) / run.output
+        output = self.code.read(path.read_text(errors="replace"))
+        if output.project != self.project(run):
+            raise LabelError(f"the output is that of {output.project}, not of {self.project(run)}")
+        return output
 
     def check_inputs(self, names: Iterable[str]) -> None:
         """Raise CampaignError if one of these files is not the one that was planned."""
@@ -228,10 +242,10 @@ def plan(
         (folder / "tasks").mkdir(exist_ok=True)
         known = {name for item in frames for name in item["tasks"]}
         for snapshot in snapshots:
-            names = [
-                _write_task(folder, snapshot, atoms, recipe, route)
-                for atoms in _shares(snapshot, route)
-            ]
+            # which atoms each of its tasks displaces
+            starts = range(0, len(snapshot.atoms) if route.by_atom else 1, ATOMS_PER_TASK)
+            shares = [snapshot.atoms[start : start + ATOMS_PER_TASK] for start in starts]
+            names = [_write_task(folder, snapshot, atoms, recipe, route) for atoms in shares]
             if known.issuperset(names):
                 warnings.warn(f"{describe(snapshot.info)} is planned already", stacklevel=2)
                 continue
@@ -292,14 +306,6 @@ def _planned_frames(folder: Path, header: dict[str, Any]) -> list[dict[str, Any]
     if any(item.name not in ("tasks", folders.LOCK) for item in folder.iterdir()):
         raise CampaignError(f"{folder} is not empty and no campaign; choose another folder")
     return []
-
-
-def _shares(snapshot: Snapshot, route: Route) -> list[Sequence[int]]:
-    """Which atoms each task of a snapshot displaces."""
-    if not route.by_atom:
-        return [()]
-    atoms = snapshot.atoms
-    return [atoms[start : start + ATOMS_PER_TASK] for start in range(0, len(atoms), ATOMS_PER_TASK)]
 
 
 def _write_task(
