@@ -24,7 +24,7 @@ import shlex
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -584,6 +584,26 @@ def read_json(group: h5py.Group, name: str, kind: type | tuple[type, ...]) -> An
     return value
 
 
+def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the names of what is otherwise than wanted: what is left on disk is of another run.
+
+    Parameters
+    ----------
+    found : mapping
+        As read from JSON. What it has beside the names of `wanted` is no matter.
+    wanted : mapping
+        Compared as JSON would keep it.
+    """
+    kept = json.loads(json.dumps(wanted))
+    return [name for name in kept if found.get(name) != kept[name]]
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def load_json(
     path: str | os.PathLike[str], error: type[AptnnError] = FileFormatError
 ) -> dict[str, Any]:
@@ -620,9 +640,3 @@ def save_json(path: str | os.PathLike[str], record: dict[str, Any], kind: str = 
         raise FileExistsError(f"cannot write {path}: it is a link; copy what it leads to")
     with replacing(path, kind) as temporary:
         temporary.write_text(json_text(record, indent=1) + "\n")
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -297,11 +297,8 @@ def _planned_frames(folder: Path, header: dict[str, Any]) -> list[dict[str, Any]
     """Frames that a folder has already; CampaignError if it is not of the same campaign."""
     if (folder / MANIFEST).is_file():
         old = Campaign(folder).manifest
-        for key in {**header, "code": None}:
-            if old.get(key) != header.get(key):
-                raise CampaignError(
-                    f"{folder} is a campaign with another {key}; choose another folder"
-                )
+        for key in io.differing(old, {"code": None} | header):
+            raise CampaignError(f"{folder} is a campaign with another {key}; choose another folder")
         return list(old["frames"])
     if any(item.name not in ("tasks", folders.LOCK) for item in folder.iterdir()):
         raise CampaignError(f"{folder} is not empty and no campaign; choose another folder")
