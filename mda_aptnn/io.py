@@ -330,23 +330,19 @@ def _check_seal(path: Path) -> None:
         )
 
 
-def _written_kind(path: Path) -> str | None:
-    """Return the kind of a file of this package, damaged or not; None for any other file, a link or
-    none.
-    """
-    if path.is_symlink() or not path.is_file():
-        return None
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return str(file.attrs["kind"]) if "creator" in file.attrs else None
-    except (OSError, KeyError, RuntimeError):
-        return None
-
-
 def remove(path: str | os.PathLike[str], kind: str) -> None:
-    """Delete a file, if it is one of this package and of this kind; another one stays."""
-    if _written_kind(Path(path)) == kind:
-        Path(path).unlink()
+    """Delete a file, damaged or not, if it is one of this package and of this kind; another one, or
+    a link, stays.
+    """
+    ours = False
+    if not os.path.islink(path):
+        with (
+            contextlib.suppress(OSError, KeyError, RuntimeError),
+            h5py.File(path, "r", locking=False) as file,
+        ):
+            ours = "creator" in file.attrs and file.attrs["kind"] == kind
+    if ours:
+        os.unlink(path)
 
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:

@@ -171,37 +171,34 @@ class Template(Recipe):
             self.input.expand(kind): _of_kind(self.input, kind, "ELEMENT")
             for kind in self.input.all(KIND)
         }
+        said = {kind.upper(): element for kind, element in given.items()}
         own, section = list[str](), self.input.section(f"{SUBSYS}/COORD")
         if section is not None and not section.directives:
             rows = [line.split() for line in self.input.lines(section)]
             own = [self.input.expand(section, row[0]) for row in rows if len(row) >= 4]
-        if [self._element(name, given) for name in own] == frame.numbers.tolist():
+        if [self._element(name, said) for name in own] == frame.numbers.tolist():
             return own
-        by_element: dict[int, list[str]] = {}
-        for name in given:
-            if name.upper() != "DEFAULT":
-                by_element.setdefault(self._element(name, given), []).append(name)
+        elements = {kind: self._element(kind, said) for kind in given if kind.upper() != "DEFAULT"}
         names = {}
-        for number, symbol in zip(frame.numbers.tolist(), frame.symbols, strict=True):
-            found = by_element.get(number, [symbol] if self._tight_binding else [])
+        for symbol, number in dict(zip(frame.symbols, frame.numbers.tolist(), strict=True)).items():
+            found = [kind for kind, element in elements.items() if element == number]
             if len(found) > 1:
                 raise CampaignError(
                     f"{self.input.name} has {len(found)} kinds of {symbol} ({', '.join(found)}), "
                     "and its &COORD does not list the atoms of the trajectory in their order to "
                     "tell which is which"
                 )
-            if not found:
+            if not found and not self._tight_binding:
                 raise CampaignError(
                     f"{self.input.name} has no &KIND {symbol}, which the trajectory contains"
                 )
-            names[number] = found[0]
-        return [names[number] for number in frame.numbers.tolist()]
+            names[symbol] = found[0] if found else symbol
+        return [names[symbol] for symbol in frame.symbols]
 
-    def _element(self, name: str, given: dict[str, str]) -> int:
+    def _element(self, name: str, said: dict[str, str]) -> int:
         """The element of a kind: what it says itself, or the letters that its name begins with."""
-        said = {kind.upper(): element for kind, element in given.items()}.get(name.upper())
-        letters = "".join(re.findall(r"^[A-Za-z]{1,2}", name))
-        for symbol in [said] if said else [letters, letters[:1]]:
+        letters, own = "".join(re.findall(r"^[A-Za-z]{1,2}", name)), said.get(name.upper())
+        for symbol in [own] if own else [letters, letters[:1]]:
             with contextlib.suppress(AptnnError):
                 return int(atomic_numbers([symbol])[0])
         raise CampaignError(
