@@ -88,6 +88,10 @@ class Dataset(io.Stored):
     def by_element(self, target: Target) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
         """Return, by atomic number, the atoms whose label is complete; there may be none.
 
+        Parameters
+        ----------
+        target : Target
+
         Returns
         -------
         dict of int to tuple

@@ -54,12 +54,30 @@ class LabelledFrame:
         return self.tensors[APT.name]
 
     def of(self, target: Target) -> NDArray[np.float64]:
-        """Return the tensors of a target, NaN where the frame has none."""
+        """Return the tensors of a target, NaN where the frame has none.
+
+        Parameters
+        ----------
+        target : Target
+
+        Returns
+        -------
+        ndarray, shape [n_atoms, 3, 3, ...]
+        """
         return self.tensors.get(target.name, np.full((len(self.frame), *target.shape), np.nan))
 
     def sum_rule_residual(self, target: Target) -> float:
         """Return the largest component of ``Σ_i P_i − Q·1`` or ``Σ_i G_i``, which translations make
-        zero; NaN if an atom has no label.
+        zero.
+
+        Parameters
+        ----------
+        target : Target
+
+        Returns
+        -------
+        float
+            In the unit of the target; NaN if an atom has no label.
         """
         expected = self.frame.charge * np.eye(3) if target == APT else 0.0
         return float(np.abs(self.of(target).sum(axis=0) - expected).max())
