@@ -624,7 +624,7 @@ def json_text(record: Any, **options: Any) -> str:
     return json.dumps(record, default=np.ndarray.tolist, **options)
 
 
-def save_json(path: str | os.PathLike[str], record: dict[str, Any], kind: str = "") -> None:
+def save_json(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
     """Write a table, under its name only when it is complete; never through a link.
 
     Raises
@@ -634,5 +634,5 @@ def save_json(path: str | os.PathLike[str], record: dict[str, Any], kind: str = 
     """
     if os.path.islink(path):
         raise FileExistsError(f"cannot write {path}: it is a link; copy what it leads to")
-    with replacing(path, kind) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json_text(record, indent=1) + "\n")
