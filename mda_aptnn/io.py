@@ -24,7 +24,7 @@ import shlex
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -330,23 +330,19 @@ def _check_seal(path: Path) -> None:
         )
 
 
-def _written_kind(path: Path) -> str | None:
-    """Return the kind of a file of this package, damaged or not; None for any other file, a link or
-    none.
-    """
-    if path.is_symlink() or not path.is_file():
-        return None
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return str(file.attrs["kind"]) if "creator" in file.attrs else None
-    except (OSError, KeyError, RuntimeError):
-        return None
-
-
 def remove(path: str | os.PathLike[str], kind: str) -> None:
-    """Delete a file, if it is one of this package and of this kind; another one stays."""
-    if _written_kind(Path(path)) == kind:
-        Path(path).unlink()
+    """Delete a file, damaged or not, if it is one of this package and of this kind; another one, or
+    a link, stays.
+    """
+    ours = False
+    if not os.path.islink(path):
+        with (
+            contextlib.suppress(OSError, KeyError, RuntimeError),
+            h5py.File(path, "r", locking=False) as file,
+        ):
+            ours = "creator" in file.attrs and file.attrs["kind"] == kind
+    if ours:
+        os.unlink(path)
 
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
@@ -584,7 +580,59 @@ def read_json(group: h5py.Group, name: str, kind: type | tuple[type, ...]) -> An
     return value
 
 
+def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the names of what is otherwise than wanted: what is left on disk is of another run.
+
+    Parameters
+    ----------
+    found : mapping
+        As read from JSON. What it has beside the names of `wanted` is no matter.
+    wanted : mapping
+        Compared as JSON would keep it.
+    """
+    kept = json.loads(json.dumps(wanted))
+    return [name for name in kept if found.get(name) != kept[name]]
+
+
 def file_hash(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_json(
+    path: str | os.PathLike[str], error: type[AptnnError] = FileFormatError
+) -> dict[str, Any]:
+    """Read a file that holds one JSON table.
+
+    Raises
+    ------
+    AptnnError
+        Of the type `error`, if it cannot be read or is no table.
+    """
+    try:
+        record = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as reason:
+        raise error(f"cannot read {path}: {reason}") from reason
+    if not isinstance(record, dict):
+        raise error(f"{path} is damaged: not a table")
+    return record
+
+
+def json_text(record: Any, **options: Any) -> str:
+    """Return JSON, arrays as lists."""
+    return json.dumps(record, default=np.ndarray.tolist, **options)
+
+
+def save_json(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
+    """Write a table, under its name only when it is complete; never through a link.
+
+    Raises
+    ------
+    FileExistsError
+        If the name is a link, which would lead out of the folder that is filled.
+    """
+    if os.path.islink(path):
+        raise FileExistsError(f"cannot write {path}: it is a link; copy what it leads to")
+    with replacing(path) as temporary:
+        temporary.write_text(json_text(record, indent=1) + "\n")

@@ -18,11 +18,10 @@ A file appears when it is complete, and what is there is not made again.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,7 @@ from mda_aptnn.flux import blocks
 from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.labels.campaign import plan_labels, read_json, write_json
-from mda_aptnn.labels.collect import collect
-from mda_aptnn.labels.dataset import Dataset, read_labels
-from mda_aptnn.labels.execution import run_campaign
-from mda_aptnn.labels.protocol import find_code
-from mda_aptnn.labels.routes import make_route
-from mda_aptnn.labels.snapshots import Source, choose_frames
+from mda_aptnn.labels import campaign, collect, dataset, execution, protocol, routes, snapshots
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.selection import select
 from mda_aptnn.spectra.estimator import choose_segments
@@ -158,16 +151,16 @@ class Learning:
         self.folder, self.plan, self.slice = Path(folder), plan, frames
         self.reading, self.universes = dict(reading or {}), list(universes)
         static = {name: self.reading[name] for name in _STATIC if name in self.reading}
-        self.source = Source(universes, names, **static)
-        self.recipe = find_code(plan.code).recipe(plan.template)
-        self.route = make_route(plan.route, {})
+        self.source = snapshots.Source(universes, names, **static)
+        self.recipe = protocol.find_code(plan.code).recipe(plan.template)
+        self.route = routes.make_route(plan.route, {})
         self._check_trajectory()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._claim()
 
     def run(
         self,
-        command: str,
+        command: str | None,
         rounds: int,
         *,
         one: bool = False,
@@ -180,8 +173,8 @@ class Learning:
 
         Parameters
         ----------
-        command : str
-            What starts the program that makes the labels.
+        command : str or None
+            What starts the program that makes the labels; usually the code's own.
         rounds : int
             At most so many in all, those that are finished included.
         one : bool
@@ -204,16 +197,13 @@ class Learning:
         """
         if rounds < 1:
             raise CampaignError(f"{rounds} rounds teach nothing: ask for one or more")
-        self._command, self._workers, self._verbose = command, workers, verbose
+        self._labelling: dict[str, Any] = {"command": command, "workers": workers, "retry": retry}
+        self._verbose = verbose
         reports: list[dict[str, Any]] = []
         with folders.reserved(self.folder / folders.LOCK, f"the loop in {self.folder}"):
             for number in range(rounds):
-                path = self._path(number, "report.json")
-                finished = path.is_file()
-                if not finished:
-                    logger.info("round %d", number)
-                    write_json(path, self._round(number, retry))
-                reports.append(read_json(path))
+                finished = self._path(number, "report.json").is_file()
+                reports.append(self._recorded(number, "report.json", self._round))
                 if reports[-1]["stop"] or (one and not finished):
                     break
         return reports
@@ -253,15 +243,12 @@ class Learning:
             "frames": list(self.slice),
             "reading": {name: str(value) for name, value in self.reading.items()},
         }
-        if self.plan.code == "cp2k":
+        if self.plan.code == protocol.DEFAULT:
             # folders of version 0.1.0 do not say it
             del settings["code"]
-        settings = json.loads(json.dumps(settings))
         path = self.folder / "settings.json"
         if path.exists():
-            found = read_json(path)
-            differ = [name for name in settings if found.get(name) != settings[name]]
-            if differ:
+            if differ := io.differing(io.load_json(path, CampaignError), settings):
                 raise CampaignError(
                     f"{self.folder} belongs to a loop with other {', '.join(differ)}: repeat its "
                     "command, or choose another folder"
@@ -272,14 +259,23 @@ class Learning:
             raise CampaignError(
                 f"{self.folder} is not empty and no folder of `mda-aptnn learn`; choose another"
             )
-        write_json(path, settings)
+        io.save_json(path, settings)
 
     def _path(self, number: int, name: str) -> Path:
         return self.folder / f"round-{number}" / name
 
-    def _round(self, number: int, retry: bool) -> dict[str, Any]:
+    def _recorded(self, number: int, name: str, make: Callable[[int], Any]) -> dict[str, Any]:
+        """A table of a round, made if it is not there."""
+        path = self._path(number, name)
+        if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
+            io.save_json(path, make(number))
+        return io.load_json(path, CampaignError)
+
+    def _round(self, number: int) -> dict[str, Any]:
         """Do what is missing of a round, and return its report."""
-        training, test = self._labels(number, retry)
+        logger.info("round %d", number)
+        training, test = self._labels(number)
         committee = self._path(number, "committee.h5")
         if not committee.is_file():
             fit_committee(
@@ -305,17 +301,16 @@ class Learning:
         }
 
     def _selected(self, number: int) -> dict[str, Any]:
-        """Frames that a round labels."""
-        path = self._path(number, "selected.json")
-        if not path.is_file():
-            path.parent.mkdir(exist_ok=True)
-            write_json(path, self._chosen(number) if number else self._drawn())
-        return read_json(path)
+        """Frames that a round labels: drawn in the first, then those that the committee chooses."""
+        return self._recorded(
+            number, "selected.json", self._chosen if number else lambda _: self._drawn()
+        )
 
     def _drawn(self) -> dict[str, Any]:
         """Frames of the first round, and the test frames of all."""
         everything, plan = self.source.numbers(*self.slice), self.plan
-        places = choose_frames(len(everything), plan.initial + plan.test, "random", seed=plan.seed)
+        count = plan.initial + plan.test
+        places = snapshots.choose_frames(len(everything), count, "random", seed=plan.seed)
         drawn = [everything[k] for k in places]
         rng = np.random.default_rng([plan.seed, 1])
         test = set(rng.choice(drawn, plan.test, replace=False).tolist())
@@ -342,67 +337,59 @@ class Learning:
             "mean_disagreement": float(found.disagreement.mean()),
         }
 
-    def _labels(self, number: int, retry: bool) -> tuple[Dataset, Dataset]:
+    def _labels(self, number: int) -> tuple[dataset.Dataset, dataset.Dataset]:
         """All labels so far: those to train on, and those of the test frames."""
-        path = self._path(number, "labels.h5")
-        selected = self._selected(number)
+        path, selected = self._path(number, "labels.h5"), self._selected(number)
         if not path.is_file():
-            self._label(selected, number, retry).save(path)
-        dataset, test = read_labels([path]), self._selected(0)["test"]
+            self._label(selected, number).save(path)
+        found, test = dataset.read_labels([path]), self._selected(0)["test"]
         parts: tuple[list[int], list[int]] = [], []
-        for k, item in enumerate(dataset):
+        for k, item in enumerate(found):
             parts[item.info["number"] in test].append(k)
-        return dataset.subset(parts[0]), dataset.subset(parts[1])
+        return found.subset(parts[0]), found.subset(parts[1])
 
-    def _label(self, selected: dict[str, Any], number: int, retry: bool) -> Dataset:
-        wanted = [*selected["frames"], *selected.get("test", [])]
-        campaign = plan_labels(
-            self.folder / "campaign", self.source, wanted, self.recipe, self.route
-        )
-        outcomes = run_campaign(
-            campaign, self._command, workers=self._workers, retry=retry, verbose=self._verbose
-        )
+    def _label(self, selected: dict[str, Any], number: int) -> dataset.Dataset:
+        wanted, folder = [*selected["frames"], *selected.get("test", [])], self.folder / "campaign"
+        planned = campaign.plan_labels(folder, self.source, wanted, self.recipe, self.route)
+        outcomes = execution.run_campaign(planned, verbose=self._verbose, **self._labelling)
         if any(outcome.state in ("busy", "stopped") for outcome in outcomes):
             raise CampaignError(
-                f"some labels in {campaign.folder} are being made by another process: call again "
-                "when it is done"
+                f"some labels in {folder} are being made by another process: call again when it is "
+                "done"
             )
-        dataset, left_out = collect(campaign)
+        found, left_out = collect.collect(planned)
         for lost in left_out:
             warnings.warn(f"left out: {lost.frame}: {lost.reason}", stacklevel=2)
-        found = {item.info["number"] for item in dataset}
-        for name in ("frames", "test"):
-            if name in selected and not found & set(selected[name]):
+        there = {item.info["number"] for item in found}
+        for name, kind in (("frames", "new"), ("test", "test")):
+            if name in selected and not there & set(selected[name]):
                 raise LabelError(
-                    f"no {'test' if name == 'test' else 'new'} frame of round {number} has usable "
-                    "labels: see the warnings, and mda-aptnn label run "
-                    f"{campaign.folder} --retry"
+                    f"no {kind} frame of round {number} has usable labels: see the warnings, and "
+                    f"mda-aptnn label run {folder} --retry"
                 )
-        return dataset
+        return found
 
     def _spectrum(self, number: int) -> Spectrum:
-        flux, spectrum = self._path(number, "flux.h5"), self._path(number, "spectrum.h5")
-        unfinished = self._path(number, "flux.unfinished")
+        flux, spectrum, unfinished, committee = (
+            self._path(number, name)
+            for name in ("flux.h5", "spectrum.h5", "flux.unfinished", "committee.h5")
+        )
         if not flux.is_file():
-            parts = [
-                self._flux(universe, self._path(number, "committee.h5"), unfinished / f"part-{k}")
-                for k, universe in enumerate(self.universes)
-            ]
+            # frames outside of what the committee has learned are those that the next round labels
+            reading = {**self.reading, "allow_outside_domain": True}
+            workers = self._labelling["workers"]
+            backend = {"backend": "multiprocessing", "n_workers": workers} if workers > 1 else {}
+            parts = []
+            for k, universe in enumerate(self.universes):
+                checkpoint = unfinished / f"part-{k}"
+                analysis = DipoleFlux(universe, committee, checkpoint=checkpoint, **reading)
+                parts.append(analysis.run(*self.slice, verbose=self._verbose, **backend).series)
             FluxSeries.merge(parts).save(flux)
         blocks.remove(unfinished)
         if not spectrum.is_file():
             made = FluxSeries.load(flux).spectrum(self.plan.temperature, self.plan.resolution)
             made.save(spectrum)
         return Spectrum.load(spectrum)
-
-    def _flux(self, universe: Any, committee: Path, checkpoint: Path) -> FluxSeries:
-        parallel: dict[str, Any] = {}
-        if self._workers > 1:
-            parallel = {"backend": "multiprocessing", "n_workers": self._workers}
-        # frames outside of what the committee has learned are those that the next round labels
-        reading = {**self.reading, "allow_outside_domain": True}
-        analysis = DipoleFlux(universe, committee, checkpoint=checkpoint, **reading)
-        return analysis.run(*self.slice, verbose=self._verbose, **parallel).series
 
 
 def compare(before: Spectrum | None, after: Spectrum) -> dict[str, float | None]:

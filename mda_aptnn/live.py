@@ -22,20 +22,11 @@ from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import description
 from mda_aptnn.model.domain import OPTION, domain_checks
 from mda_aptnn.model.predict import load_model
+from mda_aptnn.spectra import infrared
 from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator, pair_columns
-from mda_aptnn.spectra.infrared import (
-    Spectrum,
-    check_conditions,
-    section_factor,
-    spectrum_of_density,
-)
 from mda_aptnn.spectra.lag_sums import LagSums
 from mda_aptnn.spectra.of_flux import chosen_conditions
-from mda_aptnn.trajectory.kinetics import (
-    is_plausible,
-    kinetic_temperature,
-    likely_unit,
-)
+from mda_aptnn.trajectory import kinetics
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 logger = logging.getLogger(__name__)
@@ -125,8 +116,15 @@ class FluxStream:
         checks = Checks(tuple(domain_checks(self._model, [frame])))
         self.notes += refuse_or_warn(checks.allowing([OPTION]))
         velocities = self._velocities()
-        if check_temperature:
-            self._refuse_implausible(kinetic_temperature(velocities, masses))
+        temperature = kinetics.kinetic_temperature(velocities, masses)
+        if check_temperature and not kinetics.is_plausible(temperature):
+            unit = kinetics.likely_unit(temperature / self._factor**2)
+            hint = f"; they are likely in {unit!r}" if unit else ""
+            raise TrajectoryError(
+                f"the kinetic temperature of the first frame is {temperature:.4g} K, so the unit "
+                f"of the velocities is wrong{hint}; say it (velocity_unit=), or "
+                "check_temperature=False if it is meant"
+            )
         # frames that are still to come cannot be looked at
         looked_at = [(frame, velocities)]
         self._sums = FrameFlux(
@@ -186,7 +184,7 @@ class FluxStream:
                     break
         return self
 
-    def spectrum(self, temperature: Any = None, *, volume: Any = None) -> Spectrum:
+    def spectrum(self, temperature: Any = None, *, volume: Any = None) -> infrared.Spectrum:
         """Return the spectrum of all frames so far.
 
         It has error bars as soon as there are four blocks of twice the length that the resolution
@@ -211,7 +209,7 @@ class FluxStream:
         kelvin, volume, notes = chosen_conditions(
             temperature, volume, self.temperature, self._totals["volumes"] / self.n_frames, "stream"
         )
-        check_conditions(kelvin, volume)
+        infrared.check_conditions(kelvin, volume)
         length, steps = self._longest
         plan = self._estimator.plan(length / steps, self._lags.lengths)
         correlation, components = self._lags.correlations(plan.n_lags)
@@ -221,10 +219,10 @@ class FluxStream:
             pair_columns(correlation),
             np.array([pair_columns(block) for block in blocks if len(blocks) >= FEWEST]),
             frames,
-            factor=section_factor(kelvin),
+            factor=infrared.section_factor(kelvin),
             autos=slice(len(self._sums.names)),
         )
-        return spectrum_of_density(
+        return infrared.spectrum_of_density(
             dataclasses.replace(density, correlation=correlation),
             components,
             self._sums.names,
@@ -289,14 +287,3 @@ class FluxStream:
         if not np.isfinite(velocities).all():
             raise TrajectoryError(f"frame {ts.frame}: a velocity is not finite")
         return velocities
-
-    def _refuse_implausible(self, temperature: float) -> None:
-        if is_plausible(temperature):
-            return
-        unit = likely_unit(temperature / self._factor**2)
-        hint = f"; they are likely in {unit!r}" if unit else ""
-        raise TrajectoryError(
-            f"the kinetic temperature of the first frame is {temperature:.4g} K, so the unit of "
-            f"the velocities is wrong{hint}; say it (velocity_unit=), or check_temperature=False "
-            "if it is meant"
-        )

@@ -33,6 +33,25 @@ from mda_aptnn.spectra.term_plots import BANDS, plot_matrix, plot_stacked
 _STACKED, _MATRIX = 5, 200
 #: Spectrograms are at least so coarse, in cm⁻¹, and have at most so many windows.
 _COARSE, _WINDOWS = 50.0, 400
+#: Section and size of each picture.
+_PICTURES: dict[str, tuple[str, tuple[float, float]]] = {
+    "spectrum": ("Spectrum", (9.0, 4.6)),
+    "short": ("Spectrum", (9.0, 4.6)),
+    "stacked": ("Decomposition", (9.0, 4.8)),
+    "matrix": ("Decomposition", (11.0, 3.4)),
+    "distances": ("By distance", (9.0, 8.0)),
+    "moving": ("In time", (9.0, 6.0)),
+    "temperatures": ("In time", (9.0, 2.6)),
+}
+_CAPTIONS = {
+    "spectrum": "Infrared spectrum, the grey band holds the truth with 68 %.",
+    "short": "Infrared spectrum, no error bars: too short.",
+    "stacked": "Auto and cross terms (hatched); the total is the part above zero less that below.",
+    "matrix": "Terms of each band; a whole cross term is in two places, half in each.",
+    "distances": "Pairs of molecules by distance at the earlier time; shells sum to the total.",
+    "moving": "The same through a window that moves: single windows scatter by 58 %.",
+    "temperatures": "Kinetic temperature of all atoms.",
+}
 #: How verdicts look; all others are failures.
 _STYLES = {Verdict.FINE: "passed", Verdict.UNKNOWN: "open"}
 
@@ -44,10 +63,7 @@ def write_report(
     title: str = "Infrared spectrum",
     source: str | os.PathLike[str] | None = None,
     distances: DistanceSpectrum | None = None,
-    temperature: Any = None,
-    resolution: Any = "10 cm^-1",
-    window: str = "gaussian",
-    volume: Any = None,
+    **how: Any,
 ) -> Checks:
     """Write the report of a flux.
 
@@ -61,8 +77,8 @@ def write_report(
         File of the flux, named with its hash.
     distances : DistanceSpectrum, optional
         Drawn as well.
-    temperature, resolution, window, volume
-        As in `FluxSeries.spectrum`.
+    **how
+        Options of `FluxSeries.spectrum`: temperature, resolution, window, volume.
 
     Returns
     -------
@@ -75,21 +91,14 @@ def write_report(
         As `FluxSeries.spectrum`.
     """
     io.check_writable(path)
-    settings = {"temperature": temperature, "volume": volume}
-    spectrum = series.spectrum(resolution=resolution, window=window, **settings)
+    spectrum = series.spectrum(**how)
     checks = check_spectrum(series, spectrum)
-    sections = {
-        "Spectrum": _spectrum(spectrum),
+    sections = dict.fromkeys(("Spectrum", "Bands", "Decomposition", "By distance", "In time"), "")
+    for name, draw in _pictures(series, spectrum, distances, how).items():
+        section, size = _PICTURES[name]
+        sections[section] += _picture(draw, size, _CAPTIONS[name])
+    sections |= {
         "Bands": _bands(spectrum),
-        "Decomposition": _decomposition(spectrum),
-        "By distance": ""
-        if distances is None
-        else _picture(
-            lambda figure: distances.plot(figure=figure),
-            (9.0, 8.0),
-            "Pairs of molecules by their distance at the earlier time; shells sum to the total.",
-        ),
-        "In time": _times(series, spectrum, settings),
         "Checks": _checks(checks),
         "Notes": "".join(f"<p>{html.escape(note)}</p>" for note in spectrum.notes),
         "Provenance": _provenance(series, spectrum, source),
@@ -106,15 +115,32 @@ def write_report(
     return checks
 
 
-def _spectrum(spectrum: Spectrum) -> str:
-    known = spectrum.segments is not None
-    error = "the grey band holds the truth with 68 %" if known else "no error bars: too short"
-
-    return _picture(
-        lambda figure: spectrum.plot(ax=figure.subplots(), terms=False),
-        (9.0, 4.6),
-        f"Infrared spectrum, {error}.",
-    )
+def _pictures(
+    series: FluxSeries, spectrum: Spectrum, distances: DistanceSpectrum | None, how: dict[str, Any]
+) -> dict[str, Callable[[Any], Any]]:
+    """What draws each of `_PICTURES` that there is of this flux into a figure."""
+    n_groups, known = len(spectrum.groups), spectrum.segments is not None
+    draw: dict[str, Callable[[Any], Any]] = {
+        "spectrum" if known else "short": lambda figure: spectrum.plot(
+            ax=figure.subplots(), terms=False
+        )
+    }
+    if 2 <= n_groups <= _STACKED:
+        draw["stacked"] = lambda figure: plot_stacked(spectrum, ax=figure.subplots())
+    if 2 <= n_groups <= _MATRIX and not spectrum.summed:
+        draw["matrix"] = lambda figure: plot_matrix(spectrum, figure=figure)
+    if distances is not None:
+        draw["distances"] = lambda figure: distances.plot(figure=figure)
+    width = max(_COARSE, float(spectrum.resolution.magnitude))
+    step = max(len(series) * series.spacing / _WINDOWS, series.spacing)
+    conditions = {name: how[name] for name in ("temperature", "volume") if name in how}
+    # the trajectory may be shorter than even this resolution needs
+    with contextlib.suppress(SpectrumError):
+        moving = spectrogram(series, resolution=width, step=step, **conditions)
+        draw["moving"] = lambda figure: moving.plot(figure=figure)
+    if np.isfinite(series.temperatures).all():
+        draw["temperatures"] = lambda figure: _draw_temperatures(series, figure.subplots())
+    return draw
 
 
 def _bands(spectrum: Spectrum) -> str:
@@ -142,45 +168,6 @@ def _with_error(found: Measured) -> str:
     return f"{value} ± {error}"
 
 
-def _decomposition(spectrum: Spectrum) -> str:
-    n_groups = len(spectrum.groups)
-    parts = ""
-    if 2 <= n_groups <= _STACKED:
-        parts += _picture(
-            lambda figure: plot_stacked(spectrum, ax=figure.subplots()),
-            (9.0, 4.8),
-            "Auto and cross terms (hatched); the total is what is above zero less what is below.",
-        )
-    if 2 <= n_groups <= _MATRIX and not spectrum.summed:
-        parts += _picture(
-            lambda figure: plot_matrix(spectrum, figure=figure),
-            (11.0, 3.4),
-            "Terms of each band; a whole cross term is in two places, half in each.",
-        )
-    return parts
-
-
-def _times(series: FluxSeries, spectrum: Spectrum, settings: dict[str, Any]) -> str:
-    parts = ""
-    width = max(_COARSE, float(spectrum.resolution.magnitude))
-    step = max(len(series) * series.spacing / _WINDOWS, series.spacing)
-    # the trajectory may be shorter than even this resolution needs
-    with contextlib.suppress(SpectrumError):
-        found = spectrogram(series, resolution=width, step=step, **settings)
-        parts += _picture(
-            lambda figure: found.plot(figure=figure),
-            (9.0, 6.0),
-            "The same through a window that moves: single windows scatter by 58 %.",
-        )
-    if np.isfinite(series.temperatures).all():
-        parts += _picture(
-            lambda figure: _draw_temperatures(series, figure.subplots()),
-            (9.0, 2.6),
-            "Kinetic temperature of all atoms.",
-        )
-    return parts
-
-
 def _draw_temperatures(series: FluxSeries, ax: Any) -> None:
     times, values = (
         np.split(part, series.starts[1:]) for part in (series.times, series.temperatures)
@@ -193,13 +180,9 @@ def _draw_temperatures(series: FluxSeries, ax: Any) -> None:
 
 def _checks(checks: Checks) -> str:
     rows: list[list[str | tuple[str, str]]] = [
-        [
-            check.name,
-            check.found,
-            (check.verdict.value, _STYLES.get(check.verdict, "failed")),
-            check.meaning,
-        ]
+        [check.name, check.found, (verdict.value, _STYLES.get(verdict, "failed")), check.meaning]
         for check in checks
+        for verdict in [check.verdict]
     ]
     return _table(rows, ["", "", "", "meaning"], ["Check", "Found", "", "What it means"])
 

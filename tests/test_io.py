@@ -194,3 +194,18 @@ def test_a_file_that_grows_a_thousandfold_in_memory_is_not_unpacked(tmp_path):
         )
     with io.open_checked(tmp_path / "packed.h5", "flux") as file:
         assert io.read_array(file, "x").sum() == 200_000
+
+
+def test_tables_of_json(tmp_path):
+    path = tmp_path / "table.json"
+    io.save_json(path, {"a": np.arange(3), "b": None})
+    assert io.load_json(path) == {"a": [0, 1, 2], "b": None}
+    (tmp_path / "link.json").symlink_to(path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="it is a link"):
+        io.save_json(tmp_path / "link.json", {})
+    assert path.read_bytes() == before
+    for text, said in (("[1]", "is damaged: not a table"), ("{", "cannot read")):
+        path.write_text(text)
+        with pytest.raises(FileFormatError, match=said):
+            io.load_json(path)

@@ -7,19 +7,25 @@ import shlex
 import sys
 from pathlib import Path
 
+import MDAnalysis as mda
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from mda_aptnn.cli import app
 from mda_aptnn.errors import CampaignError, LabelError, SpectrumError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.labels.campaign import read_json
+from mda_aptnn.io import load_json
+from mda_aptnn.labels import protocol
 from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.learning import Learning, LearningPlan, compare
 from mda_aptnn.model.predict import load_model
+from mda_aptnn.plugins import Plugins
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.training.config import TrainingConfig
 from tests import cp2k_stand_in
 from tests.labelling_data import DATA
+from tests.labels import own_code
 from tests.systems import gas
 from tests.tiny import NETWORK
 
@@ -75,7 +81,7 @@ def test_rounds_add_labels_and_the_rule_ends_them(learned):
     assert [report["stop"] for report in reports] == [False, True]
     assert [report["training_frames"] for report in reports] == [2, 4]
     assert reports[0]["change"] is None and reports[1]["change"] > 0
-    selected = [read_json(folder / f"round-{k}" / "selected.json") for k in (0, 1)]
+    selected = [load_json(folder / f"round-{k}" / "selected.json") for k in (0, 1)]
     assert len({*selected[0]["frames"], *selected[0]["test"], *selected[1]["frames"]}) == 5
     dataset = read_labels(folder / "round-1" / "labels.h5")
     assert len(dataset) == 5
@@ -92,7 +98,7 @@ def test_rounds_add_labels_and_the_rule_ends_them(learned):
 
 def test_test_frames_are_never_trained_on(learned):
     folder, _ = learned
-    test = read_json(folder / "round-0" / "selected.json")["test"]
+    test = load_json(folder / "round-0" / "selected.json")["test"]
     dataset = read_labels(folder / "round-1" / "labels.h5")
     kept = [item.frame.fingerprint() for item in dataset if item.info["number"] in test]
     for k in (0, 1):
@@ -182,3 +188,33 @@ def test_labels_that_all_fail_are_told(tmp_path):
         pytest.raises(LabelError, match="no new frame of round 0 has usable labels"),
     ):
         loop(tmp_path / "loop").run("/bin/false", 1)
+
+
+def test_any_labelling_code_can_be_learned_with(tmp_path, monkeypatch):
+    """By the command line, with a code that is in no program and in another package."""
+    codes = Plugins(protocol.CODES.group, protocol.OWN, protocol.CODES.kind, CampaignError)
+    codes.register("springs", own_code.Springs)
+    monkeypatch.setattr(protocol, "CODES", codes)
+    monkeypatch.chdir(tmp_path)
+    universe = gas(120, n_molecules=1, cell=None)
+    universe.atoms.write("gas.pdb")
+    with mda.Writer("gas.trr", 3) as writer:
+        for _ in universe.trajectory:
+            writer.write(universe.atoms)
+    Path("springs.toml").write_text("strength = 0.2\n")
+    Path("plan.toml").write_text(
+        "[training]\nsteps = 4\nvalidate_every = 2\nvalidation = 1\nwarmup_steps = 1\n"
+        '[[network.layers]]\nfeatures = "2x0e+2x1o+2x1e+2x2e"\ncutoff = 3.0\nn_radial = 3\n'
+    )
+    words = (
+        "learn loop gas.pdb gas.trr --code springs --template springs.toml --route analytic "
+        "--initial 2 --test 1 --count 1 --members 2 --candidates 30 --config plan.toml --pbc none "
+        "--resolution 6000 -T 300 --rounds 1 --charge 0"
+    )
+    result = CliRunner().invoke(app, words.split(), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    dataset = read_labels("loop/round-0/labels.h5")
+    assert len(dataset) == 3 and dataset.level_of_theory.startswith("Springs 1.0")
+    for item in dataset:
+        expected = own_code.polar_tensors(item.frame.positions, 0.2)
+        np.testing.assert_allclose(item.apt, expected, atol=1e-9)

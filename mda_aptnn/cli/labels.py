@@ -147,9 +147,7 @@ def plan(
 def run(
     folder: Folder,
     *,
-    command: Annotated[
-        str | None, Option(help='What starts the code: "mpirun -np 2 cp2k.psmp"; its own if none.')
-    ] = None,
+    command: opt.Command = None,
     workers: opt.Workers = 1,
     retry: bool = False,
     task: int | None = None,
@@ -193,7 +191,7 @@ def run(
 def script(
     folder: Folder,
     *,
-    command: opt.Command = "srun cp2k.psmp",
+    command: str = "srun cp2k.psmp",
     slurm: Annotated[bool, Option("--slurm")] = True,
     output: Path | None = None,
 ) -> None:
@@ -201,6 +199,8 @@ def script(
 
     Parameters
     ----------
+    command : str
+        What starts the code within a job.
     slurm : bool
         A SLURM job array (the only kind there is).
     output : path

@@ -68,7 +68,10 @@ Route = Annotated[
         "as well."
     ),
 ]
-Command = Annotated[str, Option(help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')]
+Command = Annotated[
+    str | None,
+    Option(help='What starts the code: "mpirun -np 2 cp2k.psmp"; its own command if not given.'),
+]
 Plan = Annotated[Path | None, Option(help="TOML plan: tables [training] and [network].")]
 
 #: Names of options that are not those of the parameters.

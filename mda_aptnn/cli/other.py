@@ -180,7 +180,8 @@ def learn(
     charges: opt.Charges,
     template: opt.Template = Path("template.inp"),
     route: opt.Route = "field",
-    command: opt.Command = "cp2k.psmp",
+    code: opt.Code = "cp2k",
+    command: opt.Command = None,
     initial: int = 4,
     test: int = 2,
     count: int = 4,
@@ -247,6 +248,7 @@ def learn(
         tolerance=tolerance,
         network=network,
         training=training,
+        code=code,
     )
     options = reading.keywords() | charges.sums()
     loop = Learning(folder, reading.universes(), reading.names, plan, options, reading.chosen())

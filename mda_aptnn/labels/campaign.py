@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import warnings
@@ -20,12 +19,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mda_aptnn import folders, io
-from mda_aptnn.errors import CampaignError
+from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.labels.protocol import DEFAULT, TASK, LabellingCode, Recipe, Run, find_code
+from mda_aptnn.labels.protocol import DEFAULT, TASK, LabellingCode, Output, Recipe, Run, find_code
 from mda_aptnn.labels.routes import Route, make_route
 from mda_aptnn.labels.snapshots import Snapshot, Source
 
@@ -84,8 +81,12 @@ class Task:
         """
         directory = Path(directory)
         path = directory / "task.json"
-        _refuse_links(directory.parent, directory, path)
-        record = read_json(path)
+        for link in filter(Path.is_symlink, (directory.parent, directory, path)):
+            raise CampaignError(
+                f"{link} is a link, and nothing outside of a campaign is touched: copy what it "
+                "leads to"
+            )
+        record = io.load_json(path, CampaignError)
         try:
             task = cls(
                 directory,
@@ -115,6 +116,20 @@ class Task:
         others = {other.name for other in self.runs} - {run.name}
         return [name for name in self.inputs if Path(name).stem not in others]
 
+    def output(self, run: Run, folder: Path | None = None) -> Output:
+        """Read the output of a run, in the task's folder or another one.
+
+        Raises
+        ------
+        LabelError
+            If it is cut off, not converged, damaged, or that of another run.
+        """
+        path = (folder or self.directory) / run.output
+        output = self.code.read(path.read_text(errors="replace"))
+        if output.project != self.project(run):
+            raise LabelError(f"the output is that of {output.project}, not of {self.project(run)}")
+        return output
+
     def check_inputs(self, names: Iterable[str]) -> None:
         """Raise CampaignError if one of these files is not the one that was planned."""
         for name in names:
@@ -133,7 +148,7 @@ class Task:
     def failure(self) -> dict[str, Any] | None:
         """Which run failed, why, and its last lines; None if none did."""
         path = self.directory / "failed.json"
-        return read_json(path) if path.is_file() else None
+        return io.load_json(path, CampaignError) if path.is_file() else None
 
 
 class Campaign:
@@ -157,7 +172,7 @@ class Campaign:
                 f"{folder} is no campaign: there is no {MANIFEST}; make one with `mda-aptnn label "
                 "plan`"
             )
-        self.manifest = read_json(path)
+        self.manifest = io.load_json(path, CampaignError)
         version, frames = self.manifest.get("format"), self.manifest.get("frames")
         if version != FORMAT or not isinstance(frames, list):
             raise CampaignError(f"{path} has format {version!r}, this version reads {FORMAT}")
@@ -227,10 +242,10 @@ def plan(
         (folder / "tasks").mkdir(exist_ok=True)
         known = {name for item in frames for name in item["tasks"]}
         for snapshot in snapshots:
-            names = [
-                _write_task(folder, snapshot, atoms, recipe, route)
-                for atoms in _shares(snapshot, route)
-            ]
+            # which atoms each of its tasks displaces
+            starts = range(0, len(snapshot.atoms) if route.by_atom else 1, ATOMS_PER_TASK)
+            shares = [snapshot.atoms[start : start + ATOMS_PER_TASK] for start in starts]
+            names = [_write_task(folder, snapshot, atoms, recipe, route) for atoms in shares]
             if known.issuperset(names):
                 warnings.warn(f"{describe(snapshot.info)} is planned already", stacklevel=2)
                 continue
@@ -239,7 +254,7 @@ def plan(
             frames.append({"info": snapshot.info, **record})
         if not frames:
             raise CampaignError("there are no snapshots to plan")
-        write_json(folder / MANIFEST, {**header, **io.provenance(), "frames": frames})
+        io.save_json(folder / MANIFEST, {**header, **io.provenance(), "frames": frames})
         return Campaign(folder)
 
 
@@ -282,23 +297,12 @@ def _planned_frames(folder: Path, header: dict[str, Any]) -> list[dict[str, Any]
     """Frames that a folder has already; CampaignError if it is not of the same campaign."""
     if (folder / MANIFEST).is_file():
         old = Campaign(folder).manifest
-        for key in {**header, "code": None}:
-            if old.get(key) != header.get(key):
-                raise CampaignError(
-                    f"{folder} is a campaign with another {key}; choose another folder"
-                )
+        for key in io.differing(old, {"code": None} | header):
+            raise CampaignError(f"{folder} is a campaign with another {key}; choose another folder")
         return list(old["frames"])
     if any(item.name not in ("tasks", folders.LOCK) for item in folder.iterdir()):
         raise CampaignError(f"{folder} is not empty and no campaign; choose another folder")
     return []
-
-
-def _shares(snapshot: Snapshot, route: Route) -> list[Sequence[int]]:
-    """Which atoms each task of a snapshot displaces."""
-    if not route.by_atom:
-        return [()]
-    atoms = snapshot.atoms
-    return [atoms[start : start + ATOMS_PER_TASK] for start in range(0, len(atoms), ATOMS_PER_TASK)]
 
 
 def _write_task(
@@ -316,7 +320,7 @@ def _write_task(
         "placed": dataclasses.asdict(placed),
     }
     content = [record, texts, {name: _sha256(data) for name, data in files.items()}]
-    name = _sha256(_json(content, sort_keys=True).encode())[:16]
+    name = _sha256(io.json_text(content, sort_keys=True).encode())[:16]
     target = folder / "tasks" / name
     if (target / "task.json").is_file():
         return name
@@ -329,44 +333,12 @@ def _write_task(
     for file, data in files.items():
         (part / file).write_bytes(data)
     task = {"name": name, **record, "info": snapshot.info, "inputs": inputs}
-    write_json(part / "task.json", task)
+    io.save_json(part / "task.json", task)
     for path in part.iterdir():
         io.to_disk(path)
     io.move(part, target)
     return name
 
 
-def _refuse_links(*paths: Path) -> None:
-    """Refuse links among the folders and files of a campaign, which would lead out of it."""
-    for path in paths:
-        if path.is_symlink():
-            raise CampaignError(
-                f"{path} is a link, and nothing outside of a campaign is touched: copy what it "
-                "leads to"
-            )
-
-
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _json(record: Any, **options: Any) -> str:
-    return json.dumps(record, default=np.ndarray.tolist, **options)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a table; CampaignError if it cannot be."""
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CampaignError(f"cannot read {path}: {error}") from error
-    if not isinstance(record, dict):
-        raise CampaignError(f"{path} is damaged: not a table")
-    return record
-
-
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a table, under its name only when it is complete; never through a link."""
-    _refuse_links(path)
-    with io.replacing(path) as temporary:
-        temporary.write_text(_json(record, indent=1) + "\n")

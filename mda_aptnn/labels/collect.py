@@ -11,7 +11,7 @@ from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.io import file_hash
 from mda_aptnn.labels.campaign import MANIFEST, Campaign, Task, describe
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.labels.protocol import Output, Run, check_geometry
+from mda_aptnn.labels.protocol import Output, check_geometry
 from mda_aptnn.labels.routes import check_sum_rules
 
 #: Largest component of Σ_i P_i − Q·1, in e for each atom. Good labels of liquid water have 2e-4 to
@@ -83,8 +83,9 @@ def collect(
 
 def _level(task: Task, labelled: LabelledFrame) -> str:
     """Program, method and settings of the route in one line."""
-    settings = [f"{k} {v:g}" for k, v in task.route.parameters.items() if v is not None]
-    parts = [labelled.info["program"], task.level_of_theory, ", ".join(settings)]
+    info = labelled.info
+    settings = [f"{name} {info[name]:g}" for name in task.route.parameters if name in info]
+    parts = [info["program"], task.level_of_theory, ", ".join(settings)]
     return f"{', '.join(filter(None, parts))} {task.route.unit}".rstrip()
 
 
@@ -121,13 +122,16 @@ def read_task(task: Task) -> tuple[LabelledFrame, str]:
     LabelError
         If a run is missing, cut, not converged, or belongs to another task, input or geometry.
     """
-    failure = task.failure
-    if failure is not None:
+    if failure := task.failure:
         raise LabelError(f"task {task.name} failed: {failure['message']}")
     outputs: dict[str, Output] = {}
     for run in task.runs:
         try:
-            outputs[run.name] = _read_run(task, run)
+            if not (task.directory / run.output).is_file():
+                raise LabelError("not run yet")
+            task.check_inputs(set(task.inputs) & {run.input})
+            outputs[run.name] = task.output(run)
+            check_geometry(outputs[run.name], run.geometry(task.placed))
         except (CampaignError, LabelError, OSError) as error:
             raise LabelError(f"task {task.name}, {run.name}: {error}") from error
     try:
@@ -135,15 +139,3 @@ def read_task(task: Task) -> tuple[LabelledFrame, str]:
     except LabelError as error:
         raise LabelError(f"task {task.name}: {error}") from error
     return labels, " and ".join(sorted({output.version for output in outputs.values()}))
-
-
-def _read_run(task: Task, run: Run) -> Output:
-    path = task.directory / f"{run.name}.out"
-    if not path.is_file():
-        raise LabelError("not run yet")
-    task.check_inputs(set(task.inputs) & {f"{run.name}.inp"})
-    output = task.code.read(path.read_text(errors="replace"))
-    if output.project != task.project(run):
-        raise LabelError(f"the output is that of {output.project}, not of {task.project(run)}")
-    check_geometry(output, run.geometry(task.placed))
-    return output

@@ -19,7 +19,7 @@ from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import FileFormatError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.labelled_frame import LabelledFrame, parse_xyz, xyz_text
-from mda_aptnn.tensors import TARGETS
+from mda_aptnn.tensors import TARGETS, Target
 
 __all__ = ["Dataset", "LabelledFrame", "read_labels", "read_xyz", "write_labels", "write_xyz"]
 
@@ -84,6 +84,27 @@ class Dataset(io.Stored):
     def symbols(self) -> list[str]:
         """The elements that occur, by atomic number."""
         return symbols_of(sorted({int(z) for item in self.frames for z in item.frame.numbers}))
+
+    def by_element(self, target: Target) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+        """Return, by atomic number, the atoms whose label is complete; there may be none.
+
+        Parameters
+        ----------
+        target : Target
+
+        Returns
+        -------
+        dict of int to tuple
+            Frame and atom of each [n, 2], and the tensors [n, 3, 3, ...].
+        """
+        if not self.frames:
+            return {}
+        numbers = np.concatenate([item.frame.numbers for item in self])
+        tensors = np.concatenate([item.of(target) for item in self])
+        places = [(k, i) for k, item in enumerate(self) for i in range(len(item.frame))]
+        complete = np.isfinite(tensors).all(axis=tuple(range(1, tensors.ndim)))
+        chosen = {int(z): complete & (numbers == z) for z in np.unique(numbers)}
+        return {z: (np.array(places)[own], tensors[own]) for z, own in chosen.items()}
 
     def _write(self, file: h5py.File) -> None:
         names = sorted({name for item in self.frames for name in item.tensors})
@@ -197,8 +218,12 @@ def write_xyz(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     dataset : Dataset
     path : path
     """
+    _write_text(dataset, path, dataset.level_of_theory)
+
+
+def _write_text(items: Iterable[LabelledFrame], path: str | os.PathLike[str], level: str) -> int:
     with io.replacing(path) as temporary, open(temporary, "w") as file:
-        file.writelines(xyz_text(item, dataset.level_of_theory) for item in dataset)
+        return sum(1 for item in items if file.write(xyz_text(item, level)))
 
 
 def write_labels(
@@ -230,8 +255,7 @@ def write_labels(
         raise LabelError("there are no frames to write")
     everything = itertools.chain([first], rest)
     if Path(path).suffix == ".xyz":
-        with io.replacing(path) as temporary, open(temporary, "w") as text:
-            return sum(1 for item in everything if text.write(xyz_text(item, level_of_theory)))
+        return _write_text(everything, path, level_of_theory)
     with io.create(path, Dataset.kind) as file:
         return _write_frames(file, everything, sorted(first.tensors), level_of_theory, {})
 
@@ -250,8 +274,7 @@ def _write_frames(
     """
     file.attrs["level_of_theory"] = level_of_theory
     file.attrs["sources"] = json.dumps(sources)
-    offsets, waiting = [0], list[LabelledFrame]()
-    written = 0
+    offsets, rows, written = [0], list[dict[str, Any]](), 0
     for item in items:
         if not set(item.tensors) <= set(names):
             raise LabelError(
@@ -259,21 +282,20 @@ def _write_frames(
                 f"{list(names)}"
             )
         offsets.append(offsets[-1] + len(item.frame))
-        waiting.append(item)
+        rows.append(_arrays(item, names))
         if offsets[-1] - written >= _ATOMS:
-            _append(file, waiting, names)
-            waiting, written = [], offsets[-1]
-    if waiting:
-        _append(file, waiting, names)
+            _append(file, rows)
+            rows, written = [], offsets[-1]
+    if rows:
+        _append(file, rows)
     if len(offsets) == 1:
         raise LabelError("there are no frames to write")
     io.write_array(file, "offsets", np.array(offsets))
     return len(offsets) - 1
 
 
-def _append(file: h5py.File, items: Sequence[LabelledFrame], names: Sequence[str]) -> None:
-    """Write some frames behind those that are in the file."""
-    rows = [_arrays(item, names) for item in items]
+def _append(file: h5py.File, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the arrays of some frames behind those that are in the file."""
     for name in rows[0]:
         values = np.concatenate([row[name] for row in rows])
         if name in file:

@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 
 from mda_aptnn import folders, io
 from mda_aptnn.errors import CampaignError, LabelError
-from mda_aptnn.labels.campaign import Campaign, Task, write_json
+from mda_aptnn.labels.campaign import Campaign, Task
 from mda_aptnn.labels.protocol import Job, Run
 
 #: How often a worker looks whether it should stop, in seconds.
@@ -192,7 +192,6 @@ def run_task(
         When set, the run is killed and nothing is recorded.
     """
     directory = Path(directory)
-    run_name, output = "", ""
     try:
         with folders.locked(directory / folders.LOCK) as free:
             if not free:
@@ -206,26 +205,21 @@ def run_task(
                 (directory / name).unlink(missing_ok=True)
             start = time.monotonic()
             for run in task.runs:
-                run_name, output = run.name, ""
-                if not _is_done(task, run):
+                if not all((directory / name).is_file() for name in _gives(task, run)):
                     _execute(task, run, command, stop)
             seconds = round(time.monotonic() - start, 1)
             record = {"command": shlex.join(command), "host": platform.node(), "seconds": seconds}
-            write_json(directory / "complete.json", record)
+            io.save_json(directory / "complete.json", record)
             for name in _left(task):
                 (directory / name).unlink(missing_ok=True)
             return Outcome(task.name, "complete")
     except _StopError:
         return Outcome(directory.name, "stopped")
-    except _RunError as error:
-        reason, output = error.args
-        message = f"{run_name}: {reason}"
-    except (CampaignError, OSError) as error:
-        message = f"{run_name}: {error}" if run_name else str(error)
+    except (_RunError, CampaignError, OSError) as error:
+        failed = error if isinstance(error, _RunError) else _RunError("", str(error))
     with contextlib.suppress(OSError):  # no disk: the next call tries the task again
-        record = {"run": run_name, "message": message, "last_lines": output}
-        write_json(directory / "failed.json", record)
-    return Outcome(directory.name, "failed", message, output)
+        io.save_json(directory / "failed.json", failed.record)
+    return Outcome(directory.name, "failed", failed.record["message"], failed.record["last_lines"])
 
 
 class _StopError(Exception):
@@ -233,7 +227,11 @@ class _StopError(Exception):
 
 
 class _RunError(Exception):
-    """A run failed: why, and the last lines of its output."""
+    """A run failed: which, why, and the last lines of its output."""
+
+    def __init__(self, run: str, why: str, last_lines: str = "") -> None:
+        message = f"{run}: {why}" if run else why
+        self.record = {"run": run, "message": message, "last_lines": last_lines}
 
 
 def _left(task: Task) -> list[str]:
@@ -242,10 +240,9 @@ def _left(task: Task) -> list[str]:
     return [name] if name is not None and len(task.runs) > 1 else []
 
 
-def _is_done(task: Task, run: Run) -> bool:
-    """Whether the run's output is in its place; the first run is needed with what it leaves."""
-    needed = [f"{run.name}.out", *(_left(task) if run is task.runs[0] else [])]
-    return all((task.directory / name).is_file() for name in needed)
+def _gives(task: Task, run: Run) -> list[str]:
+    """The files of a run that is done: its output, and of the first one what it leaves."""
+    return [*(_left(task) if run is task.runs[0] else []), run.output]
 
 
 def _execute(task: Task, run: Run, command: Sequence[str], stop: threading.Event | None) -> None:
@@ -253,9 +250,9 @@ def _execute(task: Task, run: Run, command: Sequence[str], stop: threading.Event
     if stop is not None and stop.is_set():
         raise _StopError
     work = Path(tempfile.mkdtemp(prefix="running-", dir=task.directory))
+    code, needed = 0, [] if run is task.runs[0] else _left(task)
     try:
-        first = run is task.runs[0]
-        for name in [*task.inputs_of(run), *([] if first else _left(task))]:
+        for name in [*task.inputs_of(run), *needed]:
             (work / name).symlink_to(f"../{name}")
         job = Job(
             folder=work,
@@ -264,30 +261,28 @@ def _execute(task: Task, run: Run, command: Sequence[str], stop: threading.Event
             wanted=task.route.wanted(run),
             project=task.project(run),
             command=tuple(command),
-            call=functools.partial(_call, work=work, name=f"{run.name}.out", stop=stop),
+            call=functools.partial(_call, work=work, name=run.output, stop=stop),
         )
-        given = [*(_left(task) if first else []), job.output.name]
-        code, text = 0, ""
-        try:
-            code = task.code.compute(job)
-            text = job.output.read_text(errors="replace")
-            found = task.code.read(text)
-            if found.project != job.project:
-                raise LabelError(f"the output is that of {found.project}")
-            if code:
-                raise LabelError("the command failed")
-            for name in given:
-                if not (work / name).is_file():
-                    raise LabelError(f"there is no {name}, which the other runs start from")
-        except LabelError as error:
-            errors = work / "stderr"
-            said = errors.read_text(errors="replace") if errors.is_file() else ""
-            with contextlib.suppress(FileNotFoundError):
-                io.move(job.output, task.directory / "failed.out")
-            message = f"{error} (exit code {code})" if code else str(error)
-            raise _RunError(message, task.code.last_lines(text, said)) from error
-        for name in given:
+        code = task.code.compute(job)
+        task.output(run, work)
+        if code:
+            raise LabelError("the command failed")
+        for name in _gives(task, run):
+            if not (work / name).is_file():
+                raise LabelError(f"there is no {name}, which the other runs start from")
+        for name in _gives(task, run):
             io.move(work / name, task.directory / name)
+    except LabelError as error:
+        said = [
+            path.read_text(errors="replace") if path.is_file() else ""
+            for path in (work / run.output, work / "stderr")
+        ]
+        with contextlib.suppress(FileNotFoundError):
+            io.move(work / run.output, task.directory / "failed.out")
+        why = f"{error} (exit code {code})" if code else str(error)
+        raise _RunError(run.name, why, task.code.last_lines(*said)) from error
+    except (CampaignError, OSError) as error:
+        raise _RunError(run.name, str(error)) from error
     finally:
         folders.clear(work)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FrameError, LabelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.tensors import APT, TARGETS
+from mda_aptnn.tensors import APT, TARGETS, Target
 
 #: Columns of extended XYZ: name, kind and how many numbers an atom has.
 _PLACE = (("species", "S", 1), ("pos", "R", 3))
@@ -52,6 +52,35 @@ class LabelledFrame:
     def apt(self) -> NDArray[np.float64]:
         """Polar tensors [n_atoms, 3, 3] in e."""
         return self.tensors[APT.name]
+
+    def of(self, target: Target) -> NDArray[np.float64]:
+        """Return the tensors of a target, NaN where the frame has none.
+
+        Parameters
+        ----------
+        target : Target
+
+        Returns
+        -------
+        ndarray, shape [n_atoms, 3, 3, ...]
+        """
+        return self.tensors.get(target.name, np.full((len(self.frame), *target.shape), np.nan))
+
+    def sum_rule_residual(self, target: Target) -> float:
+        """Return the largest component of ``Σ_i P_i − Q·1`` or ``Σ_i G_i``, which translations make
+        zero.
+
+        Parameters
+        ----------
+        target : Target
+
+        Returns
+        -------
+        float
+            In the unit of the target; NaN if an atom has no label.
+        """
+        expected = self.frame.charge * np.eye(3) if target == APT else 0.0
+        return float(np.abs(self.of(target).sum(axis=0) - expected).max())
 
 
 def parse_xyz(text: str, cell: NDArray[np.float64] | None) -> Iterator[LabelledFrame]:

@@ -55,6 +55,16 @@ class Run:
     atom: int = -1
     displacement: tuple[float, ...] = (0.0, 0.0, 0.0)
 
+    @property
+    def input(self) -> str:
+        """Name of its input in the folder of its task."""
+        return f"{self.name}.inp"
+
+    @property
+    def output(self) -> str:
+        """Name of its output in the folder of its task."""
+        return f"{self.name}.out"
+
     def geometry(self, frame: Frame) -> Frame:
         """Return the frame that this run sees."""
         if self.atom < 0:
@@ -200,7 +210,7 @@ class Job:
     @property
     def output(self) -> Path:
         """Where the output must be at the end."""
-        return self.folder / f"{self.run.name}.out"
+        return self.folder / self.run.output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,13 +351,13 @@ class InProcess(LabellingCode):
 
     def compute(self, job: Job) -> int:
         """Compute a run and write all of its output as JSON."""
-        settings = tomllib.loads((job.folder / f"{job.run.name}.inp").read_bytes().decode())
+        settings = tomllib.loads((job.folder / job.run.input).read_bytes().decode())
         try:
             output = self.calculate(job.frame, np.array(job.run.field), job.wanted, settings)
         except Exception as error:  # whatever somebody else's library raises, others go on
             raise LabelError(str(error) or type(error).__name__) from error
         record = dataclasses.asdict(dataclasses.replace(output, project=job.project))
-        job.output.write_text(json.dumps(record, default=np.ndarray.tolist))
+        job.output.write_text(io.json_text(record))
         return 0
 
     def read(self, text: str) -> Output:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.figures import new_figure, save_figure
-from mda_aptnn.labels.dataset import Dataset, LabelledFrame
+from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.tensors import APT, PGT, Target
 
 Array = NDArray[np.float64]
@@ -25,68 +24,49 @@ OUTLIER = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
-class GradientQuality:
-    """What labels of polarizability gradients tell about themselves.
+class Quality:
+    """What the labels of one kind of tensor tell about themselves.
 
     Attributes
     ----------
     residuals : ndarray, shape [n_frames]
-        Largest component of ``Σ_i G_i`` divided by the number of atoms, in Å²; NaN for partly
-        labelled frames.
+        Largest component of ``Σ_i P_i − Q·1`` (in e) or ``Σ_i G_i`` (in Å²) divided by the number
+        of atoms; NaN for partly labelled frames.
     species : dict of str to dict
-        Per element: number of labelled atoms; root mean square over atoms of the norm of ``∂ᾱ/∂r``,
-        ᾱ = tr α / 3, and of the norm of the rest, in Å².
+        Per element: number of labelled atoms; of polar tensors mean and standard deviation of the
+        trace over 3 (e), root mean square of the symmetric traceless and of the antisymmetric part
+        (e, per component of the tensor); of polarizability gradients the root mean square over
+        atoms of the norm of ``∂ᾱ/∂r``, ᾱ = tr α / 3, and of the norm of the rest (Å²).
     linearity : dict of int to float
-        For frames labelled with two field strengths: largest difference of their tensors, in Å².
+        For frames labelled with two field strengths: largest difference of their tensors.
+    traces : dict of str to ndarray
+        Trace over 3 of the polar tensor of every labelled atom, in e.
+    antisymmetric : dict of str to ndarray
+        Norm of the antisymmetric part of the polar tensor of every labelled atom, in e.
+    duplicates : list of tuple of int, or None
+        Pairs of frames with the same atoms within 1e-3 Å.
+    outliers : list of dict, or None
+        Frame, atom, element, trace over 3 and norm of atoms far from the others of their element.
+    gradients : Quality or None
+        Of the polarizability gradients, if there are any.
     """
 
     residuals: Array
     species: dict[str, dict[str, float]]
     linearity: dict[int, float]
+    traces: dict[str, Array] = dataclasses.field(default_factory=dict)
+    antisymmetric: dict[str, Array] = dataclasses.field(default_factory=dict)
+    duplicates: list[tuple[int, int]] | None = None
+    outliers: list[dict[str, Any]] | None = None
+    gradients: Quality | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers as they are written in JSON."""
         residuals = [None if np.isnan(value) else float(value) for value in self.residuals]
         rest = {"species": self.species, "linearity": self.linearity}
-        return {"sum_rule_per_atom": residuals, **rest}
-
-
-@dataclasses.dataclass(frozen=True)
-class Quality(GradientQuality):
-    """What the labels tell about themselves.
-
-    Attributes
-    ----------
-    residuals : ndarray, shape [n_frames]
-        Largest component of ``Σ_i P_i − Q·1`` divided by the number of atoms, in e; NaN for partly
-        labelled frames.
-    species : dict of str to dict
-        Per element: number of labelled atoms; mean and standard deviation of the trace over 3 (e);
-        root mean square of the symmetric traceless and of the antisymmetric part (e, per component
-        of the tensor).
-    linearity : dict of int to float
-        For frames labelled with two field strengths: largest difference of their tensors, in e.
-    traces : dict of str to ndarray
-        Trace over 3 of every labelled atom, in e.
-    antisymmetric : dict of str to ndarray
-        Norm of the antisymmetric part of every labelled atom, in e.
-    duplicates : list of tuple of int
-        Pairs of frames with the same atoms within 1e-3 Å.
-    outliers : list of dict
-        Frame, atom, element, trace over 3 and norm of atoms far from the others of their element.
-    gradients : GradientQuality or None
-        Of the polarizability gradients, if there are any.
-    """
-
-    traces: dict[str, Array]
-    antisymmetric: dict[str, Array]
-    duplicates: list[tuple[int, int]]
-    outliers: list[dict[str, Any]]
-    gradients: GradientQuality | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """Return the numbers as they are written in JSON."""
-        found = super().summary() | {"duplicates": self.duplicates, "outliers": self.outliers}
+        found: dict[str, Any] = {"sum_rule_per_atom": residuals, **rest}
+        if self.duplicates is not None:
+            found |= {"duplicates": self.duplicates, "outliers": self.outliers}
         if self.gradients is not None:
             found["polarizability_gradients"] = self.gradients.summary()
         return found
@@ -95,8 +75,10 @@ class Quality(GradientQuality):
 def check_labels(dataset: Dataset) -> Quality:
     """Measure the labels of a data set."""
     species, traces, antisymmetric, outliers = {}, {}, {}, list[dict[str, Any]]()
-    for symbol, places, own in _by_element(dataset, APT):
-        trace = np.trace(own, axis1=1, axis2=2) / 3
+    for number, (places, own) in dataset.by_element(APT).items():
+        if not len(own):
+            continue
+        symbol, trace = SYMBOLS[number], np.trace(own, axis1=1, axis2=2) / 3
         odd = (own - own.transpose(0, 2, 1)) / 2
         even = own - odd - trace[:, None, None] * np.eye(3)
         species[symbol] = {
@@ -112,61 +94,45 @@ def check_labels(dataset: Dataset) -> Quality:
             where = dict(zip(("frame", "atom"), places[k].tolist(), strict=True))
             numbers = {"trace": float(trace[k]), "norm": float(norm[k])}
             outliers.append({**where, "element": symbol, **numbers})
-    charges = [item.frame.charge * np.eye(3) for item in dataset]
     first, duplicates = dict[str, int](), []
     for number, item in enumerate(dataset):
         if (same := first.setdefault(item.frame.fingerprint(), number)) != number:
             duplicates.append((same, number))
+    gradients = None
+    if any(PGT.name in item.tensors for item in dataset):
+        gradients = Quality(
+            _residuals(dataset, PGT), _gradients(dataset), _recorded(dataset, "pgt_linearity")
+        )
     return Quality(
-        _residuals(dataset, APT, charges),
+        _residuals(dataset, APT),
         species,
         _recorded(dataset, "linearity"),
         traces,
         antisymmetric,
         duplicates,
         outliers,
-        _check_gradients(dataset) if any(PGT.name in item.tensors for item in dataset) else None,
+        gradients,
     )
 
 
-def _check_gradients(dataset: Dataset) -> GradientQuality:
+def _gradients(dataset: Dataset) -> dict[str, dict[str, float]]:
+    """What is found of the polarizability gradients of each element."""
     species = {}
-    for symbol, _, own in _by_element(dataset, PGT):
+    for number, (_, own) in dataset.by_element(PGT).items():
+        if not len(own):
+            continue
         mean = np.einsum("iaac->ic", own) / 3
         rest = own - mean[:, None, None, :] * np.eye(3)[:, :, None]
-        species[symbol] = {
+        species[SYMBOLS[number]] = {
             "atoms": len(own),
             "isotropic_rms": float(np.sqrt((mean**2).sum(axis=1).mean())),
             "anisotropic_rms": float(np.sqrt((rest**2).sum(axis=(1, 2, 3)).mean())),
         }
-    residuals = _residuals(dataset, PGT, np.zeros(len(dataset)))
-    return GradientQuality(residuals, species, _recorded(dataset, "pgt_linearity"))
+    return species
 
 
-def _tensors(item: LabelledFrame, target: Target) -> Array:
-    return item.tensors.get(target.name, np.full((len(item.frame), *target.shape), np.nan))
-
-
-def _residuals(dataset: Dataset, target: Target, sums: Sequence[Any] | Array) -> Array:
-    """Largest component of the sum over atoms, less what it should be, for each atom."""
-    totals = (_tensors(item, target).sum(axis=0) for item in dataset)
-    return np.array(
-        [
-            np.abs(total - expected).max() / len(item.frame)
-            for item, total, expected in zip(dataset, totals, sums, strict=True)
-        ]
-    )
-
-
-def _by_element(dataset: Dataset, target: Target) -> Iterator[tuple[str, NDArray[np.int64], Array]]:
-    """Each element, frame and atom of its labelled atoms [n, 2], and their tensors."""
-    numbers = np.concatenate([item.frame.numbers for item in dataset])
-    tensors = np.concatenate([_tensors(item, target) for item in dataset])
-    places = np.array([(k, i) for k, item in enumerate(dataset) for i in range(len(item.frame))])
-    labelled = ~np.isnan(tensors).reshape(len(tensors), -1).any(axis=1)
-    for number in np.unique(numbers[labelled]):
-        chosen = labelled & (numbers == number)
-        yield SYMBOLS[number], places[chosen], tensors[chosen]
+def _residuals(dataset: Dataset, target: Target) -> Array:
+    return np.array([item.sum_rule_residual(target) / len(item.frame) for item in dataset])
 
 
 def _recorded(dataset: Dataset, key: str) -> dict[int, float]:

@@ -13,6 +13,7 @@ analytic one are central differences, ``(X(+h) − X(−h)) / 2h``:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import LabelledFrame
 from mda_aptnn.labels.protocol import BOHR, Output, Run
-from mda_aptnn.tensors import TARGETS, sum_rule_residual
+from mda_aptnn.tensors import TARGETS
 
 cite(__name__)
 
@@ -46,33 +47,33 @@ TURNED = 0.01
 ROUTES: dict[str, type[Route]] = {}
 
 
+@dataclasses.dataclass(frozen=True)
 class Route:
-    """Base of the routes, each of which is known by its name.
-
-    Attributes
-    ----------
-    parameters : dict of str to float or None
-        As they stand in a manifest; None for one that is not used.
-    """
+    """Base of the routes, each of which is known by its name; its fields are its parameters."""
 
     name: ClassVar[str]
+    #: What every run has to give: "forces", "dipole", "apt", "polarizability".
+    wants: ClassVar[frozenset[str]]
     #: Of the parameters.
     unit: ClassVar[str] = ""
     #: Whether atoms are labelled one by one, so that there may be some without a label.
     by_atom: ClassVar[bool] = False
 
-    parameters: dict[str, float | None]
-
     def __init_subclass__(cls) -> None:
         ROUTES[cls.name] = cls
+
+    @property
+    def parameters(self) -> dict[str, float | None]:
+        """As they stand in a manifest; None for one that is not used."""
+        return dataclasses.asdict(self)
 
     def runs(self, atoms: Sequence[int]) -> list[Run]:
         """Return the runs for a snapshot; `atoms` are those to label if the route is `by_atom`."""
         return [ZERO]
 
     def wanted(self, run: Run) -> frozenset[str]:
-        """Return what this run has to give: "forces", "dipole", "apt", "polarizability"."""
-        raise NotImplementedError
+        """Return what this run has to give."""
+        return self.wants
 
     def tensors(self, frame: Frame, runs: Sequence[Run], outputs: Outputs) -> Found:
         """Return tensors by name, NaN for atoms that were not displaced, and what else is known."""
@@ -96,6 +97,7 @@ class Route:
         return LabelledFrame(frame, tensors, info)
 
 
+@dataclasses.dataclass(frozen=True)
 class FieldRoute(Route):
     """Central differences of forces in electric fields along x, y and z.
 
@@ -112,21 +114,29 @@ class FieldRoute(Route):
     """
 
     name: ClassVar[str] = "field"
+    #: The dipole must follow the field.
+    wants: ClassVar[frozenset[str]] = frozenset({"forces", "dipole"})
     unit: ClassVar[str] = "a.u."
     #: Where the fields point, by the name that stands in the name of a run.
     directions: ClassVar[dict[str, Array]] = dict(zip(AXES, np.eye(3), strict=True))
 
-    def __init__(self, field: float = 1e-3, second_field: float | None = None) -> None:
-        for strength in (field, second_field):
+    field: float = 1e-3
+    second_field: float | None = None
+
+    def __post_init__(self) -> None:
+        for strength in (self.field, self.second_field):
             if strength is not None and not 1e-6 < strength < 0.1:
                 raise CampaignError(
                     f"a field of {strength} a.u. is not sensible; 1e-4 to 1e-2 a.u. are"
                 )
-        if second_field == field:
+        if self.second_field == self.field:
             raise CampaignError("the second field strength is the first one again")
-        self.parameters = {"field": field, "second_field": second_field}
-        #: Strengths, by what stands at the end of the names of their runs.
-        self._strengths = {"": field} if second_field is None else {"": field, "_2": second_field}
+
+    @property
+    def _strengths(self) -> dict[str, float]:
+        """Strengths, by what stands at the end of the names of their runs."""
+        strengths = {"": self.field, "_2": self.second_field}
+        return {end: strength for end, strength in strengths.items() if strength is not None}
 
     def runs(self, atoms: Sequence[int]) -> list[Run]:
         """Return the zero-field run and, for each strength, one for each direction and sign."""
@@ -136,10 +146,6 @@ class FieldRoute(Route):
             for name, direction in self.directions.items()
             for sign, size in (("p", strength), ("m", -strength))
         ]
-
-    def wanted(self, run: Run) -> frozenset[str]:
-        """Return forces, and the dipole, which must follow the field."""
-        return frozenset({"forces", "dipole"})
 
     def tensors(self, frame: Frame, runs: Sequence[Run], outputs: Outputs) -> Found:
         """Return tensors after a check that the dipole follows the field.
@@ -151,7 +157,7 @@ class FieldRoute(Route):
             forces or dipoles are missing.
         """
         first, *second = (self._of(end, frame, outputs) for end in self._strengths)
-        info: dict[str, Any] = {"polarizability": (first.pop("polarizability")).tolist()}
+        info: dict[str, Any] = {"polarizability": first.pop("polarizability").tolist()}
         for name, key in (("apt", "linearity"), ("pgt", "pgt_linearity")):
             if second and name in first:
                 info[key] = float(np.abs(second[0][name] - first[name]).max())
@@ -176,6 +182,7 @@ class FieldRoute(Route):
         return {"apt": forces.transpose(1, 0, 2), "polarizability": polarizability}
 
 
+@dataclasses.dataclass(frozen=True)
 class FieldRamanRoute(FieldRoute):
     """Polar tensors, and polarizability gradients from second differences of the same forces.
 
@@ -197,9 +204,7 @@ class FieldRamanRoute(FieldRoute):
         AXES[a] + AXES[b]: (np.eye(3)[a] + np.eye(3)[b]) / np.sqrt(2)
         for a, b in ((0, 1), (0, 2), (1, 2))
     }
-
-    def __init__(self, field: float = 5e-3, second_field: float | None = None) -> None:
-        super().__init__(field, second_field)
+    field: float = 5e-3
 
     def _of(self, end: str, frame: Frame, outputs: Outputs) -> dict[str, Array]:
         """Polarizability gradients [n_atoms, 3, 3, 3] in Å² as well."""
@@ -218,6 +223,7 @@ class FieldRamanRoute(FieldRoute):
         return {**polar, "pgt": gradients * BOHR**2}
 
 
+@dataclasses.dataclass(frozen=True)
 class DisplacementRoute(Route):
     """Central differences of the dipole of displaced atoms, ``P[i, a, b] = (M_a(+d_ib) −
     M_a(−d_ib)) / 2d``.
@@ -237,13 +243,13 @@ class DisplacementRoute(Route):
     #: What is differentiated, by the tensors that follow.
     quantities: ClassVar[dict[str, str]] = {"apt": "dipole"}
 
-    def __init__(self, displacement: float = 0.01) -> None:
-        if not 1e-4 < displacement < 0.2:
+    displacement: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 1e-4 < self.displacement < 0.2:
             raise CampaignError(
-                f"a displacement of {displacement} Å is not sensible; 0.001 to 0.05 Å are"
+                f"a displacement of {self.displacement} Å is not sensible; 0.001 to 0.05 Å are"
             )
-        self.parameters = {"displacement": displacement}
-        self._step = displacement
 
     def runs(self, atoms: Sequence[int]) -> list[Run]:
         """Return the undisplaced run and six for each atom."""
@@ -251,7 +257,7 @@ class DisplacementRoute(Route):
             Run(f"{sign}{axis}_{atom}", atom=atom, displacement=tuple(size * np.eye(3)[k]))
             for atom in map(int, atoms)
             for k, axis in enumerate(AXES)
-            for sign, size in (("p", self._step), ("m", -self._step))
+            for sign, size in (("p", self.displacement), ("m", -self.displacement))
         ]
 
     def wanted(self, run: Run) -> frozenset[str]:
@@ -273,7 +279,7 @@ class DisplacementRoute(Route):
                 for k, axis in enumerate(AXES):
                     plus, minus = (outputs[f"{sign}{axis}_{atom}"] for sign in "pm")
                     values[atom, ..., k] = difference(quantity, plus, minus, frame)
-            values /= 2 * self._step
+            values /= 2 * self.displacement
         largest = np.nan_to_num(np.abs(found["apt"])).max(axis=(1, 2))
         if largest.max() > IMPLAUSIBLE:
             raise LabelError(
@@ -304,13 +310,7 @@ class AnalyticRoute(Route):
     """The tensors that the program computes itself."""
 
     name: ClassVar[str] = "analytic"
-
-    def __init__(self) -> None:
-        self.parameters = {}
-
-    def wanted(self, run: Run) -> frozenset[str]:
-        """Return polar tensors."""
-        return frozenset({"apt"})
+    wants: ClassVar[frozenset[str]] = frozenset({"apt"})
 
     def tensors(self, frame: Frame, runs: Sequence[Run], outputs: Outputs) -> Found:
         """Return the tensors as they were read, in the orientation of this package."""
@@ -407,13 +407,9 @@ def check_sum_rules(labels: LabelledFrame, thresholds: Mapping[str, float]) -> d
         ("apt", "Σ P − Q·1", "e", "sum_rule", "--max-residual"),
         ("pgt", "Σ G", "Å²", "pgt_sum_rule", "--max-pgt-residual"),
     ):
-        tensors = labels.tensors.get(name)
-        if tensors is None or np.isnan(tensors).any():
+        residual, n_atoms = labels.sum_rule_residual(TARGETS[name]), len(labels.frame)
+        if np.isnan(residual):
             continue
-        total = tensors.sum(axis=0)
-        if name == "apt":
-            total = sum_rule_residual(tensors, labels.frame.charge)
-        residual, n_atoms = float(np.abs(total).max()), len(labels.frame)
         if residual / n_atoms > thresholds[name]:
             raise LabelError(
                 f"the sum rule is off: {what} is {residual:.4f} {unit} over {n_atoms} atoms, "

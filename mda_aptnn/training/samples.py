@@ -56,12 +56,7 @@ def complete_atoms(tensors: Array) -> NDArray[np.bool_]:
 
 def complete_labels(dataset: Dataset, target: Target) -> dict[int, Array]:
     """Return, by atomic number, the tensors that have every component, [n, 3, 3]; n may be 0."""
-    if not len(dataset):
-        return {}
-    numbers = np.concatenate([item.frame.numbers for item in dataset])
-    tensors = np.concatenate([item.tensors[target.name] for item in dataset])
-    complete = complete_atoms(tensors)
-    return {int(z): tensors[complete & (numbers == z)] for z in np.unique(numbers)}
+    return {z: own for z, (_, own) in dataset.by_element(target).items()}
 
 
 def labelled_target(dataset: Dataset) -> AnyTarget:

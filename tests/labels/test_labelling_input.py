@@ -257,7 +257,7 @@ BAD = {
     "@INCLUDE in &DFT": (DFT, "  &DFT\n    @INCLUDE dft.inc\n", "@INCLUDE dft.inc"),
     "@IF in &SCF": ("    &SCF\n", "    &SCF\n      @IF ${X} == 1\n      @ENDIF\n", "@IF"),
     "@INCLUDE in the top level": ("&motion\n", "@INCLUDE more.inp\n&motion\n", "@INCLUDE more"),
-    "remove STRESS_TENSOR": (
+    "a stress tensor aborts": (
         "  METHOD QS\n",
         "  METHOD QS\n  STRESS_TENSOR ANALYTICAL\n",
         "STRESS_TENSOR",

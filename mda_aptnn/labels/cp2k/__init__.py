@@ -23,7 +23,7 @@ class CP2K(LabellingCode):
 
     def compute(self, job: Job) -> int:
         """Run the program on the input of this run, and return its exit code."""
-        return job.call([*job.command, "-i", f"{job.run.name}.inp"])
+        return job.call([*job.command, "-i", job.run.input])
 
     def leaves(self, project: str) -> str | None:
         """Return the name of the wavefunction, which the other runs start from."""

@@ -32,12 +32,6 @@ INSPECTED = (
     *(DFT, *(f"{DFT}/{name}" for name in ("MGRID", "POISSON", "PRINT", "QS", "SCF", "SCF/PRINT"))),
     *(SUBSYS, f"{SUBSYS}/PRINT", f"{SUBSYS}/TOPOLOGY"),
 )
-#: Sections that no input for labels may have, and why.
-REFUSED = {
-    f"{DFT}/EFIELD": "the input has an electric field of its own; remove it",
-    f"{DFT}/PERIODIC_EFIELD": "the input has an electric field of its own; remove it",
-    f"{EVAL}/RESCALE_FORCES": "rescaled forces are not derivatives of an energy; remove it",
-}
 #: Keywords that name the file, or the size, of coordinates that are replaced.
 COORDINATES = (
     *("COORD_FILE_NAME", "COORDINATE_FILE_NAME", "COORD_FILE_FORMAT", "COORDINATE"),
@@ -46,6 +40,18 @@ COORDINATES = (
 #: A looser EPS_SCF than this shows in forces divided by a small field.
 LOOSEST_EPS_SCF = 1e-6
 _OFF = ("F", "FALSE", ".FALSE.", "OFF", "NO", "NONE", "0")
+_FIELD = "the input has an electric field of its own; remove it"
+#: What labels cannot have: section, keyword (the parameter of the section if empty), the values
+#: that do no harm, and why not the others.
+REFUSED: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    (EVAL, "METHOD", ("QUICKSTEP", "QS"), "METHOD {} has no dipole; labels need METHOD QUICKSTEP"),
+    (EVAL, "STRESS_TENSOR", _OFF, "a stress tensor aborts with an electric field; remove it"),
+    (f"{EVAL}/RESCALE_FORCES", "", (), "such forces are not derivatives of an energy; remove it"),
+    (f"{DFT}/EFIELD", "", (), _FIELD),
+    (f"{DFT}/PERIODIC_EFIELD", "", (), _FIELD),
+    (f"{DFT}/KPOINTS", "SCHEME", ("NONE", "GAMMA"), "dipoles need the Γ point only; remove it"),
+    (f"{SCF}/SMEAR", "", _OFF, "a field needs integer occupations; remove &SMEAR"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,37 +171,34 @@ class Template(Recipe):
             self.input.expand(kind): _of_kind(self.input, kind, "ELEMENT")
             for kind in self.input.all(KIND)
         }
+        said = {kind.upper(): element for kind, element in given.items()}
         own, section = list[str](), self.input.section(f"{SUBSYS}/COORD")
         if section is not None and not section.directives:
             rows = [line.split() for line in self.input.lines(section)]
             own = [self.input.expand(section, row[0]) for row in rows if len(row) >= 4]
-        if [self._element(name, given) for name in own] == frame.numbers.tolist():
+        if [self._element(name, said) for name in own] == frame.numbers.tolist():
             return own
-        by_element: dict[int, list[str]] = {}
-        for name in given:
-            if name.upper() != "DEFAULT":
-                by_element.setdefault(self._element(name, given), []).append(name)
+        elements = {kind: self._element(kind, said) for kind in given if kind.upper() != "DEFAULT"}
         names = {}
-        for number, symbol in zip(frame.numbers.tolist(), frame.symbols, strict=True):
-            found = by_element.get(number, [symbol] if self._tight_binding else [])
+        for symbol, number in dict(zip(frame.symbols, frame.numbers.tolist(), strict=True)).items():
+            found = [kind for kind, element in elements.items() if element == number]
             if len(found) > 1:
                 raise CampaignError(
                     f"{self.input.name} has {len(found)} kinds of {symbol} ({', '.join(found)}), "
                     "and its &COORD does not list the atoms of the trajectory in their order to "
                     "tell which is which"
                 )
-            if not found:
+            if not found and not self._tight_binding:
                 raise CampaignError(
                     f"{self.input.name} has no &KIND {symbol}, which the trajectory contains"
                 )
-            names[number] = found[0]
-        return [names[number] for number in frame.numbers.tolist()]
+            names[symbol] = found[0] if found else symbol
+        return [names[symbol] for symbol in frame.symbols]
 
-    def _element(self, name: str, given: dict[str, str]) -> int:
+    def _element(self, name: str, said: dict[str, str]) -> int:
         """The element of a kind: what it says itself, or the letters that its name begins with."""
-        said = {kind.upper(): element for kind, element in given.items()}.get(name.upper())
-        letters = "".join(re.findall(r"^[A-Za-z]{1,2}", name))
-        for symbol in [said] if said else [letters, letters[:1]]:
+        letters, own = "".join(re.findall(r"^[A-Za-z]{1,2}", name)), said.get(name.upper())
+        for symbol in [own] if own else [letters, letters[:1]]:
             with contextlib.suppress(AptnnError):
                 return int(atomic_numbers([symbol])[0])
         raise CampaignError(
@@ -322,10 +325,7 @@ def _ask_for(text: CP2KInput, run: Run, frame: Frame, route: Route) -> None:
 
 def _check_structure(text: CP2KInput) -> None:
     """Refuse what cannot be edited safely."""
-    evaluations = text.all(EVAL)
-    if not evaluations:
-        raise CampaignError(f"{text.name}: no &FORCE_EVAL")
-    for extra in [*text.all("MULTIPLE_FORCE_EVALS"), *evaluations[1:]]:
+    for extra in [*text.all("MULTIPLE_FORCE_EVALS"), *text.all(EVAL)[1:]]:
         text.refuse(
             extra, "several force evaluations; labels need one &FORCE_EVAL with METHOD QUICKSTEP"
         )
@@ -338,29 +338,18 @@ def _check_structure(text: CP2KInput) -> None:
         for child in section.sections:
             if "$" in child.name:
                 text.refuse(child, f"&{child.name}: write out the name of the section")
-    for path in (DFT, SUBSYS):
-        if text.section(path) is None:
-            raise CampaignError(f"{text.name}: no &{path.split('/')[-1]} in &FORCE_EVAL")
+    for path in (EVAL, DFT, SUBSYS):
+        if not text.all(path):
+            raise CampaignError(f"{text.name}: no &{path.replace('/', '/&')}")
 
 
 def _check_method(text: CP2KInput) -> None:
     """Refuse what labels cannot have."""
-    method = text.value(EVAL, "METHOD", "QUICKSTEP")
-    if method not in ("QUICKSTEP", "QS"):
-        why = f"METHOD {method} has no dipole; labels need METHOD QUICKSTEP"
-        text.refuse(text.keyword(EVAL, "METHOD"), why)
-    if text.value(EVAL, "STRESS_TENSOR", "NONE") not in _OFF:
-        why = "a stress tensor aborts with an electric field; remove STRESS_TENSOR"
-        text.refuse(text.keyword(EVAL, "STRESS_TENSOR"), why)
-    for path, why in REFUSED.items():
-        text.refuse(text.section(path), why)
-    if text.value(f"{DFT}/KPOINTS", "SCHEME", "NONE") not in ("NONE", "GAMMA"):
-        why = "dipoles and fields need the Γ point only; remove &KPOINTS"
-        text.refuse(text.section(f"{DFT}/KPOINTS"), why)
-    smear = text.section(f"{SCF}/SMEAR")
-    if smear is not None and smear.value.upper() not in _OFF:
-        why = "a field (and a Berry-phase dipole) needs integer occupations; remove &SMEAR"
-        text.refuse(smear, why)
+    for path, name, harmless, why in REFUSED:
+        section, keyword = text.section(path), text.keyword(path, name)
+        item = keyword if name else section
+        if item is not None and (value := text.expand(item).upper()) not in harmless:
+            text.refuse(keyword if path == EVAL else section, why.format(value))
     value = text.value(SCF, "EPS_SCF", "1E-5").replace("D", "E")
     if float(value) > LOOSEST_EPS_SCF:
         warnings.warn(
