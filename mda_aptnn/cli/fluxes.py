@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from typer import Option
 
 import mda_aptnn
 from mda_aptnn import io
@@ -24,9 +23,6 @@ from mda_aptnn.errors import AptnnError, SpectrumError
 if TYPE_CHECKING:
     from mda_aptnn.flux.flux_series import FluxSeries
 
-ModelToCheck = Annotated[
-    str | None, Option(help="Also hold the frames against what this model knows.")
-]
 Beads = StrEnum("Beads", ["beads", "centroid"])
 
 
@@ -47,12 +43,12 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         Folder for finished frames; the same command again goes on from there.
     """
 
-    model: opt.Model = "water-rpbe-d3"
+    model: str = "water-rpbe-d3"
     updating: bool = False
     path_integral: Beads | None = None
-    allow_outside_domain: opt.AllowOutsideDomain = False
+    allow_outside_domain: bool = False
     checkpoint: Path | None = None
-    workers: opt.Workers = 1
+    workers: opt.Count = 1
 
     @property
     def is_stored(self) -> bool:
@@ -106,11 +102,13 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
 
     def _refuse_unused(self, path: Path, used: set[str]) -> None:
         """Refuse options that a flux file cannot follow, by their names."""
-        unused = [name for name in opt.changed(self, Reading) if name not in used]
+        unused = [
+            opt.option_name(field.name)
+            for field in dataclasses.fields(Reading)
+            if field.name not in {"topology", *used} and getattr(self, field.name) != field.default
+        ]
         if unused:
-            names = ", ".join(
-                "--" + name.replace("_", "-").removeprefix("file-") for name in unused
-            )
+            names = ", ".join(unused)
             raise OptionError(f"{path} is a flux already: {names} cannot change it; leave it out")
 
     def universes(self) -> list[Any]:
@@ -255,12 +253,17 @@ def flux(reading: Reading, *, out: Outputs = opt.writes(flux="flux.h5")) -> None
 def check(
     reading: opt.Moving,
     *,
-    model: ModelToCheck = None,
-    allow_outside_domain: opt.AllowOutsideDomain = False,
+    model: str | None = None,
+    allow_outside_domain: bool = False,
     out: Outputs = opt.writes(),
 ) -> None:
     """Check a trajectory by a few of its frames, as every command does before it predicts. Exit
     code 1 if refused.
+
+    Parameters
+    ----------
+    model : str
+        Also hold the frames against what this model knows.
     """
     from mda_aptnn.flux.checked_analysis import chosen_timeline
     from mda_aptnn.flux.guard import check_replicas, check_run

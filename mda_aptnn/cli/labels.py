@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 Selection = StrEnum("Selection", ["random", "uniform", "indices"])
 
-Folder = Annotated[Path, Argument(help="Folder of the campaign.")]
-LabelFiles = Annotated[
-    list[Path],
-    Argument(
-        help="Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both."
-    ),
-]
+LabelFiles = list[Path]
 LabelCell = Annotated[
     str | None,
     Option(
@@ -59,10 +53,10 @@ def read(labels: list[Path], cell: str | None) -> Dataset:
 def plan(
     reading: opt.Choosing,
     *,
-    template: opt.Template = Path("template.inp"),
+    template: Path = Path("template.inp"),
     output: opt.Output = Path("campaign"),
-    code: opt.Code = "cp2k",
-    route: opt.Route = "field",
+    code: str = "cp2k",
+    route: str = "field",
     select: Selection = Selection.random,
     indices: str | None = None,
     seed: int = 0,
@@ -71,7 +65,7 @@ def plan(
     second_field: str | None = None,
     displacement: str = "0.01",
     atoms: str | None = None,
-    time_step: opt.TimeStep = None,
+    time_step: str | None = None,
     out: Outputs = opt.writes(),
 ) -> None:
     """Choose snapshots and write a folder of CP2K inputs for each.
@@ -142,12 +136,10 @@ def plan(
 
 
 def run(
-    folder: Folder,
+    folder: Path,
     *,
-    command: Annotated[
-        str | None, Option(help='What starts the code: "mpirun -np 2 cp2k.psmp"; its own if none.')
-    ] = None,
-    workers: opt.Workers = 1,
+    command: str | None = None,
+    workers: opt.Count = 1,
     retry: bool = False,
     task: int | None = None,
     dask: str | None = None,
@@ -158,6 +150,8 @@ def run(
 
     Parameters
     ----------
+    command : str
+        What starts the code: "mpirun -np 2 cp2k.psmp"; its own if none.
     retry : bool
         Run again the tasks that failed.
     task : int
@@ -186,9 +180,9 @@ def run(
 
 
 def script(
-    folder: Folder,
+    folder: Path,
     *,
-    command: opt.Command = "srun cp2k.psmp",
+    command: str = "srun cp2k.psmp",
     slurm: Annotated[bool, Option("--slurm")] = True,
     output: Path | None = None,
 ) -> None:
@@ -213,7 +207,7 @@ def script(
 
 
 def collect(
-    folder: Folder,
+    folder: Path,
     *,
     max_residual: float = 2e-3,
     max_pgt_residual: float = 2e-2,

@@ -17,7 +17,7 @@ from mda_aptnn.cli.outputs import OptionError, Outputs, table
 def predict(
     reading: opt.Trajectory,
     *,
-    model: opt.Model = "water-rpbe-d3",
+    model: str = "water-rpbe-d3",
     charge: float = 0.0,
     out: Outputs = opt.writes(labels="apt.h5"),
 ) -> None:
@@ -206,10 +206,6 @@ def distil(
         True labels, kept in the training beside the teacher's; repeatable.
     held_out_frames : float
         True labels kept aside for the model card alone: number or fraction.
-    steps : int
-        Optimisation steps.
-    seed : int
-        Of the split, the first weights and the order.
     """
     from mda_aptnn.labels.snapshots import choose_frames
 
@@ -237,12 +233,12 @@ def distil(
 def select(
     reading: opt.Trajectory,
     *,
-    model: opt.Model = "committee.h5",
+    model: str = "committee.h5",
     count: int = 10,
     campaign: Path | None = None,
     template: Path | None = None,
-    code: opt.Code = "cp2k",
-    route: opt.Route = "field",
+    code: str = "cp2k",
+    route: str = "field",
     out: Outputs = opt.writes(frames="selected.txt"),
 ) -> None:
     """Choose the frames where a committee disagrees most and that differ from each other.
@@ -315,8 +311,6 @@ def evaluate(
 
     Parameters
     ----------
-    model : str
-        Name of a bundled model, or a model file.
     allow_training_frames : bool
         Do not refuse frames that the model was trained on.
     record : str

@@ -4,7 +4,7 @@ A command is a function: what stands before ``*`` in its signature are arguments
 and its numpydoc section "Parameters" is their help. A parameter whose type is a set (a frozen
 dataclass here) brings all fields of the set as options, and the command receives one object. One
 that is `Outputs` brings the files that `writes` declares, and ``--json``. A type may name the
-function that reads its text, as `Group` does.
+function that reads its text, as `Group` does. Help that several commands share stands in `Shared`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import enum
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_type_hints
 
 from typer import Argument, Option
 
@@ -102,50 +102,85 @@ Per = StrEnum("Per", ["group", "element", "resname", "residue", "molecule", "ato
 Motions = StrEnum("Motions", ["rigid", "stored"])
 Velocities = StrEnum("Velocities", {"trajectory": "trajectory", "finite": "finite-difference"})
 
-Count = Annotated[int, Option(min=1)]
-Topology = Annotated[Path, Argument(help="Topology or structure that MDAnalysis reads.")]
-Flux = Annotated[Path, Argument(help="Flux file.")]
-Model = Annotated[str, Option(help="Name of a bundled model, or a model file.")]
 Names = dict[str, str] | None
-Group = Annotated[Names, Option(help='NAME=SELECTION, repeatable: "O=element O".'), pairs]
-Element = Annotated[
-    Names, Option(help="TYPE=SYMBOL, repeatable, where the topology has no elements."), pairs
-]
-Cell = Annotated[str | None, Option(help='"a b c alpha beta gamma" in Å and degrees.')]
-TimeStep = Annotated[str | None, Option(help='Time between recorded frames, such as "2 fs".')]
-Temperature = Annotated[
-    Any,
-    Option(help='Such as "300 K"; from the velocities if not given.'),
-    positive(units.TEMPERATURE),
-]
-Volume = Annotated[
-    Any, Option(help='Where there is no cell: "1000 angstrom^3".'), positive(units.VOLUME)
-]
-Resolution = Annotated[
-    Any, Option(help="Full width at half maximum of a line."), positive(units.WAVENUMBER)
-]
-Numbers = Annotated[list[float] | None, Option(), numbers]
-Coordinates = Annotated[dict[str, tuple[str, ...]] | None, Option(), _coordinates]
-Segments = Annotated[int | str | None, Option(), _segments]
-Workers = Annotated[int, Option(min=1, help="Processes, or threads, that share the work.")]
-AllowOutsideDomain = Annotated[
-    bool, Option(help="Go on with a model that was not made for such atoms.")
-]
-Output = Annotated[Path, Option(help="File to write.")]
-Plot = Annotated[Path | None, Option(help="Also draw a picture (png, pdf, svg).")]
-Json = Annotated[bool, Option(help="Print one JSON object instead of text.")]
-Template = Annotated[Path, Option(help="Your working CP2K input.")]
-Code = Annotated[str, Option(help="Program that labels: its name here, or of an entry point.")]
-Route = Annotated[
-    str,
-    Option(
-        help='"field" (6 runs a snapshot), "displacement" (6 an atom), "analytic" (CP2K\'s own); '
-        '"field-raman" (12) and "displacement-raman" (6 an atom) label polarizability gradients '
-        "as well."
-    ),
-]
-Command = Annotated[str, Option(help='What starts CP2K: "mpirun -np 2 cp2k.psmp".')]
-Plan = Annotated[Path | None, Option(help="TOML plan: tables [training] and [network].")]
+Group = Annotated[Names, pairs]
+Temperature = Annotated[Any, positive(units.TEMPERATURE)]
+Volume = Annotated[Any, positive(units.VOLUME)]
+Resolution = Annotated[Any, positive(units.WAVENUMBER)]
+Numbers = Annotated[list[float] | None, numbers]
+Coordinates = Annotated[dict[str, tuple[str, ...]] | None, _coordinates]
+Segments = Annotated[int | str | None, _segments]
+Count = Annotated[int, Option(min=1)]
+Several = Annotated[int, Option(min=2)]
+Output = Path
+Plan: TypeAlias = Path | None
+Plot: TypeAlias = Path | None
+Json = bool
+
+
+class Shared:
+    """Options that several commands have, by name: their help, where a command says no other.
+
+    Attributes
+    ----------
+    topology : path
+        Topology or structure that MDAnalysis reads.
+    flux : path
+        Flux file.
+    folder : path
+        Folder of the campaign.
+    labels : paths
+        Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both.
+    model : str
+        Name of a bundled model, or a model file.
+    group : list of str
+        NAME=SELECTION, repeatable: "O=element O".
+    element : list of str
+        TYPE=SYMBOL, repeatable, where the topology has no elements.
+    cell : str
+        "a b c alpha beta gamma" in Å and degrees.
+    time_step : str
+        Time between recorded frames, such as "2 fs".
+    temperature : str
+        Such as "300 K"; from the velocities if not given.
+    volume : str
+        Where there is no cell: "1000 angstrom^3".
+    resolution : str
+        Full width at half maximum of a line.
+    workers : int
+        Processes, or threads, that share the work.
+    allow_outside_domain : bool
+        Go on with a model that was not made for such atoms.
+    output : path
+        File to write.
+    plot : path
+        Also draw a picture (png, pdf, svg).
+    plot_spread : path
+        Also draw the error against a committee's spread.
+    csv : path
+        Also write columns of numbers.
+    flux_output : path
+        Also keep the flux, to make other spectra of it.
+    as_json : bool
+        Print one JSON object instead of text.
+    template : path
+        Your working CP2K input.
+    code : str
+        Program that labels: its name here, or of an entry point.
+    route : str
+        "field" (6 runs a snapshot), "displacement" (6 an atom), "analytic" (CP2K's own);
+        "field-raman" (12) and "displacement-raman" (6 an atom) label polarizability gradients as
+        well.
+    command : str
+        What starts CP2K: "mpirun -np 2 cp2k.psmp".
+    config : path
+        TOML plan: tables [training] and [network].
+    seed : int
+        Of the split, the first weights and the order.
+    steps : int
+        Optimisation steps.
+    """
+
 
 #: Names of options that are not those of the parameters.
 _NAMES = {
@@ -163,15 +198,8 @@ _SHORT = {
     "output": "-o",
     "temperature": "-T",
 }
-
-
-#: Files that a command may write beside the first, by their names in its JSON: option and help.
-_FILES = {
-    "csv": ("csv", "Also write columns of numbers."),
-    "plot": ("plot", "Also draw a picture (png, pdf, svg)."),
-    "spread plot": ("plot_spread", "Also draw the error against a committee's spread."),
-    "flux": ("flux_output", "Also keep the flux, to make other spectra of it."),
-}
+#: Files that a command may write beside the first, by their names in its JSON: the parameters.
+_FILES = {"csv": "csv", "plot": "plot", "spread plot": "plot_spread", "flux": "flux_output"}
 
 
 def writes(**files: str | None) -> Any:
@@ -183,7 +211,7 @@ def writes(**files: str | None) -> Any:
         By their names in the JSON: what ``--output`` is by default; None for a file that has an
         option of its own.
     """
-    return files
+    return tuple(files.items())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -250,8 +278,6 @@ class Trajectory(Options):
 
     Attributes
     ----------
-    topology : path
-        Topology or structure that MDAnalysis reads.
     trajectory : paths
         Trajectories. Times that continue make one series, others are replicas.
     frames : str
@@ -268,8 +294,8 @@ class Trajectory(Options):
     start: Annotated[int | None, Option(hidden=True)] = None
     stop: Annotated[int | None, Option(hidden=True)] = None
     step: Annotated[int | None, Option(hidden=True)] = None
-    element: Element = None
-    cell: Cell = None
+    element: Group = None
+    cell: str | None = None
     pbc: str | None = None
     file_format: str | None = None
     topology_format: str | None = None
@@ -292,10 +318,10 @@ class Trajectory(Options):
             return old
         if old != (None, None, None):
             raise OptionError("--frames and --start, --stop, --step are two ways to say it")
-        parts = [part.strip() for part in self.frames.split(":")]
-        if not 2 <= len(parts) <= 3 or not all(_is_number(part) for part in parts if part):
+        text = self.frames.replace(" ", "")
+        if not re.fullmatch(r"(-?\d+)?(:(-?\d+)?){1,2}", text):
             raise OptionError(f"--frames {self.frames!r}: write START:STOP:STEP, such as 100::10")
-        start, stop, step = (int(part) if part else None for part in [*parts, ""][:3])
+        start, stop, step = (int(part) if part else None for part in [*text.split(":"), ""][:3])
         return start, stop, step
 
     def keywords(self) -> dict[str, Any]:
@@ -399,7 +425,7 @@ class Moving(Trajectory):
 
     velocity_unit: str = "auto"
     velocities: Velocities = Velocities.trajectory
-    time_step: TimeStep = None
+    time_step: str | None = None
     check_temperature: bool = True
     allow_aliasing: bool = False
     override_cell: bool = False
@@ -483,7 +509,7 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     and docstring, and of the sets among its parameters.
     """
     hints = get_type_hints(function, include_extras=True)
-    about, said = _described(function)
+    (about, said), (_, shared) = _described(function), _described(Shared)
     parameters: list[inspect.Parameter] = []
     readers: dict[str, Any] = {}
     files: dict[str, dict[str, str]] = {}
@@ -491,29 +517,25 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
 
     def add(name: str, hint: Any, default: Any, is_argument: bool = False) -> None:
         hint, *given = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
-        if len(given) > 1:  # what reads the text, which typer gives as that takes it
-            readers[name] = given[1]
-            hint = next(iter(get_type_hints(given[1]).values()))
-        option = copy.copy(given[0]) if given else Argument() if is_argument else Option()
-        option.help = option.help or said.get(name)
+        for read in filter(callable, given):
+            readers[name] = read
+            # typer gives the text as that takes it
+            hint = next(iter(get_type_hints(read).values()))
+        options = [item for item in given if not callable(item)]
+        option = copy.copy(options[0]) if options else Argument() if is_argument else Option()
+        option.help = said.get(name) or option.help or shared.get(name)
         # a flag that is on by default has a name to turn it off, which typer makes
         if not is_argument and (default is not True or name in _NAMES):
-            option.param_decls = [_option(name), *_SHORT.get(name, "").split()]
+            option.param_decls = [option_name(name), *_SHORT.get(name, "").split()]
+        kind = inspect.Parameter.KEYWORD_ONLY
         hint = Annotated[hint, option]
-        parameters.append(
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
-            )
-        )
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=hint))
 
     for name, each in inspect.signature(function).parameters.items():
         if hints[name] is Outputs:
-            files[name] = {}
-            for file, path in each.default.items():
-                option, text = ("output", "File to write.") if path else _FILES[file]
-                files[name][file] = option
-                kind = Path if path else Path | None
-                add(option, Annotated[kind, Option(help=text)], path and Path(path))
+            files[name] = {file: "output" if path else _FILES[file] for file, path in each.default}
+            for (_, path), option in zip(each.default, files[name].values(), strict=True):
+                add(option, Path if path else Path | None, path and Path(path))
             add("as_json", Json, False)
         elif name not in sets:
             add(name, hints[name], each.default, each.kind is not each.KEYWORD_ONLY)
@@ -533,7 +555,7 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
         }
         for name, read in readers.items():
             if values[name] is not None:
-                values[name] = read(values[name], _option(name))
+                values[name] = read(values[name], option_name(name))
         for name, kind in sets.items():
             own = {field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
             values[name] = kind(**own)
@@ -558,21 +580,9 @@ def _described(thing: Any) -> tuple[str, dict[str, str]]:
     return about, said
 
 
-def _option(name: str) -> str:
+def option_name(name: str) -> str:
     """How the option of a parameter is spelt."""
     return _NAMES.get(name, f"--{name.replace('_', '-')}")
-
-
-def changed(options: Any, kind: Any) -> Iterator[str]:
-    """Names of the fields of a set, as those of `kind`, that are not as they are by default."""
-    for field in dataclasses.fields(kind):
-        is_required = field.default is dataclasses.MISSING
-        if not is_required and getattr(options, field.name) != field.default:
-            yield field.name
-
-
-def _is_number(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
 
 
 def open_universes(

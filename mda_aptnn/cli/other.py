@@ -108,16 +108,16 @@ def report(
 
 
 def live(
-    topology: opt.Topology,
+    topology: Path,
     address: str,
     *,
     lines: opt.Lines,
     charges: opt.Charges,
     every: opt.Count = 10_000,
     stop: int | None = None,
-    model: opt.Model = "water-rpbe-d3",
+    model: str = "water-rpbe-d3",
     group: opt.Group = None,
-    element: opt.Element = None,
+    element: opt.Group = None,
     temperature: opt.Temperature = None,
     out: Outputs = opt.writes(spectrum="spectrum.h5", plot=None),
 ) -> None:
@@ -181,8 +181,8 @@ class Loop(opt.Options):
         Stop when the spectrum changes by less than this part of its error bar.
     """
 
-    template: opt.Template = Path("template.inp")
-    route: opt.Route = "field"
+    template: Path = Path("template.inp")
+    route: str = "field"
     initial: int = 4
     test: int = 2
     count: int = 4
@@ -200,11 +200,11 @@ def learn(
     *,
     charges: opt.Charges,
     loop: Loop,
-    command: opt.Command = "cp2k.psmp",
+    command: str = "cp2k.psmp",
     config: opt.Plan = None,
     rounds: int = 10,
     one: bool = False,
-    workers: opt.Workers = 1,
+    workers: opt.Count = 1,
     retry: bool = False,
     out: Outputs = opt.writes(),
 ) -> None:

@@ -10,8 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Option
-
 import mda_aptnn
 from mda_aptnn import io, units
 from mda_aptnn.checks import Checks
@@ -45,9 +43,9 @@ def _bands(texts: list[str], name: str) -> list[tuple[float, float]]:
     return [_band(text, name) for text in texts]
 
 
-Band = Annotated[tuple[float, float], Option(), _band]
-Bands = Annotated[list[tuple[float, float]], Option(), _bands]
-Area = Annotated[Any, Option(), opt.positive("angstrom^2")]
+Band = Annotated[tuple[float, float], _band]
+Bands = Annotated[list[tuple[float, float]], _bands]
+Area = Annotated[Any, opt.positive("angstrom^2")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,11 +180,7 @@ def vdos(
     *,
     terms: opt.Terms,
     estimate: opt.ErrorBars,
-    temperature: Annotated[
-        Any,
-        Option(help="Counts the degrees of freedom that move; else 3N."),
-        opt.positive(units.TEMPERATURE),
-    ] = None,
+    temperature: opt.Temperature = None,
     mass_weighted: bool = True,
     out: Outputs = opt.writes(vdos="vdos.h5", csv=None, plot=None),
 ) -> None:
@@ -195,6 +189,8 @@ def vdos(
 
     Parameters
     ----------
+    temperature : str
+        Counts the degrees of freedom that move; else 3N.
     mass_weighted : bool
         Count atoms by m v², or by v².
     """
@@ -217,9 +213,9 @@ def dipoles(
     moments: Path,
     *,
     estimate: opt.Estimate,
-    temperature: Annotated[Any, Option(help='Such as "300 K".'), opt.positive(units.TEMPERATURE)],
-    time_step: opt.TimeStep = None,
-    cell: opt.Cell = None,
+    temperature: opt.Temperature,
+    time_step: str | None = None,
+    cell: str | None = None,
     start: int = 0,
     volume: opt.Volume = None,
     out: Outputs = opt.writes(spectrum="dipole-spectrum.h5", csv=None, plot=None),
@@ -231,6 +227,8 @@ def dipoles(
     ----------
     moments : path
         File of CP2K's &MOMENTS, .npy of [n_frames, 3] in e·Å, or HDF5.
+    temperature : str
+        Such as "300 K".
     start : int
         First frame, counted from 0.
     """
@@ -287,7 +285,7 @@ def distances(
     *,
     bin_width: str = "0.5 angstrom",
     edges: opt.Numbers = None,
-    workers: opt.Workers = 1,
+    workers: opt.Count = 1,
     out: Outputs = opt.writes(output="distances.h5", plot=None),
 ) -> None:
     """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum
@@ -358,7 +356,7 @@ def opened_molecules(files: list[Path]) -> Iterator[Any]:
 
 
 def spectrogram(
-    flux: opt.Flux,
+    flux: Path,
     *,
     sample: opt.Sample,
     resolution: str = "50 cm^-1",
@@ -394,13 +392,13 @@ def spectrogram(
 
 
 def convergence(
-    flux: opt.Flux,
+    flux: Path,
     *,
     band: Band,
     temperature: opt.Temperature = None,
     resolution: opt.Resolution = "10 cm^-1",
-    segments: Annotated[int, Option(min=2)] = 8,
-    lengths: Annotated[int, Option(min=2)] = 8,
+    segments: opt.Several = 8,
+    lengths: opt.Several = 8,
     out: Outputs = opt.writes(plot=None),
 ) -> None:
     """Intensity of a band and its standard error against the length of the trajectory.
