@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 from typer import Option
 
 from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.outputs import OptionError, Outputs, table
-
-if TYPE_CHECKING:
-    from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.errors import LabelError
+from mda_aptnn.frame import cell_matrix
+from mda_aptnn.labels import campaign as campaigns
+from mda_aptnn.labels import collect as collecting
+from mda_aptnn.labels import dataset, execution, protocol, quality, routes, snapshots
 
 Selection = StrEnum("Selection", ["random", "uniform", "indices"])
+
+Field = Annotated[Any, opt.positive("hartree/e/bohr")]
+Displacement = Annotated[Any, opt.positive("angstrom")]
 
 LabelFiles = list[Path]
 LabelCell = Annotated[
@@ -29,7 +36,7 @@ LabelCell = Annotated[
 ]
 
 
-def read(labels: list[Path], cell: str | None) -> Dataset:
+def read(labels: list[Path], cell: str | None) -> dataset.Dataset:
     """Return the labelled frames of all files.
 
     Raises
@@ -39,15 +46,10 @@ def read(labels: list[Path], cell: str | None) -> Dataset:
     FrameError
         If the cell cannot be understood.
     """
-    import numpy as np
-
-    from mda_aptnn.frame import cell_matrix
-    from mda_aptnn.labels.dataset import read_labels
-
     if cell is None:
-        return read_labels(labels)
+        return dataset.read_labels(labels)
     isolated = cell.strip().lower() == "none"
-    return read_labels(labels, np.zeros((3, 3)) if isolated else cell_matrix(cell))
+    return dataset.read_labels(labels, np.zeros((3, 3)) if isolated else cell_matrix(cell))
 
 
 def plan(
@@ -61,9 +63,9 @@ def plan(
     indices: str | None = None,
     seed: int = 0,
     apart: str = "0.1 ps",
-    field: str | None = None,
-    second_field: str | None = None,
-    displacement: str = "0.01",
+    field: Field = None,
+    second_field: Field = None,
+    displacement: Displacement = "0.01",
     atoms: str | None = None,
     time_step: str | None = None,
     out: Outputs = opt.writes(),
@@ -89,38 +91,25 @@ def plan(
     atoms : str
         Atoms to displace, as an MDAnalysis selection; all by default.
     """
-    import warnings
-
-    from mda_aptnn.labels.campaign import plan as write
-    from mda_aptnn.labels.protocol import find_code
-    from mda_aptnn.labels.routes import make_route
-    from mda_aptnn.labels.snapshots import choose_frames
-
-    plain = make_route(route, {})
-    given = {
-        "field": (field, "hartree/e/bohr"),
-        "second_field": (second_field, "hartree/e/bohr"),
-        "displacement": (displacement, "angstrom"),
-    }
-    parameters = {
-        name: units.magnitude(value, unit, name.replace("_", " "))
-        for name, (value, unit) in given.items()
-        if value is not None and name in plain.parameters
-    }
+    plain = routes.make_route(route, {})
+    given = {"field": field, "second_field": second_field, "displacement": displacement}
+    used = {k: v for k, v in given.items() if k in plain.parameters and v is not None}
     if atoms is not None and not plain.by_atom:
         raise OptionError(
             "--atoms goes with --route displacement: the other routes label all atoms at once"
         )
-    way, recipe = make_route(route, parameters), find_code(code).recipe(template)
+    way, recipe = routes.make_route(route, used), protocol.find_code(code).recipe(template)
     source = reading.source(time_step=time_step)
     for note in source.notes:
         warnings.warn(note, stacklevel=1)
     wanted = [int(word) for word in indices.replace(",", " ").split()] if indices else None
     among = source.numbers(*reading.chosen())
-    picked = choose_frames(len(among), reading.how_many(), select, indices=wanted, seed=seed)
+    count = reading.how_many()
+    picked = snapshots.choose_frames(len(among), count, select, indices=wanted, seed=seed)
     chosen = [among[k] for k in picked]
-    snapshots = source.snapshots(chosen, atoms=atoms, apart=units.magnitude(apart, "ps", "apart"))
-    campaign = write(output, snapshots, recipe, way)
+    least = units.magnitude(apart, "ps", "--apart")
+    frames = source.snapshots(chosen, atoms=atoms, apart=least)
+    campaign = campaigns.plan(output, frames, recipe, way)
     tasks = list(campaign.tasks())
     report = {
         "campaign": str(output),
@@ -159,11 +148,10 @@ def run(
     dask : str
         Address of a Dask scheduler, or its scheduler file.
     """
-    from mda_aptnn.labels.campaign import Campaign
-    from mda_aptnn.labels.execution import run_campaign
-
     how: dict[str, Any] = {"workers": workers, "retry": retry, "task": task, "dask": dask}
-    outcomes = run_campaign(Campaign(folder), command, **how, verbose=not out.as_json)
+    outcomes = execution.run_campaign(
+        campaigns.Campaign(folder), command, **how, verbose=not out.as_json
+    )
     failures = {item.task: item.message for item in outcomes if item.state == "failed"}
     for outcome in outcomes:
         if outcome.task in failures:
@@ -195,10 +183,7 @@ def script(
     output : path
         Write to a file instead of the screen.
     """
-    from mda_aptnn.labels.campaign import Campaign
-    from mda_aptnn.labels.execution import slurm_script
-
-    text = slurm_script(Campaign(folder), command)
+    text = execution.slurm_script(campaigns.Campaign(folder), command)
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -222,26 +207,22 @@ def collect(
     max_pgt_residual : float
         Largest accepted component of Σ G (polarizability gradients) for each atom, in Å².
     """
-    from mda_aptnn.errors import LabelError
-    from mda_aptnn.labels.campaign import Campaign
-    from mda_aptnn.labels.collect import collect as gather
-
     output = out.files["labels"]
-    dataset, left_out = gather(Campaign(folder), max_residual, max_pgt_residual)
+    found, left_out = collecting.collect(campaigns.Campaign(folder), max_residual, max_pgt_residual)
     for item in left_out:
         typer.echo(f"left out: {item.frame}: {item.reason}", err=True)
-    if not len(dataset):
+    if not len(found):
         raise LabelError(f"no snapshot of {folder} has usable labels; nothing was written")
-    dataset.save(output)
-    theory = dataset.level_of_theory
+    found.save(output)
+    theory = found.level_of_theory
     report = {
         "labels": str(output),
-        "frames": len(dataset),
+        "frames": len(found),
         "left_out": {item.frame: item.reason for item in left_out},
         "max_residual": max_residual,
         "level_of_theory": theory,
     }
-    text = f"{len(dataset)} frames in {output}, {len(left_out)} left out ({theory}); sum rule "
+    text = f"{len(found)} frames in {output}, {len(left_out)} left out ({theory}); sum rule "
     out.tell(report, f"{text}within {max_residual:g} e an atom")
 
 
@@ -251,12 +232,10 @@ def check(
     """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers,
     linearity.
     """
-    from mda_aptnn.labels.quality import check_labels, plot_quality
-
-    quality = check_labels(read(labels, cell))
+    measured = quality.check_labels(read(labels, cell))
     if plot := out.files.get("plot"):
-        plot_quality(quality, plot)
-    report = quality.summary()
+        quality.plot_quality(measured, plot)
+    report = measured.summary()
     pairs = [f"{first} and {second}" for first, second in report["duplicates"]]
     found = [
         f"{item['element']} {item['atom']} of frame {item['frame']}" for item in report["outliers"]
