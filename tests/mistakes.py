@@ -1,4 +1,4 @@
-"""Forty mistakes that a user can make, and what each is told.
+"""Fifty mistakes that a user can make, and the message that each is answered with.
 
     python -m tests.mistakes > docs/mistakes.md
 
@@ -9,6 +9,7 @@ labelled frames.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -168,16 +169,34 @@ def answer(command: str, succeeds: bool = False) -> str:
     return said[-1] if said else ""
 
 
+#: Words of other packages within our messages, which are theirs to change.
+_OF_OTHERS = (
+    r"(MDAnalysis cannot read .*?: ).*?(; )",
+    r"(is no selection of MDAnalysis: ).*?( \|)",
+    r"(is not a complete HDF5 file \().*(\))",
+    r"(is not TOML: ).*?( \|)",
+    r"(the ending must be one of ).*?( \|)",
+)
+
+
+def without_others(page: str) -> str:
+    """Return the page with "..." for what MDAnalysis, HDF5, matplotlib and tomllib say in it."""
+    for pattern in _OF_OTHERS:
+        page = re.sub(pattern, r"\1...\2", page)
+    return page
+
+
 def table() -> str:
     """Make every mistake and return the page."""
     lines = [
-        "# Mistakes, and what is said to them",
+        "# Error messages",
         "",
-        "Made by `python -m tests.mistakes > docs/mistakes.md`: each command was run. All end with "
-        "an",
-        "exit code that is not 0, before anything is computed that would be lost.",
+        "What common mistakes are answered with. Every command was run, by "
+        "`python -m tests.mistakes > docs/mistakes.md`.",
+        "Each ends with an exit code that is not 0, before anything is computed that would be "
+        "lost.",
         "",
-        "| mistake | command (`mda-aptnn ...`) | answer |",
+        "| mistake | command (`mda-aptnn ...`) | message |",
         "|---|---|---|",
     ]
     before = Path.cwd()

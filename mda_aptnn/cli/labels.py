@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
-
-if TYPE_CHECKING:
-    from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.cli.outputs import OptionError, Outputs, table
+from mda_aptnn.errors import LabelError
+from mda_aptnn.frame import cell_matrix
+from mda_aptnn.labels import campaign as campaigns
+from mda_aptnn.labels import collect as collecting
+from mda_aptnn.labels import dataset, execution, protocol, quality, routes, snapshots
 
 Selection = StrEnum("Selection", ["random", "uniform", "indices"])
 
-Folder = Annotated[Path, Argument(help="Folder of the campaign.")]
-LabelFiles = Annotated[
-    list[Path],
-    Argument(
-        help="Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both."
-    ),
-]
+Field = Annotated[Any, opt.positive("hartree/e/bohr")]
+Displacement = Annotated[Any, opt.positive("angstrom")]
+
+LabelFiles = list[Path]
 LabelCell = Annotated[
     str | None,
     Option(
@@ -35,7 +36,7 @@ LabelCell = Annotated[
 ]
 
 
-def read(labels: list[Path], cell: str | None) -> Dataset:
+def read(labels: list[Path], cell: str | None) -> dataset.Dataset:
     """Return the labelled frames of all files.
 
     Raises
@@ -45,34 +46,29 @@ def read(labels: list[Path], cell: str | None) -> Dataset:
     FrameError
         If the cell cannot be understood.
     """
-    import numpy as np
-
-    from mda_aptnn.frame import cell_matrix
-    from mda_aptnn.labels.dataset import read_labels
-
     if cell is None:
-        return read_labels(labels)
+        return dataset.read_labels(labels)
     isolated = cell.strip().lower() == "none"
-    return read_labels(labels, np.zeros((3, 3)) if isolated else cell_matrix(cell))
+    return dataset.read_labels(labels, np.zeros((3, 3)) if isolated else cell_matrix(cell))
 
 
 def plan(
     reading: opt.Choosing,
     *,
-    template: opt.Template = Path("template.inp"),
+    template: Path = Path("template.inp"),
     output: opt.Output = Path("campaign"),
-    code: opt.Code = "cp2k",
-    route: opt.Route = "field",
+    code: str = "cp2k",
+    route: str = "field",
     select: Selection = Selection.random,
     indices: str | None = None,
     seed: int = 0,
     apart: str = "0.1 ps",
-    field: str | None = None,
-    second_field: str | None = None,
-    displacement: str = "0.01",
+    field: Field = None,
+    second_field: Field = None,
+    displacement: Displacement = "0.01",
     atoms: str | None = None,
-    time_step: opt.TimeStep = None,
-    as_json: opt.Json = False,
+    time_step: str | None = None,
+    out: Outputs = opt.writes(),
 ) -> None:
     """Choose snapshots and write a folder of CP2K inputs for each.
 
@@ -95,70 +91,56 @@ def plan(
     atoms : str
         Atoms to displace, as an MDAnalysis selection; all by default.
     """
-    import warnings
-
-    from mda_aptnn.labels.campaign import plan as write
-    from mda_aptnn.labels.protocol import find_code
-    from mda_aptnn.labels.routes import make_route
-    from mda_aptnn.labels.snapshots import choose_frames
-
-    plain = make_route(route, {})
-    given = {
-        "field": (field, "hartree/e/bohr"),
-        "second_field": (second_field, "hartree/e/bohr"),
-        "displacement": (displacement, "angstrom"),
-    }
-    parameters = {
-        name: units.magnitude(value, unit, name.replace("_", " "))
-        for name, (value, unit) in given.items()
-        if value is not None and name in plain.parameters
-    }
+    plain = routes.make_route(route, {})
+    given = {"field": field, "second_field": second_field, "displacement": displacement}
+    used = {k: v for k, v in given.items() if k in plain.parameters and v is not None}
     if atoms is not None and not plain.by_atom:
         raise OptionError(
             "--atoms goes with --route displacement: the other routes label all atoms at once"
         )
-    way = make_route(route, parameters)
-    checked = find_code(code).recipe(template)
+    way, recipe = routes.make_route(route, used), protocol.find_code(code).recipe(template)
     source = reading.source(time_step=time_step)
     for note in source.notes:
         warnings.warn(note, stacklevel=1)
-    among = source.numbers(*reading.chosen())
     wanted = [int(word) for word in indices.replace(",", " ").split()] if indices else None
-    picked = choose_frames(len(among), reading.how_many(), select, indices=wanted, seed=seed)
+    among = source.numbers(*reading.chosen())
+    count = reading.how_many()
+    picked = snapshots.choose_frames(len(among), count, select, indices=wanted, seed=seed)
     chosen = [among[k] for k in picked]
-    snapshots = source.snapshots(chosen, atoms=atoms, apart=units.magnitude(apart, "ps", "apart"))
-    campaign = write(output, snapshots, checked, way)
+    least = units.magnitude(apart, "ps", "--apart")
+    frames = source.snapshots(chosen, atoms=atoms, apart=least)
+    campaign = campaigns.plan(output, frames, recipe, way)
     tasks = list(campaign.tasks())
     report = {
         "campaign": str(output),
         "snapshots": len(campaign.manifest["frames"]),
         "tasks": len(tasks),
         "runs": sum(len(task.runs) for task in tasks),
-        "level_of_theory": checked.level_of_theory,
+        "level_of_theory": recipe.level_of_theory,
         "frames": chosen,
     }
-    text = (
-        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs in "
-        f"{output} ({checked.level_of_theory})\nnext: mda-aptnn label run {output}"
-    )
-    emit(report, as_json, text)
+    counts = ", ".join(f"{report[name]} {name}" for name in ("snapshots", "tasks", "runs"))
+    next_step = f"next: mda-aptnn label run {output}"
+    out.tell(report, [f"{counts} in {output} ({recipe.level_of_theory})", next_step])
 
 
 def run(
-    folder: Folder,
+    folder: Path,
     *,
-    command: opt.Command = None,
-    workers: opt.Workers = 1,
+    command: str | None = None,
+    workers: opt.Count = 1,
     retry: bool = False,
     task: int | None = None,
     dask: str | None = None,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(),
 ) -> None:
     """Run what is missing; interrupted anywhere, the same command goes on. Exit code 1 if a task
     failed.
 
     Parameters
     ----------
+    command : str
+        What starts the code: "mpirun -np 2 cp2k.psmp"; its own if none.
     retry : bool
         Run again the tasks that failed.
     task : int
@@ -166,30 +148,27 @@ def run(
     dask : str
         Address of a Dask scheduler, or its scheduler file.
     """
-    from mda_aptnn.labels.campaign import Campaign
-    from mda_aptnn.labels.execution import run_campaign
-
-    campaign = Campaign(folder)
-    outcomes = run_campaign(
-        campaign, command, workers=workers, retry=retry, task=task, dask=dask, verbose=not as_json
+    how: dict[str, Any] = {"workers": workers, "retry": retry, "task": task, "dask": dask}
+    outcomes = execution.run_campaign(
+        campaigns.Campaign(folder), command, **how, verbose=not out.as_json
     )
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    for outcome in failed:
-        typer.echo(f"task {outcome.task} failed: {outcome.message}", err=True)
-        for line in outcome.last_lines.splitlines():
-            typer.echo(f"    {line}", err=True)
+    failures = {item.task: item.message for item in outcomes if item.state == "failed"}
+    for outcome in outcomes:
+        if outcome.task in failures:
+            typer.echo(f"task {outcome.task} failed: {outcome.message}", err=True)
+            for line in outcome.last_lines.splitlines():
+                typer.echo(f"    {line}", err=True)
     counts = Counter(outcome.state for outcome in outcomes)
     states = {state: counts[state] for state in ("complete", "failed", "busy")}
-    text = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-    if failed:
-        text += "\nrun the failed ones again with --retry"
-    emit({**states, "failures": {item.task: item.message for item in failed}}, as_json, text)
-    if failed:
+    lines = [", ".join(f"{count} {state}" for state, count in states.items() if count)]
+    lines += ["run the failed ones again with --retry"] if failures else []
+    out.tell({**states, "failures": failures}, lines)
+    if failures:
         raise typer.Exit(1)
 
 
 def script(
-    folder: Folder,
+    folder: Path,
     *,
     command: str = "srun cp2k.psmp",
     slurm: Annotated[bool, Option("--slurm")] = True,
@@ -206,10 +185,7 @@ def script(
     output : path
         Write to a file instead of the screen.
     """
-    from mda_aptnn.labels.campaign import Campaign
-    from mda_aptnn.labels.execution import slurm_script
-
-    text = slurm_script(Campaign(folder), command)
+    text = execution.slurm_script(campaigns.Campaign(folder), command)
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -218,12 +194,11 @@ def script(
 
 
 def collect(
-    folder: Folder,
+    folder: Path,
     *,
-    output: opt.Output = Path("labels.h5"),
     max_residual: float = 2e-3,
     max_pgt_residual: float = 2e-2,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(labels="labels.h5"),
 ) -> None:
     """Check every run and write the labels; snapshots that fail a check are left out and listed.
 
@@ -234,45 +209,35 @@ def collect(
     max_pgt_residual : float
         Largest accepted component of Σ G (polarizability gradients) for each atom, in Å².
     """
-    from mda_aptnn.errors import LabelError
-    from mda_aptnn.labels.campaign import Campaign
-    from mda_aptnn.labels.collect import collect as gather
-
-    Outputs(as_json, labels=output)
-    dataset, left_out = gather(Campaign(folder), max_residual, max_pgt_residual)
+    output = out.files["labels"]
+    found, left_out = collecting.collect(campaigns.Campaign(folder), max_residual, max_pgt_residual)
     for item in left_out:
         typer.echo(f"left out: {item.frame}: {item.reason}", err=True)
-    if not len(dataset):
+    if not len(found):
         raise LabelError(f"no snapshot of {folder} has usable labels; nothing was written")
-    dataset.save(output)
-    theory = dataset.level_of_theory
+    found.save(output)
+    theory = found.level_of_theory
     report = {
         "labels": str(output),
-        "frames": len(dataset),
+        "frames": len(found),
         "left_out": {item.frame: item.reason for item in left_out},
         "max_residual": max_residual,
         "level_of_theory": theory,
     }
-    text = (
-        f"{len(dataset)} frames in {output}, {len(left_out)} left out ({theory}); sum rule within "
-        f"{max_residual:g} e an atom"
-    )
-    emit(report, as_json, text)
+    text = f"{len(found)} frames in {output}, {len(left_out)} left out ({theory}); sum rule "
+    out.tell(report, f"{text}within {max_residual:g} e an atom")
 
 
 def check(
-    labels: LabelFiles, *, cell: LabelCell = None, plot: opt.Plot = None, as_json: opt.Json = False
+    labels: LabelFiles, *, cell: LabelCell = None, out: Outputs = opt.writes(plot=None)
 ) -> None:
     """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers,
     linearity.
     """
-    from mda_aptnn.labels.quality import check_labels, plot_quality
-
-    Outputs(as_json, plot=plot)
-    quality = check_labels(read(labels, cell))
-    if plot:
-        plot_quality(quality, plot)
-    report = quality.summary()
+    measured = quality.check_labels(read(labels, cell))
+    if plot := out.files.get("plot"):
+        quality.plot_quality(measured, plot)
+    report = measured.summary()
     pairs = [f"{first} and {second}" for first, second in report["duplicates"]]
     found = [
         f"{item['element']} {item['atom']} of frame {item['frame']}" for item in report["outliers"]
@@ -287,7 +252,7 @@ def check(
     if "polarizability_gradients" in report:
         lines += ["polarizability gradients (norms)"]
         lines += _tensor_lines(report["polarizability_gradients"], "Å²")
-    emit(report, as_json, "\n".join(lines))
+    out.tell(report, lines)
 
 
 def _tensor_lines(report: dict[str, Any], unit: str) -> list[str]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
-from MDAnalysis.exceptions import NoDataError, SelectionError
+from MDAnalysis.exceptions import SelectionError
 from typer.core import TyperGroup
 
 from mda_aptnn._version import __version__
@@ -28,19 +28,9 @@ from mda_aptnn.cli.outputs import reading_only
 from mda_aptnn.errors import AptnnError
 
 #: What a user can cause; anything else is a bug and shows its traceback.
-_EXPECTED = (
-    AptnnError,
-    OSError,
-    ValueError,
-    KeyError,
-    NoDataError,
-    SelectionError,
-    ImportError,
-    MemoryError,
-    # of a packed file that is cut, or damaged
-    EOFError,
-    zlib.error,
-)
+_EXPECTED = (AptnnError, OSError, ValueError, KeyError, ImportError, MemoryError, SelectionError)
+#: The same of a packed file that is cut, or damaged.
+_UNPACKING = (EOFError, zlib.error)
 
 #: Commands in the order of the help.
 COMMANDS = (
@@ -121,7 +111,7 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
                 command(**options)
             if received:  # `live` has written its files
                 raise typer.Exit(128 + received[0])
-        except _EXPECTED as error:
+        except (*_EXPECTED, *_UNPACKING) as error:
             if os.environ.get("MDA_APTNN_DEBUG"):
                 raise
             said = error.args[0] if isinstance(error, KeyError) and error.args else error

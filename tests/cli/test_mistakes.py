@@ -3,7 +3,7 @@
 import pytest
 
 import tests
-from tests.mistakes import MISTAKES, table
+from tests.mistakes import MISTAKES, table, without_others
 
 PAGE = tests.ROOT / "docs" / "mistakes.md"
 
@@ -14,4 +14,7 @@ def test_every_mistake_is_answered_as_documented():
     made = table()
     # an installed package has no docs beside it
     if PAGE.exists():
-        assert made == PAGE.read_text(), "python -m tests.mistakes > docs/mistakes.md"
+        page = PAGE.read_text()
+        assert without_others(made) == without_others(page), (
+            "python -m tests.mistakes > docs/mistakes.md"
+        )

@@ -1,4 +1,4 @@
-import time
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,25 +46,44 @@ def test_what_follows_an_error_is_not_done(ahead, error):
     assert done == [0, 1]
 
 
-def test_reading_goes_on_meanwhile_and_each_part_is_timed():
+def test_reading_goes_on_meanwhile():
+    """Work on the first item ends only after the second is read: one after the other, it never
+    would.
+    """
+    second_is_read, done = threading.Event(), []
+
+    def work(items):
+        done.append((items, second_is_read.wait(60)))
+
+    pipeline = Pipeline(work, 1, ahead=True)
+    pipeline.put(0)
+    second_is_read.set()
+    pipeline.put(1)
+    pipeline.finish()
+    pipeline.close()
+    assert done == [([0], True), ([1], True)]
+
+
+def test_each_part_is_timed(monkeypatch):
+    """With a clock that goes on by a second for each item that is read, and by two for work."""
+    now = [0.0]
+
+    def pass_time(seconds):
+        now[0] += seconds
+
+    monkeypatch.setattr(
+        "mda_aptnn.flux.pipeline.time", SimpleNamespace(perf_counter=lambda: now[0])
+    )
     model = SimpleNamespace(seconds={"network": 1.0})
-    pipeline = Pipeline(lambda items: time.sleep(0.05), 1, ahead=True, model=model)
-    start = time.perf_counter()
+    pipeline = Pipeline(lambda items: pass_time(2.0), 1, ahead=False, model=model)
     for item in range(4):
-        time.sleep(0.05)
+        pass_time(1.0)
         pipeline.put(item)
     pipeline.finish()
     pipeline.close()
-    # one after the other it would be both
-    assert time.perf_counter() - start < pipeline.read_seconds + pipeline.work_seconds
-    assert pipeline.read_seconds > 0.19 and pipeline.work_seconds > 0.19
+    assert (pipeline.read_seconds, pipeline.work_seconds) == (4.0, 8.0)
     model.seconds = {"network": 1.125, "neighbours": 0.0625}
-    seconds = pipeline.seconds()
-    assert (
-        seconds.shape == (1, 4)
-        and seconds[0, 1:3].tolist() == [0.0625, 0.125]
-        and seconds.sum() > 0.38
-    )
+    assert pipeline.seconds().tolist() == [[4.0, 0.0625, 0.125, 7.8125]]
     assert (
         text_of(shares([1.0, 0.0, 2.0, 1.0]))
         == "read 25 %, neighbours 0 %, network 50 %, rest 25 %"

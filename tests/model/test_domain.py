@@ -4,7 +4,6 @@ are not.
 
 import dataclasses
 import json
-import time
 
 import MDAnalysis
 import numpy as np
@@ -22,6 +21,7 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels
 from mda_aptnn.model.domain import (
     CUTOFF,
+    MOST_ATOMS,
     N_RADIAL,
     compare_environments,
     domain_checks,
@@ -370,13 +370,16 @@ def test_models_without_a_card_are_not_judged():
     assert check.verdict is UNKNOWN
 
 
-def test_it_takes_less_than_half_a_second(model):
-    domain_checks(model, RUNS["gromacs gap"])  # kernels are compiled or read
-    before = time.process_time()
-    frames = RUNS["gromacs liquid"]
-    domain_checks(model, [*frames, *frames[:2]])
-    assert time.process_time() - before < 0.5
-    # many samples are thinned out
-    before = time.process_time()
-    domain_checks(model, frames * 20)
-    assert time.process_time() - before < 0.7
+def test_many_samples_are_thinned_out(model):
+    """What a check costs does not grow with the number of samples."""
+    predicted = []
+
+    class Counted:
+        info, target, numbers = model.info, model.target, model.numbers
+
+        def predict(self, frame):
+            predicted.append(len(frame.numbers))
+            return model.predict(frame)
+
+    domain_checks(Counted(), RUNS["gromacs liquid"] * 20)
+    assert 0 < sum(predicted) <= MOST_ATOMS

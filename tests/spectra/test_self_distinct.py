@@ -3,7 +3,6 @@ gas.
 """
 
 import dataclasses
-import time
 import tracemalloc
 
 import numpy as np
@@ -164,14 +163,12 @@ def test_groups_that_are_no_molecules_are_refused():
     assert series.spectrum(resolution=60).groups == series.groups
 
 
-def test_time_and_memory_go_with_the_number_of_molecules():
-    """1000 molecules: a million pairs would take gigabytes and minutes."""
+def test_memory_goes_with_the_number_of_molecules():
+    """1000 molecules: a million pairs would take gigabytes."""
     series = molecules(np.random.default_rng(0).normal(size=(1000, 1000, 3)))
     tracemalloc.start()
-    began = time.process_time()
     found = series.spectrum(resolution=100)
-    spent = time.process_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.groups == ["self", "distinct"]
-    assert spent < 20 and peak < 8e8
+    assert peak < 8e8
