@@ -207,6 +207,13 @@ def full_tensors(components: Array) -> Array:
     return tensors
 
 
+def turned(tensors: Array, rotation: Array) -> Array:
+    """Return tensors [n_atoms, 3, 3, ...] with every index but the first turned by a rotation."""
+    for axis in range(1, tensors.ndim):
+        tensors = np.moveaxis(np.tensordot(tensors, rotation, (axis, 1)), -1, axis)
+    return tensors
+
+
 SUM_RULES = ("none", "mass", "uniform")
 
 

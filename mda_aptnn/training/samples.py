@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mda_aptnn.elements import SYMBOLS, atomic_numbers, symbols_of
 from mda_aptnn.errors import LabelError
 from mda_aptnn.labels.dataset import Dataset, read_labels
+from mda_aptnn.model.inputs import joined_inputs
 from mda_aptnn.tensors import APT, TARGETS, AnyTarget, Target, component_slices, flat_tensors, joint
 
 Array = NDArray[np.float64]
@@ -211,10 +212,8 @@ def make_samples(
 
 def join(samples: Sequence[Sample]) -> Sample:
     """Return several samples as one."""
-    if len(samples) == 1:
-        return samples[0]
     return Sample(
-        type(samples[0].inputs).together([sample.inputs for sample in samples]),
+        joined_inputs([sample.inputs for sample in samples]),
         torch.cat([sample.labels for sample in samples]),
         torch.cat([sample.weights for sample in samples]),
     )

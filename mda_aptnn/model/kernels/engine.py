@@ -22,6 +22,7 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.graph import CLOSEST, NeighbourList, Pairs, frame_atoms, neighbours, search_pairs
 from mda_aptnn.model.architectures import ARCHITECTURES
 from mda_aptnn.model.file import ModelFile
+from mda_aptnn.model.inputs import frames_apart
 from mda_aptnn.model.kernels.kernels import PAIRS, Exchange, Geometry, Scratch, run_layer
 from mda_aptnn.model.kernels.program import BLOCK, LayerProgram, padded, programs
 from mda_aptnn.model.kernels.tiles import RADIAL, ROWS
@@ -123,7 +124,7 @@ class CpuEngine:
         outputs = self._evaluate(pairs, arranged, frames)
         self.seconds["neighbours"] += middle - start
         self.seconds["network"] += time.perf_counter() - middle
-        return np.split(outputs, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
+        return frames_apart(outputs, frames)
 
     def _evaluate(
         self, pairs: Pairs, arranged: Arranged, frames: Sequence[Frame]
