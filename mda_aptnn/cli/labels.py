@@ -12,7 +12,8 @@ from typer import Argument, Option
 
 from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit
+from mda_aptnn.text import table
 
 if TYPE_CHECKING:
     from mda_aptnn.labels.dataset import Dataset

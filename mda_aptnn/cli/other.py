@@ -15,7 +15,8 @@ import mda_aptnn
 from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli import spectra
-from mda_aptnn.cli.outputs import OptionError, Outputs, emit, table
+from mda_aptnn.cli.outputs import OptionError, Outputs, emit
+from mda_aptnn.text import table
 
 
 def demo(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.tensors import AnyTarget
+from mda_aptnn.tensors import APT, AnyTarget, Target
 
 if TYPE_CHECKING:
     import torch
@@ -191,3 +191,10 @@ def unknown_elements(unknown: set[int], known: Sequence[int] | set[int]) -> str:
         "of this system and train a model of its own (mda-aptnn label plan, then train), or take "
         "fixed charges in Python: model=FixedCharges({symbol: charge})"
     )
+
+
+def tensors_of(model: Any, frame: Frame, target: Target) -> NDArray[np.float64]:
+    """Return what any predictor says of a target; those of others know nothing of targets."""
+    own = getattr(model, "target", APT).parts[0]
+    found = model.predict(frame) if target == own else model.predict_tensors(frame)[target.name]
+    return np.asarray(found)

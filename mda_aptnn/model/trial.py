@@ -90,7 +90,9 @@ class _Trial:
         kind, meaning = self.kind.__name__, f"It has {', '.join(members)}."
         if missing:
             meaning = f"A {kind} has {', '.join(members)} (mda_aptnn.model.protocol)."
-        yield _check("interface", meaning, f"no {', '.join(missing)}" if missing else kind, not missing)
+        yield _check(
+            "interface", meaning, f"no {', '.join(missing)}" if missing else kind, not missing
+        )
         if missing:
             return
         shape = (len(self.frame), *self.target.shape)

@@ -32,6 +32,15 @@ def fingerprints(dataset: Dataset) -> list[str]:
     return [item.frame.fingerprint() for item in dataset]
 
 
+def known_frames(card: Mapping[str, Any], dataset: Dataset) -> dict[str, list[int]]:
+    """Return which frames, by content, belong to each part of the data that a model's card has."""
+    prints, known = fingerprints(dataset), card.get("data", {}).get("fingerprints", {})
+    return {
+        name: [index for index, own in enumerate(prints) if own in wanted]
+        for name, wanted in ((name, set(found)) for name, found in known.items())
+    }
+
+
 def held_out_frames(card: Mapping[str, Any], dataset: Dataset) -> Dataset:
     """Return the frames that a model's card says were held out, by content.
 
@@ -40,11 +49,11 @@ def held_out_frames(card: Mapping[str, Any], dataset: Dataset) -> Dataset:
     LabelError
         If none of them is there.
     """
-    wanted = set(card.get("data", {}).get("fingerprints", {}).get("held_out", ()))
-    found = [index for index, name in enumerate(fingerprints(dataset)) if name in wanted]
+    found = known_frames(card, dataset).get("held_out", [])
     if not found:
+        n_wanted = len(card.get("data", {}).get("fingerprints", {}).get("held_out", ()))
         raise LabelError(
-            f"none of {len(dataset)} frames is one of the {len(wanted)} that the model's card says "
+            f"none of {len(dataset)} frames is one of the {n_wanted} that the model's card says "
             "were held out"
         )
     return dataset.subset(found)
