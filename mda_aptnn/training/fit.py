@@ -106,24 +106,21 @@ def fit(
         if run.best:
             card = model_card(parts, target) | {
                 "grid_ripples_removed": [ripple.summary() for ripple in ripples],
-                "run": {"steps": run.step, "best_step": run.best_step},
+                "run": {
+                    "steps": run.step,
+                    "best_step": run.best_step,
+                    "seconds": round(run.seconds, 1),
+                },
                 "accuracy": {},
             }
-            card["run"]["seconds"] = round(run.seconds, 1)
             curve = {name: np.asarray(values) for name, values in run.learning.items()}
             member = Member(run.best, state_arrays(run.average), curve)
-            architecture = architecture_of(network).name
+            named = {"card": card, "architecture": architecture_of(network).name}
             contents = ModelFile(
-                **settings,
-                numbers=numbers,
-                target=target,
-                members=[member],
-                card=card,
-                architecture=architecture,
+                **settings, **named, numbers=numbers, target=target, members=[member]
             )
-            model = Model(contents)
-            for name in [name for name in parts if name != "training"]:
-                card["accuracy"] |= accuracies(model, name, parts[name])
+            for name in [*parts][1:]:
+                card["accuracy"] |= accuracies(Model(contents), name, parts[name])
             contents.save(path)
         io.remove(state, CHECKPOINT)
     if divergence is not None:

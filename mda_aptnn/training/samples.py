@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -90,8 +91,7 @@ def with_all_parts(dataset: Dataset, target: AnyTarget) -> Dataset:
         return dataset
     frames = []
     for item in dataset:
-        n_atoms = len(item.frame)
-        empty = {part.name: np.full((n_atoms, *part.shape), np.nan) for part in target.parts}
+        empty = {x.name: np.full((len(item.frame), *x.shape), np.nan) for x in target.parts}
         frames.append(dataclasses.replace(item, tensors=empty | item.tensors))
     return dataclasses.replace(dataset, frames=frames)
 
@@ -112,30 +112,26 @@ def check_labels(parts: Mapping[str, Dataset], target: AnyTarget) -> list[int]:
         only in the others, or these have no label at all.
     """
     elements: dict[str, set[int]] = {}
-    for part in target.parts:
-        for name, dataset in parts.items():
-            for index, item in enumerate(dataset):
-                if part.name not in item.tensors:
-                    raise LabelError(f"{name} frame {index} has no labels {part.name!r}")
-            counts = {z: len(labels) for z, labels in complete_labels(dataset, part).items()}
-            elements[name] = set(counts)
-            if not any(counts.values()):
-                what = f"no atom of the {name} frames has a complete label: every {part.name!r}"
-                advice = "keep other or more frames aside (seed, validation), or train the other"
-                advice = "" if name == "training" else f"; {advice} target alone"
-                raise LabelError(f"{what} has a NaN{advice}")
-            for number, count in counts.items():
-                if name == "training" and not count:
-                    raise LabelError(
-                        f"no {SYMBOLS[number]} atom of the training frames has a complete label "
-                        f"{part.name!r}: label some, or leave the element out"
-                    )
-    for name, found in elements.items():
-        unseen = sorted(found - elements["training"])
-        if unseen:
+    for part, (name, dataset) in itertools.product(target.parts, parts.items()):
+        for index, item in enumerate(dataset):
+            if part.name not in item.tensors:
+                raise LabelError(f"{name} frame {index} has no labels {part.name!r}")
+        counts = {z: len(labels) for z, labels in complete_labels(dataset, part).items()}
+        elements[name] = set(counts)
+        if not any(counts.values()):
+            what = f"no atom of the {name} frames has a complete label: every {part.name!r}"
+            advice = "keep other or more frames aside (seed, validation), or train the other"
+            advice = "" if name == "training" else f"; {advice} target alone"
+            raise LabelError(f"{what} has a NaN{advice}")
+        without = symbols_of(sorted(z for z, count in counts.items() if not count))
+        if name == "training" and without:
             raise LabelError(
-                f"{', '.join(symbols_of(unseen))} occurs in {name} frames but not in training"
+                f"no {without[0]} atom of the training frames has a complete label "
+                f"{part.name!r}: label some, or leave the element out"
             )
+    for name, found in elements.items():
+        if unseen := symbols_of(sorted(found - elements["training"])):
+            raise LabelError(f"{', '.join(unseen)} occurs in {name} frames but not in training")
     return sorted(elements["training"])
 
 
