@@ -42,10 +42,8 @@ ENGINES: Plugins[Callable[[ModelFile, str, int], Engine]] = Plugins(
 def fastest_engine(contents: ModelFile) -> str:
     """Return the name of the fastest engine that can evaluate a model here."""
     # NUMBA_DISABLE_JIT leaves nothing compiled
-    compiles = (
-        importlib.util.find_spec("numba") is not None
-        and os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
-    )
+    disabled = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
+    compiles = importlib.util.find_spec("numba") is not None and not disabled
     names = ARCHITECTURES[contents.architecture].engines
     return next((name for name in names if name != "cpu" or compiles), "torch")
 

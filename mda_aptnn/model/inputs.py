@@ -82,7 +82,7 @@ def joined(items: Sequence[Any], name: str, indexed: str | None = None) -> torch
 
 def joined_inputs(items: Sequence[T]) -> T:
     """Return what a network takes of several frames as if they were one."""
-    return items[0] if len(items) == 1 else type(items[0]).together(items)  # type: ignore[attr-defined, no-any-return]
+    return items[0] if len(items) == 1 else type(items[0]).together(items)  # type: ignore[attr-defined]
 
 
 def frames_apart(values: NDArray[Any], frames: Sequence[Frame]) -> list[NDArray[Any]]:

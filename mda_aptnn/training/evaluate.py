@@ -17,7 +17,7 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.protocol import tensors_of
-from mda_aptnn.tensors import APT, Target, sum_rule_residual, turned
+from mda_aptnn.tensors import APT, Target, flux_error, sum_rule_residual, turned
 from mda_aptnn.text import table
 from mda_aptnn.training import samples
 from mda_aptnn.training.samples import Array, Labels, complete_atoms, complete_labels
@@ -136,12 +136,7 @@ class Evaluation:
         Thermal velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ =
         k_B T Σ ‖δP_i‖²/m_i.
         """
-        weights = 1 / masses_of(self.numbers)
-        wrong, right = (
-            weights @ np.sum(values.reshape(len(weights), -1) ** 2, axis=1)
-            for values in (self.errors, self.labels)
-        )
-        return float(np.sqrt(wrong / right))
+        return flux_error(self.errors, self.labels, masses_of(self.numbers))
 
     def baseline_rmse(self) -> dict[str, float]:
         """Return the root mean square error of each baseline that says something of every atom."""

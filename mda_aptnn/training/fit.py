@@ -97,7 +97,10 @@ def fit(
     learned = samples.make_samples(module, labels, target, training.element_weights)
     chosen = samples.make_samples(module, parts["validation"], target)
     run = Run(module, learned, chosen, target, training)
-    settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(training)}
+    settings: dict[str, Any] = {
+        "network": dataclasses.asdict(network),
+        "training": dataclasses.asdict(training),
+    }
     # frames that are held out in a file of their own decide nothing about the weights
     own = {name: part for name, part in parts.items() if held_out is None or name != "held_out"}
     state = checkpoint_path(path)
@@ -115,7 +118,7 @@ def fit(
             }
             curve = {name: np.asarray(values) for name, values in run.learning.items()}
             member = Member(run.best, state_arrays(run.average), curve)
-            named = {"card": card, "architecture": architecture_of(network).name}
+            named: dict[str, Any] = {"card": card, "architecture": architecture_of(network).name}
             contents = ModelFile(
                 **settings, **named, numbers=numbers, target=target, members=[member]
             )

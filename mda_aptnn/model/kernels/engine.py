@@ -114,7 +114,10 @@ class CpuEngine:
         if not frames:
             return []
         start = time.perf_counter()
-        arranged = self._arrange(frames)
+        species = [self._index[frame.numbers] for frame in frames]
+        if not self._arranged.fits(species):
+            self._arranged = Arranged(species)
+        arranged = self._arranged
         if len(frames[0]) >= FEW_ATOMS:
             pairs = self.neighbours.pairs(frames[0], arranged.order)
         else:
@@ -171,13 +174,6 @@ class CpuEngine:
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = os.getpid(), ThreadPoolExecutor(self.n_threads)
         return self._pool[1]
-
-    def _arrange(self, frames: Sequence[Frame]) -> Arranged:
-        """Return the arrangement of these atoms, the same in every frame of a trajectory."""
-        species = [self._index[frame.numbers] for frame in frames]
-        if not self._arranged.fits(species):
-            self._arranged = Arranged(species)
-        return self._arranged
 
     def _reserve(self, pairs: Pairs, arranged: Arranged) -> None:
         """Make room for a frame, if there is not enough."""
