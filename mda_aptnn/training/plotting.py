@@ -31,8 +31,8 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
             for name, chosen, colour in kinds:
                 x, y = (values[:, chosen].ravel() for values in (part.labels, part.predictions))
                 ax.plot(x, y, ".", ms=2, alpha=0.5, color=colour, label=name, rasterized=True)
-            ends = [f([part.labels, part.predictions]) for f in (np.min, np.max)]
-            ax.plot(ends, ends, "k-", linewidth=0.6)
+            both = [part.labels, part.predictions]
+            ax.plot(*2 * [[np.min(both), np.max(both)]], "k-", linewidth=0.6)
             best = min(part.baseline_rmse().values())
             error = f"{symbol}: RMSE {part.rmse:.4f} {unit} (without a network {best:.3f})"
             ax.set_title(error, fontsize="medium")
@@ -60,8 +60,11 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     style = {"ms": 3, "alpha": 0.4, "color": "tab:blue", "rasterized": True}
     with _panels(evaluation, path, 4.8) as panels:
         for ax, symbol, part in panels:
-            row, errors = summary[symbol], rms_of_atoms(part.errors)
-            spreads = part.spread_of_atoms()
+            row, errors, spreads = (
+                summary[symbol],
+                rms_of_atoms(part.errors),
+                part.spread_of_atoms(),
+            )
             ax.plot(spreads, errors, ".", label="atoms", **style)
             x, y = ([item[name] for item in row["bins"]] for name in ("rms_spread", "rms_error"))
             ax.plot(x, y, "ko-", ms=5, label="rms of as many atoms each")
