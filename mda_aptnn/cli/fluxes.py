@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ import mda_aptnn
 from mda_aptnn import io
 from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import OptionError, Outputs, check_lines, emit, hold
+from mda_aptnn.cli.outputs import OptionError, Outputs, hold
 from mda_aptnn.errors import AptnnError, SpectrumError
 
 if TYPE_CHECKING:
@@ -96,16 +97,11 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
                 f"--motions {self.motions}: a flux of atoms has its own motions; say --motions "
                 "stored"
             )
-        kinds = {"topology_format": self.topology_format} if self.topology_format else {}
-        [universe] = opt.open_universes(self.topology, [], **kinds)
-        how: dict[str, Any] = {
-            "per": self.per,
-            "updating": self.updating,
-            "motions": self.motions == "stored",
-        }
-        groups = opt.pairs(self.group, "group")
+        [universe] = opt.open_universes(self.topology, [], topology_format=self.topology_format)
+        how: dict[str, Any] = {"per": self.per, "updating": self.updating}
+        how["motions"] = self.motions == "stored"
         return mda_aptnn.FluxSeries.merge(
-            load_groups(path, universe, groups, **how) for path in self.trajectory
+            load_groups(path, universe, self.group, **how) for path in self.trajectory
         )
 
     def _refuse_unused(self, path: Path, used: set[str]) -> None:
@@ -147,19 +143,19 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         universes = self.universes()
         if self.per == "atom" and len(universes) > 1:
             raise OptionError("--per atom takes one trajectory at a time; run the command for each")
-        frames = self.chosen()
-        folder = self._finished_frames(output)
+        frames, folder = self.chosen(), self._finished_frames(output)
         blocks.check_folder(folder)
         is_ours = self.checkpoint is None or not folder.exists()
-        groups = opt.pairs(self.group, "group")
-        options = self.keywords() | self.sums() | self.parts()
+        options = self.keywords() | self.values(opt.Charges) | self.parts()
         options |= {name: getattr(self, name) for name in ("updating", "allow_outside_domain")}
         beads = self.path_integral == "beads"
         if beads:
             # each has as many times the temperature as there are beads, which average_beads looks
             # at
             options["check_temperature"] = False
-        how: dict[str, Any] = {"progressbar_kwargs": opt.progress()}
+        # in a log file, each time a bar is drawn is a line more
+        seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0}
+        how: dict[str, Any] = {"progressbar_kwargs": seldom}
         if self.workers > 1:
             how = {"backend": "multiprocessing", "n_workers": self.workers}
         hold(folder)
@@ -169,7 +165,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
                 part = folder / f"part-{number + 1}"
                 atoms = select(universe, self.select, "--select")
                 analyses.append(
-                    mda_aptnn.DipoleFlux(atoms, self.model, groups, checkpoint=part, **options)
+                    mda_aptnn.DipoleFlux(atoms, self.model, self.group, checkpoint=part, **options)
                 )
             if temperature_needed and not all(each.knows_temperature for each in analyses):
                 raise OptionError(
@@ -199,7 +195,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
 
     @contextlib.contextmanager
     def obtained(
-        self, command: str, output: Path, kept: Path | None, temperature: str | None
+        self, out: Outputs, temperature: float | None
     ) -> Iterator[tuple[FluxSeries, dict[str, list[str]] | None]]:
         """Give the flux that the arguments name or ask for, and the sums of its groups that are
         wanted.
@@ -207,12 +203,11 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         A prediction is not begun where a spectrum would lack the temperature. A flux that is in no
         file is kept if what is made of it fails: options that do not fit the data cost no time.
         """
-        sums = None
-        is_new = False
+        command, output = next(iter(out.files.items()))
+        kept, sums, is_new = out.files.get("flux"), None, False
         if self.is_flux:
             self._refuse_unused(self.topology, {"group"})
-            groups = opt.pairs(self.group, "group")
-            sums = {name: parts.split("+") for name, parts in groups.items()} if groups else None
+            sums = {name: parts.split("+") for name, parts in (self.group or {}).items()} or None
             series = mda_aptnn.FluxSeries.load(self.topology)
         elif self.trajectory and self.is_stored:
             series = self.stored()
@@ -228,7 +223,8 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         except AptnnError as error:
             if kept is not None or not is_new:
                 raise
-            kept = _unused_name(output)
+            names = (output.with_name(f"{output.stem}-flux{k or ''}.h5") for k in itertools.count())
+            kept = next(name for name in names if not name.exists())
             series.save(kept)
             self.forget(output)
             raise SpectrumError(
@@ -239,31 +235,21 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
             self.forget(output)
 
 
-def _unused_name(output: Path) -> Path:
-    """A name beside `output` for a flux that nobody asked to keep."""
-    names = (
-        output.with_name(f"{output.stem}-flux{number or ''}.h5") for number in itertools.count()
-    )
-    return next(name for name in names if not name.exists())
-
-
-def flux(
-    reading: Reading, *, output: opt.Output = Path("flux.h5"), as_json: opt.Json = False
-) -> None:
+def flux(reading: Reading, *, out: Outputs = opt.writes(flux="flux.h5")) -> None:
     """Predict polar tensors along a trajectory and store the dipole flux of groups of atoms.
 
     With --per atom every atom's flux is kept: such a file can stand in the place of the trajectory
     in this command and in `spectrum`, for other groups without a new prediction.
     """
-    outputs = Outputs(as_json, flux=output)
     if reading.is_stored:
         series = reading.stored()
-        outputs.save(series)
+        out.save(series)
     else:
+        output = out.files["flux"]
         series, analyses = reading.predicted(output)
-        outputs.save(analyses[0] if reading.per == "atom" else series)
+        out.save(analyses[0] if reading.per == "atom" else series)
         reading.forget(output)
-    outputs.tell(series.summary(), series.describe(), series.check())
+    out.tell(series.summary(), series.describe(), series.check())
 
 
 def check(
@@ -271,7 +257,7 @@ def check(
     *,
     model: ModelToCheck = None,
     allow_outside_domain: opt.AllowOutsideDomain = False,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(),
 ) -> None:
     """Check a trajectory by a few of its frames, as every command does before it predicts. Exit
     code 1 if refused.
@@ -279,9 +265,7 @@ def check(
     from mda_aptnn.flux.checked_analysis import chosen_timeline
     from mda_aptnn.flux.guard import check_replicas, check_run
 
-    known: Any = None
-    if model is not None:
-        known = mda_aptnn.load_model(model)
+    known = None if model is None else mda_aptnn.load_model(model)
     options = reading.keywords()
     allowed = {name: options.pop(name) for name in ("allow_aliasing", "override_cell")}
     allowed["allow_outside_domain"] = allow_outside_domain
@@ -299,7 +283,6 @@ def check(
         )
         about += [f"note: {note}" for note in frames.notes]
     checks = Checks((*found, *check_replicas(readers)))
-    report = {"checks": checks.to_json(), "verdict": checks.worst.value, "about": about}
-    emit(report, as_json, "\n".join([*about, *check_lines(checks, every=True)]))
+    out.tell({"about": about}, about, checks, every=True)
     if checks.worst is Verdict.REFUSED:
         raise typer.Exit(1)

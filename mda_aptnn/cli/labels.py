@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import OptionError, Outputs, emit
+from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.text import table
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def plan(
     displacement: str = "0.01",
     atoms: str | None = None,
     time_step: opt.TimeStep = None,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(),
 ) -> None:
     """Choose snapshots and write a folder of CP2K inputs for each.
 
@@ -118,31 +118,28 @@ def plan(
         raise OptionError(
             "--atoms goes with --route displacement: the other routes label all atoms at once"
         )
-    way = make_route(route, parameters)
-    checked = find_code(code).recipe(template)
+    way, recipe = make_route(route, parameters), find_code(code).recipe(template)
     source = reading.source(time_step=time_step)
     for note in source.notes:
         warnings.warn(note, stacklevel=1)
-    among = source.numbers(*reading.chosen())
     wanted = [int(word) for word in indices.replace(",", " ").split()] if indices else None
+    among = source.numbers(*reading.chosen())
     picked = choose_frames(len(among), reading.how_many(), select, indices=wanted, seed=seed)
     chosen = [among[k] for k in picked]
     snapshots = source.snapshots(chosen, atoms=atoms, apart=units.magnitude(apart, "ps", "apart"))
-    campaign = write(output, snapshots, checked, way)
+    campaign = write(output, snapshots, recipe, way)
     tasks = list(campaign.tasks())
     report = {
         "campaign": str(output),
         "snapshots": len(campaign.manifest["frames"]),
         "tasks": len(tasks),
         "runs": sum(len(task.runs) for task in tasks),
-        "level_of_theory": checked.level_of_theory,
+        "level_of_theory": recipe.level_of_theory,
         "frames": chosen,
     }
-    text = (
-        f"{report['snapshots']} snapshots, {report['tasks']} tasks, {report['runs']} runs in "
-        f"{output} ({checked.level_of_theory})\nnext: mda-aptnn label run {output}"
-    )
-    emit(report, as_json, text)
+    counts = ", ".join(f"{report[name]} {name}" for name in ("snapshots", "tasks", "runs"))
+    next_step = f"next: mda-aptnn label run {output}"
+    out.tell(report, [f"{counts} in {output} ({recipe.level_of_theory})", next_step])
 
 
 def run(
@@ -155,7 +152,7 @@ def run(
     retry: bool = False,
     task: int | None = None,
     dask: str | None = None,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(),
 ) -> None:
     """Run what is missing; interrupted anywhere, the same command goes on. Exit code 1 if a task
     failed.
@@ -172,22 +169,20 @@ def run(
     from mda_aptnn.labels.campaign import Campaign
     from mda_aptnn.labels.execution import run_campaign
 
-    campaign = Campaign(folder)
-    outcomes = run_campaign(
-        campaign, command, workers=workers, retry=retry, task=task, dask=dask, verbose=not as_json
-    )
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    for outcome in failed:
-        typer.echo(f"task {outcome.task} failed: {outcome.message}", err=True)
-        for line in outcome.last_lines.splitlines():
-            typer.echo(f"    {line}", err=True)
+    how: dict[str, Any] = {"workers": workers, "retry": retry, "task": task, "dask": dask}
+    outcomes = run_campaign(Campaign(folder), command, **how, verbose=not out.as_json)
+    failures = {item.task: item.message for item in outcomes if item.state == "failed"}
+    for outcome in outcomes:
+        if outcome.task in failures:
+            typer.echo(f"task {outcome.task} failed: {outcome.message}", err=True)
+            for line in outcome.last_lines.splitlines():
+                typer.echo(f"    {line}", err=True)
     counts = Counter(outcome.state for outcome in outcomes)
     states = {state: counts[state] for state in ("complete", "failed", "busy")}
-    text = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-    if failed:
-        text += "\nrun the failed ones again with --retry"
-    emit({**states, "failures": {item.task: item.message for item in failed}}, as_json, text)
-    if failed:
+    lines = [", ".join(f"{count} {state}" for state, count in states.items() if count)]
+    lines += ["run the failed ones again with --retry"] if failures else []
+    out.tell({**states, "failures": failures}, lines)
+    if failures:
         raise typer.Exit(1)
 
 
@@ -221,10 +216,9 @@ def script(
 def collect(
     folder: Folder,
     *,
-    output: opt.Output = Path("labels.h5"),
     max_residual: float = 2e-3,
     max_pgt_residual: float = 2e-2,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(labels="labels.h5"),
 ) -> None:
     """Check every run and write the labels; snapshots that fail a check are left out and listed.
 
@@ -239,7 +233,7 @@ def collect(
     from mda_aptnn.labels.campaign import Campaign
     from mda_aptnn.labels.collect import collect as gather
 
-    Outputs(as_json, labels=output)
+    output = out.files["labels"]
     dataset, left_out = gather(Campaign(folder), max_residual, max_pgt_residual)
     for item in left_out:
         typer.echo(f"left out: {item.frame}: {item.reason}", err=True)
@@ -254,24 +248,20 @@ def collect(
         "max_residual": max_residual,
         "level_of_theory": theory,
     }
-    text = (
-        f"{len(dataset)} frames in {output}, {len(left_out)} left out ({theory}); sum rule within "
-        f"{max_residual:g} e an atom"
-    )
-    emit(report, as_json, text)
+    text = f"{len(dataset)} frames in {output}, {len(left_out)} left out ({theory}); sum rule "
+    out.tell(report, f"{text}within {max_residual:g} e an atom")
 
 
 def check(
-    labels: LabelFiles, *, cell: LabelCell = None, plot: opt.Plot = None, as_json: opt.Json = False
+    labels: LabelFiles, *, cell: LabelCell = None, out: Outputs = opt.writes(plot=None)
 ) -> None:
     """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers,
     linearity.
     """
     from mda_aptnn.labels.quality import check_labels, plot_quality
 
-    Outputs(as_json, plot=plot)
     quality = check_labels(read(labels, cell))
-    if plot:
+    if plot := out.files.get("plot"):
         plot_quality(quality, plot)
     report = quality.summary()
     pairs = [f"{first} and {second}" for first, second in report["duplicates"]]
@@ -288,7 +278,7 @@ def check(
     if "polarizability_gradients" in report:
         lines += ["polarizability gradients (norms)"]
         lines += _tensor_lines(report["polarizability_gradients"], "Å²")
-    emit(report, as_json, "\n".join(lines))
+    out.tell(report, lines)
 
 
 def _tensor_lines(report: dict[str, Any], unit: str) -> list[str]:

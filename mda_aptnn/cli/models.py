@@ -11,17 +11,16 @@ from mda_aptnn import io
 from mda_aptnn.checks import Checks
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
-from mda_aptnn.cli.outputs import OptionError, Outputs, emit
+from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.text import table
 
 
 def predict(
     reading: opt.Trajectory,
     *,
-    output: opt.Output = Path("apt.h5"),
     model: opt.Model = "water-rpbe-d3",
     charge: float = 0.0,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(labels="apt.h5"),
 ) -> None:
     """Predict the polar tensor of every atom in the chosen frames; velocities are not needed.
 
@@ -40,48 +39,44 @@ def predict(
     from mda_aptnn.model.domain import OPTION, domain_checks
     from mda_aptnn.tensors import sum_rule_residual
 
-    outputs = Outputs(as_json, labels=output)
     predictor = mda_aptnn.load_model(model)
-    universes = reading.universes()
-    start, stop, step = reading.chosen()
+    universes, chosen = reading.universes(), slice(*reading.chosen())
     options = {**reading.keywords(), "charge": charge}
     sources = [
         mda_aptnn.UniverseFrames(universe, velocities=None, **options) for universe in universes
     ]
-    if not any(len(universe.trajectory[start:stop:step]) for universe in universes):
-        raise OptionError("no frames in the chosen range")
     # tensors of atoms that the model was not made for are no spectrum yet: marked, not refused
     samples = []
     for universe, source in zip(universes, sources, strict=True):
-        for _ in universe.trajectory[start:stop:step][:1]:
+        for _ in universe.trajectory[chosen][:1]:
             samples.append(source.frame())
             if hasattr(predictor, "check"):
                 predictor.check(samples[-1])
+    if not samples:
+        raise OptionError("no frames in the chosen range")
     checks = Checks(tuple(domain_checks(predictor, samples))).allowing([OPTION])
     refuse_or_warn(checks)
-    largest = 0.0
+    residuals = []
 
     def predicted() -> Iterator[LabelledFrame]:
-        nonlocal largest
         for universe, source in zip(universes, sources, strict=True):
-            for now in tqdm(universe.trajectory[start:stop:step], unit="frame"):
+            for now in tqdm(universe.trajectory[chosen], unit="frame"):
                 frame = source.frame()
                 tensors = predictor.predict_tensors(frame)
-                residual = float(abs(sum_rule_residual(tensors["apt"], charge)).max())
-                largest = max(largest, residual)
+                residuals.append(float(abs(sum_rule_residual(tensors["apt"], charge)).max()))
                 info = {
                     "frame": int(now.frame),
                     "time_ps": float(now.time),
-                    "sum_rule_residual": residual,
+                    "sum_rule_residual": residuals[-1],
                 }
                 if "pgt" in tensors:
                     info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
                 yield LabelledFrame(frame, tensors, info)
 
-    n_frames = write_labels(predicted(), output, f"predicted by {model}")
-    report = {"n_frames": n_frames, "sum_rule_residual_max": largest}
-    line = f"{n_frames} frames, largest component of Σ P − Q: {largest:.3f} e"
-    outputs.tell(report, line, checks)
+    n_frames = write_labels(predicted(), out.files["labels"], f"predicted by {model}")
+    report = {"n_frames": n_frames, "sum_rule_residual_max": max(residuals)}
+    line = f"{n_frames} frames, largest component of Σ P − Q: {max(residuals):.3f} e"
+    out.tell(report, line, checks)
 
 
 def train(
@@ -193,13 +188,12 @@ def distil(
     teacher: str,
     reading: opt.Choosing,
     *,
-    output: opt.Output = Path("model.h5"),
     labels: list[Path] | None = None,
     config: opt.Plan = None,
     held_out_frames: float = 0.0,
     steps: int | None = None,
     seed: int = 0,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(model="model.h5"),
 ) -> None:
     """Train a fast network on 200 (--count) frames of your own trajectory that a teacher labels.
 
@@ -220,7 +214,6 @@ def distil(
     """
     from mda_aptnn.labels.snapshots import choose_frames
 
-    outputs = Outputs(as_json, model=output)
     source = reading.source()
     numbers = source.numbers(*reading.chosen())
     count = min(reading.how_many() or 200, len(numbers))
@@ -228,7 +221,7 @@ def distil(
     model = mda_aptnn.distil(
         teacher,
         [frame for _, frame in source.frames(chosen)],
-        output,
+        out.files["model"],
         labels=read(labels, None) if labels else None,
         plan=config,
         held_out=held_out_frames,
@@ -239,7 +232,7 @@ def distil(
     about, accuracy = model.info["teacher"], model.info["accuracy"]
     first = f"{about['n_frames']} frames labelled by {about['name']}, which validation is against"
     report = {"teacher": about, **model.info["run"], "accuracy": accuracy}
-    outputs.tell(report, [first, *_accuracy(model.info)])
+    out.tell(report, [first, *_accuracy(model.info)])
 
 
 def select(
@@ -247,12 +240,11 @@ def select(
     *,
     model: opt.Model = "committee.h5",
     count: int = 10,
-    output: opt.Output = Path("selected.txt"),
     campaign: Path | None = None,
     template: Path | None = None,
     code: opt.Code = "cp2k",
     route: opt.Route = "field",
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(frames="selected.txt"),
 ) -> None:
     """Choose the frames where a committee disagrees most and that differ from each other.
 
@@ -275,14 +267,13 @@ def select(
 
     if (campaign is None) != (template is None):
         raise OptionError("--campaign and --template go together")
-    outputs = Outputs(as_json, frames=output)
     recipe = None if template is None else (find_code(code).recipe(template), make_route(route, {}))
     source = reading.source()
     numbers = source.numbers(*reading.chosen())
     found = choose(
         mda_aptnn.load_model(model), source.frames(numbers), count, total=len(numbers), verbose=True
     )
-    with io.replacing(output) as temporary:
+    with io.replacing(out.files["frames"]) as temporary:
         temporary.write_text(" ".join(map(str, found.indices)) + "\n")
     scores, mean = found.of_chosen(), float(found.disagreement.mean())
     report = {
@@ -299,11 +290,11 @@ def select(
     ]
     if recipe is not None and campaign is not None:
         planned = plan_labels(campaign, source, found.indices, *recipe)
-        outputs.files["campaign"] = campaign
+        out.files["campaign"] = campaign
         lines.append(
             f"planned: {len(planned.task_names)} tasks; next: mda-aptnn label run {campaign}"
         )
-    outputs.tell(report, lines)
+    out.tell(report, lines)
 
 
 def evaluate(
@@ -311,27 +302,22 @@ def evaluate(
     labels: LabelFiles,
     *,
     cell: LabelCell = None,
-    plot: opt.Plot = None,
-    plot_spread: Path | None = None,
     allow_training_frames: bool = False,
     record: str | None = None,
     calibrate: bool = False,
     record_domain: bool = False,
     held_out: bool = False,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(**{"plot": None, "spread plot": None}),
 ) -> None:
     """Compare a model with labels: per component, element and irrep, and the errors that a spectrum
     sees.
 
-    Of a model with two heads, each is compared with its labels; pictures of the second have its
-    name added to theirs.
+    Of a model with two heads, each is compared with its labels, and has a row of a picture.
 
     Parameters
     ----------
     model : str
         Name of a bundled model, or a model file.
-    plot_spread : path
-        Also draw the error against a committee's spread.
     allow_training_frames : bool
         Do not refuse frames that the model was trained on.
     record : str
@@ -347,8 +333,6 @@ def evaluate(
     from mda_aptnn.training import plotting
     from mda_aptnn.training.card import assess
 
-    pictures = {"plot": plot, "spread plot": plot_spread}
-    Outputs(as_json, **pictures)
     found = assess(
         model,
         read(labels, cell),
@@ -358,24 +342,11 @@ def evaluate(
         calibrate=calibrate,
         domain=record_domain,
     )
+    evaluations = list(found.values())
     draw = {"plot": plotting.plot_parity, "spread plot": plotting.plot_spread}
-    reports, texts = [], []
-    for number, (name, evaluation) in enumerate(found.items()):
-        files = {
-            kind: str(_named(path, name if number else ""))
-            for kind, path in pictures.items()
-            if path
-        }
-        for kind, written in files.items():
-            draw[kind](evaluation, written)
-        reports.append(evaluation.summary() | {"files": files})
-        lines = [f"{kind}: {written}" for kind, written in files.items()]
-        texts.append("\n".join([evaluation.describe(), *lines]))
+    for kind, path in out.files.items():
+        draw[kind](evaluations, path)
     # the first head's figures stand where those of a single one do
-    report = reports[0] | {other["target"]: other for other in reports[1:]}
-    emit(report, as_json, "\n\n".join(texts))
-
-
-def _named(path: Path, addition: str) -> Path:
-    """Where the picture of a head goes."""
-    return path.with_stem(f"{path.stem}-{addition}") if addition else path
+    first, *others = [evaluation.summary() for evaluation in evaluations]
+    text = "\n\n".join(evaluation.describe() for evaluation in evaluations)
+    out.tell(first | {other["target"]: other for other in others}, text)

@@ -2,7 +2,9 @@
 
 A command is a function: what stands before ``*`` in its signature are arguments, the rest options,
 and its numpydoc section "Parameters" is their help. A parameter whose type is a set (a frozen
-dataclass here) brings all fields of the set as options, and the command receives one object.
+dataclass here) brings all fields of the set as options, and the command receives one object. One
+that is `Outputs` brings the files that `writes` declares, and ``--json``. A type may name the
+function that reads its text, as `Group` does.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import enum
 import functools
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,72 @@ from mda_aptnn.errors import TrajectoryError
 if TYPE_CHECKING:
     from mda_aptnn.labels.snapshots import Source
 
+
+def pairs(items: list[str] | None, name: str) -> dict[str, str] | None:
+    """Return NAME=VALUE items as a dictionary, None if there are none.
+
+    Raises
+    ------
+    OptionError
+        If an item has no name or no value, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for item in items or []:
+        key, separator, value = (part.strip() for part in item.partition("="))
+        if not separator or not key or (name != "--element" and not value):
+            raise OptionError(f'{name} {item!r}: write NAME=VALUE, such as {name} "O=element O"')
+        if key in found:
+            raise OptionError(f"{name}: the name {key!r} comes twice")
+        found[key] = value
+    return found or None
+
+
+def _coordinates(items: list[str] | None, name: str) -> dict[str, tuple[str, ...]] | None:
+    """NAME=SELECTION;SELECTION items as selections by names."""
+    return {
+        key: tuple(part.strip() for part in text.split(";"))
+        for key, text in (pairs(items, name) or {}).items()
+    } or None
+
+
+def positive(unit: str) -> Callable[[str, str], float]:
+    """Return what reads a quantity of this dimension that must be positive: before a long run, not
+    after it.
+    """
+
+    def read(text: str, name: str) -> float:
+        value: float = units.magnitude(text, unit, name)
+        if value <= 0:
+            raise OptionError(f"{name} {text!r} must be positive")
+        return value
+
+    return read
+
+
+def numbers(text: str, name: str) -> list[float]:
+    """Return the numbers of an option, in Å, between commas or spaces.
+
+    Raises
+    ------
+    OptionError
+        If there is another word.
+    """
+    try:
+        return [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise OptionError(f'{name} {text!r}: give numbers in Å, like "2.5,3.5,6"') from None
+
+
+def _segments(text: str, name: str) -> int | str | None:
+    if text.isdecimal() and int(text) > 1:
+        return int(text)
+    if text not in ("auto", "replicas", "none"):
+        raise OptionError(
+            f"{name} {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'"
+        )
+    return None if text == "none" else text
+
+
 Window = StrEnum("Window", ["gaussian", "parzen", "bartlett", "hann", "none"])
 SumRule = StrEnum("SumRule", ["none", "mass", "uniform"])
 Per = StrEnum("Per", ["group", "element", "resname", "residue", "molecule", "atom"])
@@ -39,18 +106,27 @@ Count = Annotated[int, Option(min=1)]
 Topology = Annotated[Path, Argument(help="Topology or structure that MDAnalysis reads.")]
 Flux = Annotated[Path, Argument(help="Flux file.")]
 Model = Annotated[str, Option(help="Name of a bundled model, or a model file.")]
-Groups = list[str] | None
-Group = Annotated[Groups, Option(help='NAME=SELECTION, repeatable: "O=element O".')]
+Names = dict[str, str] | None
+Group = Annotated[Names, Option(help='NAME=SELECTION, repeatable: "O=element O".'), pairs]
 Element = Annotated[
-    Groups, Option(help="TYPE=SYMBOL, repeatable, where the topology has no elements.")
+    Names, Option(help="TYPE=SYMBOL, repeatable, where the topology has no elements."), pairs
 ]
 Cell = Annotated[str | None, Option(help='"a b c alpha beta gamma" in Å and degrees.')]
 TimeStep = Annotated[str | None, Option(help='Time between recorded frames, such as "2 fs".')]
 Temperature = Annotated[
-    str | None, Option(help='Such as "300 K"; from the velocities if not given.')
+    Any,
+    Option(help='Such as "300 K"; from the velocities if not given.'),
+    positive(units.TEMPERATURE),
 ]
-Volume = Annotated[str | None, Option(help='Where there is no cell: "1000 angstrom^3".')]
-Resolution = Annotated[str, Option(help="Full width at half maximum of a line.")]
+Volume = Annotated[
+    Any, Option(help='Where there is no cell: "1000 angstrom^3".'), positive(units.VOLUME)
+]
+Resolution = Annotated[
+    Any, Option(help="Full width at half maximum of a line."), positive(units.WAVENUMBER)
+]
+Numbers = Annotated[list[float] | None, Option(), numbers]
+Coordinates = Annotated[dict[str, tuple[str, ...]] | None, Option(), _coordinates]
+Segments = Annotated[int | str | None, Option(), _segments]
 Workers = Annotated[int, Option(min=1, help="Processes, or threads, that share the work.")]
 AllowOutsideDomain = Annotated[
     bool, Option(help="Go on with a model that was not made for such atoms.")
@@ -89,48 +165,47 @@ _SHORT = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Saving:
-    """What is written of a result beside its HDF5 file, and how it is told.
+#: Files that a command may write beside the first, by their names in its JSON: option and help.
+_FILES = {
+    "csv": ("csv", "Also write columns of numbers."),
+    "plot": ("plot", "Also draw a picture (png, pdf, svg)."),
+    "spread plot": ("plot_spread", "Also draw the error against a committee's spread."),
+    "flux": ("flux_output", "Also keep the flux, to make other spectra of it."),
+}
 
-    Attributes
+
+def writes(**files: str | None) -> Any:
+    """Declare what a command writes: the default of a parameter whose type is `Outputs`.
+
+    Parameters
     ----------
-    csv : path
-        Also write columns of numbers.
+    **files : str or None
+        By their names in the JSON: what ``--output`` is by default; None for a file that has an
+        option of its own.
     """
-
-    csv: Path | None = None
-    plot: Plot = None
-    as_json: Json = False
-
-    def outputs(self, **files: Path | None) -> Outputs:
-        """What writes the result into these files, of which the first is its HDF5 file."""
-        return Outputs(self.as_json, **files, csv=self.csv, plot=self.plot)
+    return files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sample:
+class Options:
+    """A set of options."""
+
+    def values(self, kind: type[Options] | None = None) -> dict[str, Any]:
+        """Options by name: of this set, or of one that it is made of."""
+        fields = dataclasses.fields(kind or self)
+        return {field.name: getattr(self, field.name) for field in fields}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample(Options):
     """What a spectrum needs to know of the sample, where its flux does not."""
 
     temperature: Temperature = None
     volume: Volume = None
 
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum.
-
-        Raises
-        ------
-        OptionError
-            If one cannot be; the spectrum would refuse it too, but after the long run.
-        """
-        return {
-            "temperature": positive(self.temperature, units.TEMPERATURE, "--temperature"),
-            "volume": positive(self.volume, units.VOLUME, "--volume"),
-        }
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lines:
+class Lines(Options):
     """How wide and of which form the lines of a spectrum are.
 
     Attributes
@@ -141,11 +216,6 @@ class Lines:
 
     resolution: Resolution = "10 cm^-1"
     window: Window = Window.gaussian
-
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
-        resolution = positive(self.resolution, units.WAVENUMBER, "--resolution")
-        return {"resolution": resolution, "window": self.window}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,19 +228,7 @@ class ErrorBars(Lines):
         Parts of the run for error bars: a number, "auto", "replicas" or "none".
     """
 
-    segments: str = "auto"
-
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
-        text = self.segments
-        parts: Any = {"none": None}.get(text, text)
-        if text.isdecimal() and int(text) > 1:
-            parts = int(text)
-        elif text not in ("auto", "replicas", "none"):
-            raise OptionError(
-                f"--segments {text!r}: give a number from 2 upward, 'auto', 'replicas' or 'none'"
-            )
-        return {**super().settings(), "segments": parts}
+    segments: Segments = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,13 +243,9 @@ class Estimate(ErrorBars):
 
     unbiased: bool = False
 
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments of what makes the spectrum; raises as `Sample.settings`."""
-        return {**super().settings(), "unbiased": self.unbiased}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Trajectory:
+class Trajectory(Options):
     """A trajectory, and how MDAnalysis and this package read it.
 
     Attributes
@@ -246,7 +300,7 @@ class Trajectory:
 
     def keywords(self) -> dict[str, Any]:
         """Keyword arguments of what reads the trajectory."""
-        return {"elements": pairs(self.element, "element"), "cell": self.cell, "pbc": self.pbc}
+        return {"elements": self.element, "cell": self.cell, "pbc": self.pbc}
 
     def universes(self) -> list[Any]:
         """Return one Universe for each trajectory: no series runs across a join of files unseen.
@@ -261,20 +315,23 @@ class Trajectory:
             If ``--frames`` cannot be understood: before anything is read.
         """
         self.chosen()
-        kinds = {"format": self.file_format, "topology_format": self.topology_format}
-        if self.cell and (self.file_format or "").upper() == "CP2K":
+        is_cp2k = (self.file_format or "").upper() == "CP2K"
+        return open_universes(
+            self.topology,
+            self.trajectory or [],
+            self.file_format,
+            self.topology_format,
             # MDAnalysis' selections need the cell too, where the files have none
-            kinds["cell"] = self.cell
-        trajectories = self.trajectory or []
-        return open_universes(self.topology, trajectories, **{k: v for k, v in kinds.items() if v})
+            **({"cell": self.cell} if self.cell and is_cp2k else {}),
+        )
 
     def joined_universe(self) -> Any:
         """Return one Universe of all trajectories, one after the other; raises as `universes`."""
         universe, *more = self.universes()
         if more:
             paths = list(self.trajectory or [])
-            kind = self.file_format or known_format(paths[0])
-            universe.load_new(list(map(str, paths)), **({"format": kind} if kind else {}))
+            kind = self.file_format or _known_format(paths[0])
+            universe.load_new(list(map(str, paths)), format=kind)
         return universe
 
     def source(self, **more: Any) -> Source:
@@ -296,15 +353,29 @@ class Choosing(Trajectory):
 
     count: int | None = None
 
+    @property
+    def _old_count(self) -> int | None:
+        """``--frames N``, as 0.1.0 had it."""
+        return int(self.frames) if self.frames and self.frames.isdecimal() else None
+
     def how_many(self) -> int | None:
-        """How many frames to choose: ``--count``, or ``--frames N`` as in 0.1.0."""
-        old = self.frames if self.frames and self.frames.isdecimal() else None
-        return int(old) if self.count is None and old else self.count
+        """How many frames to choose: ``--count``, or ``--frames N`` as in 0.1.0.
+
+        Raises
+        ------
+        OptionError
+            If both are given.
+        """
+        if None not in (self.count, self._old_count):
+            raise OptionError(
+                f"--count {self.count} and --frames {self.frames} are two ways to say how many; "
+                "leave one out"
+            )
+        return self._old_count if self.count is None else self.count
 
     def chosen(self) -> tuple[int | None, int | None, int | None]:
         """Start, stop and step of the frames to choose from; raises as `Trajectory.chosen`."""
-        is_count = self.frames is not None and self.frames.isdecimal()
-        return (None, None, None) if is_count else super().chosen()
+        return super().chosen() if self._old_count is None else (None, None, None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -335,11 +406,12 @@ class Moving(Trajectory):
 
     def keywords(self) -> dict[str, Any]:
         """Keyword arguments of what reads the trajectory and its velocities."""
-        return super().keywords() | _values(self, Moving)
+        own = Moving.__annotations__
+        return super().keywords() | {name: getattr(self, name) for name in own}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Terms:
+class Terms(Options):
     """What the flux, or the density of states, is taken apart into.
 
     Attributes
@@ -361,7 +433,7 @@ class Terms:
     group: Group = None
     per: Per = Per.group
     motions: Motions | None = None
-    coordinate: list[str] | None = None
+    coordinate: Coordinates = None
     normal_modes: Path | None = None
     select: str = "all"
 
@@ -381,19 +453,14 @@ class Terms:
         names = [name for name, value in given.items() if value]
         if len(names) > 1:
             raise OptionError(f"{' and '.join(names)} are two ways to say it; leave one out")
-        motions: Any = self.motions
+        motions: Any = self.motions or self.coordinate
         if self.normal_modes is not None:
             motions = mda_aptnn.NormalModes.from_molden(self.normal_modes)
-        if coordinates := pairs(self.coordinate, "coordinate"):
-            motions = {
-                name: tuple(part.strip() for part in text.split(";"))
-                for name, text in coordinates.items()
-            }
         return {"per": self.per, "motions": motions}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Charges:
+class Charges(Options):
     """Sums that the tensors must obey, and the freedom that velocities have.
 
     Attributes
@@ -410,10 +477,6 @@ class Charges:
     sum_rule: SumRule = SumRule.none
     degrees_of_freedom: int | None = None
 
-    def sums(self) -> dict[str, Any]:
-        """Keyword arguments of what predicts a flux."""
-        return _values(self, Charges)
-
 
 def as_command(function: Callable[..., None]) -> Callable[..., None]:
     """Return what typer makes a command of: arguments, options and help of a function's signature
@@ -421,33 +484,62 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     """
     hints = get_type_hints(function, include_extras=True)
     about, said = _described(function)
+    parameters: list[inspect.Parameter] = []
+    readers: dict[str, Any] = {}
+    files: dict[str, dict[str, str]] = {}
     sets: dict[str, Any] = {k: kind for k, kind in hints.items() if dataclasses.is_dataclass(kind)}
-    parameters = [
-        _parameter(name, hints[name], each.default, said, each.kind is not each.KEYWORD_ONLY)
-        for name, each in inspect.signature(function).parameters.items()
-        if name not in sets
-    ]
+
+    def add(name: str, hint: Any, default: Any, is_argument: bool = False) -> None:
+        hint, *given = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
+        if len(given) > 1:  # what reads the text, which typer gives as that takes it
+            readers[name] = given[1]
+            hint = next(iter(get_type_hints(given[1]).values()))
+        option = copy.copy(given[0]) if given else Argument() if is_argument else Option()
+        option.help = option.help or said.get(name)
+        # a flag that is on by default has a name to turn it off, which typer makes
+        if not is_argument and (default is not True or name in _NAMES):
+            option.param_decls = [_option(name), *_SHORT.get(name, "").split()]
+        hint = Annotated[hint, option]
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
+            )
+        )
+
+    for name, each in inspect.signature(function).parameters.items():
+        if hints[name] is Outputs:
+            files[name] = {}
+            for file, path in each.default.items():
+                option, text = ("output", "File to write.") if path else _FILES[file]
+                files[name][file] = option
+                kind = Path if path else Path | None
+                add(option, Annotated[kind, Option(help=text)], path and Path(path))
+            add("as_json", Json, False)
+        elif name not in sets:
+            add(name, hints[name], each.default, each.kind is not each.KEYWORD_ONLY)
     for kind in sets.values():
         fields = get_type_hints(kind, include_extras=True)
         for base in kind.__mro__[-2::-1]:
             said |= _described(base)[1]
-        parameters += [
-            _parameter(
-                field.name,
-                fields[field.name],
-                inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
-                said,
-                not field.kw_only,
-            )
-            for field in dataclasses.fields(kind)
-        ]
+        for field in dataclasses.fields(kind):
+            is_required = field.default is dataclasses.MISSING
+            default = inspect.Parameter.empty if is_required else field.default
+            add(field.name, fields[field.name], default, not field.kw_only)
 
     @functools.wraps(function)
     def run(**options: Any) -> None:
-        values = {k: str(v) if isinstance(v, enum.Enum) else v for k, v in options.items()}
+        values: dict[str, Any] = {
+            k: str(v) if isinstance(v, enum.Enum) else v for k, v in options.items()
+        }
+        for name, read in readers.items():
+            if values[name] is not None:
+                values[name] = read(values[name], _option(name))
         for name, kind in sets.items():
             own = {field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
             values[name] = kind(**own)
+        for name, names in files.items():
+            paths: dict[str, Any] = {file: values.pop(option) for file, option in names.items()}
+            values[name] = Outputs(values.pop("as_json"), **paths)
         function(**values)
 
     run.__doc__ = about
@@ -466,24 +558,9 @@ def _described(thing: Any) -> tuple[str, dict[str, str]]:
     return about, said
 
 
-def _parameter(
-    name: str, hint: Any, default: Any, said: dict[str, str], is_argument: bool
-) -> inspect.Parameter:
-    """An argument or option as typer reads it: what its type does not say, the docstring does."""
-    given = getattr(hint, "__metadata__", ())
-    info = copy.copy(given[0]) if given else Argument() if is_argument else Option()
-    info.help = info.help or said.get(name)
-    names = [_NAMES.get(name, f"--{name.replace('_', '-')}"), *_SHORT.get(name, "").split()]
-    # a flag that is on by default has a name to turn it off, which typer makes
-    if not is_argument and (default is not True or name in _NAMES):
-        info.param_decls = names
-    hint = Annotated[get_args(hint)[0] if given else hint, info]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
-
-
-def _values(options: Any, kind: type) -> dict[str, Any]:
-    """The options that a set declares itself, by name."""
-    return {name: getattr(options, name) for name in kind.__annotations__}
+def _option(name: str) -> str:
+    """How the option of a parameter is spelt."""
+    return _NAMES.get(name, f"--{name.replace('_', '-')}")
 
 
 def changed(options: Any, kind: Any) -> Iterator[str]:
@@ -494,61 +571,17 @@ def changed(options: Any, kind: Any) -> Iterator[str]:
             yield field.name
 
 
-def pairs(items: list[str] | None, what: str) -> dict[str, str] | None:
-    """Return NAME=VALUE items as a dictionary, None if there are none.
-
-    Raises
-    ------
-    OptionError
-        If an item has no name or no value, or a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for item in items or []:
-        name, separator, value = (part.strip() for part in item.partition("="))
-        if not separator or not name or (what != "element" and not value):
-            raise OptionError(
-                f'--{what} {item!r}: write NAME=VALUE, such as --{what} "O=element O"'
-            )
-        if name in found:
-            raise OptionError(f"--{what}: the name {name!r} comes twice")
-        found[name] = value
-    return found or None
-
-
-def positive(value: str | None, unit: str, name: str) -> str | None:
-    """Return a quantity as it was given, if it has this dimension and is positive, or nothing.
-
-    Raises
-    ------
-    OptionError
-        If it is not positive.
-    UnitError
-        If it cannot be understood.
-    """
-    if value is not None and units.magnitude(value, unit, name) <= 0:
-        raise OptionError(f"{name} {value!r} must be positive")
-    return value
-
-
-def numbers(text: str | None, name: str) -> list[float] | None:
-    """Return the numbers of an option, in Å, between commas or spaces.
-
-    Raises
-    ------
-    OptionError
-        If there is another word.
-    """
-    try:
-        return None if text is None else [float(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        raise OptionError(f'{name} {text!r}: give numbers in Å, like "2.5,3.5,6"') from None
-
-
 def _is_number(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
 
 
-def open_universes(topology: Path, trajectories: list[Path], **kinds: str) -> list[Any]:
+def open_universes(
+    topology: Path,
+    trajectories: list[Path],
+    file_format: str | None = None,
+    topology_format: str | None = None,
+    **more: Any,
+) -> list[Any]:
     """Return a Universe for each trajectory, or of the topology alone; raises as
     `Trajectory.universes`.
     """
@@ -562,10 +595,12 @@ def open_universes(topology: Path, trajectories: list[Path], **kinds: str) -> li
         check_packed(path)
     universes = []
     for names in [[topology, path] for path in trajectories] or [[topology]]:
-        usual = {"format": known_format(names[-1]), "topology_format": known_format(topology)}
-        options = {name: value for name, value in usual.items() if value} | kinds
+        kinds = {
+            "format": file_format or _known_format(names[-1]),
+            "topology_format": topology_format or _known_format(topology),
+        }
         try:
-            universes.append(MDAnalysis.Universe(*map(str, names), **options))
+            universes.append(MDAnalysis.Universe(*map(str, names), **kinds, **more))
         except Exception as error:
             # parsers of many authors meet a file of unknown content: what they raise can be
             # anything
@@ -577,7 +612,7 @@ def open_universes(topology: Path, trajectories: list[Path], **kinds: str) -> li
     return universes
 
 
-def known_format(path: Path) -> str | None:
+def _known_format(path: Path) -> str | None:
     """MDAnalysis' name of a format whose usual ending it does not know."""
     return "LAMMPSDUMP" if path.suffix == ".lammpstrj" else None
 
@@ -596,8 +631,3 @@ def _advice(path: Path) -> str:
     if start.startswith(b"ITEM: "):
         return "for a LAMMPS dump say --format LAMMPSDUMP, beside a data file"
     return "check the files, or name their kinds with --format and --topology-format"
-
-
-def progress() -> dict[str, float]:
-    """How often a bar is drawn: seldom in a log file, where each time is a line more."""
-    return {} if sys.stderr.isatty() else {"mininterval": 30.0}

@@ -4,6 +4,8 @@ file holds.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,10 +14,10 @@ from typing import Any
 import typer
 
 import mda_aptnn
-from mda_aptnn import io, units
+from mda_aptnn import io
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli import spectra
-from mda_aptnn.cli.outputs import OptionError, Outputs, emit
+from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.text import table
 
 
@@ -49,15 +51,12 @@ def demo(
     how = spectra.OfFlux(
         topology=Path(WATER64_TOPOLOGY),
         trajectory=[Path(WATER64_TRAJECTORY)],
-        group=["O=element O", "H=element H"],
+        group={"O": "element O", "H": "element H"},
         workers=workers or os.cpu_count() or 1,
         resolution="40 cm^-1",
-        csv=table,
-        plot=picture,
-        flux_output=flux,
-        as_json=as_json,
     )
-    spectra.spectrum(how, output=result)
+    out = Outputs(as_json, spectrum=result, flux=flux, csv=table, plot=picture)
+    spectra.spectrum(how, out=out)
 
 
 def _of_a_demo(path: Path) -> bool:
@@ -77,9 +76,8 @@ def report(
     *,
     sample: opt.Sample,
     lines: opt.Lines,
-    output: opt.Output = Path("report.html"),
     title: str | None = None,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(report="report.html"),
 ) -> None:
     """Report of a run in one HTML file that needs no network: spectrum, decomposition, checks,
     provenance.
@@ -91,26 +89,23 @@ def report(
     title : str
         Name of the flux file if not given.
     """
-    outputs = Outputs(as_json, report=output)
-    settings = {**sample.settings(), **lines.settings()}
+    settings = {**sample.values(), **lines.values()}
     flux, distances = files[0], None
     if len(files) > 1:
-        from mda_aptnn.flux.molecular_flux import open_molecules
         from mda_aptnn.spectra.spatial import distance_spectrum
 
-        topology, flux = spectra.topology_and_flux(files)
-        [universe] = opt.open_universes(topology, [])
-        with open_molecules(flux, universe) as (series, molecules):
+        with spectra.opened_molecules(files) as (series, molecules):
             distances = distance_spectrum(molecules, series, **settings)
+        flux = next(path for path in files if io.kind_of(path) == "flux")
     checks = mda_aptnn.write_report(
         mda_aptnn.FluxSeries.load(flux),
-        output,
+        out.files["report"],
         title=title or flux.stem,
         source=flux,
         distances=distances,
         **settings,
     )
-    outputs.tell({}, (), checks)
+    out.tell({}, (), checks)
 
 
 def live(
@@ -119,15 +114,13 @@ def live(
     *,
     lines: opt.Lines,
     charges: opt.Charges,
-    output: opt.Output = Path("spectrum.h5"),
-    plot: opt.Plot = None,
     every: opt.Count = 10_000,
     stop: int | None = None,
     model: opt.Model = "water-rpbe-d3",
     group: opt.Group = None,
     element: opt.Element = None,
     temperature: opt.Temperature = None,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(spectrum="spectrum.h5", plot=None),
 ) -> None:
     """Spectrum of a running simulation: files are written again and again until it ends or you
     press Ctrl-C.
@@ -145,68 +138,34 @@ def live(
 
     from mda_aptnn.errors import SpectrumError
 
-    outputs = Outputs(as_json, spectrum=output, plot=plot)
     universe = MDAnalysis.Universe(str(topology), address)
     try:
-        stream = mda_aptnn.FluxStream(
-            universe,
-            model,
-            opt.pairs(group, "group"),
-            elements=opt.pairs(element, "element"),
-            **lines.settings(),
-            **charges.sums(),
-        )
+        settings = lines.values() | charges.values()
+        stream = mda_aptnn.FluxStream(universe, model, group, elements=element, **settings)
         try:
             for n in stream:
                 if n % every == 0:
                     try:
-                        outputs.save(stream.spectrum(temperature))
+                        out.save(stream.spectrum(temperature))
                     except SpectrumError as error:  # too few frames so far
                         typer.echo(f"{n} frames: {error}", err=True)
                 if n == stop:
                     break
         except KeyboardInterrupt:
             typer.echo("stopped; what has come so far is written", err=True)
-        outputs.save(stream.spectrum(temperature))
+        out.save(stream.spectrum(temperature))
     finally:
         universe.trajectory.close()
     text = [f"{stream.n_frames} frames", *(f"note: {note}" for note in stream.notes)]
-    outputs.tell({"n_frames": stream.n_frames, "notes": stream.notes}, text)
+    out.tell({"n_frames": stream.n_frames, "notes": stream.notes}, text)
 
 
-def learn(
-    folder: Path,
-    reading: opt.Moving,
-    *,
-    charges: opt.Charges,
-    template: opt.Template = Path("template.inp"),
-    route: opt.Route = "field",
-    command: opt.Command = "cp2k.psmp",
-    initial: int = 4,
-    test: int = 2,
-    count: int = 4,
-    candidates: int = 500,
-    members: int = 4,
-    config: opt.Plan = None,
-    seed: int = 0,
-    resolution: opt.Resolution = "10 cm^-1",
-    temperature: opt.Temperature = None,
-    tolerance: float = 0.5,
-    rounds: int = 10,
-    one: bool = False,
-    workers: opt.Workers = 1,
-    retry: bool = False,
-    as_json: opt.Json = False,
-) -> None:
-    """Learn a trajectory's polar tensors with as few labels as its spectrum needs.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loop(opt.Options):
+    """What decides about the results of a loop of learning, as `mda_aptnn.learning.LearningPlan`.
 
-    Every round labels the frames that the committee disagrees about, trains a new one, and makes
-    the spectrum. Killed at any moment, the same command goes on.
-
-    Parameters
+    Attributes
     ----------
-    folder : path
-        Folder of the loop, new or begun.
     initial : int
         Frames of the first round.
     test : int
@@ -221,6 +180,44 @@ def learn(
         Of the first frames and the test frames.
     tolerance : float
         Stop when the spectrum changes by less than this part of its error bar.
+    """
+
+    template: opt.Template = Path("template.inp")
+    route: opt.Route = "field"
+    initial: int = 4
+    test: int = 2
+    count: int = 4
+    candidates: int = 500
+    members: int = 4
+    seed: int = 0
+    resolution: opt.Resolution = "10 cm^-1"
+    temperature: opt.Temperature = None
+    tolerance: float = 0.5
+
+
+def learn(
+    folder: Path,
+    reading: opt.Moving,
+    *,
+    charges: opt.Charges,
+    loop: Loop,
+    command: opt.Command = "cp2k.psmp",
+    config: opt.Plan = None,
+    rounds: int = 10,
+    one: bool = False,
+    workers: opt.Workers = 1,
+    retry: bool = False,
+    out: Outputs = opt.writes(),
+) -> None:
+    """Learn a trajectory's polar tensors with as few labels as its spectrum needs.
+
+    Every round labels the frames that the committee disagrees about, trains a new one, and makes
+    the spectrum. Killed at any moment, the same command goes on.
+
+    Parameters
+    ----------
+    folder : path
+        Folder of the loop, new or begun.
     rounds : int
         Rounds in all, at most.
     one : bool
@@ -232,43 +229,27 @@ def learn(
     from mda_aptnn.training.config import TrainingConfig, read_plan
 
     network, training = read_plan(config) if config else (None, TrainingConfig())
-    plan = LearningPlan(
-        template=template,
-        route=route,
-        initial=initial,
-        test=test,
-        count=count,
-        candidates=candidates,
-        members=members,
-        seed=seed,
-        resolution=units.magnitude(resolution, units.WAVENUMBER, "--resolution"),
-        temperature=None
-        if temperature is None
-        else units.magnitude(temperature, units.TEMPERATURE, "--temperature"),
-        tolerance=tolerance,
-        network=network,
-        training=training,
-    )
-    options = reading.keywords() | charges.sums()
-    loop = Learning(folder, reading.universes(), reading.names, plan, options, reading.chosen())
-    reports = loop.run(command, rounds, one=one, workers=workers, retry=retry, verbose=not as_json)
+    plan = LearningPlan(**loop.values(), network=network, training=training)
+    options = reading.keywords() | charges.values()
+    learning = Learning(folder, reading.universes(), reading.names, plan, options, reading.chosen())
+    how: dict[str, Any] = {"one": one, "workers": workers, "retry": retry}
+    reports = learning.run(command, rounds, **how, verbose=not out.as_json)
     last = folder / f"round-{reports[-1]['round']}"
-    outputs = Outputs(as_json)
-    outputs.files = {
-        name: last / f"{name}.h5" for name in ("labels", "committee", "flux", "spectrum")
-    }
+    names = ("labels", "committee", "flux", "spectrum")
+    written = Outputs(out.as_json)
+    written.names, written.files = names, {name: last / f"{name}.h5" for name in names}
     shown = ("training_frames", "rmse", "change", "model_error")
     lines = table({row["round"]: {name: row[name] for name in shown} for row in reports})
     lines.append("RMSE of the test frames in e; change and model's error in error bars")
     lines.append(
-        f"done: the spectrum has changed by less than {tolerance:g} of its error bar"
+        f"done: the spectrum has changed by less than {loop.tolerance:g} of its error bar"
         if reports[-1]["stop"]
         else "not done: the same command goes on (--rounds for more rounds)"
     )
-    outputs.tell({"rounds": reports}, lines)
+    written.tell({"rounds": reports}, lines)
 
 
-def info(name: str, *, as_json: opt.Json = False) -> None:
+def info(name: str, *, out: Outputs = opt.writes()) -> None:
     """Show the card of a model (level of theory, data, accuracy, domain), or what a file holds.
 
     Parameters
@@ -276,14 +257,11 @@ def info(name: str, *, as_json: opt.Json = False) -> None:
     name : str
         Name of a bundled model, or any file of mda-aptnn.
     """
-    of_file = io.kind_of(name) not in (None, "model")
-    found = _describe_file(Path(name)) if of_file else _describe_model(name)
-    emit(found, as_json, "\n".join(_lines(found)))
-
-
-def _describe_model(name: str) -> dict[str, Any]:
-
-    return {"model": name, **mda_aptnn.load_model(name).info}
+    if io.kind_of(name) in (None, "model"):
+        found = {"model": name, **mda_aptnn.load_model(name).info}
+    else:
+        found = _describe_file(Path(name))
+    out.tell(found, _lines(found))
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
@@ -293,11 +271,10 @@ def _describe_file(path: Path) -> dict[str, Any]:
     with h5py.File(path, "r") as file:
         for key, value in file.attrs.items():
             text = value.item() if hasattr(value, "item") else value
-            try:
-                is_json = isinstance(text, str) and text[:1] in "[{"
-                found[key] = json.loads(text) if is_json else text
-            except json.JSONDecodeError:
-                found[key] = text
+            found[key] = text
+            if isinstance(text, str) and text[:1] in ("[", "{"):
+                with contextlib.suppress(json.JSONDecodeError):
+                    found[key] = json.loads(text)
 
         def visit(name: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset):

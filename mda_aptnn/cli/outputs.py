@@ -95,7 +95,7 @@ class Outputs:
     """
 
     def __init__(self, as_json: bool = False, **files: Path | None) -> None:
-        self.as_json = as_json
+        self.as_json, self.names = as_json, tuple(files)
         self.files = {name: path for name, path in files.items() if path is not None}
         if len({path.resolve() for path in self.files.values()}) < len(self.files):
             named = ", ".join(map(str, self.files.values()))
@@ -111,12 +111,13 @@ class Outputs:
                 raise OptionError(f"--plot {plot}: the ending must be one of {endings}")
 
     def save(self, result: Any) -> None:
-        """Write a result: the first file is its HDF5 file."""
-        result.save(next(iter(self.files.values())))
-        if "csv" in self.files:
-            result.to_csv(self.files["csv"])
-        if "plot" in self.files:
-            result.plot(self.files["plot"])
+        """Write a result: columns, a picture, and what is neither as its HDF5 file if it is the
+        first.
+        """
+        ways = {"csv": "to_csv", "plot": "plot"}
+        for number, (name, path) in enumerate(self.files.items()):
+            if name in ways or number == 0:
+                getattr(result, ways.get(name, "save"))(path)
 
     def finish(
         self, result: Any, checks: Checks | None = None, first: str = "", **more: Any
@@ -125,15 +126,16 @@ class Outputs:
         `more` is for JSON.
         """
         self.save(result)
-        report, notes = result.summary(), [f"note: {note}" for note in result.notes]
-        lines = [first, *result.describe().splitlines(), *notes]
-        self.tell({**more, **report}, list(dict.fromkeys(filter(None, lines))), checks)
+        notes = dict.fromkeys(f"note: {note}" for note in result.notes)
+        self.tell({**more, **result.summary()}, [first, result.describe(), *notes], checks)
 
     def tell(
         self,
         report: Mapping[str, Any],
         text: str | Sequence[str] = (),
         checks: Checks | None = None,
+        *,
+        every: bool = False,
     ) -> None:
         """Print what was found, its checks, and the files that are written.
 
@@ -144,29 +146,20 @@ class Outputs:
         text : str or sequence of str
             The same for people.
         checks : Checks, optional
+        every : bool
+            Print every check, and not only how many are fine.
         """
         files = {name: str(path) for name, path in self.files.items()}
-        found = (
-            {} if checks is None else {"checks": checks.to_json(), "verdict": checks.worst.value}
-        )
-        # notes that are checks as well are said once
-        said = [] if checks is None else [f"note: {check}" for check in checks]
-        lines = text.splitlines() if isinstance(text, str) else "\n".join(text).splitlines()
-        lines = [line for line in lines if line and line not in said]
-        lines += [] if checks is None else check_lines(checks)
+        lines = "\n".join([text] if isinstance(text, str) else filter(None, text)).splitlines()
+        report = {**({"files": files} if self.names else {}), **report}
+        if checks is not None:
+            # notes that are checks as well are said once
+            said = [f"note: {check}" for check in checks]
+            counts = Counter(check.verdict for check in checks)
+            words = [f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]]
+            lines = [line for line in lines if line not in said]
+            lines += [f"checks: {', '.join(words)}"]
+            lines += map(str, checks if every else checks.doubtful)
+            report |= {"checks": checks.to_json(), "verdict": checks.worst.value}
         lines += [f"{name}: {path}" for name, path in files.items()]
-        emit({"files": files, **report, **found}, self.as_json, "\n".join(lines))
-
-
-def emit(report: Mapping[str, Any], as_json: bool, text: str) -> None:
-    """Print one JSON object, or the text for people."""
-    typer.echo(json.dumps(report, indent=2) if as_json else text)
-
-
-def check_lines(checks: Checks, every: bool = False) -> list[str]:
-    """Return the checks for people: how many there are of each verdict, and those that are not
-    fine, or every one.
-    """
-    counts = Counter(check.verdict for check in checks)
-    words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-    return [f"checks: {words}", *map(str, checks if every else checks.doubtful)]
+        typer.echo(json.dumps(report, indent=2) if self.as_json else "\n".join(lines))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,31 +31,42 @@ Axis = StrEnum("Axis", ["x", "y", "z"])
 Origin = StrEnum("Origin", ["cell", "centre"])
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OfFlux(Reading, opt.Estimate, opt.Saving):
-    """How a spectrum is made of a trajectory, or of a stored flux.
+def _band(text: str, name: str) -> tuple[float, float]:
+    """LOW-HIGH in cm⁻¹."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
+    if match is None or float(match[1]) >= float(match[2]):
+        raise OptionError(
+            f"{name} {text!r}: write the lower and the upper limit in cm⁻¹, such as 2800-4000"
+        )
+    return float(match[1]), float(match[2])
 
-    Attributes
-    ----------
-    flux_output : path
-        Also keep the flux, to make other spectra of it.
-    """
+
+def _bands(texts: list[str], name: str) -> list[tuple[float, float]]:
+    return [_band(text, name) for text in texts]
+
+
+Band = Annotated[tuple[float, float], Option(), _band]
+Bands = Annotated[list[tuple[float, float]], Option(), _bands]
+Area = Annotated[Any, Option(), opt.positive("angstrom^2")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfFlux(Reading, opt.Estimate):
+    """How a spectrum is made of a trajectory, or of a stored flux."""
 
     temperature: opt.Temperature = None
-    flux_output: Path | None = None
 
-    def make(self, kind: str, output: Path, function: Callable[..., Any]) -> None:
+    def make(self, out: Outputs, function: Callable[..., Any], **options: Any) -> None:
         """Make, save and tell the spectrum that `function` makes of a flux and of settings."""
-        outputs = self.outputs(**{kind: output, "flux": self.flux_output})
-        settings = self.settings()
-        given = opt.positive(self.temperature, units.TEMPERATURE, "--temperature")
-        with self.obtained(kind, output, self.flux_output, given) as (series, groups):
-            found = function(series, groups=groups, temperature=given, **settings)
-            outputs.save(found)
+        settings = options | self.values(opt.Estimate)
+        with self.obtained(out, self.temperature) as (series, groups):
+            found = function(series, groups=groups, temperature=self.temperature, **settings)
+            out.save(found)
         lines = [series.describe(found.notes), found.describe()]
         if found.segments is None:
             lines.append(_no_error_bars(series, float(found.resolution.magnitude)))
-        outputs.tell({**series.summary(), **found.summary()}, lines, series.check(given))
+        report = {**series.summary(), **found.summary()}
+        out.tell(report, lines, series.check(self.temperature))
 
     def check_gradients(self) -> None:
         """Refuse a model without polarizability gradients before the long run."""
@@ -75,31 +87,36 @@ class OfFlux(Reading, opt.Estimate, opt.Saving):
 def spectrum(
     how: OfFlux,
     *,
-    output: opt.Output = Path("spectrum.h5"),
     volume: opt.Volume = None,
     quantum_correction: Correction = Correction.harmonic,
+    out: Outputs = opt.writes(spectrum="spectrum.h5", csv=None, plot=None, flux=None),
 ) -> None:
     """Absolute infrared spectrum of a trajectory, decomposed by groups of atoms and motions of
     molecules.
 
     Where a flux of atoms is stored (`flux --per atom`), its file may stand in the place of the
     trajectory. With --per molecule (or residue) the spectrum has a self and a distinct part.
+
+    Parameters
+    ----------
+    quantum_correction : str
+        Factor that turns classical intensities into quantum ones.
     """
-    opt.positive(volume, units.VOLUME, "--volume")
-
-    def make(series: FluxSeries, **settings: Any) -> Any:
-        return series.spectrum(volume=volume, quantum_correction=quantum_correction, **settings)
-
-    how.make("spectrum", output, make)
+    how.make(
+        out,
+        mda_aptnn.FluxSeries.spectrum,
+        volume=volume,
+        quantum_correction=quantum_correction,
+    )
 
 
 def raman(
     how: OfFlux,
     *,
-    output: opt.Output = Path("raman.h5"),
     laser: str | None = None,
     detection: Detection = Detection.power,
     bose: Bose | None = None,
+    out: Outputs = opt.writes(raman="raman.h5", csv=None, plot=None, flux=None),
 ) -> None:
     """Raman spectrum of a trajectory (VV, VH, depolarization), decomposed by groups of atoms and
     motions.
@@ -127,15 +144,15 @@ def raman(
             return found
         return found.scattered(laser=laser, detection=detection, bose=bose or "stokes")
 
-    how.make("raman", output, make)
+    how.make(out, make)
 
 
 def sfg(
     how: OfFlux,
     *,
-    output: opt.Output = Path("sfg.h5"),
-    area: str | None = None,
+    area: Area = None,
     component: list[str] | None = None,
+    out: Outputs = opt.writes(sfg="sfg.h5", csv=None, plot=None, flux=None),
 ) -> None:
     """Sum-frequency spectrum of a surface whose normal is z: Re, Im and the square of the
     susceptibility.
@@ -156,13 +173,8 @@ def sfg(
     components = component or list(COMPONENTS)
     for name in components:
         axes_of(name)
-    opt.positive(area, "angstrom^2", "--area")
     how.check_gradients()
-
-    def make(series: FluxSeries, **settings: Any) -> Any:
-        return series.sum_frequency(area=area, components=components, **settings)
-
-    how.make("sfg", output, make)
+    how.make(out, mda_aptnn.FluxSeries.sum_frequency, area=area, components=components)
 
 
 def vdos(
@@ -170,12 +182,13 @@ def vdos(
     *,
     terms: opt.Terms,
     estimate: opt.ErrorBars,
-    saving: opt.Saving,
-    output: opt.Output = Path("vdos.h5"),
     temperature: Annotated[
-        str | None, Option(help="Counts the degrees of freedom that move; else 3N.")
+        Any,
+        Option(help="Counts the degrees of freedom that move; else 3N."),
+        opt.positive(units.TEMPERATURE),
     ] = None,
     mass_weighted: bool = True,
+    out: Outputs = opt.writes(vdos="vdos.h5", csv=None, plot=None),
 ) -> None:
     """Vibrational density of states by groups of atoms and motions of molecules; no model is
     needed.
@@ -187,32 +200,29 @@ def vdos(
     """
     from mda_aptnn.trajectory.selection import select
 
-    outputs = saving.outputs(vdos=output)
-    settings = estimate.settings()
     universe = reading.joined_universe()
     found = mda_aptnn.VelocitySpectrum(
         select(universe, terms.select, "--select"),
-        opt.pairs(terms.group, "group"),
+        terms.group,
         **terms.parts(),
         **reading.keywords(),
         verbose=True,
     ).run(*reading.chosen())
-    density = found.density(temperature, mass_weighted=mass_weighted, **settings)
+    density = found.density(temperature, mass_weighted=mass_weighted, **estimate.values())
     checks, n_frames = Checks.from_json(density.info["checks"]), found.n_frames
-    outputs.finish(density, checks, f"{n_frames} frames", n_frames=n_frames)
+    out.finish(density, checks, f"{n_frames} frames", n_frames=n_frames)
 
 
 def dipoles(
     moments: Path,
     *,
     estimate: opt.Estimate,
-    saving: opt.Saving,
-    temperature: Annotated[str, Option(help='Such as "300 K".')],
-    output: opt.Output = Path("dipole-spectrum.h5"),
+    temperature: Annotated[Any, Option(help='Such as "300 K".'), opt.positive(units.TEMPERATURE)],
     time_step: opt.TimeStep = None,
     cell: opt.Cell = None,
     start: int = 0,
     volume: opt.Volume = None,
+    out: Outputs = opt.writes(spectrum="dipole-spectrum.h5", csv=None, plot=None),
 ) -> None:
     """Absolute infrared spectrum of the total dipole along a trajectory: the reference for polar
     tensors.
@@ -224,11 +234,10 @@ def dipoles(
     start : int
         First frame, counted from 0.
     """
-    outputs = saving.outputs(spectrum=output)
     series = _read_dipoles(moments, time_step, cell)[start:]
-    found = series.spectrum(temperature, volume=volume, **estimate.settings())
+    found = series.spectrum(temperature, volume=volume, **estimate.values())
     first = f"{len(series)} dipoles, {series.spacing * 1000:g} fs apart"
-    outputs.finish(found, first=first, n_frames=len(series))
+    out.finish(found, first=first, n_frames=len(series))
 
 
 def _read_dipoles(path: Path, time_step: str | None, cell: str | None) -> DipoleSeries:
@@ -264,29 +273,22 @@ class OfAtoms(opt.Sample, opt.Lines):
     """
 
     files: list[Path] = dataclasses.field(kw_only=False)
-    plot: opt.Plot = None
-    as_json: opt.Json = False
 
-    def make(self, output: Path, function: Callable[..., Any], **options: Any) -> None:
+    def make(self, out: Outputs, function: Callable[..., Any], **options: Any) -> None:
         """Make, save and tell what `function` makes of the molecules and their flux."""
-        from mda_aptnn.flux.molecular_flux import open_molecules
-
-        outputs = Outputs(self.as_json, output=output, plot=self.plot)
-        settings = {**opt.Sample.settings(self), **opt.Lines.settings(self)}
-        topology, flux = topology_and_flux(self.files)
-        [universe] = opt.open_universes(topology, [])
-        with open_molecules(flux, universe) as (series, molecules):
-            found = function(molecules, series, **options, **settings)
-        outputs.finish(found, temperature=float(found.temperature.magnitude))
+        options |= self.values(opt.Sample) | self.values(opt.Lines)
+        with opened_molecules(self.files) as (series, molecules):
+            found = function(molecules, series, **options)
+        out.finish(found, temperature=float(found.temperature.magnitude))
 
 
 def distances(
     how: OfAtoms,
     *,
-    output: opt.Output = Path("distances.h5"),
     bin_width: str = "0.5 angstrom",
-    edges: str | None = None,
+    edges: opt.Numbers = None,
     workers: opt.Workers = 1,
+    out: Outputs = opt.writes(output="distances.h5", plot=None),
 ) -> None:
     """Spectrum of molecules by their distance at the earlier time: self term and shells, which sum
     to the total.
@@ -300,18 +302,17 @@ def distances(
     """
     from mda_aptnn.spectra.spatial import distance_spectrum
 
-    limits = opt.numbers(edges, "--edges")
-    how.make(output, distance_spectrum, edges=limits, bin_width=bin_width, n_threads=workers)
+    how.make(out, distance_spectrum, edges=edges, bin_width=bin_width, n_threads=workers)
 
 
 def profile(
     how: OfAtoms,
     *,
-    output: opt.Output = Path("profile.h5"),
     axis: Axis = Axis.z,
     slabs: opt.Count = 20,
-    edges: str | None = None,
+    edges: opt.Numbers = None,
     relative_to: Origin = Origin.cell,
+    out: Outputs = opt.writes(output="profile.h5", plot=None),
 ) -> None:
     """Spectrum along an axis, in the plane and out of it, as at an interface.
 
@@ -328,14 +329,13 @@ def profile(
     """
     from mda_aptnn.spectra.spatial import axis_profile
 
-    limits = opt.numbers(edges, "--edges")
-    options: dict[str, Any] = {"n_slabs": slabs, "edges": limits, "relative_to": relative_to}
-    how.make(output, axis_profile, axis=axis, **options)
+    how.make(out, axis_profile, axis=axis, n_slabs=slabs, edges=edges, relative_to=relative_to)
 
 
-def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
-    """Return a topology and a flux file, in whichever order they are named: 0.1.0 had the flux
-    first.
+@contextlib.contextmanager
+def opened_molecules(files: list[Path]) -> Iterator[Any]:
+    """Open the flux of every atom: a topology and a flux file, in whichever order they are named,
+    as 0.1.0 had the flux first.
 
     Raises
     ------
@@ -344,26 +344,28 @@ def topology_and_flux(files: list[Path]) -> tuple[Path, Path]:
     FileNotFoundError
         If one is not there.
     """
+    from mda_aptnn.flux.molecular_flux import open_molecules
+
     if len(files) != 2:
         raise OptionError("give the topology of the run, and its flux file (flux --per atom)")
     for path in files:
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
-    first, second = files
-    return (second, first) if io.kind_of(first) == "flux" else (first, second)
+    topology, flux = sorted(files, key=lambda path: io.kind_of(path) == "flux")
+    [universe] = opt.open_universes(topology, [])
+    with open_molecules(flux, universe) as found:
+        yield found
 
 
 def spectrogram(
     flux: opt.Flux,
     *,
     sample: opt.Sample,
-    output: opt.Output = Path("spectrogram.h5"),
-    plot: opt.Plot = None,
     resolution: str = "50 cm^-1",
     step: str | None = None,
     group: str | None = None,
     highest: str = "4500 cm^-1",
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(output="spectrogram.h5", plot=None),
 ) -> None:
     """Spectrum through a window that moves along the trajectory.
 
@@ -380,28 +382,26 @@ def spectrogram(
     """
     from mda_aptnn.spectra.spectrogram import spectrogram as follow
 
-    outputs = Outputs(as_json, output=output, plot=plot)
     found = follow(
         mda_aptnn.FluxSeries.load(flux),
         resolution=resolution,
         step=step,
         group=group,
         highest=highest,
-        **sample.settings(),
+        **sample.values(),
     )
-    outputs.finish(found)
+    out.finish(found)
 
 
 def convergence(
     flux: opt.Flux,
     *,
-    band: str,
-    plot: opt.Plot = None,
+    band: Band,
     temperature: opt.Temperature = None,
     resolution: opt.Resolution = "10 cm^-1",
     segments: Annotated[int, Option(min=2)] = 8,
     lengths: Annotated[int, Option(min=2)] = 8,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(plot=None),
 ) -> None:
     """Intensity of a band and its standard error against the length of the trajectory.
 
@@ -416,35 +416,29 @@ def convergence(
     """
     from mda_aptnn.spectra.convergence import convergence as converge
 
-    outputs = Outputs(as_json, plot=plot)
     found = converge(
         mda_aptnn.FluxSeries.load(flux),
-        *band_limits(band),
+        *band,
         n_lengths=lengths,
         segments=segments,
         temperature=temperature,
         resolution=resolution,
     )
-    if plot is not None:
-        found.plot(plot)
+    out.save(found)
     rows = list(zip(map(float, found.lengths), found.integrals, strict=True))
-    report = {
-        "lengths": [
-            {"length_ps": length, "intensity": one.value, "error": one.error}
-            for length, one in rows
-        ],
-        "unit": "km/mol",
-    }
-    outputs.tell(report, [f"{length:10.4g} ps   {one}" for length, one in rows])
+    listed = [
+        {"length_ps": length, "intensity": one.value, "error": one.error} for length, one in rows
+    ]
+    lines = [f"{length:10.4g} ps   {one}" for length, one in rows]
+    out.tell({"lengths": listed, "unit": "km/mol"}, lines)
 
 
 def dielectric(
     spectrum: Path,
     *,
-    saving: opt.Saving,
     epsilon_infinity: float,
-    output: opt.Output = Path("dielectric.h5"),
     subtract_conduction: bool = False,
+    out: Outputs = opt.writes(dielectric="dielectric.h5", csv=None, plot=None),
 ) -> None:
     """Dielectric function, refractive index, absorption coefficient and conductivity of a sample
     with a volume.
@@ -461,21 +455,19 @@ def dielectric(
     from mda_aptnn.spectra.dielectric import dielectric_spectrum
     from mda_aptnn.spectra.infrared import Spectrum
 
-    outputs = saving.outputs(dielectric=output)
-    found = dielectric_spectrum(
-        Spectrum.load(spectrum), epsilon_infinity, subtract_conduction=subtract_conduction
+    source = Spectrum.load(spectrum)
+    out.finish(
+        dielectric_spectrum(source, epsilon_infinity, subtract_conduction=subtract_conduction)
     )
-    outputs.finish(found)
 
 
 def compare(
     first: Path,
     second: Path,
     *,
-    band: list[str],
-    plot: opt.Plot = None,
+    band: Bands,
     same_trajectory: bool = False,
-    as_json: opt.Json = False,
+    out: Outputs = opt.writes(plot=None),
 ) -> None:
     """Intensity, shift and shape of the second spectrum beside the first, with errors.
 
@@ -491,37 +483,20 @@ def compare(
     from mda_aptnn.spectra.infrared import Spectrum
     from mda_aptnn.spectra.plots import plot_together
 
-    outputs = Outputs(as_json, plot=plot)
     one, other = Spectrum.load(first), Spectrum.load(second)
     found = [
-        mda_aptnn.compare(one, other, *band_limits(text), same_trajectory=same_trajectory)
-        for text in band
+        mda_aptnn.compare(one, other, *limits, same_trajectory=same_trajectory) for limits in band
     ]
-    if plot is not None:
+    if plot := out.files.get("plot"):
         plot_together({first.stem: one, second.stem: other}, plot)
-    report: list[dict[str, Any]] = []
+    report = []
     for comparison in found:
-        values: dict[str, float] = {}
+        values = {"low": comparison.low, "high": comparison.high, "noise": comparison.noise}
         for name in ("intensity", "shift", "shape"):
             measured = getattr(comparison, name)
             values |= {name: measured.value, f"{name}_error": measured.error}
-        values |= {"low": comparison.low, "high": comparison.high, "noise": comparison.noise}
-        report.append({name: _finite(value) for name, value in values.items()})
-    outputs.tell({"bands": report}, [str(comparison) for comparison in found])
-
-
-def band_limits(text: str) -> tuple[float, float]:
-    """Read LOW-HIGH in cm⁻¹."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
-    if match is None or float(match[1]) >= float(match[2]):
-        raise OptionError(
-            f"--band {text!r}: write the lower and the upper limit in cm⁻¹, such as 2800-4000"
-        )
-    return float(match[1]), float(match[2])
-
-
-def _finite(value: float) -> float | None:
-    return value if value == value else None
+        report.append({k: value if value == value else None for k, value in values.items()})
+    out.tell({"bands": report}, [str(comparison) for comparison in found])
 
 
 def _no_error_bars(series: FluxSeries, resolution: float) -> str:

@@ -13,26 +13,29 @@ from mda_aptnn.figures import new_figure, save_figure
 from mda_aptnn.training.evaluate import Evaluation, rms, rms_of_atoms
 
 
-def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
+def plot_parity(
+    evaluations: Evaluation | Sequence[Evaluation], path: str | os.PathLike[str]
+) -> None:
     """Draw predicted against label components of each element, diagonal and off-diagonal apart.
 
     Parameters
     ----------
-    evaluation : Evaluation
+    evaluations : Evaluation or sequence of Evaluation
+        Each has a row.
     path : path
         Format by the ending.
     """
-    unit, shape = evaluation.target.unit, evaluation.target.shape
-    diagonal = np.zeros(shape, bool)
-    diagonal[tuple(np.arange(3) for _ in shape)] = True
-    kinds = (("off-diagonal", ~diagonal, "tab:orange"), ("diagonal", diagonal, "tab:blue"))
-    with _panels(evaluation, path, 4.2) as panels:
+    with _panels(evaluations, path, 4.2) as panels:
         for ax, symbol, part in panels:
+            unit, shape = part.target.unit, part.target.shape
+            diagonal = np.zeros(shape, bool)
+            diagonal[tuple(np.arange(3) for _ in shape)] = True
+            kinds = (("off-diagonal", ~diagonal, "tab:orange"), ("diagonal", diagonal, "tab:blue"))
             for name, chosen, colour in kinds:
                 x, y = (values[:, chosen].ravel() for values in (part.labels, part.predictions))
                 ax.plot(x, y, ".", ms=2, alpha=0.5, color=colour, label=name, rasterized=True)
-            both = [part.labels, part.predictions]
-            ax.plot(*2 * [[np.min(both), np.max(both)]], "k-", linewidth=0.6)
+            ends = [f([part.labels, part.predictions]) for f in (np.min, np.max)]
+            ax.plot(ends, ends, "k-", linewidth=0.6)
             best = min(part.baseline_rmse().values())
             error = f"{symbol}: RMSE {part.rmse:.4f} {unit} (without a network {best:.3f})"
             ax.set_title(error, fontsize="medium")
@@ -40,13 +43,15 @@ def plot_parity(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
             ax.legend(markerscale=5)
 
 
-def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
+def plot_spread(
+    evaluations: Evaluation | Sequence[Evaluation], path: str | os.PathLike[str]
+) -> None:
     """Draw the error of each atom against a committee's spread, root mean squares of components.
 
     Parameters
     ----------
-    evaluation : Evaluation
-        Of a committee.
+    evaluations : Evaluation or sequence of Evaluation
+        Of a committee; each has a row.
     path : path
         Format by the ending.
 
@@ -55,16 +60,12 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     LabelError
         If the model is no committee.
     """
-    unit, summary = evaluation.target.unit, evaluation.spread_summary()
-    how = "calibrated" if evaluation.factors else "not calibrated"
     style = {"ms": 3, "alpha": 0.4, "color": "tab:blue", "rasterized": True}
-    with _panels(evaluation, path, 4.8) as panels:
+    with _panels(evaluations, path, 4.8) as panels:
         for ax, symbol, part in panels:
-            row, errors, spreads = (
-                summary[symbol],
-                rms_of_atoms(part.errors),
-                part.spread_of_atoms(),
-            )
+            unit, row = part.target.unit, part.spread_summary()[symbol]
+            how = "calibrated" if part.factors else "not calibrated"
+            errors, spreads = rms_of_atoms(part.errors), part.spread_of_atoms()
             ax.plot(spreads, errors, ".", label="atoms", **style)
             x, y = ([item[name] for item in row["bins"]] for name in ("rms_spread", "rms_error"))
             ax.plot(x, y, "ko-", ms=5, label="rms of as many atoms each")
@@ -82,13 +83,19 @@ def plot_spread(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def _panels(
-    evaluation: Evaluation, path: str | os.PathLike[str], height: float
+    evaluations: Evaluation | Sequence[Evaluation], path: str | os.PathLike[str], height: float
 ) -> Iterator[Iterator[tuple[Any, str, Evaluation]]]:
     """Axes, symbol and evaluation of each element; the figure is written at the end."""
-    parts = evaluation.by_species()
-    figure = new_figure(path, (4.2 * len(parts), height))
-    axes = figure.subplots(1, len(parts), squeeze=False)[0]
-    yield zip(axes, parts, parts.values(), strict=True)
+    evaluations = [evaluations] if isinstance(evaluations, Evaluation) else evaluations
+    rows = [evaluation.by_species() for evaluation in evaluations]
+    n_columns = max(map(len, rows))
+    figure = new_figure(path, (4.2 * n_columns, height * len(rows)))
+    axes = figure.subplots(len(rows), n_columns, squeeze=False)
+    yield (
+        (ax, *part)
+        for row, parts in zip(axes, rows, strict=True)
+        for ax, part in zip(row, parts.items(), strict=False)
+    )
     save_figure(figure, path)
 
 
