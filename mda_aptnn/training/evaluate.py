@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -140,11 +141,8 @@ class Evaluation:
 
     def baseline_rmse(self) -> dict[str, float]:
         """Return the root mean square error of each baseline that says something of every atom."""
-        return {
-            name: rms(values - self.labels)
-            for name, values in self.baselines.items()
-            if np.isfinite(values).all()
-        }
+        errors = {name: values - self.labels for name, values in self.baselines.items()}
+        return {name: rms(values) for name, values in errors.items() if np.isfinite(values).all()}
 
     def spread_of_atoms(self) -> Array:
         """Return the spread of each atom, the root mean square over its components, [n_atoms].
@@ -208,9 +206,7 @@ class Evaluation:
             "n_frames": self.n_frames,
             "n_atoms": len(self.numbers),
             "spectrum_error": self.spectrum_error(),
-            "rmse_per_species_and_irrep": {
-                k: part.per_irrep("rmse") for k, part in species.items()
-            },
+            "rmse_per_species_and_irrep": {k: x.per_irrep("rmse") for k, x in species.items()},
             "offset_per_species": self.offsets(),
             "rmse_without_offset": self.scatter(),
             "baseline_rmse": self.baseline_rmse(),
@@ -413,9 +409,8 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:
         NaN for an atom whose like has no complete label in any other molecule.
     """
     first: dict[bytes, Array] = {}
-    labels: dict[bytes, list[Array]] = {}
-    places = []
-    for frame_number, item in enumerate(dataset):
+    kinds: dict[bytes, list[tuple[int, Any, Array]]] = collections.defaultdict(list)
+    for number, item in enumerate(dataset):
         found = molecules_of(item.frame)
         whole = found.whole(item.frame)
         for atoms in np.split(found.order, np.cumsum(found.sizes)[:-1]):
@@ -425,14 +420,13 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:
             if sizes[2] < _FLAT * sizes[0] and np.linalg.det(u @ vt) < 0:
                 # flat molecules fit as well when they are reflected; rounding must not decide
                 vt[2] = -vt[2]
-            turn = (u @ vt).T  # shape[i] ≈ turn @ first[i]
-            own = labels.setdefault(kind, [])
-            places.append((frame_number, atoms, kind, turn, len(own)))
-            own.append(turned(item.tensors[target.name][atoms], turn.T))
-    means = {kind: _means_of_others(np.array(values)) for kind, values in labels.items()}
-    results = [np.empty_like(item.tensors[target.name]) for item in dataset]
-    for frame_number, atoms, kind, turn, number in places:
-        results[frame_number][atoms] = turned(means[kind][number], turn)
+            kinds[kind].append((number, atoms, (u @ vt).T))  # shape[i] ≈ turn @ first[i]
+    tensors = [item.tensors[target.name] for item in dataset]
+    results = [np.empty_like(values) for values in tensors]
+    for places in kinds.values():
+        labels = np.array([turned(tensors[k][atoms], turn.T) for k, atoms, turn in places])
+        for (k, atoms, turn), mean in zip(places, _means_of_others(labels), strict=True):
+            results[k][atoms] = turned(mean, turn)
     return results
 
 
