@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mda_aptnn import folders, io
-from mda_aptnn.errors import LabelError, TrainingError
+from mda_aptnn.errors import TrainingError
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.architectures import architecture_of, network_for
 from mda_aptnn.model.file import Member, ModelFile, state_arrays
@@ -148,7 +148,7 @@ def _split(
     Raises
     ------
     LabelError
-        If nothing is left to train on, or a frame is in two parts.
+        If nothing is left to train on.
     """
     training, chosen, aside = split(len(dataset), config, given=validation is not None)
     parts = {
@@ -156,11 +156,6 @@ def _split(
         "validation": dataset.subset(chosen) if validation is None else validation,
         "held_out": dataset.subset(aside) if held_out is None else held_out,
     }
-    for name, index, before, _ in samples.repeated_frames(parts):
-        if before != name:
-            raise LabelError(
-                f"{name} frame {index} is among the {before} frames too: leave out the duplicate"
-            )
     return {name: part for name, part in parts.items() if len(part) or name != "held_out"}
 
 

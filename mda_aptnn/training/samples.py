@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,9 @@ def with_all_parts(dataset: Dataset, target: AnyTarget) -> Dataset:
     return dataclasses.replace(dataset, frames=frames)
 
 
-def check_labels(parts: Mapping[str, Dataset], target: AnyTarget) -> list[int]:
+def check_labels(
+    parts: Mapping[str, Dataset], target: AnyTarget, *, members: bool = False
+) -> list[int]:
     """Return the atomic numbers of the training frames, after a check that all can be trained on.
 
     Parameters
@@ -104,12 +106,14 @@ def check_labels(parts: Mapping[str, Dataset], target: AnyTarget) -> list[int]:
     parts : mapping of str to Dataset
         The frames of "training", and of validation and held-out ones, by what they are called.
     target : Target or JointTarget
+    members : bool
+        Members of a committee draw validation frames from those of training: none may be in twice.
 
     Raises
     ------
     LabelError
         If frames lack the target, an element has no complete label in the training frames or occurs
-        only in the others, or these have no label at all.
+        only in the others, these have no label at all, or a frame is in two parts.
     """
     elements: dict[str, set[int]] = {}
     for part, (name, dataset) in itertools.product(target.parts, parts.items()):
@@ -132,17 +136,19 @@ def check_labels(parts: Mapping[str, Dataset], target: AnyTarget) -> list[int]:
     for name, found in elements.items():
         if unseen := symbols_of(sorted(found - elements["training"])):
             raise LabelError(f"{', '.join(unseen)} occurs in {name} frames but not in training")
-    return sorted(elements["training"])
-
-
-def repeated_frames(parts: Mapping[str, Dataset]) -> Iterator[tuple[str, int, str, int]]:
-    """Yield frames that were there before, by content: part, index, and those of the first one."""
-    found: dict[str, tuple[str, int]] = {}
+    seen: dict[str, tuple[str, int]] = {}
     for name, dataset in parts.items():
         for index, own in enumerate(fingerprints(dataset)):
-            before = found.setdefault(own, (name, index))
-            if before != (name, index):
-                yield name, index, *before
+            before, first = seen.setdefault(own, (name, index))
+            what = f"{name} frame {index} is"
+            if members and (before, first) != (name, index):
+                raise LabelError(
+                    f"{what} {before} frame {first} once more, and each member is validated by "
+                    "others: leave one out"
+                )
+            if before != name:
+                raise LabelError(f"{what} among the {before} frames too: leave out the duplicate")
+    return sorted(elements["training"])
 
 
 def output_scales(
