@@ -166,6 +166,11 @@ class Run:
         order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.training))
         return join([self.training[int(k)] for k in order[place * size : (place + 1) * size]])
 
+    def _errors(self, network: Any, sample: Sample) -> torch.Tensor:
+        """Of all Cartesian components, [n_atoms, n_cartesian]."""
+        errors: torch.Tensor = network(sample.inputs) @ self._basis - sample.labels
+        return errors * self._per_unit
+
     def _training_errors(self, batch: Sample) -> tuple[torch.Tensor, torch.Tensor]:
         """Errors of the batch in which the weights can be differentiated, and their weights.
 
@@ -207,10 +212,8 @@ class Run:
         """Return the root mean square error of the averaged weights; keeps the best ones."""
         with torch.no_grad():
             found = [
-                _squares(
-                    (self.average(x.inputs) @ self._basis - x.labels) * self._per_unit, x.weights
-                )
-                for x in self.validation
+                _squares(self._errors(self.average, sample), sample.weights)
+                for sample in self.validation
             ]
         squares, count = (sum(column) for column in zip(*found, strict=True))
         error = math.sqrt(squares / count)
