@@ -115,6 +115,18 @@ def check_labels(
         If frames lack the target, an element has no complete label in the training frames or occurs
         only in the others, these have no label at all, or a frame is in two parts.
     """
+    seen: dict[str, tuple[str, int]] = {}
+    for name, dataset in parts.items():
+        for index, own in enumerate(fingerprints(dataset)):
+            before, first = seen.setdefault(own, (name, index))
+            what = f"{name} frame {index} is"
+            if members and (before, first) != (name, index):
+                raise LabelError(
+                    f"{what} {before} frame {first} once more, and each member is validated by "
+                    "others: leave one out"
+                )
+            if before != name:
+                raise LabelError(f"{what} among the {before} frames too: leave out the duplicate")
     elements: dict[str, set[int]] = {}
     for part, (name, dataset) in itertools.product(target.parts, parts.items()):
         for index, item in enumerate(dataset):
@@ -136,18 +148,6 @@ def check_labels(
     for name, found in elements.items():
         if unseen := symbols_of(sorted(found - elements["training"])):
             raise LabelError(f"{', '.join(unseen)} occurs in {name} frames but not in training")
-    seen: dict[str, tuple[str, int]] = {}
-    for name, dataset in parts.items():
-        for index, own in enumerate(fingerprints(dataset)):
-            before, first = seen.setdefault(own, (name, index))
-            what = f"{name} frame {index} is"
-            if members and (before, first) != (name, index):
-                raise LabelError(
-                    f"{what} {before} frame {first} once more, and each member is validated by "
-                    "others: leave one out"
-                )
-            if before != name:
-                raise LabelError(f"{what} among the {before} frames too: leave out the duplicate")
     return sorted(elements["training"])
 
 
