@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mda_aptnn.live import FluxStream
     from mda_aptnn.model.fixed_charges import FixedCharges
     from mda_aptnn.model.predict import load_model
-    from mda_aptnn.model.protocol import check_model
+    from mda_aptnn.model.trial import check_model
     from mda_aptnn.report import write_report
     from mda_aptnn.spectra.comparison import compare
     from mda_aptnn.spectra.dipoles import DipoleSeries
@@ -53,7 +53,7 @@ _HOME = {
     "NormalModes": "trajectory.motions.normal_modes.NormalModes",
     "UniverseFrames": "trajectory.universe_frames.UniverseFrames",
     "VelocitySpectrum": "spectra.velocity_spectrum.VelocitySpectrum",
-    "check_model": "model.protocol.check_model",
+    "check_model": "model.trial.check_model",
     "compare": "spectra.comparison.compare",
     "distil": "training.distil.distil",
     "evaluate": "training.evaluate.evaluate",

@@ -7,9 +7,11 @@ The index order of the atomic polar tensor is fixed here, for the whole package:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -176,18 +178,27 @@ def card_key(name: str, target: AnyTarget, part: Target) -> str:
     return name if part == target.parts[0] else f"{name} {part.name}"
 
 
+@contextlib.contextmanager
+def default_dtype(dtype: Any) -> Iterator[None]:
+    """Set torch's default dtype, which belongs to the process, and give it back."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 @functools.cache
 def _reduction(formula: str) -> tuple[tuple[tuple[int, int, int], ...], Array]:
     # e3nn takes a second to import, and only who predicts needs it
     import torch
     from e3nn import o3
 
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
+    with default_dtype(torch.float64):
         product = o3.ReducedTensorProducts(formula, **dict.fromkeys(formula.split("=")[0], "1o"))
-    finally:
-        torch.set_default_dtype(default)
     irreps = tuple((count, irrep.l, irrep.p) for count, irrep in product.irreps_out)
     basis = product.change_of_basis.detach().numpy().astype(np.float64)
     basis.setflags(write=False)
@@ -205,6 +216,22 @@ def full_tensors(components: Array) -> Array:
     tensors = np.empty((*components.shape[:-1], 3, 3))
     tensors[..., ROWS, COLUMNS] = tensors[..., COLUMNS, ROWS] = components
     return tensors
+
+
+def turned(tensors: Array, rotation: Array) -> Array:
+    """Return tensors [n_atoms, 3, 3, ...] with every index but the first turned by a rotation."""
+    for axis in range(1, tensors.ndim):
+        tensors = np.moveaxis(np.tensordot(tensors, rotation, (axis, 1)), -1, axis)
+    return tensors
+
+
+def flux_error(errors: Array, tensors: Array, masses: Array) -> float:
+    """Return sqrt(Σ‖δP_i‖²/m_i / Σ‖P_i‖²/m_i), the relative error of Ṁ for thermal velocities."""
+    wrong, right = (
+        np.sum(values.reshape(len(masses), -1) ** 2, axis=1) @ (1 / masses)
+        for values in (errors, tensors)
+    )
+    return float(np.sqrt(wrong / right))
 
 
 SUM_RULES = ("none", "mass", "uniform")

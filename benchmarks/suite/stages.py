@@ -36,7 +36,7 @@ def _up_to(program, geometry, scratch, exchange, last_block, stage):  # type: ig
     scratch, exchange = kernels.Scratch(*scratch), kernels.Exchange(*exchange)
     for block in range(last_block):
         kernels.find_pairs(program, geometry, scratch, block)
-        count = kernels.whole(scratch.firsts[kernels.BLOCK * program.n_species])
+        count = kernels.padded(scratch.firsts[kernels.BLOCK * program.n_species], kernels.PAIRS)
         if stage >= 1:
             kernels.radial_functions(scratch, count, program.cutoff, program.n_radial)
         if stage >= 2:

@@ -14,12 +14,13 @@ from typer import Option
 
 from mda_aptnn import io, units
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import OptionError, Outputs, table
+from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.errors import LabelError
 from mda_aptnn.frame import cell_matrix
 from mda_aptnn.labels import campaign as campaigns
 from mda_aptnn.labels import collect as collecting
 from mda_aptnn.labels import dataset, execution, protocol, quality, routes, snapshots
+from mda_aptnn.text import table
 
 Selection = StrEnum("Selection", ["random", "uniform", "indices"])
 

@@ -11,7 +11,8 @@ from mda_aptnn import io
 from mda_aptnn.checks import Checks
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
-from mda_aptnn.cli.outputs import OptionError, Outputs, table
+from mda_aptnn.cli.outputs import OptionError, Outputs
+from mda_aptnn.text import table
 
 
 def predict(

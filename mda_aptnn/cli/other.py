@@ -17,7 +17,8 @@ import mda_aptnn
 from mda_aptnn import io
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli import spectra
-from mda_aptnn.cli.outputs import OptionError, Outputs, table
+from mda_aptnn.cli.outputs import OptionError, Outputs
+from mda_aptnn.text import table
 
 
 def demo(

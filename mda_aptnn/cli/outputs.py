@@ -163,18 +163,3 @@ class Outputs:
             report |= {"checks": checks.to_json(), "verdict": checks.worst.value}
         lines += [f"{name}: {path}" for name, path in files.items()]
         typer.echo(json.dumps(report, indent=2) if self.as_json else "\n".join(lines))
-
-
-def table(rows: Mapping[Any, Mapping[str, Any]]) -> list[str]:
-    """Return numbers in columns, a line for each row; names of columns are the keys of the rows."""
-    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
-    cells: list[list[Any]] = [["", *(key.replace("_", " ") for key in columns)]]
-    for name, row in rows.items():
-        values = [row.get(key) for key in columns]
-        shown = [f"{v:.4f}" if isinstance(v, float) else "" if v is None else v for v in values]
-        cells.append([name, *shown])
-    widths = [max(len(str(cell)) for cell in column) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(f"{cell!s:>{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in cells
-    ]

@@ -14,6 +14,7 @@ of an atom, not of a pair.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -200,10 +201,10 @@ class Convolution(torch.nn.Module):
         self.radial = torch.nn.ParameterList(
             torch.randn(config.n_mixed, config.n_radial, dtype=torch.float32) for _ in self.degrees
         )
-        self.outputs: dict[Irrep, int] = {}
+        self.outputs: dict[Irrep, int] = collections.Counter()
         for irrep, _, coupling in self.terms:
             for out in coupling.outputs:
-                self.outputs[out] = self.outputs.get(out, 0) + messages[irrep] * config.n_mixed
+                self.outputs[out] += messages[irrep] * config.n_mixed
 
     def forward(self, messages: Features, neighbour: torch.Tensor, basis: torch.Tensor) -> Features:
         """Return sums [2l+1, n_atoms, paths · n_mixed · channels] for each irrep."""
@@ -355,9 +356,9 @@ class DensityNetwork(TensorNetwork):
             layers.append(Layer(layer, features, n_species))
             features = layers[-1].features
         self.layers = torch.nn.ModuleList(layers)
-        self.outputs: dict[Irrep, int] = {}
+        self.outputs: dict[Irrep, int] = collections.Counter()
         for count, degree, parity in target.irreps:
-            self.outputs[degree, parity] = self.outputs.get((degree, parity), 0) + count
+            self.outputs[degree, parity] += count
         missing = [name_of(irrep) for irrep in sorted(self.outputs.keys() - features.keys())]
         if missing:
             raise ModelError(

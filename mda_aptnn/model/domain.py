@@ -18,7 +18,6 @@ more and nothing else better. It does not depend on the network.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -27,11 +26,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn import units
-from mda_aptnn.checks import Check, Verdict
+from mda_aptnn.checks import Check, Question, Verdict
 from mda_aptnn.elements import SYMBOLS, atomic_numbers, masses_of
 from mda_aptnn.frame import Frame
-from mda_aptnn.model.protocol import unknown_elements
-from mda_aptnn.tensors import APT, Target, sum_rule_residual
+from mda_aptnn.model.protocol import tensors_of, unknown_elements
+from mda_aptnn.tensors import APT, sum_rule_residual
 
 #: Cutoff in Å and number of functions of the radial densities.
 CUTOFF, N_RADIAL = 6.0, 6
@@ -108,12 +107,11 @@ def environments(
     return values
 
 
-@dataclasses.dataclass(frozen=True)
 class _Normal:
     """Mean [d] and whitening [d, d], L with C⁻¹ = L Lᵀ, of a distribution of environments."""
 
-    mean: NDArray[np.float64]
-    whitening: NDArray[np.float64]
+    def __init__(self, mean: ArrayLike, whitening: ArrayLike) -> None:
+        self.mean, self.whitening = np.asarray(mean), np.asarray(whitening)
 
     @classmethod
     def of_moments(cls, n: Any, total: Any, squares: Any) -> _Normal:
@@ -127,22 +125,19 @@ class _Normal:
 
     @classmethod
     def of_card(cls, own: Mapping[str, Any]) -> _Normal:
-        mean = np.asarray(own["mean"])
-        whitening = np.zeros((len(mean), len(mean)))
-        whitening[np.tril_indices(len(mean))] = own["whitening"]
-        return cls(mean, whitening)
-
-    def to_card(self) -> dict[str, list[float]]:
-        lower = self.whitening[np.tril_indices(len(self.mean))]
-        return {
-            name: [float(f"{value:.6g}") for value in values]
-            for name, values in (("mean", self.mean), ("whitening", lower))
-        }
+        """From mean and lower triangle."""
+        whitening = np.zeros((len(own["mean"]), len(own["mean"])))
+        whitening[np.tril_indices(len(whitening))] = own["whitening"]
+        return cls(own["mean"], whitening)
 
     def distances(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """√((x − mean)ᵀ C⁻¹ (x − mean)) of each row."""
         result: NDArray[np.float64] = np.linalg.norm((values - self.mean) @ self.whitening, axis=-1)
         return result
+
+
+def _rounded(values: ArrayLike) -> list[float]:
+    return [float(f"{value:.6g}") for value in np.ravel(values)]
 
 
 def environment_statistics(frames: Iterable[tuple[Frame, NDArray[np.bool_]]]) -> dict[str, Any]:
@@ -185,11 +180,13 @@ def environment_statistics(frames: Iterable[tuple[Frame, NDArray[np.bool_]]]) ->
             others = [all_ - one for all_, one in zip(whole, own, strict=True)]
             apart.append(_Normal.of_moments(*others).distances(part))
         logarithms = np.log(np.maximum(np.concatenate(apart), 1e-6))
+        normal = _Normal.of_moments(*whole)
         of[SYMBOLS[number]] = {
             "n_atoms": int(whole[0]),
             "n_frames": len(parts),
-            **_Normal.of_moments(*whole).to_card(),
-            "limit": float(f"{np.exp(logarithms.mean() + DEVIATE * logarithms.std()):.6g}"),
+            "mean": _rounded(normal.mean),
+            "whitening": _rounded(normal.whitening[np.tril_indices(len(normal.mean))]),
+            "limit": _rounded(np.exp(logarithms.mean() + DEVIATE * logarithms.std()))[0],
         }
     symbols = [SYMBOLS[number] for number in numbers]
     return {"cutoff": CUTOFF, "n_radial": N_RADIAL, "elements": symbols, "of": of}
@@ -250,16 +247,11 @@ def domain_checks(
         return checks
     path = str(getattr(model, "path", None) or "MODEL")
     checks.append(_environments(domain, samples, path))
-    parts: Sequence[Target] = getattr(getattr(model, "target", APT), "parts", ())
-    if APT in parts:
-        if tensors is None and parts[0] == APT:
-            tensors = [np.asarray(model.predict(frame)) for frame in samples]
-        elif tensors is None:
-            tensors = [model.predict_tensors(frame)[APT.name] for frame in samples]
-        residuals = [
-            sum_rule_residual(apt, frame.charge)
-            for apt, frame in zip(tensors, samples, strict=True)
-        ]
+    if APT in getattr(getattr(model, "target", APT), "parts", ()):
+        if tensors is None:
+            tensors = [tensors_of(model, frame, APT) for frame in samples]
+        both = zip(tensors, samples, strict=True)
+        residuals = [sum_rule_residual(apt, frame.charge) for apt, frame in both]
         sizes = [len(frame) for frame in samples]
         checks.append(sum_rule_check(residuals, sizes, expected_residual(card), path))
     return checks
@@ -270,34 +262,28 @@ def _elements(
 ) -> Check:
     there = {int(z) for frame in samples for z in np.unique(frame.numbers)}
     known = set(numbers or atomic_numbers(domain["elements"]).tolist())
-    found = ", ".join(SYMBOLS[z] for z in sorted(there))
-    if there - known:
-        message = unknown_elements(there - known, known)
-        return Check("elements", found, Verdict.REFUSED, f"{message[0].upper()}{message[1:]}")
     meaning = f"The model was made for {', '.join(domain['elements'])}."
-    return Check("elements", found, Verdict.FINE, meaning)
+    if unknown := there - known:
+        meaning = unknown_elements(unknown, known).replace("the", "The", 1)
+    found = ", ".join(SYMBOLS[z] for z in sorted(there))
+    return Question("elements", meaning).answer(found, not unknown, grave=True)
 
 
 def _density(domain: Mapping[str, Any], samples: Sequence[Frame]) -> Check:
-    name, trained = "density", domain.get("density")
+    trained = domain.get("density")
     known = [value for value in map(density_of, samples) if value is not None]
     found = f"{np.mean(known):#.3g} {DENSITY}" if known else "no volume"
     if known and trained is not None:
         advice = " Is the cell right? Another phase, or a gap, wants labels of its own."
-        return _against(name, found, float(np.mean(known)), trained, DENSITY, advice)
+        return _against("density", found, float(np.mean(known)), trained, DENSITY, advice)
+    meaning = "Neither had the samples of training."
     if known:
-        meaning = (
-            "The model was trained on molecules without a volume: in a liquid they polarize each "
-            "other."
-        )
-        return Check(name, found, Verdict.LOOK, meaning)
-    if trained is None:
-        return Check(name, found, Verdict.FINE, "Neither had the samples of training.")
-    meaning = (
-        f"The model was trained on periodic samples of {_range(trained, DENSITY)}: molecules in "
-        "vacuum differ."
-    )
-    return Check(name, found, Verdict.LOOK, meaning)
+        what = "The model was trained on molecules without a volume"
+        meaning = f"{what}: in a liquid they polarize each other."
+    elif trained is not None:
+        what = f"The model was trained on periodic samples of {_range(trained, DENSITY)}"
+        meaning = f"{what}: molecules in vacuum differ."
+    return Question("density", meaning).answer(found, not known and trained is None)
 
 
 def temperature_check(trained: Sequence[float] | None, temperature: float | None) -> Check:
@@ -330,9 +316,8 @@ def _against(
     meaning = (
         f"Trained at {_range(trained, unit)}, to which {margin:.0%} more or less is no matter."
     )
-    if trained[0] * (1 - margin) <= value <= trained[1] * (1 + margin):
-        return Check(name, found, Verdict.FINE, meaning)
-    return Check(name, found, Verdict.LOOK, meaning + advice)
+    passed = trained[0] * (1 - margin) <= value <= trained[1] * (1 + margin)
+    return Question(name, meaning).answer(found, passed, meaning="" if passed else meaning + advice)
 
 
 def _range(trained: Sequence[float], unit: str) -> str:
@@ -431,16 +416,11 @@ def expected_residual(card: Mapping[str, Any]) -> dict[str, Any] | None:
         not trained on, in e; n_atoms of these; without_network, the error of the best that needs
         none, in e. None if it does not say.
     """
-    accuracy = card.get("accuracy", {})
     for part in ("held_out", "validation"):
-        own = accuracy.get(part, {})
+        own = card.get("accuracy", {}).get(part, {})
         if own.get("sum_rule"):
             without = min(own.get("baseline_rmse", {}).values(), default=WITHOUT_NETWORK)
-            return {
-                "sum_rule": own["sum_rule"],
-                "n_atoms": own["n_atoms"],
-                "without_network": without,
-            }
+            return {"without_network": without} | {key: own[key] for key in ("sum_rule", "n_atoms")}
     return None
 
 
@@ -467,7 +447,6 @@ def sum_rule_check(
     path : str, optional
         Of the model file, for what is said if `expected` is None.
     """
-    name = "acoustic sum rule, Σ P − Q·1"
     squares = np.asarray(residuals, dtype=float).reshape(-1, 9) ** 2
     sizes = np.broadcast_to(np.asarray(n_atoms, dtype=float), len(squares))
     per_root = float(np.sqrt(np.mean(squares.mean(axis=1) / sizes)))
@@ -480,25 +459,27 @@ def sum_rule_check(
     if expected is not None:
         without = expected["without_network"]
         own = expected["sum_rule"] * math.sqrt(1 + sizes.mean() / expected["n_atoms"])
+    question = Question(
+        "acoustic sum rule, Σ P − Q·1",
+        f"As wrong as without a network ({without:.2g} e): this is no model of these atoms. Is it "
+        "the right model, are elements and the total charge right?",
+        OPTION,
+    )
     if per_root >= max(without, RATIO * own):
-        meaning = (
-            f"As wrong as without a network ({without:.2g} e): this is no model of these atoms. Is "
-            "it the right model, are elements and the total charge right?"
-        )
-        return Check(name, found, Verdict.REFUSED, meaning, OPTION)
+        return question.answer(found, False, grave=True)
     if expected is None:
         meaning = "What the model's held-out frames have is not known."
         if path is not None:
             what = "The card does not say what the model's held-out frames have"
             meaning = f"{what}; {ADD.format(path=path)}."
-        return Check(name, found, Verdict.UNKNOWN, meaning)
+        return question.answer(found, None, meaning=meaning)
     meaning = (
         f"{per_root / own:.2g} times what its held-out frames let expect "
         f"({expected['sum_rule']:.2g} e for each √atom there)."
     )
-    if per_root <= RATIO * own:
-        return Check(name, found, Verdict.FINE, meaning)
-    meaning += (
-        " Tensors are wrong by more than the card says: label some frames and evaluate it on them."
-    )
-    return Check(name, found, Verdict.LOOK, meaning)
+    if per_root > RATIO * own:
+        meaning += (
+            " Tensors are wrong by more than the card says: label some frames and evaluate it on "
+            "them."
+        )
+    return question.answer(found, per_root <= RATIO * own, meaning=meaning)

@@ -20,6 +20,7 @@ from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.architectures import ARCHITECTURES
 from mda_aptnn.model.file import ModelFile
+from mda_aptnn.model.inputs import frames_apart, joined_inputs
 from mda_aptnn.model.protocol import Engine
 from mda_aptnn.plugins import Plugins
 
@@ -41,10 +42,8 @@ ENGINES: Plugins[Callable[[ModelFile, str, int], Engine]] = Plugins(
 def fastest_engine(contents: ModelFile) -> str:
     """Return the name of the fastest engine that can evaluate a model here."""
     # NUMBA_DISABLE_JIT leaves nothing compiled
-    compiles = (
-        importlib.util.find_spec("numba") is not None
-        and os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
-    )
+    disabled = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
+    compiles = importlib.util.find_spec("numba") is not None and not disabled
     names = ARCHITECTURES[contents.architecture].engines
     return next((name for name in names if name != "cpu" or compiles), "torch")
 
@@ -76,7 +75,7 @@ class TorchEngine:
         # a dipole network differentiates, which inference mode forbids
         with torch.no_grad(), _threads(self.n_threads):
             inputs = [first.inputs(frame) for frame in frames]
-            together = inputs[0] if len(inputs) == 1 else type(inputs[0]).together(inputs)
+            together = joined_inputs(inputs)
             middle = time.perf_counter()
             if self.shares_body:
                 features = first.body(together)
@@ -86,7 +85,7 @@ class TorchEngine:
             values = torch.stack(outputs).numpy().astype(np.float64)
         self.seconds["neighbours"] += middle - start
         self.seconds["network"] += time.perf_counter() - middle
-        return np.split(values, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
+        return frames_apart(values, frames)
 
 
 @contextlib.contextmanager

@@ -124,19 +124,16 @@ class ModelFile(io.Stored):
         }
         contents["architecture"] = str(file.attrs["architecture"])
         numbers = io.find_array(file, "numbers", shape=(None,), kinds="iu")
-        if not 0 < len(numbers) < len(SYMBOLS) or len(np.unique(numbers)) < len(numbers):
+        known = numbers[()].tolist() if len(numbers) < len(SYMBOLS) else []
+        if len({*known} & {*range(1, len(SYMBOLS))}) != len(numbers) or not known:
             raise FileFormatError(
                 f"{file.filename}: its {len(numbers)} numbers are not those of different elements"
             )
-        contents["numbers"] = numbers[()].tolist()
-        if not all(0 < number < len(SYMBOLS) for number in contents["numbers"]):
-            raise FileFormatError(f"{file.filename}: its numbers are not those of elements")
+        contents["numbers"] = known
         contents["shared"] = read_arrays(file, "shared") if "shared" in file else {}
+        names = [part.name for part in dataclasses.fields(Member)]
         contents["members"] = [
-            {
-                part.name: read_arrays(file, f"members/{index}/{part.name}")
-                for part in dataclasses.fields(Member)
-            }
+            {name: read_arrays(file, f"members/{index}/{name}") for name in names}
             for index in range(len(file["members"]))
         ]
         for version in range(int(file.attrs["format"]), io.FORMAT):
@@ -157,9 +154,8 @@ class ModelFile(io.Stored):
     @property
     def shares_body(self) -> bool:
         """Whether the members are last layers on one body, which needs to be computed only once."""
-        return bool(self.shared) and all(
-            name.startswith(READOUT) for name in self.members[0].weights
-        )
+        own = self.members[0].weights
+        return bool(self.shared) and all(name.startswith(READOUT) for name in own)
 
     def single(self, member: int) -> ModelFile:
         """Return one member of a committee as a model of its own."""
@@ -177,9 +173,9 @@ class ModelFile(io.Stored):
         ModelError
             If the architecture is unknown or its settings are not.
         """
-        architecture = ARCHITECTURES[self.architecture]
+        shape = ARCHITECTURES[self.architecture].config
         try:
-            return architecture.config(**self.network)
+            return shape(**self.network)
         except TypeError as error:
             raise ModelError(f"the settings of its network cannot be read: {error}") from error
 
@@ -246,14 +242,14 @@ def from_json(values: Any) -> AnyTarget:
     FileFormatError
         If a tensor has more than four indices: its symmetries would take for ever.
     """
-    for part in values if isinstance(values, list) else [values]:
-        if len(str(part["formula"]).split("=")[0]) > 4:
+    parts = values if isinstance(values, list) else [values]
+    for formula in (str(part["formula"]) for part in parts):
+        if len(formula.split("=")[0]) > 4:
             raise FileFormatError(
-                f"the model predicts a tensor {str(part['formula'])[:20]!r} of too many indices"
+                f"the model predicts a tensor {formula[:20]!r} of too many indices"
             )
-    if isinstance(values, list):
-        return JointTarget(tuple(Target(**part) for part in values))
-    return Target(**values)
+    targets = tuple(Target(**part) for part in parts)
+    return JointTarget(targets) if isinstance(values, list) else targets[0]
 
 
 def stored_target(path: str | os.PathLike[str]) -> AnyTarget:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn import units
-from mda_aptnn.elements import SYMBOLS, atomic_numbers
+from mda_aptnn.elements import SYMBOLS, atomic_numbers, symbols_of
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.predict import as_frame
@@ -43,7 +43,8 @@ class FixedCharges:
         self.by_atom: NDArray[np.float64] | None = None
         if isinstance(charges, Mapping):
             for symbol, charge in charges.items():
-                self.by_element[int(atomic_numbers([symbol])[0])] = units.magnitude(
+                number = int(atomic_numbers([symbol])[0])
+                self.by_element[number] = units.magnitude(
                     charge, units.CHARGE, f"charge of {symbol}"
                 )
         else:
@@ -62,14 +63,13 @@ class FixedCharges:
         ModelError
             If an element has no charge, or the number of atoms is another one.
         """
-        if self.by_atom is None:
-            unknown = sorted(set(frame.numbers.tolist()) - set(self.numbers))
-            if unknown:
-                names = ", ".join(SYMBOLS[z] for z in unknown)
-                raise ModelError(
-                    f"the model does not know {names}: give FixedCharges a charge of each element"
-                )
-        elif len(self.by_atom) != len(frame):
+        unknown = sorted({*frame.numbers.tolist()} - {*self.numbers})
+        if self.by_atom is None and unknown:
+            names = ", ".join(symbols_of(unknown))
+            raise ModelError(
+                f"the model does not know {names}: give FixedCharges a charge of each element"
+            )
+        if self.by_atom is not None and len(self.by_atom) != len(frame):
             raise ModelError(f"there are {len(self.by_atom)} charges for {len(frame)} atoms")
 
     def predict(self, atoms: Any) -> NDArray[np.float64]:
@@ -86,23 +86,18 @@ class FixedCharges:
         """
         frame, rows = as_frame(atoms)
         self.check(frame)
-        if self.by_atom is None:
+        charges = self.by_atom
+        if charges is None:
             charges = np.array([self.by_element[int(number)] for number in frame.numbers])
-        else:
-            charges = self.by_atom
         tensors: NDArray[np.float64] = charges[:, None, None] * np.eye(3)
         return tensors if rows is None else tensors[rows]
 
     @property
     def info(self) -> dict[str, Any]:
         """What it is, as a model card."""
-        by = (
-            "atom"
-            if self.by_atom is not None
-            else {SYMBOLS[z]: q for z, q in self.by_element.items()}
-        )
+        of_elements = {SYMBOLS[z]: charge for z, charge in self.by_element.items()}
         return {
             "architecture": "fixed charges",
             "level_of_theory": "none: fixed charges",
-            "charges": by,
+            "charges": "atom" if self.by_atom is not None else of_elements,
         }

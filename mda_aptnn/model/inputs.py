@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.graph import neighbours
 from mda_aptnn.model.protocol import check_elements
 
+T = TypeVar("T")
 #: Cutoff in Å, number of radial functions and largest degree of Y_lm.
 Shell = tuple[float, int, int]
 
@@ -77,6 +78,16 @@ def joined(items: Sequence[Any], name: str, indexed: str | None = None) -> torch
         starts = np.cumsum([0, *(len(getattr(item, indexed)) for item in items)]).tolist()
         parts = [part + start for part, start in zip(parts, starts, strict=False)]
     return torch.cat(parts)
+
+
+def joined_inputs(items: Sequence[T]) -> T:
+    """Return what a network takes of several frames as if they were one."""
+    return items[0] if len(items) == 1 else type(items[0]).together(items)  # type: ignore[attr-defined]
+
+
+def frames_apart(values: NDArray[Any], frames: Sequence[Frame]) -> list[NDArray[Any]]:
+    """Return what was predicted of several frames as one, [n_members, n_atoms, ...], for each."""
+    return np.split(values, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
 
 
 def by_element(species: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -39,10 +39,10 @@ def irreps_of(text: str) -> dict[Irrep, int]:
         raise ModelError(f"{text!r} are not irreps; write them like '16x0e+8x1o'") from error
     if any(irrep.l > LARGEST_DEGREE for _, irrep in found):
         raise ModelError(f"{text!r}: irreps of a degree above {LARGEST_DEGREE} are not supported")
-    channels: dict[Irrep, int] = {}
+    channels: dict[Irrep, int] = collections.Counter()
     for count, irrep in found:
-        channels[irrep.l, irrep.p] = channels.get((irrep.l, irrep.p), 0) + count
-    return channels
+        channels[irrep.l, irrep.p] += count
+    return dict(channels)
 
 
 def name_of(irrep: Irrep) -> str:

@@ -16,7 +16,6 @@ from mda_aptnn import io
 from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.io import file_hash
 from mda_aptnn.model.committee import Members, stretched
 from mda_aptnn.model.engines import DTYPES, ENGINES, components, fastest_engine
 from mda_aptnn.model.file import ModelFile, as_json
@@ -68,8 +67,6 @@ class Model(Members):
     ) -> None:
         if dtype not in DTYPES:
             raise ModelError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-        if engine != "auto" and engine not in ENGINES:
-            raise ModelError(f"engine {engine!r}: choose one of auto, {', '.join(ENGINES)}")
         if n_threads < 1:
             raise ModelError(f"n_threads is {n_threads}: it must be at least 1")
         self.contents, self.path = contents, path
@@ -88,28 +85,17 @@ class Model(Members):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        settings: dict[str, Any] = {
-            "engine": self.engine,
-            "dtype": self.dtype,
-            "n_threads": self.n_threads,
-        }
+        settings = {name: getattr(self, name) for name in ("engine", "dtype", "n_threads")}
         source = self.contents if self.path is None else str(self.path)
         return functools.partial(load_model, **settings), (source,)
 
     @property
     def info(self) -> dict[str, Any]:
         """The model card (a copy)."""
-        contents = self.contents
-        card = {
-            **contents.card,
-            "target": as_json(contents.target),
-            "elements": self.symbols,
-            "architecture": contents.architecture,
-            "network": contents.network,
-            "training": contents.training,
-            "members": len(contents.members),
-        }
-        return copy.deepcopy(card)
+        named = {x: getattr(self.contents, x) for x in ("architecture", "network", "training")}
+        card = self.contents.card | named
+        card |= {"target": as_json(self.target), "elements": self.symbols}
+        return copy.deepcopy(card | {"members": self.n_members})
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -222,9 +208,8 @@ class Model(Members):
 
     def factors_of(self, target: Target) -> dict[str, float]:
         """Return `spread_factors` of one of the model's tensors."""
-        return dict(
-            self.contents.card.get(card_key("spread", self.target, target), {}).get("factors", {})
-        )
+        own = self.contents.card.get(card_key("spread", self.target, target), {})
+        return dict(own.get("factors", {}))
 
     @property
     def band_spread(self) -> dict[str, Any]:
@@ -267,10 +252,8 @@ class Model(Members):
         if rows is not None:
             found, numbers = found[:, rows], numbers[rows]
         members = {part: self._cartesian(found, part) for part in parts}
-        if not calibrated:
-            return members
         return {
-            part: stretched(values, numbers, self.factors_of(part))
+            part: stretched(values, numbers, self.factors_of(part) if calibrated else {})
             for part, values in members.items()
         }
 
@@ -350,7 +333,7 @@ def model_identity(source: Any, model: Any) -> str:
     """
     path = getattr(model, "path", None)
     if path is not None:
-        return f"{Path(path).stem} (sha256 {file_hash(path)[:16]})"
+        return f"{Path(path).stem} (sha256 {io.file_hash(path)[:16]})"
     return type(source).__name__
 
 

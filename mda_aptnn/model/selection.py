@@ -17,6 +17,7 @@ from mda_aptnn.elements import masses_of
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.inputs import densities
+from mda_aptnn.tensors import flux_error
 
 #: Cutoff (Å), radial functions and degree of the densities that frames are compared by.
 DENSITY = (6.0, 8, 2)
@@ -105,11 +106,7 @@ def disagreement(model: Any, frame: Frame) -> float:
     As for the error that a spectrum sees: velocities of variance k_B T/m_i.
     """
     mean, spread = model.predict_with_spread(frame)
-    weights = 1 / masses_of(frame.numbers)
-    axes = tuple(range(1, mean.ndim))
-    return float(
-        np.sqrt(weights @ np.sum(spread**2, axis=axes) / (weights @ np.sum(mean**2, axis=axes)))
-    )
+    return flux_error(spread, mean, masses_of(frame.numbers))
 
 
 def descriptor(frame: Frame) -> NDArray[np.float64]:
@@ -123,13 +120,8 @@ def descriptor(frame: Frame) -> NDArray[np.float64]:
     """
     elements = np.unique(frame.numbers)
     density = densities(frame, elements, *DENSITY)
-    lengths = [
-        density[0]
-        if degree == 0
-        else np.sqrt((density[degree**2 : (degree + 1) ** 2] ** 2).sum(axis=0))
-        for degree in range(DENSITY[2] + 1)
-    ]
-    invariants = np.concatenate(lengths, axis=1)
+    squares = np.add.reduceat(density**2, np.arange(1, DENSITY[2] + 1) ** 2, axis=0)
+    invariants = np.concatenate([density[0], *np.sqrt(squares)], axis=1)
     own = [invariants[frame.numbers == number] for number in elements]
     return np.concatenate(
         [moment for values in own for moment in (values.mean(axis=0), values.std(axis=0))]

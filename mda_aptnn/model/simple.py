@@ -8,10 +8,9 @@ accuracy and in speed.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -29,7 +28,7 @@ from mda_aptnn.model.architectures import (
 )
 from mda_aptnn.model.inputs import joined, species_of
 from mda_aptnn.model.irreps import LARGEST_DEGREE
-from mda_aptnn.tensors import AnyTarget
+from mda_aptnn.tensors import AnyTarget, default_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +96,8 @@ class PairInputs(NamedTuple):
     @classmethod
     def together(cls, items: Sequence[PairInputs]) -> PairInputs:
         """Return several frames as if they were one, of parts that do not see each other."""
-        return cls(
-            joined(items, "species"),
-            joined(items, "centre", "species"),
-            joined(items, "neighbour", "species"),
-            joined(items, "angular"),
-            joined(items, "radial"),
-        )
+        pairs = {"centre": "species", "neighbour": "species"}
+        return cls(*(joined(items, name, pairs.get(name)) for name in cls._fields))
 
 
 class SimpleNetwork(TensorNetwork):
@@ -139,7 +133,7 @@ class SimpleNetwork(TensorNetwork):
     ) -> None:
         super().__init__(config, numbers, target)
         irreps = [(count, (degree, parity)) for count, degree, parity in target.irreps]
-        with _default_dtype(torch.float64):
+        with default_dtype(torch.float64):
             self.e3nn = E3nnNetwork(
                 irreps_in=f"{len(self.numbers)}x0e",
                 irreps_out=o3.Irreps(irreps),
@@ -183,7 +177,7 @@ class SimpleNetwork(TensorNetwork):
         # from centre to neighbour, as in e3nn: sender minus receiver
         vectors = torch.from_numpy(found.vectors)
         degrees = list(range(self.config.lmax + 1))
-        with _default_dtype(torch.float64):
+        with default_dtype(torch.float64):
             angular = o3.spherical_harmonics(degrees, vectors, True, normalization="component")
             n_basis = self.e3nn.number_of_basis
             settings = {"basis": "smooth_finite", "cutoff": True}
@@ -205,17 +199,6 @@ class SimpleNetwork(TensorNetwork):
         found = self.e3nn.mp(kinds, torch.ones_like(kinds[:, :1]), *pairs)
         outputs: torch.Tensor = found * self.scale[inputs.species] + self.shift[inputs.species]
         return outputs
-
-
-@contextlib.contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Torch's default dtype belongs to the process, so it is given back."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 ARCHITECTURE = Architecture("simple-network", SimpleNetworkConfig, SimpleNetwork)

@@ -72,14 +72,12 @@ def calibrate(
     LabelError
         If there is no spread, or none of an element's, or the committee has seen a frame.
     """
-    card = model.contents.card
     for part in parts:
         evaluation = evaluate(model, dataset, part, **options)
-        name = card_key("spread", model.target, part)
-        card[name] = calibrated(evaluation, model.factors_of(part), how)
-        errors = band_errors(model, dataset) if part == APT else {}
-        if errors:
-            card[name]["bands"] = band_calibration(errors, how)
+        found = calibrated(evaluation, model.factors_of(part), how)
+        if part == APT and (errors := band_errors(model, dataset)):
+            found["bands"] = band_calibration(errors, how)
+        model.contents.card[card_key("spread", model.target, part)] = found
 
 
 def calibrated(evaluation: Evaluation, before: Mapping[str, float], how: str) -> dict[str, Any]:
@@ -109,8 +107,7 @@ def calibrated(evaluation: Evaluation, before: Mapping[str, float], how: str) ->
     LabelError
         If there is no spread, or none of an element's.
     """
-    parts = evaluation.by_species()
-    factors = dict(before)
+    parts, factors = evaluation.by_species(), dict(before)
     for symbol, part in parts.items():
         spread = rms(part.spread_of_atoms())
         if not spread:
@@ -157,20 +154,16 @@ def band_errors(model: Any, dataset: Dataset) -> dict[str, dict[str, Any]]:
     known = APT in getattr(model, "target", APT).parts
     if not known or any(APT.name not in item.tensors for item in dataset):
         return {}
+    ask = model.predict_members if getattr(model, "n_members", 1) > 1 else model.predict
     found: dict[str, list[Array]] = {}
     for item in dataset:
-        if getattr(model, "n_members", 1) > 1:
-            members = model.predict_members(item.frame)
-        else:
-            members = model.predict(item.frame)[None]
-        tensors = np.concatenate([item.apt[None], members])
-        for name, rates in _thermal_rates(item.frame, tensors).items():
+        members = np.reshape(ask(item.frame), (-1, *item.apt.shape))
+        for name, rates in _thermal_rates(item.frame, np.vstack([item.apt[None], members])).items():
             label, mean = rates[:, 0], rates[:, 1:].mean(axis=1)
-            deviations = rates[:, 1:] - mean[:, None]
-            squares = [label**2, mean**2, (mean - label) ** 2]
-            scatter = [2 * mean[:, None] * deviations, deviations**2]
-            sums = [part.sum(axis=(0, -1)) for part in (*squares, *scatter)]
-            values = np.concatenate([np.atleast_2d(part) for part in sums])
+            deviations = np.moveaxis(rates[:, 1:] - mean[:, None], 1, 0)
+            squares = [label**2, mean**2, (mean - label) ** 2, *(2 * mean * deviations)]
+            # over velocities and the components of the flux: [3 + 2 n_members, n_molecules]
+            values = np.sum([*squares, *deviations**2], axis=(1, -1))
             found.setdefault(name, []).append(values[:, np.isfinite(values[0])])
     columns = {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
     whole = sum(values[0].sum() for values in columns.values())

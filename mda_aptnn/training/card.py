@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mda_aptnn import io, units
-from mda_aptnn.elements import SYMBOLS, symbols_of
+from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import LabelError, ModelError
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.domain import DENSITY, density_of, environment_statistics
@@ -44,14 +44,11 @@ def model_card(parts: Mapping[str, Dataset], target: AnyTarget) -> dict[str, Any
         training frames).
     """
     training = parts["training"]
-    sources: dict[str, str] = {}
-    for dataset in parts.values():
-        sources |= dataset.sources
     return {
         "level_of_theory": training.level_of_theory or "not stated in the label files",
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "data": {
-            "sources": sources,
+            "sources": {name: own for x in parts.values() for name, own in x.sources.items()},
             "n_frames": {name: len(dataset) for name, dataset in parts.items()},
             "fingerprints": {name: fingerprints(dataset) for name, dataset in parts.items()},
             "isotropic_mean": isotropic_means(training, target.parts[0]),
@@ -90,24 +87,23 @@ def domain(dataset: Dataset, target: AnyTarget) -> dict[str, Any]:
         (`mda_aptnn.model.domain.environment_statistics`).
     """
     frames = [item.frame for item in dataset]
-    numbers = np.concatenate([frame.numbers for frame in frames])
+    numbers, n_atoms = np.unique(
+        np.concatenate([frame.numbers for frame in frames]), return_counts=True
+    )
     densities = [density for density in map(density_of, frames) if density is not None]
-    temperatures = [
-        float(item.info["temperature"]) for item in dataset if "temperature" in item.info
-    ]
-    labels = [[item.tensors.get(part.name) for part in target.parts] for item in dataset]
+    known = [item.info["temperature"] for item in dataset if "temperature" in item.info]
     labelled = [
-        np.any([complete_atoms(tensors) for tensors in own if tensors is not None], axis=0)
-        for own in labels
+        np.any([complete_atoms(item.tensors[x.name]) for x in target.parts], axis=0)
+        for item in samples.with_all_parts(dataset, target)
     ]
     return {
-        "elements": symbols_of(np.unique(numbers)),
+        "elements": symbols_of(numbers),
         "n_frames": len(frames),
-        "n_atoms": {SYMBOLS[z]: int((numbers == z).sum()) for z in np.unique(numbers)},
+        "n_atoms": dict(zip(symbols_of(numbers), n_atoms.tolist(), strict=True)),
         "atoms_per_frame": [min(map(len, frames)), max(map(len, frames))],
         "density": _range(densities, 4),
         "density_unit": DENSITY,
-        "temperature": _range(temperatures, 2),
+        "temperature": _range([float(value) for value in known], 2),
         "temperature_unit": units.TEMPERATURE,
         "environments": environment_statistics(zip(frames, labelled, strict=True)),
     }
@@ -137,19 +133,19 @@ def record_domain(model: Any, dataset: Dataset) -> None:
     LabelError
         If training frames are missing.
     """
-    card, prints = model.contents.card, fingerprints(dataset)
-    own = {"training": prints} | card.get("data", {}).get("fingerprints", {})
+    card = model.contents.card
     parts = {
-        name: dataset.subset([k for k, found in enumerate(prints) if found in wanted])
-        for name, wanted in own.items()
+        name: dataset.subset(found) for name, found in samples.known_frames(card, dataset).items()
     }
-    missing = len(set(own["training"]) - set(prints))
+    training = parts.pop("training", dataset)
+    wanted = set(card.get("data", {}).get("fingerprints", {}).get("training", ()))
+    missing = len(wanted - set(fingerprints(training)))
     if missing:
         raise LabelError(
-            f"{missing} of the {len(set(own['training']))} frames that the model was trained on "
+            f"{missing} of the {len(wanted)} frames that the model was trained on "
             "are not among these labels: give all label files that it was trained on"
         )
-    card["domain"] = domain(parts.pop("training"), model.target)
+    card["domain"] = domain(training, model.target)
     known = card.setdefault("accuracy", {})
     for name, frames in parts.items():
         for key, found in (accuracies(model, name, frames) if len(frames) else {}).items():

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mda_aptnn import io
-from mda_aptnn.errors import LabelError, TrainingError
+from mda_aptnn.errors import TrainingError
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
 from mda_aptnn.model.architectures import network_for
 from mda_aptnn.model.file import READOUT, Member, ModelFile
@@ -116,12 +116,7 @@ def fit_committee(
     }
     parts = {name: part for name, part in parts.items() if len(part)}
     # refused here, before hours of training, and not at its end
-    samples.check_labels(parts, target)
-    for name, index, before, first in samples.repeated_frames(parts):
-        raise LabelError(
-            f"{name} frame {index} is {before} frame {first} once more, and each member is "
-            "validated by others: leave one out"
-        )
+    samples.check_labels(parts, target, members=True)
     folder = path.with_name(f"{path.stem}.members")
     files, trained_on = [], []
     for number in range(1 if shared_body else n_members):

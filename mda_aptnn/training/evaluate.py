@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import MDAnalysis as mda
@@ -16,10 +17,11 @@ from mda_aptnn.errors import LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.predict import load_model
-from mda_aptnn.model.protocol import turned
-from mda_aptnn.tensors import APT, Target, sum_rule_residual
+from mda_aptnn.model.protocol import tensors_of
+from mda_aptnn.tensors import APT, Target, flux_error, sum_rule_residual, turned
+from mda_aptnn.text import table
 from mda_aptnn.training import samples
-from mda_aptnn.training.samples import Array, Labels, complete_labels, fingerprints
+from mda_aptnn.training.samples import Array, Labels, complete_atoms, complete_labels
 from mda_aptnn.trajectory.molecules import Molecules, find_molecules
 
 MEASURES = ("rmse", "mae", "r2")
@@ -135,20 +137,12 @@ class Evaluation:
         Thermal velocities of variance k_B T/m_i, independent of each other, make ⟨|Σ δP_i v_i|²⟩ =
         k_B T Σ ‖δP_i‖²/m_i.
         """
-        weights = 1 / masses_of(self.numbers)
-        wrong, right = (
-            weights @ np.sum(values.reshape(len(weights), -1) ** 2, axis=1)
-            for values in (self.errors, self.labels)
-        )
-        return float(np.sqrt(wrong / right))
+        return flux_error(self.errors, self.labels, masses_of(self.numbers))
 
     def baseline_rmse(self) -> dict[str, float]:
         """Return the root mean square error of each baseline that says something of every atom."""
-        return {
-            name: rms(values - self.labels)
-            for name, values in self.baselines.items()
-            if np.isfinite(values).all()
-        }
+        errors = {name: values - self.labels for name, values in self.baselines.items()}
+        return {name: rms(values) for name, values in errors.items() if np.isfinite(values).all()}
 
     def spread_of_atoms(self) -> Array:
         """Return the spread of each atom, the root mean square over its components, [n_atoms].
@@ -212,9 +206,7 @@ class Evaluation:
             "n_frames": self.n_frames,
             "n_atoms": len(self.numbers),
             "spectrum_error": self.spectrum_error(),
-            "rmse_per_species_and_irrep": {
-                k: part.per_irrep("rmse") for k, part in species.items()
-            },
+            "rmse_per_species_and_irrep": {k: x.per_irrep("rmse") for k, x in species.items()},
             "offset_per_species": self.offsets(),
             "rmse_without_offset": self.scatter(),
             "baseline_rmse": self.baseline_rmse(),
@@ -236,38 +228,51 @@ class Evaluation:
 
     def describe(self) -> str:
         """Return all errors as tables and lines of text."""
-        report, names = self.summary(), [f"{name}_per_component" for name in MEASURES]
-        rows = {"all": [report[name] for name in MEASURES]}
-        for kind, title in (("species", ""), ("irrep", "irrep ")):
-            for key in report[f"rmse_per_{kind}"]:
-                rows[title + key] = [report[f"{name}_per_{kind}"][key] for name in MEASURES]
+        irreps = {name: self.per_irrep(name) for name in MEASURES}
+        rows = {"all": self._measures(), **{k: x._measures() for k, x in self.by_species().items()}}
+        for irrep, _ in self.target.blocks:
+            rows[f"irrep {irrep}"] = {name: irreps[name][irrep] for name in MEASURES}
+        of_components = {name: self.measure(name, axis=0) for name in MEASURES}
         for a, b in np.ndindex(3, 3) if self.target == APT else ():
-            rows[f"component {'xyz'[a]}{'xyz'[b]}"] = [report[name][a][b] for name in names]
+            of_one = {name: float(values[a, b]) for name, values in of_components.items()}
+            rows[f"component {'xyz'[a]}{'xyz'[b]}"] = of_one
         lines = [
             f"{self.target.name}: {self.n_frames} frames, {len(self.numbers)} labelled atoms; "
             f"errors per component in {self.target.unit}",
             "",
-            f"{'':14}{'RMSE':>9}{'MAE':>9}{'R²':>9}",
+            *table(rows),
+            "",
         ]
-        for name, values in rows.items():
-            lines.append(f"{name:14}" + "".join(f"{x:9.4f}" for x in values if x is not None))
-        lines.append("")
         if self.target == APT:
             offsets = [f"{k} {values[0, 0]:+.4f}" for k, values in self.offsets().items()]
-            without = f"RMSE without it: {report['rmse_without_offset']:.4f}"
+            without = f"RMSE without it: {self.scatter():.4f}"
             lines.append(f"isotropic offset: {', '.join(offsets)}; {without}")
-        for name, value in report["baseline_rmse"].items():
+        for name, value in self.baseline_rmse().items():
             lines.append(f"without a network: {value:.4f} ({name})")
-        rate, error = RATES[self.target.name], report["spectrum_error"]
+        rate, error = RATES[self.target.name], self.spectrum_error()
         lines.append(f"relative error of the {rate} for thermal velocities: {error:.4f}")
-        return "\n".join([*lines, *_band_lines(self.bands), *_spread_lines(report)])
+        return "\n".join([*lines, *_band_lines(self.bands), *self._spread_lines()])
+
+    def _spread_lines(self) -> list[str]:
+        """A committee's spread in text; nothing of a single model."""
+        if self.spreads is None:
+            return []
+        rows, bins = self.spread_summary(), []
+        for symbol, row in rows.items():
+            pairs = [f"{x['rms_spread']:.4f}/{x['rms_error']:.4f}" for x in row.pop("bins")]
+            bins.append(f"{symbol}, spread/error of atoms by rising spread: {'  '.join(pairs)}")
+        times = ", ".join(f"{symbol} {x:.2f}" for symbol, x in self.factors.items())
+        calibrated = f"calibrated: the members' deviation times {times}"
+        return ["", *table(rows), *bins, calibrated if times else "the spread is not calibrated"]
+
+    def _measures(self) -> dict[str, float]:
+        return {name: float(self.measure(name)) for name in MEASURES}
 
     def _of(self, chosen: NDArray[np.bool_]) -> Evaluation:
+        arrays = ("numbers", "labels", "predictions")
         return dataclasses.replace(
             self,
-            numbers=self.numbers[chosen],
-            labels=self.labels[chosen],
-            predictions=self.predictions[chosen],
+            **{name: getattr(self, name)[chosen] for name in arrays},
             baselines={name: values[chosen] for name, values in self.baselines.items()},
             spreads=None if self.spreads is None else self.spreads[chosen],
         )
@@ -312,58 +317,53 @@ def evaluate(
     """
     model, dataset = load_model(model), samples.as_dataset(labels)
     card: dict[str, Any] = getattr(model, "info", {})
-    data = card.get("data", {})
     if held_out:
         dataset = samples.held_out_frames(card, dataset)
     if not allow_training_frames:
-        _refuse_seen(dataset, data.get("fingerprints", {}))
+        _refuse_seen(card, dataset)
     own: Target = getattr(model, "target", APT).parts[0]
     target = target or own
     for index, item in enumerate(dataset):
         if target.name not in item.tensors:
             raise LabelError(f"frame {index} has no labels {target.name!r}")
-    means, source = data.get("isotropic_mean") if target == own else None, "training frames"
-    if means is None:
-        means, source = isotropic_means(dataset, target), "these frames"
-    is_committee = getattr(model, "n_members", 1) > 1
-    rows: list[tuple[NDArray[Any], ...]] = []
-    squares = []
-    for item, rigid in zip(dataset, rigid_tensors(dataset, target), strict=True):
-        complete = samples.complete_atoms(item.tensors[target.name])
-        if not complete.any():
-            continue
-        if is_committee:
-            # models of others know nothing of targets
-            which = {} if target == own else {"target": target}
-            predicted, spread = model.predict_with_spread(item.frame, **which)
-        elif target == own:
-            predicted = spread = model.predict(item.frame)
-        else:
-            predicted = spread = model.predict_tensors(item.frame)[target.name]
-        if target == APT:
-            residual = sum_rule_residual(predicted, item.frame.charge)
-            squares.append(float(np.mean(residual**2)) / len(item.frame))
-        numbers = item.frame.numbers[complete]
-        isotropic = np.array([means[symbol] for symbol in symbols_of(numbers)])
-        tensors = (item.tensors[target.name], predicted, rigid, spread)
-        rows.append((numbers, isotropic, *(values[complete] for values in tensors)))
-    if not rows:
+    dataset = dataset.subset(
+        [k for k, x in enumerate(dataset) if complete_atoms(x.tensors[target.name]).any()]
+    )
+    if not len(dataset):
         raise LabelError(f"no atom has a label: every {target.name!r} is NaN")
-    numbers, isotropic, values, predicted, rigid, spread = map(
-        np.concatenate, zip(*rows, strict=True)
+    means, source = card.get("data", {}).get("isotropic_mean"), "training frames"
+    if means is None or target != own:
+        means, source = isotropic_means(dataset, target), "these frames"
+    numbers = np.concatenate([item.frame.numbers for item in dataset])
+    values = np.concatenate([item.tensors[target.name] for item in dataset])
+    unknown = np.full(target.shape, np.nan)
+    isotropic = np.array([means.get(symbol, unknown) for symbol in symbols_of(numbers)])
+    baselines = {
+        f"isotropic mean of {source}": isotropic,
+        "rigid molecules of these frames": np.concatenate(rigid_tensors(dataset, target)),
+    }
+    factors, spreads = {}, None
+    if getattr(model, "n_members", 1) > 1:
+        which = {} if target == own else {"target": target}  # others' know nothing of targets
+        both = [model.predict_with_spread(item.frame, **which) for item in dataset]
+        predicted, of_frames = ([pair[k] for pair in both] for k in (0, 1))
+        factors = model.factors_of(target) if hasattr(model, "factors_of") else model.spread_factors
+        spreads = np.concatenate(of_frames)
+    else:
+        predicted = [tensors_of(model, item.frame, target) for item in dataset]
+    sum_rule = None
+    if target == APT:
+        frames = [item.frame for item in dataset]
+        residuals = [
+            sum_rule_residual(apt, frame.charge) / np.sqrt(len(frame))
+            for apt, frame in zip(predicted, frames, strict=True)
+        ]
+        sum_rule = rms(np.array(residuals))
+    predictions = np.concatenate(predicted)
+    every = Evaluation(
+        target, len(dataset), numbers, values, predictions, baselines, spreads, factors, sum_rule
     )
-    factors_of = getattr(model, "factors_of", lambda _: getattr(model, "spread_factors", {}))
-    return Evaluation(
-        target,
-        len(rows),
-        numbers,
-        values,
-        predicted,
-        {f"isotropic mean of {source}": isotropic, "rigid molecules of these frames": rigid},
-        spread if is_committee else None,
-        factors_of(target) if is_committee else {},
-        float(np.sqrt(np.mean(squares))) if squares else None,
-    )
+    return every._of(complete_atoms(values))
 
 
 def isotropic_means(dataset: Dataset, target: Target) -> dict[str, Any]:
@@ -409,9 +409,8 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:
         NaN for an atom whose like has no complete label in any other molecule.
     """
     first: dict[bytes, Array] = {}
-    labels: dict[bytes, list[Array]] = {}
-    places = []
-    for frame_number, item in enumerate(dataset):
+    kinds: dict[bytes, list[tuple[int, Any, Array]]] = collections.defaultdict(list)
+    for number, item in enumerate(dataset):
         found = molecules_of(item.frame)
         whole = found.whole(item.frame)
         for atoms in np.split(found.order, np.cumsum(found.sizes)[:-1]):
@@ -421,14 +420,13 @@ def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:
             if sizes[2] < _FLAT * sizes[0] and np.linalg.det(u @ vt) < 0:
                 # flat molecules fit as well when they are reflected; rounding must not decide
                 vt[2] = -vt[2]
-            turn = (u @ vt).T  # shape[i] ≈ turn @ first[i]
-            own = labels.setdefault(kind, [])
-            places.append((frame_number, atoms, kind, turn, len(own)))
-            own.append(turned(item.tensors[target.name][atoms], turn.T))
-    means = {kind: _means_of_others(np.array(values)) for kind, values in labels.items()}
-    results = [np.empty_like(item.tensors[target.name]) for item in dataset]
-    for frame_number, atoms, kind, turn, number in places:
-        results[frame_number][atoms] = turned(means[kind][number], turn)
+            kinds[kind].append((number, atoms, (u @ vt).T))  # shape[i] ≈ turn @ first[i]
+    tensors = [item.tensors[target.name] for item in dataset]
+    results = [np.empty_like(values) for values in tensors]
+    for places in kinds.values():
+        labels = np.array([turned(tensors[k][atoms], turn.T) for k, atoms, turn in places])
+        for (k, atoms, turn), mean in zip(places, _means_of_others(labels), strict=True):
+            results[k][atoms] = turned(mean, turn)
     return results
 
 
@@ -443,11 +441,10 @@ def _means_of_others(labels: Array) -> Array:
     return mean
 
 
-def _refuse_seen(dataset: Dataset, known: Mapping[str, Sequence[str]]) -> None:
-    prints = fingerprints(dataset)
+def _refuse_seen(card: Mapping[str, Any], dataset: Dataset) -> None:
+    known = samples.known_frames(card, dataset)
     for name in ("training", "validation"):
-        wanted = set(known.get(name, ()))
-        seen = [index for index, own in enumerate(prints) if own in wanted]
+        seen = known.get(name)
         if seen:
             raise LabelError(
                 f"{len(seen)} of {len(dataset)} frames (the first is number {seen[0]}, counted "
@@ -469,22 +466,18 @@ def rms_of_atoms(values: Array) -> Array:
 
 def _band_lines(bands: Mapping[str, Any]) -> list[str]:
     """Errors of band intensities in text; nothing if there are none."""
-    rows = {name: row for name, row in bands.items() if isinstance(row, dict)}
+    titles = ("intensity", "error", "standard_error", "stated", "flux_error", "flux_spread")
+    rows = {
+        name: {title: row.get(title) for title in titles}
+        for name, row in bands.items()
+        if isinstance(row, dict)
+    }
     if not rows:
         return []
-    titles = f"{'km/mol':>9}{'error, %':>17}{'stated, %':>11}{'flux error':>12}{'its spread':>12}"
-    lines = ["", f"{'band':18}{titles}"]
-    for name, row in rows.items():
-        scatter = "" if row["standard_error"] is None else f" +- {100 * row['standard_error']:.2f}"
-        stated = f"{100 * row['stated']:11.2f}" if "stated" in row else f"{'':11}"
-        spread = f"{row['flux_spread']:12.4f}" if "stated" in row else ""
-        lines.append(
-            f"{name:18}{row['intensity']:9.2f}{100 * row['error']:+8.2f}{scatter:9}{stated}"
-            f"{row['flux_error']:12.4f}{spread}"
-        )
+    lines = ["", *table(rows)]
     lines.append(
-        "intensities of bands by motion, for thermal velocities, per molecule: model over labels, "
-        "less 1"
+        "intensities of bands by motion in km/mol per molecule, for thermal velocities; error: "
+        "model over labels, less 1"
     )
     if bands.get("error_over_stated") is not None:
         how = ", which is not calibrated on them"
@@ -493,25 +486,6 @@ def _band_lines(bands: Mapping[str, Any]) -> list[str]:
         times = f"{bands['error_over_stated']:.2f}"
         lines.append(f"errors are {times} times what the committee states of bands{how}")
     return lines
-
-
-def _spread_lines(report: Mapping[str, Any]) -> list[str]:
-    """A committee's spread in text; nothing of a single model."""
-    if "spread" not in report:
-        return []
-    titles = f"{'spread':>9}{'error':>9}{'within 1':>10}{'within 2':>10}{'rank corr.':>12}"
-    lines, bins = ["", f"{'committee':14}{titles}"], []
-    for symbol, row in report["spread"].items():
-        rank = "" if row["rank_correlation"] is None else f"{row['rank_correlation']:12.2f}"
-        lines.append(
-            f"{symbol:14}{row['rms_spread']:9.4f}{row['rms_error']:9.4f}"
-            f"{row['within_one']:10.3f}{row['within_two']:10.3f}{rank}"
-        )
-        pairs = [f"{part['rms_spread']:.4f}/{part['rms_error']:.4f}" for part in row["bins"]]
-        bins.append(f"{symbol}, spread/error of atoms by rising spread: {'  '.join(pairs)}")
-    times = ", ".join(f"{symbol} {x:.2f}" for symbol, x in report["spread_factors"].items())
-    calibrated = f"calibrated: the members' deviation times {times}"
-    return [*lines, *bins, calibrated if times else "the spread is not calibrated"]
 
 
 def _plain(value: Any) -> Any:

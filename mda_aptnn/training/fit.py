@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mda_aptnn import folders, io
-from mda_aptnn.errors import LabelError, TrainingError
+from mda_aptnn.errors import TrainingError
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.architectures import architecture_of, network_for
 from mda_aptnn.model.file import Member, ModelFile, state_arrays
@@ -97,7 +97,10 @@ def fit(
     learned = samples.make_samples(module, labels, target, training.element_weights)
     chosen = samples.make_samples(module, parts["validation"], target)
     run = Run(module, learned, chosen, target, training)
-    settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(training)}
+    settings: dict[str, Any] = {
+        "network": dataclasses.asdict(network),
+        "training": dataclasses.asdict(training),
+    }
     # frames that are held out in a file of their own decide nothing about the weights
     own = {name: part for name, part in parts.items() if held_out is None or name != "held_out"}
     state = checkpoint_path(path)
@@ -106,24 +109,21 @@ def fit(
         if run.best:
             card = model_card(parts, target) | {
                 "grid_ripples_removed": [ripple.summary() for ripple in ripples],
-                "run": {"steps": run.step, "best_step": run.best_step},
+                "run": {
+                    "steps": run.step,
+                    "best_step": run.best_step,
+                    "seconds": round(run.seconds, 1),
+                },
                 "accuracy": {},
             }
-            card["run"]["seconds"] = round(run.seconds, 1)
             curve = {name: np.asarray(values) for name, values in run.learning.items()}
             member = Member(run.best, state_arrays(run.average), curve)
-            architecture = architecture_of(network).name
+            named: dict[str, Any] = {"card": card, "architecture": architecture_of(network).name}
             contents = ModelFile(
-                **settings,
-                numbers=numbers,
-                target=target,
-                members=[member],
-                card=card,
-                architecture=architecture,
+                **settings, **named, numbers=numbers, target=target, members=[member]
             )
-            model = Model(contents)
-            for name in [name for name in parts if name != "training"]:
-                card["accuracy"] |= accuracies(model, name, parts[name])
+            for name in [*parts][1:]:
+                card["accuracy"] |= accuracies(Model(contents), name, parts[name])
             contents.save(path)
         io.remove(state, CHECKPOINT)
     if divergence is not None:
@@ -148,7 +148,7 @@ def _split(
     Raises
     ------
     LabelError
-        If nothing is left to train on, or a frame is in two parts.
+        If nothing is left to train on.
     """
     training, chosen, aside = split(len(dataset), config, given=validation is not None)
     parts = {
@@ -156,11 +156,6 @@ def _split(
         "validation": dataset.subset(chosen) if validation is None else validation,
         "held_out": dataset.subset(aside) if held_out is None else held_out,
     }
-    for name, index, before, _ in samples.repeated_frames(parts):
-        if before != name:
-            raise LabelError(
-                f"{name} frame {index} is among the {before} frames too: leave out the duplicate"
-            )
     return {name: part for name, part in parts.items() if len(part) or name != "held_out"}
 
 

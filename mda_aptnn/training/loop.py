@@ -128,13 +128,6 @@ class Run:
         if state.exists():
             self.restore(state, who)
         keep_freed_memory()
-        try:
-            self._steps(state, who, verbose)
-        except DivergenceError as error:
-            return error
-        return None
-
-    def _steps(self, state: Path, who: str, verbose: bool) -> None:
         config, saved = self.config, time.monotonic()
         begun, squares, count = saved - self.seconds, 0.0, 0.0
         with tqdm(
@@ -142,13 +135,16 @@ class Run:
         ) as bar:
             while not self.finished:
                 rate = config.learning_rate_at(self.step, self.learning["validation_rmse"])
-                squared, n_errors = self._optimise(self._batch(), rate)
-                squares, count = squares + squared, count + n_errors
-                self.step += 1
-                bar.update()
-                if self.step % config.validate_every and self.step != config.steps:
-                    continue
-                error = self._validate()
+                try:
+                    squared, n_errors = self._optimise(self._batch(), rate)
+                    squares, count = squares + squared, count + n_errors
+                    self.step += 1
+                    bar.update()
+                    if self.step % config.validate_every and self.step != config.steps:
+                        continue
+                    error = self._validate()
+                except DivergenceError as divergence:
+                    return divergence
                 self.seconds = time.monotonic() - begun
                 row = (self.step, self.seconds, rate, math.sqrt(squares / max(count, 1)), error)
                 for name, value in zip(LEARNING, row, strict=True):
@@ -158,6 +154,7 @@ class Run:
                 if time.monotonic() - saved >= CHECKPOINT_EVERY:
                     self.save(state, who)
                     saved = time.monotonic()
+        return None
 
     def _batch(self) -> Sample:
         size = min(self.config.batch_frames, len(self.training))
@@ -261,10 +258,8 @@ class Run:
                 self.learning = {name: values.tolist() for name, values in curve.items()}
                 optimizer = self.optimizer.state_dict()
                 for index in file["optimizer"]:
-                    state = read_arrays(file, f"optimizer/{index}")
-                    optimizer["state"][int(index)] = {
-                        name: torch.as_tensor(values) for name, values in state.items()
-                    }
+                    state = read_arrays(file, f"optimizer/{index}").items()
+                    optimizer["state"][int(index)] = {k: torch.as_tensor(x) for k, x in state}
                 self.optimizer.load_state_dict(optimizer)
         except (FileFormatError, ModelError) as error:
             raise TrainingError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from mda_aptnn.elements import SYMBOLS, atomic_numbers, symbols_of
 from mda_aptnn.errors import LabelError
 from mda_aptnn.labels.dataset import Dataset, read_labels
+from mda_aptnn.model.inputs import joined_inputs
 from mda_aptnn.tensors import APT, TARGETS, AnyTarget, Target, component_slices, flat_tensors, joint
 
 Array = NDArray[np.float64]
@@ -31,6 +33,15 @@ def fingerprints(dataset: Dataset) -> list[str]:
     return [item.frame.fingerprint() for item in dataset]
 
 
+def known_frames(card: Mapping[str, Any], dataset: Dataset) -> dict[str, list[int]]:
+    """Return which frames, by content, belong to each part of the data that a model's card has."""
+    prints, known = fingerprints(dataset), card.get("data", {}).get("fingerprints", {})
+    return {
+        name: [index for index, own in enumerate(prints) if own in wanted]
+        for name, wanted in ((name, set(found)) for name, found in known.items())
+    }
+
+
 def held_out_frames(card: Mapping[str, Any], dataset: Dataset) -> Dataset:
     """Return the frames that a model's card says were held out, by content.
 
@@ -39,11 +50,11 @@ def held_out_frames(card: Mapping[str, Any], dataset: Dataset) -> Dataset:
     LabelError
         If none of them is there.
     """
-    wanted = set(card.get("data", {}).get("fingerprints", {}).get("held_out", ()))
-    found = [index for index, name in enumerate(fingerprints(dataset)) if name in wanted]
+    found = known_frames(card, dataset).get("held_out", [])
     if not found:
+        n_wanted = len(card.get("data", {}).get("fingerprints", {}).get("held_out", ()))
         raise LabelError(
-            f"none of {len(dataset)} frames is one of the {len(wanted)} that the model's card says "
+            f"none of {len(dataset)} frames is one of the {n_wanted} that the model's card says "
             "were held out"
         )
     return dataset.subset(found)
@@ -75,13 +86,14 @@ def with_all_parts(dataset: Dataset, target: AnyTarget) -> Dataset:
         return dataset
     frames = []
     for item in dataset:
-        n_atoms = len(item.frame)
-        empty = {part.name: np.full((n_atoms, *part.shape), np.nan) for part in target.parts}
+        empty = {x.name: np.full((len(item.frame), *x.shape), np.nan) for x in target.parts}
         frames.append(dataclasses.replace(item, tensors=empty | item.tensors))
     return dataclasses.replace(dataset, frames=frames)
 
 
-def check_labels(parts: Mapping[str, Dataset], target: AnyTarget) -> list[int]:
+def check_labels(
+    parts: Mapping[str, Dataset], target: AnyTarget, *, members: bool = False
+) -> list[int]:
     """Return the atomic numbers of the training frames, after a check that all can be trained on.
 
     Parameters
@@ -89,49 +101,49 @@ def check_labels(parts: Mapping[str, Dataset], target: AnyTarget) -> list[int]:
     parts : mapping of str to Dataset
         The frames of "training", and of validation and held-out ones, by what they are called.
     target : Target or JointTarget
+    members : bool
+        Members of a committee draw validation frames from those of training: none may be in twice.
 
     Raises
     ------
     LabelError
         If frames lack the target, an element has no complete label in the training frames or occurs
-        only in the others, or these have no label at all.
+        only in the others, these have no label at all, or a frame is in two parts.
     """
-    elements: dict[str, set[int]] = {}
-    for part in target.parts:
-        for name, dataset in parts.items():
-            for index, item in enumerate(dataset):
-                if part.name not in item.tensors:
-                    raise LabelError(f"{name} frame {index} has no labels {part.name!r}")
-            counts = {z: len(labels) for z, labels in complete_labels(dataset, part).items()}
-            elements[name] = set(counts)
-            if not any(counts.values()):
-                what = f"no atom of the {name} frames has a complete label: every {part.name!r}"
-                advice = "keep other or more frames aside (seed, validation), or train the other"
-                advice = "" if name == "training" else f"; {advice} target alone"
-                raise LabelError(f"{what} has a NaN{advice}")
-            for number, count in counts.items():
-                if name == "training" and not count:
-                    raise LabelError(
-                        f"no {SYMBOLS[number]} atom of the training frames has a complete label "
-                        f"{part.name!r}: label some, or leave the element out"
-                    )
-    for name, found in elements.items():
-        unseen = sorted(found - elements["training"])
-        if unseen:
-            raise LabelError(
-                f"{', '.join(symbols_of(unseen))} occurs in {name} frames but not in training"
-            )
-    return sorted(elements["training"])
-
-
-def repeated_frames(parts: Mapping[str, Dataset]) -> Iterator[tuple[str, int, str, int]]:
-    """Yield frames that were there before, by content: part, index, and those of the first one."""
-    found: dict[str, tuple[str, int]] = {}
+    seen: dict[str, tuple[str, int]] = {}
     for name, dataset in parts.items():
         for index, own in enumerate(fingerprints(dataset)):
-            before = found.setdefault(own, (name, index))
-            if before != (name, index):
-                yield name, index, *before
+            before, first = seen.setdefault(own, (name, index))
+            what = f"{name} frame {index} is"
+            if members and (before, first) != (name, index):
+                raise LabelError(
+                    f"{what} {before} frame {first} once more, and each member is validated by "
+                    "others: leave one out"
+                )
+            if before != name:
+                raise LabelError(f"{what} among the {before} frames too: leave out the duplicate")
+    elements: dict[str, set[int]] = {}
+    for part, (name, dataset) in itertools.product(target.parts, parts.items()):
+        for index, item in enumerate(dataset):
+            if part.name not in item.tensors:
+                raise LabelError(f"{name} frame {index} has no labels {part.name!r}")
+        counts = {z: len(labels) for z, labels in complete_labels(dataset, part).items()}
+        elements[name] = set(counts)
+        if not any(counts.values()):
+            what = f"no atom of the {name} frames has a complete label: every {part.name!r}"
+            advice = "keep other or more frames aside (seed, validation), or train the other"
+            advice = "" if name == "training" else f"; {advice} target alone"
+            raise LabelError(f"{what} has a NaN{advice}")
+        without = symbols_of(sorted(z for z, count in counts.items() if not count))
+        if name == "training" and without:
+            raise LabelError(
+                f"no {without[0]} atom of the training frames has a complete label "
+                f"{part.name!r}: label some, or leave the element out"
+            )
+    for name, found in elements.items():
+        if unseen := symbols_of(sorted(found - elements["training"])):
+            raise LabelError(f"{', '.join(unseen)} occurs in {name} frames but not in training")
+    return sorted(elements["training"])
 
 
 def output_scales(
@@ -206,10 +218,8 @@ def make_samples(
 
 def join(samples: Sequence[Sample]) -> Sample:
     """Return several samples as one."""
-    if len(samples) == 1:
-        return samples[0]
     return Sample(
-        type(samples[0].inputs).together([sample.inputs for sample in samples]),
+        joined_inputs([sample.inputs for sample in samples]),
         torch.cat([sample.labels for sample in samples]),
         torch.cat([sample.weights for sample in samples]),
     )

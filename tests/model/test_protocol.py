@@ -22,7 +22,7 @@ from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.model.kernels.engine import CpuEngine
 from mda_aptnn.model.predict import Model, load_model
-from mda_aptnn.model.protocol import check_model
+from mda_aptnn.model.trial import check_model
 from mda_aptnn.plugins import Plugins
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig, read_plan

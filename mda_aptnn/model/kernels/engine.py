@@ -22,6 +22,7 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.graph import CLOSEST, NeighbourList, Pairs, frame_atoms, neighbours, search_pairs
 from mda_aptnn.model.architectures import ARCHITECTURES
 from mda_aptnn.model.file import ModelFile
+from mda_aptnn.model.inputs import frames_apart
 from mda_aptnn.model.kernels.kernels import PAIRS, Exchange, Geometry, Scratch, run_layer
 from mda_aptnn.model.kernels.program import BLOCK, LayerProgram, padded, programs
 from mda_aptnn.model.kernels.tiles import RADIAL, ROWS
@@ -113,7 +114,10 @@ class CpuEngine:
         if not frames:
             return []
         start = time.perf_counter()
-        arranged = self._arrange(frames)
+        species = [self._index[frame.numbers] for frame in frames]
+        if not self._arranged.fits(species):
+            self._arranged = Arranged(species)
+        arranged = self._arranged
         if len(frames[0]) >= FEW_ATOMS:
             pairs = self.neighbours.pairs(frames[0], arranged.order)
         else:
@@ -123,7 +127,7 @@ class CpuEngine:
         outputs = self._evaluate(pairs, arranged, frames)
         self.seconds["neighbours"] += middle - start
         self.seconds["network"] += time.perf_counter() - middle
-        return np.split(outputs, np.cumsum([len(frame) for frame in frames])[:-1], axis=1)
+        return frames_apart(outputs, frames)
 
     def _evaluate(
         self, pairs: Pairs, arranged: Arranged, frames: Sequence[Frame]
@@ -170,13 +174,6 @@ class CpuEngine:
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = os.getpid(), ThreadPoolExecutor(self.n_threads)
         return self._pool[1]
-
-    def _arrange(self, frames: Sequence[Frame]) -> Arranged:
-        """Return the arrangement of these atoms, the same in every frame of a trajectory."""
-        species = [self._index[frame.numbers] for frame in frames]
-        if not self._arranged.fits(species):
-            self._arranged = Arranged(species)
-        return self._arranged
 
     def _reserve(self, pairs: Pairs, arranged: Arranged) -> None:
         """Make room for a frame, if there is not enough."""

@@ -206,9 +206,9 @@ def _horner(x, a):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def whole(count):  # type: ignore[no-untyped-def]
-    """Return the next multiple of `PAIRS`."""
-    return -(-count // PAIRS) * PAIRS
+def padded(count, multiple):  # type: ignore[no-untyped-def]
+    """Return the next multiple."""
+    return -(-count // multiple) * multiple
 
 
 @compiled
@@ -256,7 +256,7 @@ def find_pairs(program, geometry, scratch, block):  # type: ignore[no-untyped-de
                 closest = min(closest, square)
             start = end
     firsts[BLOCK * n_species] = count
-    for pair in range(whole(count)):
+    for pair in range(padded(count, PAIRS)):
         lengths[pair] = math.sqrt(lengths[pair])
         inverse = 1 / lengths[pair]
         units[0, pair] *= inverse
@@ -345,18 +345,12 @@ def element_density(program, scratch):  # type: ignore[no-untyped-def]
         row, element = number // n_species, number % n_species
         for column in range(0, step, RADIAL):
             result = program.density + row * width + element * step + column
-            for m in range(0, padded_rows((program.lmax + 1) ** 2), ROWS):
+            for m in range(0, padded((program.lmax + 1) ** 2, ROWS), ROWS):
                 _radial(
                     1, harmonics, scratch.counting, (first + m * n_pairs, n_pairs, 0), table,
                     starts, (column, first), count, scratch.work,
                     (result + m * BLOCK * width, BLOCK * width), False,
                 )  # fmt: skip
-
-
-@compiled
-def padded_rows(count):  # type: ignore[no-untyped-def]
-    """Return the next multiple of the rows of a tile."""
-    return -(-count // ROWS) * ROWS
 
 
 @compiled
@@ -369,12 +363,12 @@ def message_density(program, scratch, radial, received):  # type: ignore[no-unty
     firsts, n_species = scratch.firsts, program.n_species
     count, n_mixed, width = firsts[BLOCK * n_species], program.n_mixed, program.width
     step = scratch.bessel.shape[1]
-    columns = -(-count // lanes) * lanes
+    columns = padded(count, lanes)
     n_degrees = program.lmax + 1
     product(
         radial, scratch.counting, (0, program.n_radial, 0), scratch.bessel.reshape(-1),
         scratch.bessel_rows, (0, 0), program.n_radial, scratch.mixed.reshape(-1), (0, step),
-        (padded_rows(n_degrees * n_mixed), columns), False,
+        (padded(n_degrees * n_mixed, ROWS), columns), False,
     )  # fmt: skip
     basis, mixed, harmonics = scratch.basis, scratch.mixed, scratch.harmonics
     for degree in range(n_degrees):
@@ -386,7 +380,7 @@ def message_density(program, scratch, radial, received):  # type: ignore[no-unty
                     )
     for pair in range(count):
         scratch.starts[pair] = scratch.places[pair] * width
-    rows = padded_rows(n_degrees**2 * n_mixed)
+    rows = padded(n_degrees**2 * n_mixed, ROWS)
     flat = basis.reshape(-1)
     for row in range(BLOCK):
         first, last = firsts[row * n_species], firsts[(row + 1) * n_species]
@@ -546,7 +540,7 @@ def run_layer(program, geometry, scratch, exchange, first_block, last_block):  #
     closest = np.inf
     for block in range(first_block, last_block):
         closest = min(closest, find_pairs(program, geometry, scratch, block))
-        count = whole(scratch.firsts[BLOCK * program.n_species])
+        count = padded(scratch.firsts[BLOCK * program.n_species], PAIRS)
         radial_functions(scratch, count, program.cutoff, program.n_radial)
         spherical_harmonics(scratch, count, program.lmax, program.harmonics)
         if program.n_mixed == 0:
