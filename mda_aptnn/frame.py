@@ -6,6 +6,7 @@ coordinates, wrapping, the nearest image.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -191,12 +192,6 @@ class Frame:
                 f"atomic numbers from {self.numbers.min()} to {self.numbers.max()} are not all "
                 "elements"
             )
-        if not np.isfinite(self.positions).all():
-            atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
-            raise FrameError(
-                f"the position of atom {atom} (counted from 0) is not finite: "
-                f"{self.positions[atom]}"
-            )
         if not np.isfinite(self.cell).all():
             raise FrameError(f"the cell is not finite: {self.cell.tolist()}")
         if self.periodic_measure() < 1e-6:
@@ -204,12 +199,7 @@ class Frame:
                 f"the cell has no volume: {self.cell.tolist()} with pbc {self.pbc.tolist()}; give "
                 "the cell"
             )
-        largest = max(np.abs(self.positions).max(), np.abs(self.cell).max())
-        if largest > LARGEST:
-            raise FrameError(
-                f"the frame is {largest:.3g} Å large, and no simulation of atoms is larger than "
-                f"{LARGEST:g} Å; are positions and cell in Å?"
-            )
+        self._check_positions()
         volume = self.volume
         if volume is not None and volume < DENSEST * n:
             raise FrameError(
@@ -226,6 +216,30 @@ class Frame:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def moved_to(self, positions: Array) -> Frame:
+        """Return the same atoms in the same cell at other positions [n_atoms, 3] in Å."""
+        other = copy.copy(self)
+        object.__setattr__(other, "positions", np.array(positions, dtype=np.float64, order="C"))
+        if other.positions.shape != self.positions.shape:
+            raise FrameError(f"positions {other.positions.shape} of {len(self)} atoms")
+        other._check_positions()
+        return other
+
+    def _check_positions(self) -> None:
+        """Also the cell's size."""
+        if not np.isfinite(self.positions).all():
+            atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
+            raise FrameError(
+                f"the position of atom {atom} (counted from 0) is not finite: "
+                f"{self.positions[atom]}"
+            )
+        largest = max(np.abs(self.positions).max(), np.abs(self.cell).max())
+        if largest > LARGEST:
+            raise FrameError(
+                f"the frame is {largest:.3g} Å large, and no simulation of atoms is larger than "
+                f"{LARGEST:g} Å; are positions and cell in Å?"
+            )
 
     @property
     def symbols(self) -> list[str]:
