@@ -37,6 +37,8 @@ MOST_IMAGES = 10_000
 
 #: Steps from a cell to those that touch it.
 _AROUND = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+#: The same within a plane, no step first.
+_BESIDE = np.array(list(itertools.product((0, 1, -1), repeat=2)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,32 @@ class Cell:
             return self.filled
         return np.asarray(np.linalg.inv(self.filled), dtype=np.float64)
 
+    @functools.cached_property
+    def reduced(self) -> Cell:
+        """The same lattice with its shortest vectors (Minkowski's reduction).
+
+        Rounding of its fractions leaves the nearest image among the 27 around, however oblique the
+        cell is.
+        """
+        rows = self.filled.copy()
+        moved = True
+        while moved:
+            before = rows.copy()
+            for k in range(3):
+                others = np.delete(rows, k, axis=-2)
+                for j in range(2):
+                    other, row = others[..., j, :], rows[..., k, :]
+                    turns = np.rint((row * other).sum(axis=-1) / (other**2).sum(axis=-1))
+                    rows[..., k, :] = row - turns[..., None] * other
+                trials = rows[..., k, None, :] + _BESIDE @ others
+                squares = (trials**2).sum(axis=-1)
+                # rounding must not turn it for ever
+                squares[..., 1:] *= 1 + 1e-9
+                best = squares.argmin(axis=-1)[..., None, None]
+                rows[..., k, :] = np.take_along_axis(trials, best, axis=-2)[..., 0, :]
+            moved = bool((rows != before).any())
+        return Cell(rows, self.pbc)
+
     @property
     def volume(self) -> Any:
         """Volume in Å³ [...], NaN unless all three directions repeat."""
@@ -128,7 +156,8 @@ class Cell:
         short = self.nearest_to(vectors, np.zeros(3))
         unsure = np.einsum("...a,...a->...", short, short) >= self.half_height[..., None] ** 2
         if unsure.any():
-            steps = (_AROUND * self.pbc[..., None, :]) @ self.filled
+            short[unsure] = self.reduced.nearest_to(short, np.zeros(3))[unsure]
+            steps = (_AROUND * self.pbc[..., None, :]) @ self.reduced.filled
             around = np.broadcast_to(steps[..., None, :, :], (*short.shape[:-1], *_AROUND.shape))
             images = short[unsure][:, None] + around[unsure]
             best = np.einsum("ija,ija->ij", images, images).argmin(axis=1)

@@ -20,7 +20,7 @@ MOST_BYTES = 4_000_000
 FIELDS = {"position": "positions", "velocity": "velocities", "force": "forces"}
 
 
-class BlockReader(H5MDReader):  # type: ignore[misc]
+class BlockReader(H5MDReader):
     """MDAnalysis' reader, with data sets that stay open and frames that are read in blocks.
 
     What a frame holds is the same to the last bit. Files with observables, and those whose data
@@ -30,7 +30,7 @@ class BlockReader(H5MDReader):  # type: ignore[misc]
     # No `format`: MDAnalysis' own reader stays the one that is registered. `open_trajectory` and
     # unpickling begin with these values.
     _sets: dict[str, Any] | None = None
-    _block: dict[str, Any] = {}
+    _block: Any = None
     _numbers = range(0)
     _stride = 0
 
