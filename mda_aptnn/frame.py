@@ -6,6 +6,7 @@ coordinates, wrapping, the nearest image.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -36,6 +37,8 @@ MOST_IMAGES = 10_000
 
 #: Steps from a cell to those that touch it.
 _AROUND = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+#: The same within a plane, no step first.
+_BESIDE = np.array(list(itertools.product((0, 1, -1), repeat=2)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,32 @@ class Cell:
             return self.filled
         return np.asarray(np.linalg.inv(self.filled), dtype=np.float64)
 
+    @functools.cached_property
+    def reduced(self) -> Cell:
+        """The same lattice with its shortest vectors (Minkowski's reduction).
+
+        Rounding of its fractions leaves the nearest image among the 27 around, however oblique the
+        cell is.
+        """
+        rows = self.filled.copy()
+        moved = True
+        while moved:
+            before = rows.copy()
+            for k in range(3):
+                others = np.delete(rows, k, axis=-2)
+                for j in range(2):
+                    other, row = others[..., j, :], rows[..., k, :]
+                    turns = np.rint((row * other).sum(axis=-1) / (other**2).sum(axis=-1))
+                    rows[..., k, :] = row - turns[..., None] * other
+                trials = rows[..., k, None, :] + _BESIDE @ others
+                squares = (trials**2).sum(axis=-1)
+                # rounding must not turn it for ever
+                squares[..., 1:] *= 1 + 1e-9
+                best = squares.argmin(axis=-1)[..., None, None]
+                rows[..., k, :] = np.take_along_axis(trials, best, axis=-2)[..., 0, :]
+            moved = bool((rows != before).any())
+        return Cell(rows, self.pbc)
+
     @property
     def volume(self) -> Any:
         """Volume in Å³ [...], NaN unless all three directions repeat."""
@@ -127,7 +156,8 @@ class Cell:
         short = self.nearest_to(vectors, np.zeros(3))
         unsure = np.einsum("...a,...a->...", short, short) >= self.half_height[..., None] ** 2
         if unsure.any():
-            steps = (_AROUND * self.pbc[..., None, :]) @ self.filled
+            short[unsure] = self.reduced.nearest_to(short, np.zeros(3))[unsure]
+            steps = (_AROUND * self.pbc[..., None, :]) @ self.reduced.filled
             around = np.broadcast_to(steps[..., None, :, :], (*short.shape[:-1], *_AROUND.shape))
             images = short[unsure][:, None] + around[unsure]
             best = np.einsum("ija,ija->ij", images, images).argmin(axis=1)
@@ -191,12 +221,6 @@ class Frame:
                 f"atomic numbers from {self.numbers.min()} to {self.numbers.max()} are not all "
                 "elements"
             )
-        if not np.isfinite(self.positions).all():
-            atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
-            raise FrameError(
-                f"the position of atom {atom} (counted from 0) is not finite: "
-                f"{self.positions[atom]}"
-            )
         if not np.isfinite(self.cell).all():
             raise FrameError(f"the cell is not finite: {self.cell.tolist()}")
         if self.periodic_measure() < 1e-6:
@@ -204,12 +228,7 @@ class Frame:
                 f"the cell has no volume: {self.cell.tolist()} with pbc {self.pbc.tolist()}; give "
                 "the cell"
             )
-        largest = max(np.abs(self.positions).max(), np.abs(self.cell).max())
-        if largest > LARGEST:
-            raise FrameError(
-                f"the frame is {largest:.3g} Å large, and no simulation of atoms is larger than "
-                f"{LARGEST:g} Å; are positions and cell in Å?"
-            )
+        self._check_positions()
         volume = self.volume
         if volume is not None and volume < DENSEST * n:
             raise FrameError(
@@ -226,6 +245,30 @@ class Frame:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def moved_to(self, positions: Array) -> Frame:
+        """Return the same atoms in the same cell at other positions [n_atoms, 3] in Å."""
+        other = copy.copy(self)
+        object.__setattr__(other, "positions", np.array(positions, dtype=np.float64, order="C"))
+        if other.positions.shape != self.positions.shape:
+            raise FrameError(f"positions {other.positions.shape} of {len(self)} atoms")
+        other._check_positions()
+        return other
+
+    def _check_positions(self) -> None:
+        """Also the cell's size."""
+        if not np.isfinite(self.positions).all():
+            atom = int(np.flatnonzero(~np.isfinite(self.positions).all(axis=1))[0])
+            raise FrameError(
+                f"the position of atom {atom} (counted from 0) is not finite: "
+                f"{self.positions[atom]}"
+            )
+        largest = max(np.abs(self.positions).max(), np.abs(self.cell).max())
+        if largest > LARGEST:
+            raise FrameError(
+                f"the frame is {largest:.3g} Å large, and no simulation of atoms is larger than "
+                f"{LARGEST:g} Å; are positions and cell in Å?"
+            )
 
     @property
     def symbols(self) -> list[str]:

@@ -83,11 +83,10 @@ class Target:
         return np.asarray(tensors).reshape(len(tensors), -1) @ basis.reshape(len(basis), -1).T
 
     def to_cartesian(self, components: Array) -> Array:
-        """[n_atoms, n_components] to [n_atoms, 3, 3, ...]."""
-        basis = self.basis
-        return (np.asarray(components) @ basis.reshape(len(basis), -1)).reshape(
-            len(components), *self.shape
-        )
+        """[..., n_atoms, n_components] to [..., n_atoms, 3, 3, ...]."""
+        components, basis = np.asarray(components), self.basis
+        flat = components @ basis.reshape(len(basis), -1)
+        return np.asarray(flat.reshape(*components.shape[:-1], *self.shape))
 
 
 #: Atomic polar tensor, ``P[i, a, b] = ∂M_a / ∂r_ib``.
@@ -242,17 +241,17 @@ def sum_rule_residual(apt: Array, charge: float = 0.0) -> Array:
 
     Parameters
     ----------
-    apt : ndarray, shape [n_atoms, 3, 3]
+    apt : ndarray, shape [..., n_atoms, 3, 3]
         In e.
     charge : float
         Total charge Q in e.
 
     Returns
     -------
-    ndarray, shape [3, 3]
+    ndarray, shape [..., 3, 3]
         In e.
     """
-    return np.asarray(apt.sum(axis=0) - charge * np.eye(3))
+    return np.asarray(apt.sum(axis=-3) - charge * np.eye(3))
 
 
 def apply_sum_rule(apt: Array, rule: str, masses: Array, charge: float = 0.0) -> Array:
@@ -260,7 +259,7 @@ def apply_sum_rule(apt: Array, rule: str, masses: Array, charge: float = 0.0) ->
 
     Parameters
     ----------
-    apt : ndarray, shape [n_atoms, 3, 3]
+    apt : ndarray, shape [..., n_atoms, 3, 3]
         In e.
     rule : {"none", "mass", "uniform"}
         Weights of the subtraction: none; m_i/Σm, which changes the total flux by −(ΣP − Q·1) v_com
@@ -276,7 +275,10 @@ def apply_sum_rule(apt: Array, rule: str, masses: Array, charge: float = 0.0) ->
         If the rule has another name.
     """
     weights = sum_rule_weights(rule, masses)
-    return np.asarray(apt - weights[:, None, None] * sum_rule_residual(apt, charge))
+    if rule == "none":
+        return apt
+    residual = sum_rule_residual(apt, charge)[..., None, :, :]
+    return np.asarray(apt - weights[:, None, None] * residual)
 
 
 def sum_rule_weights(rule: str, masses: Array) -> Array:

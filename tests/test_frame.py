@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -173,3 +175,25 @@ def test_wrapping_and_following_add_whole_cell_vectors(cells):
         np.testing.assert_allclose(wrapped, cell.wrapped(cell.fractions(positions)), atol=1e-9)
         assert (wrapped[:, cell.pbc] >= 0).all() and (wrapped[:, cell.pbc] < 1).all()
     assert str(Cell(np.diag([10.0, 11.0, 12.5]))) == "10 x 11 x 12.5 Å"
+
+
+@pytest.mark.parametrize("skew", [0, 1, 2, 5, -11])
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False), (True, False, True)])
+def test_nearest_image_of_an_oblique_cell(skew, pbc):
+    compact = np.array([[5.0, 0, 0], [1.9, 6.0, 0], [-2.1, 2.6, 7.0]])
+    # the same lattice in other vectors, so that steps of the compact ones are all images
+    mixing = np.array([[1, 0, 0], [skew, 1, 0], [2 * skew, -skew, 1]])
+    mixing[:, ~np.array(pbc)] = mixing[~np.array(pbc)] = 0
+    cell = Cell(mixing @ compact, np.array(pbc))
+    atoms = np.random.default_rng(3).normal(size=(60, 3)) * 8
+    turns = np.array(list(itertools.product(range(-9, 10), repeat=3))) * pbc
+    shortest = [np.linalg.norm(atom + turns @ compact, axis=1).min() for atom in atoms]
+    found = cell.nearest(atoms)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), shortest, atol=1e-9)
+    moved = np.linalg.solve(cell.filled.T, (found - atoms).T)
+    np.testing.assert_allclose(moved, np.rint(moved), atol=1e-8)
+    together = Cell(
+        np.stack([cell.vectors, compact * np.array(pbc)[:, None]]), np.array([pbc, pbc])
+    )
+    lengths = np.linalg.norm(together.nearest(np.stack([atoms, atoms])), axis=-1)
+    np.testing.assert_allclose(lengths, [shortest, shortest], atol=1e-9)

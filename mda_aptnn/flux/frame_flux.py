@@ -124,10 +124,8 @@ class FrameFlux:
             "equipartition": float((squares / self.masses[wanted]).sum()),
         }
         if members is not None:
-            each = [self._corrected(values)[wanted] for values in members]
-            row["members"] = sums(
-                np.einsum("miab,pib->mpia", each, parts[:, wanted], optimize=True)
-            )
+            each = self._corrected(members)[:, wanted]
+            row["members"] = sums(np.einsum("miab,pib->mpia", each, parts[:, wanted]))
         if self.molecules is not None:
             row["broken_bond"] = self.molecules.broken_bond(frame)
         if self.keep_atoms:

@@ -259,7 +259,7 @@ class Model(Members):
 
     def _cartesian(self, members: NDArray[np.float64], part: Target) -> NDArray[np.float64]:
         """[n_members, n_atoms, n_components] to the tensors of a part."""
-        return np.stack([part.to_cartesian(values[:, self._slices[part]]) for values in members])
+        return part.to_cartesian(members[..., self._slices[part]])
 
     def predict_many(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
         """Return the tensors of many frames, each [n_atoms, 3, 3]; small ones go through the

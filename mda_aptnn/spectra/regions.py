@@ -63,10 +63,11 @@ class Shells:
         -------
         ndarray of complex, shape [1 + n_shells, size // 2 + 1]
         """
-        box = Cell(block.cells)
+        box = Cell(block.cells).reduced
+        cells = box.filled * box.pbc[..., None]
         geometry = (
             block.centres,
-            np.ascontiguousarray(block.cells.transpose(1, 2, 0)),
+            np.ascontiguousarray(cells.transpose(1, 2, 0)),
             np.ascontiguousarray((box.inverse * box.pbc[:, None, :]).transpose(1, 2, 0)),
             # beyond half of the smallest height, rounding need not give the nearest image
             box.half_height**2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -179,7 +179,12 @@ class Usual:
             )
 
     def refuse_jump(
-        self, number: int, frame: Frame, last: int, fractions: Array, time: float
+        self,
+        number: int,
+        frame: Frame,
+        last: int,
+        fractions: Array,
+        time_between: Callable[[int, int], float],
     ) -> None:
         """Refuse an atom that has moved further than the temperature explains.
 
@@ -191,8 +196,8 @@ class Usual:
             Number of an earlier frame.
         fractions : ndarray, shape [n_atoms, 3]
             Where atoms were then, in parts of the cell.
-        time : float
-            Between the two, in ps.
+        time_between : callable
+            Of the numbers of two frames, in ps.
 
         Raises
         ------
@@ -201,6 +206,9 @@ class Usual:
         box = frame.box
         steps = box.nearest_to(frame.positions, fractions) - fractions @ box.filled
         moved = np.linalg.norm(steps, axis=1)
+        if moved.max() <= SLACK:
+            return
+        time = time_between(last, number)
         thermal = np.sqrt(FASTEST_ATOM * units.BOLTZMANN * self.temperature / self._masses)
         too_far = moved - thermal * time - SLACK
         if too_far.max() > 0:

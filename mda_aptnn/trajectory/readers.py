@@ -15,6 +15,7 @@ from MDAnalysis.units import get_conversion_factor
 
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import Array
+from mda_aptnn.trajectory.h5md import read_in_blocks, stored_edges
 
 #: Formats whose cells have a along x and b in the xy plane, as MDAnalysis makes them from lengths
 #: and angles.
@@ -50,7 +51,9 @@ def independent(trajectory: Any) -> Any:
     with warnings.catch_warnings():
         # a LAMMPS dump says so each time it is opened, and it is dealt with where times are needed
         warnings.filterwarnings("ignore", message="Reader has no dt information")
-        return trajectory.copy()
+        own = trajectory.copy()
+    read_in_blocks(readers_of(own))
+    return own
 
 
 def velocity_conversion(reader: Any) -> float | None:
@@ -150,7 +153,7 @@ def _stored_vectors(trajectory: Any) -> Array | None:
     if "H5MD" not in format_names(reader):
         return None
     try:
-        edges = np.asarray(reader._particle_group["box/edges/value"][reader._frame], dtype=float)
+        edges = np.asarray(stored_edges(reader), dtype=float)
     except (AttributeError, KeyError):
         return None
     unit = reader.units.get("length") if reader.convert_units else None

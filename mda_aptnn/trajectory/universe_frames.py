@@ -14,6 +14,7 @@ from mda_aptnn import io, units
 from mda_aptnn.elements import find_atoms
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import DENSEST, Array, Cell, Frame, cell_matrix, periodic_directions
+from mda_aptnn.trajectory.h5md import read_in_blocks
 from mda_aptnn.trajectory.kinetics import Moment, Usual, is_plausible, likely_unit
 from mda_aptnn.trajectory.readers import (
     UNDECLARED,
@@ -115,6 +116,7 @@ class UniverseFrames:
         found = find_atoms(self.universe, elements)
         self.indices, self.numbers, self.masses = found.indices, found.numbers, found.masses
         trajectory = self.universe.trajectory
+        read_in_blocks(readers_of(trajectory))
         self.notes = list(found.notes)
         for reader in readers_of(trajectory):
             self.notes += getattr(reader, "repairs", [])
@@ -137,6 +139,8 @@ class UniverseFrames:
         self._beside: Any = None
         self._visited: dict[int, Place] = {}
         self._volume: float | None = None
+        #: A checked frame; those in the same cell differ in positions only.
+        self._known: Frame | None = None
         self._usual: Usual | None = None
         self._last: tuple[int, Array] | None = None
         self._check_trajectory()
@@ -227,11 +231,16 @@ class UniverseFrames:
             number = int(self.universe.trajectory.ts.frame)
             self._usual.refuse_heat(number, velocities)
             last, self._last = self._last, (number, frame.box.fractions(frame.positions))
-            if self._clock is not None and last is not None and number > last[0]:
-                between = self._clock.timeline(np.array([last[0], number]))
-                if len(between.starts) == 1:
-                    self._usual.refuse_jump(number, frame, *last, between.spacing)
+            if last is not None and number > last[0]:
+                self._usual.refuse_jump(number, frame, *last, self._time_between)
         return frame, velocities
+
+    def _time_between(self, first: int, last: int) -> float:
+        """Time in ps between two frames, infinite where they are of two series."""
+        if self._clock is None:
+            return np.inf
+        between = self._clock.timeline(np.array([first, last]))
+        return between.spacing if len(between.starts) == 1 else np.inf
 
     def moments(self, numbers: Iterable[int], stride: int | None = None) -> Iterator[Moment]:
         """Give frames with velocities and, where `stride` is given, what surrounds them; the
@@ -297,7 +306,8 @@ class UniverseFrames:
 
     def watch_volume(self) -> None:
         """From now on, refuse frames whose volume is another than that of the current frame."""
-        self._volume = self.frame().volume
+        self._known = self.frame()
+        self._volume = self._known.volume
 
     def samples(self) -> Iterator[tuple[Frame, Array]]:
         """Give configurations and velocities of a few frames, evenly over the trajectory, which
@@ -397,6 +407,7 @@ class UniverseFrames:
             )
         # a cell that vanishes in a later frame makes no gas of a liquid
         self._pbc = frame.pbc
+        self._known = frame
         if self._source is not None:
             self._volume = frame.volume
         if not frame.pbc.all():
@@ -404,7 +415,10 @@ class UniverseFrames:
             self.notes.append(f"not periodic along {axes}")
 
     def _frame(self, place: Place) -> Frame:
-        return Frame(self.numbers, place[0], place[1].vectors, place[1].pbc, self.charge)
+        positions, cell = place
+        if self._known is not None and cell is self._known.box:
+            return self._known.moved_to(positions)
+        return Frame(self.numbers, positions, cell.vectors, cell.pbc, self.charge)
 
     def _place(self, trajectory: Any) -> Place:
         ts = trajectory.ts
@@ -417,6 +431,9 @@ class UniverseFrames:
 
     def _cell(self, trajectory: Any) -> Cell:
         vectors = timestep_cell(trajectory) if self._fixed_cell is None else self._fixed_cell
+        known = self._known
+        if known is not None and np.array_equal(vectors, known.cell):
+            return known.box
         there: NDArray[np.bool_] = np.asarray(vectors.any(axis=1))
         cell = Cell(vectors, there if self._pbc is None else self._pbc)
         number = trajectory.ts.frame

@@ -69,7 +69,7 @@ def nearest(vector, cell):
     return np.linalg.norm(vector + turns @ cell, axis=1).min()
 
 
-@pytest.mark.parametrize("pattern", ["triclinic", "right angles", "slab", "open"])
+@pytest.mark.parametrize("pattern", ["triclinic", "oblique", "right angles", "slab", "open"])
 def test_shells_are_those_of_loops_over_pairs(pattern, monkeypatch):
     """By the definition, with cells that change, two series, several blocks and segments."""
     n_frames, n_molecules, starts = 70, 4, [0, 30]
@@ -78,6 +78,9 @@ def test_shells_are_those_of_loops_over_pairs(pattern, monkeypatch):
         cell = np.diag([7.0, 6.0, 5.0])
     cell[{"slab": [2], "open": [0, 1, 2]}.get(pattern, [])] = 0.0
     cells = cell * (1 + 0.002 * np.arange(n_frames))[:, None, None]
+    # the same lattice in vectors that are far from its shortest
+    oblique = np.array([[1, 0, 0], [4, 1, 0], [-3, 5, 1]])
+    given = oblique @ cells if pattern == "oblique" else cells
     flux, centres = noise(n_frames, n_molecules), wander(n_frames, n_molecules, 9.0)
     edges = [1.0, 2.5, 4.0]
     monkeypatch.setattr(spatial, "_BLOCK_NUMBERS", 6 * n_molecules * 20)
@@ -87,7 +90,7 @@ def test_shells_are_those_of_loops_over_pairs(pattern, monkeypatch):
     width = 1 / (LIGHT * 15 * SPACING)
     options = {"resolution": width, "window": "parzen", "temperature": 300.0}
     found = distance_spectrum(
-        MoleculesInMemory(flux, centres, cells, starts),
+        MoleculesInMemory(flux, centres, given, starts),
         made(flux, starts),
         edges=edges,
         n_threads=2,
