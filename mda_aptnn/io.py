@@ -24,7 +24,7 @@ import shlex
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -582,6 +582,20 @@ def read_json(group: h5py.Group, name: str, kind: type | tuple[type, ...]) -> An
             f"{group.file.filename}: {name} is not what it should be: {str(text)[:40]!r}"
         )
     return value
+
+
+def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the names of what is otherwise than wanted: what is left on disk is of another run.
+
+    Parameters
+    ----------
+    found : mapping
+        As read from JSON. What it has beside the names of `wanted` is no matter.
+    wanted : mapping
+        Compared as JSON would keep it.
+    """
+    kept = json.loads(json.dumps(wanted))
+    return [name for name in kept if found.get(name) != kept[name]]
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

@@ -238,8 +238,9 @@ def load_groups(
             everything = _in_memory(path, atoms, everything)
         notes: list[str] = []
         molecules = MoleculesOnDemand(everything.universe, indices, atoms.first_frame(), notes)
+        how: dict[str, Any] = {"per": per, "updating": updating}
         chosen = choose_groups(
-            per, everything[indices], groups, indices, atoms.numbers, molecules, updating=updating
+            everything[indices], groups, indices, atoms.numbers, molecules, **how
         )
         terms, labels = chosen.terms(names)
         kind = "motion" if motions else "atom"
