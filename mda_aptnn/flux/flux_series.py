@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import h5py
@@ -395,28 +395,62 @@ class FluxSeries(io.Stored):
             raise TrajectoryError("there is no flux to merge")
         first, starts, notes, n_frames = parts[0], list(parts[0].starts), [], len(parts[0])
         for number, (earlier, part) in enumerate(itertools.pairwise(parts), start=2):
-            _refuse_unlike(first, part, number)
-            _refuse_shared(parts[: number - 1], part)
+            name = f"part {number}"
+            if part.groups != first.groups:
+                raise GroupError(
+                    f"{name} has the groups {part.groups}, the first one {first.groups}"
+                )
+            refuse_other_run(first, part, name)
+            if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
+                raise TrajectoryError(
+                    f"{name} has frames {part.spacing:g} ps apart, the first one "
+                    f"{first.spacing:g} ps; read each with a step that makes them equal"
+                )
+            if part.finite_difference != first.finite_difference:
+                raise TrajectoryError(
+                    "velocities were recorded in some parts and made by finite differences in "
+                    "others"
+                )
+            for place, other in enumerate(parts[: number - 1], start=1):
+                if (shared := shared_frames(part, other)) > 1:
+                    raise CheckError(
+                        f"{name} has the same flux as part {place} in {shared} frames: the same "
+                        "frames twice are no more statistics, and error bars of them are too "
+                        "small; give each frame once"
+                    )
             gap = float(part.times[0] - earlier.times[-1])
             joins = abs(gap - first.spacing) < _JOIN * first.spacing
             kind = "continues the one before" if joins else "is a replica of its own"
-            notes.append(f"part {number} (from {part.times[0]:.4g} ps) {kind}")
+            notes.append(f"{name} (from {part.times[0]:.4g} ps) {kind}")
             logger.info(notes[-1])
             starts += [n_frames + start for start in part.starts[1 if joins else 0 :]]
             n_frames += len(part)
-        there = set.intersection(*(set(part.arrays()) for part in parts))
-        merged: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in parts]) if name in there else None
-            for name in ARRAYS
-        }
-        checks = Checks.from_json(joined(parts, "checks"))
-        info = first.info | {
-            "trajectory": joined(parts, "trajectory"),
-            "checks": Checks(tuple(dict.fromkeys(checks))).to_json(),
-            "kinetic_temperature": _mean_temperature(parts),
+        known = [part.info.get("kinetic_temperature") or [None, None] for part in parts]
+        values, errors = np.array(known, dtype=float).T
+        # mean, and its standard error, of what was seen before the runs
+        kelvin = [float(values.mean()), float(np.linalg.norm(errors)) / len(parts)]
+        info = {
+            "checks": Checks(dict.fromkeys(Checks.from_json(joined(parts, "checks")))).to_json(),
+            "kinetic_temperature": kelvin if np.isfinite(kelvin).all() else [None, None],
             "notes": list(dict.fromkeys([*joined(parts, "notes"), *notes])),
         }
-        return dataclasses.replace(first, starts=starts, info=info, **merged)
+        return combined(parts, np.concatenate, info, starts=starts)
+
+
+def combined(
+    parts: Sequence[FluxSeries],
+    together: Callable[[list[NDArray[np.float64]]], Any],
+    info: dict[str, Any],
+    **changes: Any,
+) -> FluxSeries:
+    """Return one flux of several: of the arrays that all have, and with the files of all."""
+    arrays = {name: [getattr(part, name) for part in parts] for name in ARRAYS}
+    made = {
+        name: None if any(one is None for one in each) else together(each)
+        for name, each in arrays.items()
+    }
+    info = parts[0].info | {"trajectory": joined(parts, "trajectory")} | info
+    return dataclasses.replace(parts[0], info=info, **(made | changes))
 
 
 def joined(parts: Iterable[FluxSeries], name: str) -> list[Any]:
@@ -424,7 +458,12 @@ def joined(parts: Iterable[FluxSeries], name: str) -> list[Any]:
     return [item for part in parts for item in part.info.get(name, [])]
 
 
-def refuse_other_run(first: FluxSeries, part: FluxSeries, name: str) -> None:
+def refuse_other_run(
+    first: FluxSeries,
+    part: FluxSeries,
+    name: str,
+    also: Mapping[str, tuple[Any, Any]] | None = None,
+) -> None:
     """Refuse a flux that was predicted of other atoms or in another way.
 
     Parameters
@@ -432,14 +471,17 @@ def refuse_other_run(first: FluxSeries, part: FluxSeries, name: str) -> None:
     first, part : FluxSeries
     name : str
         Of `part`, for the error.
+    **also : tuple
+        What else must be the same, of the first and of this one.
 
     Raises
     ------
     TrajectoryError
         With what differs.
     """
-    for what in ("n_atoms", "charge", "sum_rule", "model"):
-        mine, theirs = first.info.get(what), part.info.get(what)
+    told = ("n_atoms", "charge", "sum_rule", "model")
+    same = {what: (first.info.get(what), part.info.get(what)) for what in told}
+    for what, (mine, theirs) in (also | same).items():
         if mine != theirs:
             raise TrajectoryError(f"{name} has {what} {theirs}, the first one {mine}")
 
@@ -452,39 +494,3 @@ def shared_frames(part: FluxSeries, other: FluxSeries) -> int:
     """
     known, there = ({row.tobytes() for row in one.flux if row.any()} for one in (part, other))
     return len(known & there)
-
-
-def _refuse_unlike(first: FluxSeries, part: FluxSeries, number: int) -> None:
-    if part.groups != first.groups:
-        raise GroupError(
-            f"part {number} has the groups {part.groups}, the first one {first.groups}"
-        )
-    refuse_other_run(first, part, f"part {number}")
-    if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
-        raise TrajectoryError(
-            f"part {number} has frames {part.spacing:g} ps apart, the first one {first.spacing:g} "
-            "ps; read each with a step that makes them equal"
-        )
-    if part.finite_difference != first.finite_difference:
-        raise TrajectoryError(
-            "velocities were recorded in some parts and made by finite differences in others"
-        )
-
-
-def _refuse_shared(earlier: Sequence[FluxSeries], part: FluxSeries) -> None:
-    for number, other in enumerate(earlier, start=1):
-        shared = shared_frames(part, other)
-        if shared > 1:
-            raise CheckError(
-                f"part {len(earlier) + 1} has the same flux as part {number} in {shared} frames: "
-                "the same frames twice are no more statistics, and error bars of them are too "
-                "small; give each frame once"
-            )
-
-
-def _mean_temperature(parts: Sequence[FluxSeries]) -> list[float | None]:
-    """Kinetic temperature and its standard error in K of what was seen before the runs."""
-    known = [part.info.get("kinetic_temperature") or [None, None] for part in parts]
-    values, errors = np.array(known, dtype=float).T
-    both = float(values.mean()), float(np.linalg.norm(errors)) / len(parts)
-    return [value if np.isfinite(both).all() else None for value in both]
