@@ -84,19 +84,16 @@ def write_atom_flux(
             group.attrs["motions"] = json.dumps(list(motions))
         for places, block in rows:
             order = np.argsort(places)
-            for name in filter(block.__contains__, RECORDS):
+            for name, (unit, _) in RECORDS.items():
+                if name not in block:
+                    continue
                 values = block[name][order]
-                dataset = group.get(name) or _dataset(group, name, len(series), values)
-                dataset[places[order]] = values
-
-
-def _dataset(group: h5py.Group, name: str, n_frames: int, like: NDArray[Any]) -> h5py.Dataset:
-    """An empty data set for rows like these."""
-    row = like.shape[1:]
-    n = int(np.clip(_CHUNK // np.prod(row), 1, n_frames))
-    dataset = group.create_dataset(name, (n_frames, *row), like.dtype, chunks=(n, *row))
-    dataset.attrs["units"] = RECORDS[name][0]
-    return dataset
+                if name not in group:
+                    row = values.shape[1:]
+                    n = int(np.clip(_CHUNK // np.prod(row), 1, len(series)))
+                    shapes: dict[str, Any] = {"shape": (len(series), *row), "chunks": (n, *row)}
+                    group.create_dataset(name, dtype=values.dtype, **shapes).attrs["units"] = unit
+                group[name][places[order]] = values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +174,7 @@ def open_atoms(
             raise FileFormatError(
                 f'{path} has the flux of groups only; make it with per="atom" (--per atom)'
             )
-        found = identify_atoms(path, file["atoms"], universe.universe.atoms)
-        atoms = StoredAtoms(file["atoms"], *found)
+        atoms = _stored(path, file["atoms"], universe.universe.atoms)
         if len(atoms) != len(series):
             raise FileFormatError(
                 f"{path}: its atoms have {len(atoms)} frames, its groups {len(series)}"
@@ -258,26 +254,8 @@ def load_groups(
     return dataclasses.replace(series, groups=terms, labels=labels, info=info, **arrays)
 
 
-def identify_atoms(
-    path: str | os.PathLike[str], atoms: h5py.Group, everything: Any
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return indices and atomic numbers of the atoms of a file, if the topology has the same.
-
-    Parameters
-    ----------
-    path : path
-    atoms : h5py.Group
-        Of the open file.
-    everything : MDAnalysis.AtomGroup
-        All particles of the topology.
-
-    Raises
-    ------
-    FileFormatError
-        If the arrays of the file disagree.
-    GroupError
-        If the topology is another one.
-    """
+def _stored(path: str | os.PathLike[str], atoms: h5py.Group, everything: Any) -> StoredAtoms:
+    """The atoms of a file, if its arrays agree and the topology has the same atoms."""
     indices = io.read_array(atoms, "indices", shape=(None,), kinds="iu").astype(np.int64)
     numbers = io.read_array(atoms, "numbers", shape=(len(indices),), kinds="iu")
     n_frames = io.find_array(atoms, "atom_flux").shape[0]
@@ -312,7 +290,7 @@ def identify_atoms(
                 f"{path} is of another topology: atom {indices[own != numbers][0]} (from 0) is "
                 "another element there"
             )
-    return indices, numbers
+    return StoredAtoms(atoms, indices, numbers)
 
 
 def _in_memory(path: str | os.PathLike[str], atoms: StoredAtoms, everything: Any) -> Any:
@@ -348,18 +326,17 @@ def _sum_blocks(
     """Sums over the atoms of terms [n_frames, n_terms, n_components], read in blocks."""
     dataset = atoms.data[name]
     n_atoms, n_components = dataset.shape[-2:]
-    n_motions = 1 if motions is None else len(motions)
-    flux = np.zeros((len(atoms), n_motions * len(groups.names), n_components))
+    parts, n_motions = [], 1 if motions is None else len(motions)
     for block in atoms.blocks(8 * int(np.prod(dataset.shape[1:]))):
-        part = dataset[block].reshape(-1, n_motions, n_atoms, n_components)
-        membership = groups.fixed
+        membership = [groups.fixed]
         if groups.updating:
-            each = []
+            membership = []
             for number in range(block.start, block.stop):
                 _show(universe, atoms, number)
-                each.append(groups.membership())
-            membership = np.array(each)
-        flux[block] = sum_groups(part, membership, len(groups.names))
+                membership.append(groups.membership())
+        part = dataset[block].reshape(-1, n_motions, n_atoms, n_components)
+        parts.append(sum_groups(part, np.array(membership), len(groups.names)))
+    flux = np.concatenate(parts)
     if not np.isfinite(flux).all():
         raise FileFormatError(f"{dataset.file.filename}: the flux of its atoms is not finite")
     return flux
@@ -368,12 +345,11 @@ def _sum_blocks(
 def _broken_bonds(atoms: StoredAtoms, molecules: Molecules) -> NDArray[np.int64]:
     """`Molecules.broken_bond` of every frame."""
     i, j = molecules.bonds.T
-    broken = np.full(len(atoms), -1, dtype=np.int64)
+    # the first bond ranks highest
+    rank = np.zeros(len(atoms), dtype=np.int64)
     for block in atoms.blocks(24 * len(atoms.indices)):
         where, cells = atoms.data["positions"][block], atoms.data["cells"][block]
         vectors = Cell(cells).nearest((where[:, j] - where[:, i]).astype(np.float64))
         long = np.einsum("tba,tba->tb", vectors, vectors) > molecules.limits**2
-        frames, bonds = np.nonzero(long)
-        frames, first = np.unique(frames, return_index=True)
-        broken[block.start + frames] = bonds[first]
-    return broken
+        rank[block] = (long * np.arange(len(i), 0, -1)).max(axis=1, initial=0)
+    return np.where(rank > 0, len(i) - rank, -1)

@@ -459,10 +459,7 @@ def joined(parts: Iterable[FluxSeries], name: str) -> list[Any]:
 
 
 def refuse_other_run(
-    first: FluxSeries,
-    part: FluxSeries,
-    name: str,
-    also: Mapping[str, tuple[Any, Any]] | None = None,
+    first: FluxSeries, part: FluxSeries, name: str, **also: tuple[Any, Any]
 ) -> None:
     """Refuse a flux that was predicted of other atoms or in another way.
 
