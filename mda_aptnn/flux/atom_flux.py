@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import h5py
@@ -20,10 +20,11 @@ from mda_aptnn import io, units
 from mda_aptnn.elements import LIGHTEST, NUMBERS
 from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.frame_flux import sum_groups
+from mda_aptnn.flux.frame_flux import FrameFlux, sum_groups
 from mda_aptnn.flux.groups import Groups, choose_groups
 from mda_aptnn.frame import Cell, Frame
 from mda_aptnn.trajectory.molecules import Molecules, MoleculesOnDemand, broken_note
+from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 #: What is kept of each atom [n_frames, n_atoms, ...], and in each motion [n_frames, n_motions,
 #: n_atoms, ...]: unit, and shape of one atom. α̇ has xx, yy, zz, xy, xz, yz.
@@ -47,11 +48,8 @@ def write_atom_flux(
     path: str | os.PathLike[str],
     series: FluxSeries,
     rows: Iterable[tuple[NDArray[np.int64], Mapping[str, NDArray[Any]]]],
-    indices: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    motions: Sequence[str] | None = None,
-    *,
-    n_particles: int,
+    frames: UniverseFrames,
+    sums: FrameFlux,
 ) -> None:
     """Write a flux file that also has every atom's flux, position and velocity, copied block by
     block.
@@ -64,24 +62,20 @@ def write_atom_flux(
     rows : iterable of (ndarray of int, mapping)
         Places in `series`, and their rows of those of `RECORDS` that there are; see
         `BlockStore.rows`.
-    indices : ndarray of int, shape [n_atoms]
-        Universe indices of the atoms.
-    numbers : ndarray of int, shape [n_atoms]
-        Their atomic numbers, by which another topology is recognised.
-    motions : sequence of str, optional
-        Names of the motions.
-    n_particles : int
-        Particles of the Universe, with those that are no atoms: by which another topology is
-        recognised, too.
+    frames : UniverseFrames
+        Of which it was made: the numbers of all particles and the elements of these atoms are what
+        another topology is recognised by.
+    sums : FrameFlux
+        Of the rows.
     """
     with io.create(path, "flux") as file:
         series._write(file)
         group = file.create_group("atoms")
-        io.write_array(group, "indices", indices)
-        io.write_array(group, "numbers", numbers)
-        group.attrs["n_particles"] = n_particles
-        if motions is not None:
-            group.attrs["motions"] = json.dumps(list(motions))
+        for name in ("indices", "numbers"):
+            io.write_array(group, name, getattr(frames, name)[sums.groups.wanted])
+        group.attrs["n_particles"] = len(frames.universe.atoms)
+        if sums.motion_names is not None:
+            group.attrs["motions"] = json.dumps(sums.motion_names)
         for places, block in rows:
             order = np.argsort(places)
             for name, (unit, _) in RECORDS.items():

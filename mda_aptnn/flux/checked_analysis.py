@@ -189,11 +189,9 @@ def chosen_timeline(
         )
     numbers = numbers[(numbers >= usable.start) & (numbers < usable.stop)].astype(np.int64)
     if len(numbers) < 2:
-        all_usable = len(usable) == len(trajectory)
         raise TrajectoryError(
             f"{len(numbers)} usable frames in the chosen range; a flux needs two or more, and the "
-            f"trajectory has {len(trajectory)}"
-            + ("" if all_usable else f", {len(usable)} of them with velocities")
+            f"trajectory has {len(trajectory)}, {len(usable)} of them with velocities"
         )
     strides = np.unique(np.diff(numbers))
     if len(strides) > 1 or strides[0] < 1:

@@ -71,13 +71,13 @@ class DipoleFlux(CheckedAnalysis):
         Threads of the prediction in each process.
     verbose : bool
         Show progress.
-    **reading
-        How the trajectory is read: `velocities`, `velocity_unit`, `time_step`, `elements`, `cell`,
-        `pbc`, `charge` and `check_temperature` of `mda_aptnn.UniverseFrames`. And what goes on
-        though it would be refused: ``allow_aliasing=True`` where frames are too far apart for the
-        motion, or the time between them does not fit the velocities; ``override_cell=True`` where
-        the given cell has another volume than the recorded one; ``allow_outside_domain=True`` where
-        the surroundings of atoms are not those that the model was trained on.
+    velocities, velocity_unit, time_step, elements, cell, pbc, charge, check_temperature : optional
+        How the trajectory is read, as in `mda_aptnn.UniverseFrames`.
+    allow_aliasing, override_cell, allow_outside_domain : bool
+        What goes on though it would be refused: where frames are too far apart for the motion, or
+        the time between them does not fit the velocities; where the given cell has another volume
+        than the recorded one; where the surroundings of atoms are not those that the model was
+        trained on.
 
     Attributes
     ----------
@@ -288,17 +288,9 @@ class DipoleFlux(CheckedAnalysis):
         """
         if self._per != "atom" or self._store is None:
             self.series.save(path)
-            return
-        frames, wanted = self._frames, self._sums.groups.wanted
-        write_atom_flux(
-            path,
-            self.series,
-            self._store.rows(self._wanted),
-            frames.indices[wanted],
-            frames.numbers[wanted],
-            self._sums.motion_names,
-            n_particles=len(frames.universe.atoms),
-        )
+        else:
+            rows = self._store.rows(self._wanted)
+            write_atom_flux(path, self.series, rows, self._frames, self._sums)
 
     def _fingerprint(self, number: int) -> np.uint64:
         """That of a frame of the trajectory, which is left there."""
@@ -328,13 +320,11 @@ class DipoleFlux(CheckedAnalysis):
 
     def _empty(self, n_frames: int) -> Results:
         sizes = {"frames": n_frames, "groups": len(self._sums.names), "members": self._n_members}
-        left_out = {"times"}
-        left_out |= set() if self._n_members else {"members"}
-        left_out |= set() if self._with_gradients else {"polarizability"}
+        there = {"times": 0, "members": self._n_members, "polarizability": self._with_gradients}
         arrays = {
             name: np.zeros([sizes.get(size, size) for size in shape])
             for name, (_, shape) in ARRAYS.items()
-            if name not in left_out
+            if there.get(name, True)
         }
         if self._sums.molecules is not None:
             arrays["broken_bond"] = np.zeros(n_frames, dtype=np.int64)

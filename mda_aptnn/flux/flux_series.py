@@ -124,10 +124,12 @@ class FluxSeries(io.Stored):
     def __repr__(self) -> str:
         many = len(self.groups) > _NAMED
         named = f"{len(self.groups)} groups" if many else ", ".join(self.groups)
-        return (
-            f"<FluxSeries: {len(self)} frames, {1000 * self.spacing:g} fs apart, in "
-            f"{len(self.starts)} series; {named}>"
-        )
+        return f"<FluxSeries: {self._extent}; {named}>"
+
+    @property
+    def _extent(self) -> str:
+        n, step = len(self), 1000 * self.spacing
+        return f"{n} frames, {step:g} fs apart, in {len(self.starts)} series"
 
     @property
     def total(self) -> NDArray[np.float64]:
@@ -195,19 +197,17 @@ class FluxSeries(io.Stored):
         """
         if not isinstance(groups, Mapping):
             groups = {name: [name] for name in ([groups] if isinstance(groups, str) else groups)}
-        place = {name: k for k, name in enumerate(self.groups)}
-        left = dict(place)
-        sums: dict[str, list[int]] = {}
+        left = {name: k for k, name in enumerate(self.groups)}
+        known, sums = set(left), {name: list[int]() for name in groups}
         for name, parts in groups.items():
-            sums[name] = []
             for part in [parts] if isinstance(parts, str) else parts:
-                if part not in place:
+                if part not in known:
                     raise GroupError(
                         f"there is no group {part!r}; the groups are {', '.join(self.groups)}"
                     )
-                if left.pop(part, None) is None:
+                if part not in left:
                     raise GroupError(f"a group stands in two sums: {groups}")
-                sums[name].append(place[part])
+                sums[name].append(left.pop(part))
         if left:
             sums["rest" if "rest" not in sums else "remaining"] = list(left.values())
         return self._summed(sums, {})
@@ -233,23 +233,19 @@ class FluxSeries(io.Stored):
             raise GroupError(
                 f"the flux has no {label!r}; it has {', '.join(self.labels) or 'groups only'}"
             )
-        words = self.labels[label]
-        names = list(dict.fromkeys(words))
-        return self._summed(
-            {name: [k for k, word in enumerate(words) if word == name] for name in names},
-            {label: names},
-        )
+        sums: dict[str, list[int]] = {}
+        for k, word in enumerate(self.labels[label]):
+            sums.setdefault(word, []).append(k)
+        return self._summed(sums, {label: list(sums)})
 
-    def _summed(
-        self, sums: Mapping[str, Sequence[int]], labels: dict[str, list[str]]
-    ) -> FluxSeries:
+    def _summed(self, sums: Mapping[str, list[int]], labels: dict[str, list[str]]) -> FluxSeries:
         """The flux of sums of terms, by name the numbers of the terms."""
         summed: dict[str, Any] = {}
         for name, values in self.arrays().items():
             shape = ARRAYS[name][1]
             if "groups" in shape:
                 axis = shape.index("groups")
-                terms = [values.take(list(k), axis).sum(axis) for k in sums.values()]
+                terms = [values.take(k, axis).sum(axis) for k in sums.values()]
                 summed[name] = np.stack(terms, axis)
         return dataclasses.replace(self, groups=list(sums), labels=labels, **summed)
 
@@ -307,10 +303,7 @@ class FluxSeries(io.Stored):
         listed = f"groups: {', '.join(names)}"
         if len(names) > _LISTED:
             listed = f"{len(names)} groups: {names[0]}, {names[1]}, ... {names[-1]}"
-        lines = [
-            f"{len(self)} frames, {1000 * self.spacing:g} fs apart, in {len(self.starts)} series; "
-            f"{listed}"
-        ]
+        lines = [f"{self._extent}; {listed}"]
         if values["temperature"] is not None:
             lines.append(f"kinetic temperature: {values['temperature']:.1f} K")
         if values["equipartition_ratio"] is not None:
@@ -318,8 +311,7 @@ class FluxSeries(io.Stored):
             lines.append(f"<M'^2> over equipartition: {ratio:.3f} +- {error:.3f}")
         residual = values["sum_rule_residual_max"]
         lines.append(f"largest component of the sum rule's residual: {residual:.3f} e")
-        all_notes = dict.fromkeys([*values["notes"], *notes])
-        return "\n".join([*lines, *(f"note: {note}" for note in all_notes)])
+        return "\n".join(lines + [f"note: {n}" for n in dict.fromkeys([*values["notes"], *notes])])
 
     def _write(self, file: h5py.File) -> None:
         for name, values in self.arrays().items():
@@ -445,7 +437,7 @@ def combined(
 ) -> FluxSeries:
     """Return one flux of several: of the arrays that all have, and with the files of all."""
     arrays = {name: [getattr(part, name) for part in parts] for name in ARRAYS}
-    made = {
+    made: dict[str, Any] = {
         name: None if any(one is None for one in each) else together(each)
         for name, each in arrays.items()
     }

@@ -139,7 +139,7 @@ class BeadMean:
 
     def __call__(self, ts: Any) -> Any:
         """Return the timestep with the mean over beads, in the image nearest to the first bead."""
-        positions, shift = ts.positions.astype(float), 0.0
+        positions, shift = ts.positions.astype(float), np.zeros(3)
         velocities = ts.velocities.astype(float) if ts.has_velocities else None
         for number, reader in enumerate(self.others, start=2):
             other = reader[ts.frame]

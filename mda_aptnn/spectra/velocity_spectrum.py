@@ -46,9 +46,10 @@ class VelocitySpectrum(CheckedAnalysis):
         internal coordinates.
     verbose : bool
         Show progress.
-    **reading
-        How the trajectory is read and checked, as in `DipoleFlux`: velocities, velocity_unit,
-        time_step, elements, cell, pbc, check_temperature, allow_aliasing, override_cell.
+    velocities, velocity_unit, time_step, elements, cell, pbc, charge, check_temperature : optional
+        How the trajectory is read, as in `mda_aptnn.UniverseFrames`; a charge is no matter.
+    allow_aliasing, override_cell, allow_outside_domain : bool
+        What goes on though it would be refused, as in `DipoleFlux`; the last is no matter.
 
     Attributes
     ----------
