@@ -217,17 +217,12 @@ def test_an_end_of_file_in_a_worker_is_no_killed_worker():
         ProgressMultiprocessing(1, verbose=False).apply(end_of_file, [0])
 
 
-class UnsendableError(Exception):
-    """Takes more than its text to be made again."""
-
-    def __init__(self, one, two):
-        super().__init__(f"{one} and {two}")
-
-
 def unsendable(part):
-    if part:
-        raise UnsendableError("this", "that")
-    return lambda: part
+    if not part:
+        return lambda: part
+    error = ValueError("this and that")
+    error.held = lambda: part
+    raise error
 
 
 @pytest.mark.parametrize(
