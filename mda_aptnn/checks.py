@@ -130,16 +130,11 @@ class Checks(tuple[Check, ...]):
         ----------
         items : iterable of mapping
         """
-        return cls(
-            Check(
-                str(item["name"]),
-                str(item["found"]),
-                Verdict(item["verdict"]),
-                str(item["meaning"]),
-                str(item.get("allow", "")),
-            )
-            for item in items
-        )
+        names = [field.name for field in dataclasses.fields(Check)]
+        found: list[dict[str, Any]] = [
+            {name: str(item[name]) for name in names if name in item} for item in items
+        ]
+        return cls(Check(**each | {"verdict": Verdict(each["verdict"])}) for each in found)
 
     def raise_refused(self) -> None:
         """Raise what cannot be right.

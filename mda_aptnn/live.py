@@ -17,7 +17,7 @@ from mda_aptnn import units
 from mda_aptnn.checks import Checks
 from mda_aptnn.errors import SpectrumError, TrajectoryError
 from mda_aptnn.flux.frame_flux import FrameFlux, known_freedom
-from mda_aptnn.flux.groups import assign_groups, check_atoms
+from mda_aptnn.flux.groups import check_atoms, choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import description
 from mda_aptnn.model.domain import OPTION, domain_checks
@@ -128,7 +128,7 @@ class FluxStream:
         # frames that are still to come cannot be looked at
         looked_at = [(frame, velocities)]
         self._sums = FrameFlux(
-            groups=assign_groups(atoms, groups, self._frames.indices),
+            groups=choose_groups(atoms, groups, self._frames.indices, frame.numbers),
             motions=None,
             molecules=None,
             masses=masses,

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import h5py
@@ -20,10 +20,11 @@ from mda_aptnn import io, units
 from mda_aptnn.elements import LIGHTEST, NUMBERS
 from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.flux.frame_flux import sum_groups
+from mda_aptnn.flux.frame_flux import FrameFlux, sum_groups
 from mda_aptnn.flux.groups import Groups, choose_groups
 from mda_aptnn.frame import Cell, Frame
 from mda_aptnn.trajectory.molecules import Molecules, MoleculesOnDemand, broken_note
+from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 #: What is kept of each atom [n_frames, n_atoms, ...], and in each motion [n_frames, n_motions,
 #: n_atoms, ...]: unit, and shape of one atom. α̇ has xx, yy, zz, xy, xz, yz.
@@ -47,11 +48,8 @@ def write_atom_flux(
     path: str | os.PathLike[str],
     series: FluxSeries,
     rows: Iterable[tuple[NDArray[np.int64], Mapping[str, NDArray[Any]]]],
-    indices: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    motions: Sequence[str] | None = None,
-    *,
-    n_particles: int,
+    frames: UniverseFrames,
+    sums: FrameFlux,
 ) -> None:
     """Write a flux file that also has every atom's flux, position and velocity, copied block by
     block.
@@ -64,39 +62,32 @@ def write_atom_flux(
     rows : iterable of (ndarray of int, mapping)
         Places in `series`, and their rows of those of `RECORDS` that there are; see
         `BlockStore.rows`.
-    indices : ndarray of int, shape [n_atoms]
-        Universe indices of the atoms.
-    numbers : ndarray of int, shape [n_atoms]
-        Their atomic numbers, by which another topology is recognised.
-    motions : sequence of str, optional
-        Names of the motions.
-    n_particles : int
-        Particles of the Universe, with those that are no atoms: by which another topology is
-        recognised, too.
+    frames : UniverseFrames
+        Of which it was made: the numbers of all particles and the elements of these atoms are what
+        another topology is recognised by.
+    sums : FrameFlux
+        Of the rows.
     """
     with io.create(path, "flux") as file:
         series._write(file)
         group = file.create_group("atoms")
-        io.write_array(group, "indices", indices)
-        io.write_array(group, "numbers", numbers)
-        group.attrs["n_particles"] = n_particles
-        if motions is not None:
-            group.attrs["motions"] = json.dumps(list(motions))
+        for name in ("indices", "numbers"):
+            io.write_array(group, name, getattr(frames, name)[sums.groups.wanted])
+        group.attrs["n_particles"] = len(frames.universe.atoms)
+        if sums.motion_names is not None:
+            group.attrs["motions"] = json.dumps(sums.motion_names)
         for places, block in rows:
             order = np.argsort(places)
-            for name in filter(block.__contains__, RECORDS):
+            for name, (unit, _) in RECORDS.items():
+                if name not in block:
+                    continue
                 values = block[name][order]
-                dataset = group.get(name) or _dataset(group, name, len(series), values)
-                dataset[places[order]] = values
-
-
-def _dataset(group: h5py.Group, name: str, n_frames: int, like: NDArray[Any]) -> h5py.Dataset:
-    """An empty data set for rows like these."""
-    row = like.shape[1:]
-    n = int(np.clip(_CHUNK // np.prod(row), 1, n_frames))
-    dataset = group.create_dataset(name, (n_frames, *row), like.dtype, chunks=(n, *row))
-    dataset.attrs["units"] = RECORDS[name][0]
-    return dataset
+                if name not in group:
+                    row = values.shape[1:]
+                    n = int(np.clip(_CHUNK // np.prod(row), 1, len(series)))
+                    shapes: dict[str, Any] = {"shape": (len(series), *row), "chunks": (n, *row)}
+                    group.create_dataset(name, dtype=values.dtype, **shapes).attrs["units"] = unit
+                group[name][places[order]] = values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +168,7 @@ def open_atoms(
             raise FileFormatError(
                 f'{path} has the flux of groups only; make it with per="atom" (--per atom)'
             )
-        found = identify_atoms(path, file["atoms"], universe.universe.atoms)
-        atoms = StoredAtoms(file["atoms"], *found)
+        atoms = _stored(path, file["atoms"], universe.universe.atoms)
         if len(atoms) != len(series):
             raise FileFormatError(
                 f"{path}: its atoms have {len(atoms)} frames, its groups {len(series)}"
@@ -238,8 +228,9 @@ def load_groups(
             everything = _in_memory(path, atoms, everything)
         notes: list[str] = []
         molecules = MoleculesOnDemand(everything.universe, indices, atoms.first_frame(), notes)
+        how: dict[str, Any] = {"per": per, "updating": updating}
         chosen = choose_groups(
-            per, everything[indices], groups, indices, atoms.numbers, molecules, updating=updating
+            everything[indices], groups, indices, atoms.numbers, molecules, **how
         )
         terms, labels = chosen.terms(names)
         kind = "motion" if motions else "atom"
@@ -257,26 +248,8 @@ def load_groups(
     return dataclasses.replace(series, groups=terms, labels=labels, info=info, **arrays)
 
 
-def identify_atoms(
-    path: str | os.PathLike[str], atoms: h5py.Group, everything: Any
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return indices and atomic numbers of the atoms of a file, if the topology has the same.
-
-    Parameters
-    ----------
-    path : path
-    atoms : h5py.Group
-        Of the open file.
-    everything : MDAnalysis.AtomGroup
-        All particles of the topology.
-
-    Raises
-    ------
-    FileFormatError
-        If the arrays of the file disagree.
-    GroupError
-        If the topology is another one.
-    """
+def _stored(path: str | os.PathLike[str], atoms: h5py.Group, everything: Any) -> StoredAtoms:
+    """The atoms of a file, if its arrays agree and the topology has the same atoms."""
     indices = io.read_array(atoms, "indices", shape=(None,), kinds="iu").astype(np.int64)
     numbers = io.read_array(atoms, "numbers", shape=(len(indices),), kinds="iu")
     n_frames = io.find_array(atoms, "atom_flux").shape[0]
@@ -311,7 +284,7 @@ def identify_atoms(
                 f"{path} is of another topology: atom {indices[own != numbers][0]} (from 0) is "
                 "another element there"
             )
-    return indices, numbers
+    return StoredAtoms(atoms, indices, numbers)
 
 
 def _in_memory(path: str | os.PathLike[str], atoms: StoredAtoms, everything: Any) -> Any:
@@ -347,18 +320,17 @@ def _sum_blocks(
     """Sums over the atoms of terms [n_frames, n_terms, n_components], read in blocks."""
     dataset = atoms.data[name]
     n_atoms, n_components = dataset.shape[-2:]
-    n_motions = 1 if motions is None else len(motions)
-    flux = np.zeros((len(atoms), n_motions * len(groups.names), n_components))
+    parts, n_motions = [], 1 if motions is None else len(motions)
     for block in atoms.blocks(8 * int(np.prod(dataset.shape[1:]))):
-        part = dataset[block].reshape(-1, n_motions, n_atoms, n_components)
-        membership = groups.fixed
+        membership = [groups.fixed]
         if groups.updating:
-            each = []
+            membership = []
             for number in range(block.start, block.stop):
                 _show(universe, atoms, number)
-                each.append(groups.membership())
-            membership = np.array(each)
-        flux[block] = sum_groups(part, membership, len(groups.names))
+                membership.append(groups.membership())
+        part = dataset[block].reshape(-1, n_motions, n_atoms, n_components)
+        parts.append(sum_groups(part, np.array(membership), len(groups.names)))
+    flux = np.concatenate(parts)
     if not np.isfinite(flux).all():
         raise FileFormatError(f"{dataset.file.filename}: the flux of its atoms is not finite")
     return flux
@@ -367,12 +339,11 @@ def _sum_blocks(
 def _broken_bonds(atoms: StoredAtoms, molecules: Molecules) -> NDArray[np.int64]:
     """`Molecules.broken_bond` of every frame."""
     i, j = molecules.bonds.T
-    broken = np.full(len(atoms), -1, dtype=np.int64)
+    # the first bond ranks highest
+    rank = np.zeros(len(atoms), dtype=np.int64)
     for block in atoms.blocks(24 * len(atoms.indices)):
         where, cells = atoms.data["positions"][block], atoms.data["cells"][block]
         vectors = Cell(cells).nearest((where[:, j] - where[:, i]).astype(np.float64))
         long = np.einsum("tba,tba->tb", vectors, vectors) > molecules.limits**2
-        frames, bonds = np.nonzero(long)
-        frames, first = np.unique(frames, return_index=True)
-        broken[block.start + frames] = bonds[first]
-    return broken
+        rank[block] = (long * np.arange(len(i), 0, -1)).max(axis=1, initial=0)
+    return np.where(rank > 0, len(i) - rank, -1)

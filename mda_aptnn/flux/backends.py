@@ -22,7 +22,7 @@ from MDAnalysis.lib.log import ProgressBar
 from tqdm.auto import tqdm
 
 from mda_aptnn.errors import WorkerError
-from mda_aptnn.model.predict import load_model, model_path
+from mda_aptnn.model.predict import load_model
 
 #: Parts per worker: enough for a bar that moves, few enough that starting them costs nothing.
 PARTS_PER_WORKER = 8
@@ -37,17 +37,13 @@ _KILLED = (
 )
 
 
-def model_of_worker(source: str | os.PathLike[str], n_threads: int) -> Any:
-    """Return the model of a name or file; parts that a worker takes one after the other share it.
+@functools.lru_cache(maxsize=1)
+def loaded(path: Any, changed: int, n_threads: int) -> Any:
+    """Return the model of a file, last changed then; parts that a worker takes one after the other
+    share it.
 
     Loading it takes as long as predicting dozens of frames.
     """
-    path = model_path(source)
-    return _loaded(path, path.stat().st_mtime_ns, n_threads)
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(path: Any, changed: int, n_threads: int) -> Any:
     return load_model(path, n_threads=n_threads)
 
 
@@ -61,13 +57,6 @@ class _WithBar(BackendBase):
     def bar(self, n_parts: int) -> Any:
         """Return a progress bar of this many parts."""
         return tqdm(total=n_parts, unit="part", disable=not self._verbose)
-
-
-class _PartError(Exception):
-    """An error of a part: it may be an EOFError as well, as of a dead worker's pipe."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
 
 
 class ProgressMultiprocessing(_WithBar, BackendMultiprocessing):
@@ -96,6 +85,7 @@ class ProgressMultiprocessing(_WithBar, BackendMultiprocessing):
         results: list[Any] = [None] * len(computations)
         workers: dict[Any, Any] = {}
         busy: dict[Any, int] = {}
+        failure: Exception | None = None
 
         def hand_over(pipe: Any) -> None:
             if waiting:
@@ -112,18 +102,26 @@ class ProgressMultiprocessing(_WithBar, BackendMultiprocessing):
                 while busy:
                     ready: list[Any] = multiprocessing.connection.wait(list(busy))
                     for pipe in ready:
-                        failed, result = pipe.recv()
-                        if failed:
-                            raise _PartError(result)
-                        results[busy.pop(pipe)] = result
+                        failure, results[busy.pop(pipe)] = pickle.loads(pipe.recv_bytes())
+                        if failure is not None:
+                            raise failure
                         bar.update()
                         hand_over(pipe)
             except (EOFError, ConnectionError) as error:
+                # a part may raise these as well as a dead worker's pipe
+                if error is failure:
+                    raise
                 raise WorkerError(_KILLED) from error
-            except _PartError as failed:
-                raise failed.error from None
             finally:
-                _end(workers, bool(busy))
+                # asked to end early, they write what they have
+                for process in workers.values() if busy or failure is not None else ():
+                    process.terminate()
+                for pipe, process in workers.items():
+                    process.join(_PATIENCE)
+                    if process.is_alive():
+                        process.kill()
+                        process.join()
+                    pipe.close()
         return results
 
 
@@ -139,18 +137,6 @@ def _start() -> tuple[Any, Any]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     end.close()
     return pipe, process
-
-
-def _end(workers: dict[Any, Any], early: bool) -> None:
-    """Wait for all workers; `early`: ask them to end, so that they write what they have."""
-    for process in workers.values() if early else ():
-        process.terminate()
-    for pipe, process in workers.items():
-        process.join(_PATIENCE)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        pipe.close()
 
 
 class ProgressDask(_WithBar, BackendDask):
@@ -210,11 +196,23 @@ def _work(pipe: Any) -> None:
         while task := pipe.recv():
             work, part = task
             try:
-                answer = False, _part(pickle.loads(work), part)
+                answer = _packed(None, _part(pickle.loads(work), part))
             except Exception as error:
                 error.add_note(traceback.format_exc())
-                answer = True, error
-            pipe.send(answer)
+                answer = _packed(error, None)
+            pipe.send_bytes(answer)
+
+
+def _packed(error: Exception | None, result: Any) -> bytes:
+    """The answer of a worker: its error or its result, or that they cannot be sent."""
+    try:
+        answer = pickle.dumps((error, result))
+        if error is not None:
+            pickle.loads(answer)  # some can be packed only
+        return answer
+    except Exception as reason:
+        what = "what it computed" if error is None else f"its error {error!r}"
+        return pickle.dumps((WorkerError(f"a worker cannot send {what}: {reason}"), None))
 
 
 def _part(func: Callable[[Any], Any], computation: Any) -> Any:

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,24 +44,24 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
         If it is a file.
     """
     folder = Path(folder)
-    if not folder.exists() and not folder.is_symlink():
+    if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         raise NotADirectoryError(
             f"{folder} is a file, and finished frames need a folder: give another --checkpoint"
         )
-    if any(_is_ours(part) for part in (folder, *_parts(folder))):
+    places = [folder, *_parts(folder)]
+    if any(map(_is_ours, places)):
         return
-    for part in (folder, *_parts(folder)):
-        io.sweep(part)
-    inside = [item for item in folder.iterdir() if not _PART.fullmatch(item.name)]
-    inside += [item for part in _parts(folder) for item in part.iterdir()]
-    inside = [item for item in inside if item.name != folders.LOCK]
-    if inside:
-        raise FileFormatError(
-            f"{folder} is not empty and holds no finished frames of this version of mda-aptnn "
-            f"(there is {inside[0].name}): move it away, or give another folder by --checkpoint"
-        )
+    for place in places:
+        io.sweep(place)
+        for item in place.iterdir():
+            if item.name != folders.LOCK and not _PART.fullmatch(item.name):
+                raise FileFormatError(
+                    f"{folder} is not empty and holds no finished frames of this version of "
+                    f"mda-aptnn (there is {item.name}): move it away, or give another folder by "
+                    "--checkpoint"
+                )
 
 
 def remove(folder: str | os.PathLike[str]) -> None:
@@ -96,9 +96,8 @@ def _blocks(folder: Path) -> list[Path]:
 
 def _is_ours(folder: Path) -> bool:
     """Whether a folder has a plan that says that this package wrote it."""
-    with contextlib.suppress(OSError, ValueError):
-        plan = json.loads((folder / _PLAN).read_text())
-        return isinstance(plan, dict) and plan.get("kind") == _KIND
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return bool(dict(json.loads((folder / _PLAN).read_text())).get("kind") == _KIND)
     return False
 
 
@@ -117,10 +116,10 @@ class BlockStore:
         Made if it does not exist.
     plan : dict
         What the rows depend on (model, atoms, options). A folder of another plan is refused.
-    files : list
-        Sizes and times of the trajectory's files. Of blocks that were written when they were the
-        same, only the first and the last frame are compared with the trajectory, of others all; of
-        arrays in memory always all.
+    files : sequence of str
+        The trajectory's files. Of blocks that were written when these had the same sizes and times,
+        only the first and the last frame are compared with the trajectory, of others all; of arrays
+        in memory always all.
 
     Raises
     ------
@@ -131,36 +130,33 @@ class BlockStore:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], plan: dict[str, Any], files: list[Any]
+        self, folder: str | os.PathLike[str], plan: dict[str, Any], files: Sequence[str]
     ) -> None:
         self.folder = Path(folder)
-        self._trajectory = json.dumps(files) if files else ""
+        states = [os.stat(name) for name in files if os.path.exists(name)]
+        own = [[state.st_size, state.st_mtime_ns] for state in states]
+        self._trajectory = json.dumps(own) if own else ""
         # which rows of a block are of other frames than the trajectory has now
         self._stale: dict[str, NDArray[np.bool_]] = {}
         self._pending: list[tuple[int, dict[str, Any]]] = []
         self._since = 0.0
-        plan = {"kind": _KIND, **json.loads(json.dumps(plan))}
+        plan = {"kind": _KIND, **plan}
         file = self.folder / _PLAN
         if not file.exists():
             check_folder(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
         io.check_writable(file)
         io.sweep(self.folder)
-        if file.exists():
-            self._compare(file, plan)
-        else:
+        if not file.exists():
             with io.replacing(file, _KIND) as temporary:
                 temporary.write_text(json.dumps(plan, indent=1))
         io.protect([file], _KIND)
-
-    def _compare(self, file: Path, plan: dict[str, Any]) -> None:
         try:
-            found = dict(json.loads(file.read_text()))
+            differ = io.differing(dict(json.loads(file.read_text())), plan)
         except (TypeError, ValueError) as error:
             raise FileFormatError(
                 f"{file} is damaged; remove the folder or give another one"
             ) from error
-        differ = [key for key in plan if found.get(key) != plan[key]]
         if differ:
             raise TrajectoryError(
                 f"checkpoint {self.folder} belongs to another run (differs in "
@@ -191,58 +187,43 @@ class BlockStore:
                 io.write_array(file, name, np.array([row[name] for _, row in self._pending]))
         self._pending = []
 
-    def reusable(
+    def missing(
         self, wanted: NDArray[np.int64], fingerprint: Callable[[int], np.uint64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Compare what is there with the trajectory as it is now.
+    ) -> NDArray[np.int64]:
+        """Return the wanted frames that are not there as the trajectory has them now.
 
         Parameters
         ----------
         wanted : ndarray of int, shape [n_frames]
         fingerprint : callable
             Of a frame of the trajectory, by its number.
-
-        Returns
-        -------
-        same : ndarray of int
-            Wanted frames with a row, sorted.
-        changed : ndarray of int
-            Those whose rows are all of other frames than the trajectory has now.
         """
         now = functools.cache(fingerprint)
-        found: set[int] = set()
+        there: set[int] = set()
         others: set[int] = set()
-        for path, frames, prints, unchanged in self._files():
+        for file, frames, prints in self._files():
             at = np.flatnonzero(np.isin(frames, wanted))
-            if not len(at):
-                continue
-            stale = self._stale[path.name] = np.zeros(len(frames), dtype=bool)
+            ends = {*at[:1], *at[-1:]}
+            same = {k: bool(now(int(frames[k])) == prints[k]) for k in ends}
+            unchanged = bool(self._trajectory) and file.attrs["trajectory"] == self._trajectory
             # of files that are as they were, the ends are enough
-            if not unchanged or any(now(int(frames[k])) != prints[k] for k in at[[0, -1]]):
-                stale[at] = [now(int(frames[k])) != prints[k] for k in at]
-            found.update(frames[at[~stale[at]]].tolist())
-            others.update(frames[at[stale[at]]].tolist())
-        same, changed_frames = sorted(found), sorted(others - found)
-        return np.array(same, dtype=np.int64), np.array(changed_frames, dtype=np.int64)
-
-    def missing(
-        self, wanted: NDArray[np.int64], fingerprint: Callable[[int], np.uint64]
-    ) -> NDArray[np.int64]:
-        """Return the wanted frames that are not there as they are now; parameters as of
-        `reusable`.
-        """
-        there, changed = self.reusable(wanted, fingerprint)
-        if len(there):
+            if not unchanged or not all(same.values()):
+                same = {k: bool(now(int(frames[k])) == prints[k]) for k in at}
+            stale = self._stale[file.filename] = np.zeros(len(frames), dtype=bool)
+            stale[at] = [not same.get(k, True) for k in at]
+            there.update(frames[at[~stale[at]]].tolist())
+            others.update(frames[stale].tolist())
+        if there:
             logger.info("%d of %d frames are in %s", len(there), len(wanted), self.folder)
-        if len(changed):
+        if others - there:
             logger.warning(
                 "%d frames in %s are not those of the trajectory as it is now, the first is %d: "
                 "predicted again",
-                len(changed),
+                len(others - there),
                 self.folder,
-                changed[0],
+                min(others - there),
             )
-        return np.setdiff1d(wanted, there)
+        return np.setdiff1d(wanted, sorted(there))
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -266,33 +247,29 @@ class BlockStore:
     ) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
         """Give, block by block, the places in `frames` that a block fills and its rows for them."""
         missing = np.ones(len(frames), dtype=bool)
-        order = np.argsort(frames, kind="stable")
-        for path, stored, *_ in self._files():
-            at = np.searchsorted(frames[order], stored).clip(0, len(frames) - 1)
-            places = order[at]
-            wanted = (frames[places] == stored) & missing[places]
-            if path.name in self._stale:
-                wanted &= ~self._stale[path.name]
-            if not wanted.any():
-                continue
-            missing[places[wanted]] = False
-            with io.open_checked(path, "block") as file:
-                rows = {
-                    name: io.read_array(file, name)[wanted] for name in file if name != "frames"
-                }
-            yield places[wanted], rows
+        for file, stored, _ in self._files():
+            _, places, at = np.intersect1d(frames, stored, return_indices=True)
+            stale = self._stale.get(file.filename, np.zeros(len(stored), dtype=bool))
+            wanted = missing[places] & ~stale[at]
+            places, at = places[wanted], at[wanted]
+            missing[places] = False
+            if len(at):
+                yield (
+                    places,
+                    {name: io.read_array(file, name)[at] for name in file if name != "frames"},
+                )
         if missing.any():
             raise FileFormatError(
                 f"{self.folder} lacks frame {frames[missing][0]}; run again with this checkpoint"
             )
 
-    def _files(self) -> Iterator[tuple[Path, NDArray[np.int64], NDArray[np.uint64], bool]]:
-        """Give each block, its frames, their fingerprints, and whether the trajectory's files are
-        still the same.
-        """
+    def _files(self) -> Iterator[tuple[Any, NDArray[np.int64], NDArray[np.uint64]]]:
+        """Give each block, open, with its frames and their fingerprints."""
         for path in _blocks(self.folder):
             with io.open_checked(path, "block") as file:
                 frames = io.read_array(file, "frames", shape=(None,), kinds="i")
-                prints = io.read_array(file, "fingerprint", shape=(len(frames),), kinds="u")
-                unchanged = bool(self._trajectory) and file.attrs["trajectory"] == self._trajectory
-            yield path, frames, prints, unchanged
+                yield (
+                    file,
+                    frames,
+                    io.read_array(file, "fingerprint", shape=(len(frames),), kinds="u"),
+                )

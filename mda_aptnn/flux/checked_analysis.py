@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,23 @@ from numpy.typing import NDArray
 from mda_aptnn.checks import Checks
 from mda_aptnn.elements import name_elements
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.flux.groups import check_atoms
+from mda_aptnn.flux.groups import Groups, check_atoms, choose_groups
 from mda_aptnn.flux.guard import Findings, check_run
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand
+from mda_aptnn.trajectory.motions.motions import Motions, make_motions
 from mda_aptnn.trajectory.times import Timeline
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
 #: Options by which `check_run` only marks what it would refuse.
 ALLOWANCES = ("allow_aliasing", "override_cell", "allow_outside_domain")
+#: Keywords of every such analysis beside its own: how the trajectory is read, and what goes on.
+_READING = [
+    *(p for p in inspect.signature(UniverseFrames).parameters.values() if p.kind is p.KEYWORD_ONLY),
+    *(
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool")
+        for name in ALLOWANCES
+    ),
+]
 
 
 class CheckedAnalysis(AnalysisBase):
@@ -42,7 +53,18 @@ class CheckedAnalysis(AnalysisBase):
     #: Predicts the frames, and so is checked with them; none by default.
     _model: Any = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            # help() shows the keywords that **reading stands for
+            own = inspect.signature(cls.__init__).parameters.values()
+            named = [parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD]
+            shown = inspect.Signature([*named, *_READING], return_annotation=None)
+            setattr(cls.__init__, "__signature__", shown)  # noqa: B010
+
     def __init__(self, atomgroup: Any, verbose: bool = False, **options: Any) -> None:
+        for name in options.keys() - {parameter.name for parameter in _READING}:
+            raise TypeError(f"{type(self).__name__}() has no keyword {name!r}")
         self._allowed = {name: options.pop(name, False) for name in ALLOWANCES}
         self._atoms = atomgroup.atoms if isinstance(atomgroup, Universe) else atomgroup
         check_atoms(self._atoms, "atomgroup")
@@ -61,6 +83,16 @@ class CheckedAnalysis(AnalysisBase):
     def timeline(self) -> Timeline:
         """Times of the frames that were looked at last."""
         return self._timeline
+
+    def _take_apart(
+        self, groups: Mapping[str, Any] | None, motions: Any, **how: Any
+    ) -> tuple[Groups, Motions | None]:
+        """The groups of the atoms, of `choose_groups`, and their motions, of `make_motions`."""
+        atoms, frames, molecules = self._atoms, self._frames, self._molecules
+        chosen = choose_groups(atoms, groups, frames.indices, frames.numbers, molecules, **how)
+        if motions is None:
+            return chosen, None
+        return chosen, make_motions(motions, atoms, frames.indices, frames.masses, molecules)
 
     @property
     def universe_frames(self) -> UniverseFrames:
@@ -157,11 +189,9 @@ def chosen_timeline(
         )
     numbers = numbers[(numbers >= usable.start) & (numbers < usable.stop)].astype(np.int64)
     if len(numbers) < 2:
-        all_usable = len(usable) == len(trajectory)
         raise TrajectoryError(
             f"{len(numbers)} usable frames in the chosen range; a flux needs two or more, and the "
-            f"trajectory has {len(trajectory)}"
-            + ("" if all_usable else f", {len(usable)} of them with velocities")
+            f"trajectory has {len(trajectory)}, {len(usable)} of them with velocities"
         )
     strides = np.unique(np.diff(numbers))
     if len(strides) > 1 or strides[0] < 1:

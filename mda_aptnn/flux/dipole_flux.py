@@ -19,21 +19,12 @@ from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.flux.flux_series import ARRAYS, FluxSeries
 from mda_aptnn.flux.frame_flux import FrameFlux, known_freedom
-from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
-from mda_aptnn.flux.origin import checkpoint_plan, description, file_states, frame_fingerprint
-from mda_aptnn.flux.pipeline import (
-    PARTS,
-    Pipeline,
-    batch_size,
-    gives_gradients,
-    predictions,
-    shares,
-    text_of,
-)
-from mda_aptnn.model.predict import Model, load_model
+from mda_aptnn.flux.origin import checkpoint_plan, description, frame_fingerprint
+from mda_aptnn.flux.pipeline import PARTS, Pipeline, batch_size, predictions
+from mda_aptnn.model.predict import Model, load_model, model_path
+from mda_aptnn.tensors import APT, PGT
 from mda_aptnn.trajectory.molecules import broken_note
-from mda_aptnn.trajectory.motions.motions import make_motions
 
 #: Up to so many groups, correlation functions are a result of every run.
 _FEW = 16
@@ -80,13 +71,13 @@ class DipoleFlux(CheckedAnalysis):
         Threads of the prediction in each process.
     verbose : bool
         Show progress.
-    **reading
-        How the trajectory is read: `velocities`, `velocity_unit`, `time_step`, `elements`, `cell`,
-        `pbc`, `charge` and `check_temperature` of `mda_aptnn.UniverseFrames`. And what goes on
-        though it would be refused: ``allow_aliasing=True`` where frames are too far apart for the
-        motion, or the time between them does not fit the velocities; ``override_cell=True`` where
-        the given cell has another volume than the recorded one; ``allow_outside_domain=True`` where
-        the surroundings of atoms are not those that the model was trained on.
+    velocities, velocity_unit, time_step, elements, cell, pbc, charge, check_temperature : optional
+        How the trajectory is read, as in `mda_aptnn.UniverseFrames`.
+    allow_aliasing, override_cell, allow_outside_domain : bool
+        What goes on though it would be refused: where frames are too far apart for the motion, or
+        the time between them does not fit the velocities; where the given cell has another volume
+        than the recorded one; where the surroundings of atoms are not those that the model was
+        trained on.
 
     Attributes
     ----------
@@ -161,9 +152,33 @@ class DipoleFlux(CheckedAnalysis):
         super().__init__(atomgroup, verbose, **reading)
         if hasattr(self._model, "check"):
             self._model.check(self._first)
-        self._sums = self._make_sums(groups, per, updating, motions, sum_rule, degrees_of_freedom)
-        self._with_gradients = gives_gradients(self._model)
-        self._n_members = self._count_members()
+        how: dict[str, Any] = {"per": per, "updating": updating, "also": ("atom",)}
+        chosen, taken_apart = self._take_apart(groups, motions, **how)
+        frames = self._frames
+        samples = None if self._finite_difference else frames.samples()
+        self._sums = FrameFlux(
+            chosen,
+            taken_apart,
+            self._molecules.found,
+            frames.masses,
+            frames.charge,
+            sum_rule,
+            known_freedom(degrees_of_freedom, samples, frames.masses, frames.notes),
+            keep_atoms=per == "atom",
+        )
+        # a model without a target gives both if it gives tensors by name
+        parts = getattr(getattr(self._model, "target", None), "parts", (APT, PGT))
+        named = callable(getattr(self._model, "predict_tensors", None))
+        self._with_gradients = named and {APT, PGT} <= set(parts)
+        self._n_members = int(getattr(self._model, "n_members", 1))
+        others = self._with_gradients and not isinstance(self._model, Model)
+        if self._n_members < 2 or others:
+            self._n_members = 0
+        elif len(self._sums.names) > _FEW:
+            self._n_members = 0
+            frames.notes.append(
+                f"no error of the model: members of a committee are kept of up to {_FEW} groups"
+            )
         self.n_frames, self._ahead = 0, False
         self._pipeline: Pipeline | None = None
         self._scratch: Any = None
@@ -172,10 +187,8 @@ class DipoleFlux(CheckedAnalysis):
             checkpoint = self._scratch.name
         self._store: BlockStore | None = None
         if checkpoint is not None:
-            plan = checkpoint_plan(
-                model, self._model, self._sums, self._frames, self._first, groups
-            )
-            self._store = BlockStore(checkpoint, plan, file_states(self._trajectory))
+            plan = checkpoint_plan(model, self._model, self._sums, frames, self._first, groups)
+            self._store = BlockStore(checkpoint, plan, plan["trajectory"])
 
     def run(
         self,
@@ -275,50 +288,9 @@ class DipoleFlux(CheckedAnalysis):
         """
         if self._per != "atom" or self._store is None:
             self.series.save(path)
-            return
-        frames, wanted = self._frames, self._sums.groups.wanted
-        write_atom_flux(
-            path,
-            self.series,
-            self._store.rows(self._wanted),
-            frames.indices[wanted],
-            frames.numbers[wanted],
-            self._sums.motion_names,
-            n_particles=len(frames.universe.atoms),
-        )
-
-    def _make_sums(
-        self,
-        groups: Mapping[str, Any] | None,
-        per: str,
-        updating: bool,
-        motions: Any,
-        sum_rule: str,
-        given: int | None,
-    ) -> FrameFlux:
-        """What is summed in each frame."""
-        frames, molecules = self._frames, self._molecules
-        indices, masses, notes = frames.indices, frames.masses, frames.notes
-        which = self._atoms, groups, indices, frames.numbers, molecules
-        chosen = choose_groups(per, *which, updating=updating, also=("atom",))
-        if motions is not None:
-            motions = make_motions(motions, self._atoms, indices, masses, molecules)
-        samples = None if self._finite_difference else frames.samples()
-        freedom = known_freedom(given, samples, masses, notes)
-        how = frames.charge, sum_rule, freedom
-        return FrameFlux(chosen, motions, molecules.found, masses, *how, keep_atoms=per == "atom")
-
-    def _count_members(self) -> int:
-        """How many members of a committee have their flux kept."""
-        n_members = getattr(self._model, "n_members", 1)
-        if n_members < 2 or (self._with_gradients and not isinstance(self._model, Model)):
-            return 0
-        if len(self._sums.names) <= _FEW:
-            return int(n_members)
-        self._frames.notes.append(
-            f"no error of the model: members of a committee are kept of up to {_FEW} groups"
-        )
-        return 0
+        else:
+            rows = self._store.rows(self._wanted)
+            write_atom_flux(path, self.series, rows, self._frames, self._sums)
 
     def _fingerprint(self, number: int) -> np.uint64:
         """That of a frame of the trajectory, which is left there."""
@@ -327,7 +299,8 @@ class DipoleFlux(CheckedAnalysis):
 
     def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
         if self._model is None:
-            self._model = backends.model_of_worker(self._source, self._n_threads)
+            path = model_path(self._source)
+            self._model = backends.loaded(path, path.stat().st_mtime_ns, self._n_threads)
         more = self._n_members or self._with_gradients
         batch = batch_size(self._model, len(self._frames.numbers), more)
         try:
@@ -347,13 +320,11 @@ class DipoleFlux(CheckedAnalysis):
 
     def _empty(self, n_frames: int) -> Results:
         sizes = {"frames": n_frames, "groups": len(self._sums.names), "members": self._n_members}
-        left_out = {"times"}
-        left_out |= set() if self._n_members else {"members"}
-        left_out |= set() if self._with_gradients else {"polarizability"}
+        there = {"times": 0, "members": self._n_members, "polarizability": self._with_gradients}
         arrays = {
             name: np.zeros([sizes.get(size, size) for size in shape])
             for name, (_, shape) in ARRAYS.items()
-            if name not in left_out
+            if there.get(name, True)
         }
         if self._sums.molecules is not None:
             arrays["broken_bond"] = np.zeros(n_frames, dtype=np.int64)
@@ -388,27 +359,14 @@ class DipoleFlux(CheckedAnalysis):
             for places, rows in self._store.rows(self._wanted):
                 for name, values in self.results.items():
                     values[places] = rows[name]
-        results, times = self.results, self._timeline.times
-        self.frames, self.times, self.n_frames = self._wanted, times, len(times)
-        self._series = self._make_series()
-        results.groups, results.times = list(self._sums.names), times
-        results.seconds = dict(zip(PARTS, seconds.tolist(), strict=True))
-        results.shares = shares(seconds)
-        logger.info("time: %s", text_of(results.shares))
-        if len(self._sums.names) <= _FEW:
-            results.correlation = self._series.correlation()
-
-    def _make_series(self) -> FluxSeries:
-        arrays, times = dict(self.results), self._timeline.times
-        notes = [*self._frames.notes, *self._doubts]
-        if self._sums.molecules is not None:
+        times, sums, frames = self._timeline.times, self._sums, self._frames
+        arrays, notes = dict(self.results), [*frames.notes, *self._doubts]
+        if sums.molecules is not None:
             broken = arrays.pop("broken_bond")
-            notes += broken_note(
-                self._sums.molecules, broken, self._wanted, times, self._frames.indices
-            )
-        names, labels = self._sums.groups.terms(self._sums.motion_names)
-        origin = description(self._source, self._model, self._sums, self._trajectory)
-        return FluxSeries(
+            notes += broken_note(sums.molecules, broken, self._wanted, times, frames.indices)
+        names, labels = sums.groups.terms(sums.motion_names)
+        origin = description(self._source, self._model, sums, self._trajectory)
+        self._series = FluxSeries(
             groups=list(names),
             times=times,
             spacing=self._timeline.spacing,
@@ -418,6 +376,16 @@ class DipoleFlux(CheckedAnalysis):
             labels=labels,
             **arrays,
         )
+        self.frames, self.times, self.n_frames = self._wanted, times, len(times)
+        results = self.results
+        results.groups, results.times = list(names), times
+        results.seconds = dict(zip(PARTS, seconds.tolist(), strict=True))
+        total = seconds.sum() or 1.0
+        results.shares = {name: value / total for name, value in results.seconds.items()}
+        shares = ", ".join(f"{name} {value:.0%}" for name, value in results.shares.items())
+        logger.info("time: %s", shares)
+        if len(names) <= _FEW:
+            results.correlation = self._series.correlation()
 
     def __getstate__(self) -> dict[str, Any]:
         # a model that came from a file is loaded again where it is used

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import operator
 import types
 from typing import Any
 
@@ -11,8 +13,8 @@ class LateMethod:
     """A method whose function is imported when it is asked for.
 
     A user looks for ``series.spectrum()``, and `mda_aptnn.flux` must know nothing of
-    `mda_aptnn.spectra`. On the class it is the function itself: ``help(FluxSeries.spectrum)`` shows
-    its own signature and docstring. Other packages may add methods in the same way.
+    `mda_aptnn.spectra`. On the class it is the function: ``help(FluxSeries.spectrum)`` shows its
+    own signature and docstring. Other packages may add methods in the same way.
 
     Parameters
     ----------
@@ -28,7 +30,12 @@ class LateMethod:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         function = getattr(importlib.import_module(self._module), self._name)
-        if instance is None:
+        of = operator.attrgetter(self._of) if self._of else None
+        if instance is not None:
+            return types.MethodType(function, of(instance) if of else instance)
+        if of is None:
             return function
-        subject = instance if self._of is None else getattr(instance, self._of)
-        return types.MethodType(function, subject)
+        # called through the class, it gets the object as its first argument
+        return functools.wraps(function)(
+            lambda instance, *args, **options: function(of(instance), *args, **options)
+        )

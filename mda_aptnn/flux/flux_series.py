@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import h5py
@@ -124,10 +124,12 @@ class FluxSeries(io.Stored):
     def __repr__(self) -> str:
         many = len(self.groups) > _NAMED
         named = f"{len(self.groups)} groups" if many else ", ".join(self.groups)
-        return (
-            f"<FluxSeries: {len(self)} frames, {1000 * self.spacing:g} fs apart, in "
-            f"{len(self.starts)} series; {named}>"
-        )
+        return f"<FluxSeries: {self._extent}; {named}>"
+
+    @property
+    def _extent(self) -> str:
+        n, step = len(self), 1000 * self.spacing
+        return f"{n} frames, {step:g} fs apart, in {len(self.starts)} series"
 
     @property
     def total(self) -> NDArray[np.float64]:
@@ -195,19 +197,17 @@ class FluxSeries(io.Stored):
         """
         if not isinstance(groups, Mapping):
             groups = {name: [name] for name in ([groups] if isinstance(groups, str) else groups)}
-        place = {name: k for k, name in enumerate(self.groups)}
-        left = dict(place)
-        sums: dict[str, list[int]] = {}
+        left = {name: k for k, name in enumerate(self.groups)}
+        known, sums = set(left), {name: list[int]() for name in groups}
         for name, parts in groups.items():
-            sums[name] = []
             for part in [parts] if isinstance(parts, str) else parts:
-                if part not in place:
+                if part not in known:
                     raise GroupError(
                         f"there is no group {part!r}; the groups are {', '.join(self.groups)}"
                     )
-                if left.pop(part, None) is None:
+                if part not in left:
                     raise GroupError(f"a group stands in two sums: {groups}")
-                sums[name].append(place[part])
+                sums[name].append(left.pop(part))
         if left:
             sums["rest" if "rest" not in sums else "remaining"] = list(left.values())
         return self._summed(sums, {})
@@ -233,23 +233,19 @@ class FluxSeries(io.Stored):
             raise GroupError(
                 f"the flux has no {label!r}; it has {', '.join(self.labels) or 'groups only'}"
             )
-        words = self.labels[label]
-        names = list(dict.fromkeys(words))
-        return self._summed(
-            {name: [k for k, word in enumerate(words) if word == name] for name in names},
-            {label: names},
-        )
+        sums: dict[str, list[int]] = {}
+        for k, word in enumerate(self.labels[label]):
+            sums.setdefault(word, []).append(k)
+        return self._summed(sums, {label: list(sums)})
 
-    def _summed(
-        self, sums: Mapping[str, Sequence[int]], labels: dict[str, list[str]]
-    ) -> FluxSeries:
+    def _summed(self, sums: Mapping[str, list[int]], labels: dict[str, list[str]]) -> FluxSeries:
         """The flux of sums of terms, by name the numbers of the terms."""
         summed: dict[str, Any] = {}
         for name, values in self.arrays().items():
             shape = ARRAYS[name][1]
             if "groups" in shape:
                 axis = shape.index("groups")
-                terms = [values.take(list(k), axis).sum(axis) for k in sums.values()]
+                terms = [values.take(k, axis).sum(axis) for k in sums.values()]
                 summed[name] = np.stack(terms, axis)
         return dataclasses.replace(self, groups=list(sums), labels=labels, **summed)
 
@@ -307,10 +303,7 @@ class FluxSeries(io.Stored):
         listed = f"groups: {', '.join(names)}"
         if len(names) > _LISTED:
             listed = f"{len(names)} groups: {names[0]}, {names[1]}, ... {names[-1]}"
-        lines = [
-            f"{len(self)} frames, {1000 * self.spacing:g} fs apart, in {len(self.starts)} series; "
-            f"{listed}"
-        ]
+        lines = [f"{self._extent}; {listed}"]
         if values["temperature"] is not None:
             lines.append(f"kinetic temperature: {values['temperature']:.1f} K")
         if values["equipartition_ratio"] is not None:
@@ -318,8 +311,7 @@ class FluxSeries(io.Stored):
             lines.append(f"<M'^2> over equipartition: {ratio:.3f} +- {error:.3f}")
         residual = values["sum_rule_residual_max"]
         lines.append(f"largest component of the sum rule's residual: {residual:.3f} e")
-        all_notes = dict.fromkeys([*values["notes"], *notes])
-        return "\n".join([*lines, *(f"note: {note}" for note in all_notes)])
+        return "\n".join(lines + [f"note: {n}" for n in dict.fromkeys([*values["notes"], *notes])])
 
     def _write(self, file: h5py.File) -> None:
         for name, values in self.arrays().items():
@@ -395,28 +387,62 @@ class FluxSeries(io.Stored):
             raise TrajectoryError("there is no flux to merge")
         first, starts, notes, n_frames = parts[0], list(parts[0].starts), [], len(parts[0])
         for number, (earlier, part) in enumerate(itertools.pairwise(parts), start=2):
-            _refuse_unlike(first, part, number)
-            _refuse_shared(parts[: number - 1], part)
+            name = f"part {number}"
+            if part.groups != first.groups:
+                raise GroupError(
+                    f"{name} has the groups {part.groups}, the first one {first.groups}"
+                )
+            refuse_other_run(first, part, name)
+            if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
+                raise TrajectoryError(
+                    f"{name} has frames {part.spacing:g} ps apart, the first one "
+                    f"{first.spacing:g} ps; read each with a step that makes them equal"
+                )
+            if part.finite_difference != first.finite_difference:
+                raise TrajectoryError(
+                    "velocities were recorded in some parts and made by finite differences in "
+                    "others"
+                )
+            for place, other in enumerate(parts[: number - 1], start=1):
+                if (shared := shared_frames(part, other)) > 1:
+                    raise CheckError(
+                        f"{name} has the same flux as part {place} in {shared} frames: the same "
+                        "frames twice are no more statistics, and error bars of them are too "
+                        "small; give each frame once"
+                    )
             gap = float(part.times[0] - earlier.times[-1])
             joins = abs(gap - first.spacing) < _JOIN * first.spacing
             kind = "continues the one before" if joins else "is a replica of its own"
-            notes.append(f"part {number} (from {part.times[0]:.4g} ps) {kind}")
+            notes.append(f"{name} (from {part.times[0]:.4g} ps) {kind}")
             logger.info(notes[-1])
             starts += [n_frames + start for start in part.starts[1 if joins else 0 :]]
             n_frames += len(part)
-        there = set.intersection(*(set(part.arrays()) for part in parts))
-        merged: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in parts]) if name in there else None
-            for name in ARRAYS
-        }
-        checks = Checks.from_json(joined(parts, "checks"))
-        info = first.info | {
-            "trajectory": joined(parts, "trajectory"),
-            "checks": Checks(tuple(dict.fromkeys(checks))).to_json(),
-            "kinetic_temperature": _mean_temperature(parts),
+        known = [part.info.get("kinetic_temperature") or [None, None] for part in parts]
+        values, errors = np.array(known, dtype=float).T
+        # mean, and its standard error, of what was seen before the runs
+        kelvin = [float(values.mean()), float(np.linalg.norm(errors)) / len(parts)]
+        info = {
+            "checks": Checks(dict.fromkeys(Checks.from_json(joined(parts, "checks")))).to_json(),
+            "kinetic_temperature": kelvin if np.isfinite(kelvin).all() else [None, None],
             "notes": list(dict.fromkeys([*joined(parts, "notes"), *notes])),
         }
-        return dataclasses.replace(first, starts=starts, info=info, **merged)
+        return combined(parts, np.concatenate, info, starts=starts)
+
+
+def combined(
+    parts: Sequence[FluxSeries],
+    together: Callable[[list[NDArray[np.float64]]], Any],
+    info: dict[str, Any],
+    **changes: Any,
+) -> FluxSeries:
+    """Return one flux of several: of the arrays that all have, and with the files of all."""
+    arrays = {name: [getattr(part, name) for part in parts] for name in ARRAYS}
+    made: dict[str, Any] = {
+        name: None if any(one is None for one in each) else together(each)
+        for name, each in arrays.items()
+    }
+    info = parts[0].info | {"trajectory": joined(parts, "trajectory")} | info
+    return dataclasses.replace(parts[0], info=info, **(made | changes))
 
 
 def joined(parts: Iterable[FluxSeries], name: str) -> list[Any]:
@@ -424,7 +450,9 @@ def joined(parts: Iterable[FluxSeries], name: str) -> list[Any]:
     return [item for part in parts for item in part.info.get(name, [])]
 
 
-def refuse_other_run(first: FluxSeries, part: FluxSeries, name: str) -> None:
+def refuse_other_run(
+    first: FluxSeries, part: FluxSeries, name: str, **also: tuple[Any, Any]
+) -> None:
     """Refuse a flux that was predicted of other atoms or in another way.
 
     Parameters
@@ -432,14 +460,17 @@ def refuse_other_run(first: FluxSeries, part: FluxSeries, name: str) -> None:
     first, part : FluxSeries
     name : str
         Of `part`, for the error.
+    **also : tuple
+        What else must be the same, of the first and of this one.
 
     Raises
     ------
     TrajectoryError
         With what differs.
     """
-    for what in ("n_atoms", "charge", "sum_rule", "model"):
-        mine, theirs = first.info.get(what), part.info.get(what)
+    told = ("n_atoms", "charge", "sum_rule", "model")
+    same = {what: (first.info.get(what), part.info.get(what)) for what in told}
+    for what, (mine, theirs) in (also | same).items():
         if mine != theirs:
             raise TrajectoryError(f"{name} has {what} {theirs}, the first one {mine}")
 
@@ -452,39 +483,3 @@ def shared_frames(part: FluxSeries, other: FluxSeries) -> int:
     """
     known, there = ({row.tobytes() for row in one.flux if row.any()} for one in (part, other))
     return len(known & there)
-
-
-def _refuse_unlike(first: FluxSeries, part: FluxSeries, number: int) -> None:
-    if part.groups != first.groups:
-        raise GroupError(
-            f"part {number} has the groups {part.groups}, the first one {first.groups}"
-        )
-    refuse_other_run(first, part, f"part {number}")
-    if abs(part.spacing - first.spacing) > _SAME_SPACING * first.spacing:
-        raise TrajectoryError(
-            f"part {number} has frames {part.spacing:g} ps apart, the first one {first.spacing:g} "
-            "ps; read each with a step that makes them equal"
-        )
-    if part.finite_difference != first.finite_difference:
-        raise TrajectoryError(
-            "velocities were recorded in some parts and made by finite differences in others"
-        )
-
-
-def _refuse_shared(earlier: Sequence[FluxSeries], part: FluxSeries) -> None:
-    for number, other in enumerate(earlier, start=1):
-        shared = shared_frames(part, other)
-        if shared > 1:
-            raise CheckError(
-                f"part {len(earlier) + 1} has the same flux as part {number} in {shared} frames: "
-                "the same frames twice are no more statistics, and error bars of them are too "
-                "small; give each frame once"
-            )
-
-
-def _mean_temperature(parts: Sequence[FluxSeries]) -> list[float | None]:
-    """Kinetic temperature and its standard error in K of what was seen before the runs."""
-    known = [part.info.get("kinetic_temperature") or [None, None] for part in parts]
-    values, errors = np.array(known, dtype=float).T
-    both = float(values.mean()), float(np.linalg.norm(errors)) / len(parts)
-    return [value if np.isfinite(both).all() else None for value in both]

@@ -102,65 +102,46 @@ class FrameFlux:
             If motions do not sum to the velocities.
         """
         tensors = _of_shape(tensors, (len(frame), 3, 3), "tensors")
+        wanted, masses = self.groups.wanted, self.masses
         residual = sum_rule_residual(tensors, self.charge)
-        tensors = self._corrected(tensors)
+        tensors = apply_sum_rule(tensors, self.sum_rule, masses, self.charge)
         # [n_motions, n_atoms, 3]
         parts = velocities[None]
         if self.motions is not None:
             parts = take_apart(self.motions, frame, velocities)
-        wanted = self.groups.wanted
+        # of the wanted atoms, [n_motions, n_atoms, n_components]
+        rates = {"flux": np.einsum("iab,pib->pia", tensors, parts)[:, wanted]}
+        if gradients is not None:
+            what = "polarizability gradients"
+            gradients = _of_shape(gradients, (len(frame), 3, 3, 3), what)[:, ROWS, COLUMNS]
+            # Σ_i G_i is made zero by the same rule as that of the dipole
+            weights = sum_rule_weights(self.sum_rule, masses)
+            gradients = gradients - weights[:, None, None] * gradients.sum(axis=0)
+            rates["polarizability"] = np.einsum("ikc,pic->pik", gradients[wanted], parts[:, wanted])
         sums = functools.partial(
             sum_groups, membership=membership[wanted], n_groups=len(self.groups.names)
         )
-        rates = {"flux": np.einsum("iab,pib->pia", tensors, parts)[:, wanted]}
-        if gradients is not None:
-            rates["polarizability"] = self._polarizability(gradients, parts)
         squares = (tensors[wanted] ** 2).sum(axis=(1, 2))
         row: dict[str, Any] = {
             **{name: sums(values[None])[0] for name, values in rates.items()},
             "volumes": np.nan if frame.volume is None else frame.volume,
-            "temperatures": kinetic_temperature(velocities, self.masses, self.degrees_of_freedom),
+            "temperatures": kinetic_temperature(velocities, masses, self.degrees_of_freedom),
             "residuals": residual,
-            "equipartition": float((squares / self.masses[wanted]).sum()),
+            "equipartition": float((squares / masses[wanted]).sum()),
         }
         if members is not None:
-            each = self._corrected(members)[:, wanted]
+            each = apply_sum_rule(members, self.sum_rule, masses, self.charge)[:, wanted]
             row["members"] = sums(np.einsum("miab,pib->mpia", each, parts[:, wanted]))
         if self.molecules is not None:
             row["broken_bond"] = self.molecules.broken_bond(frame)
         if self.keep_atoms:
-            row |= self._of_atoms(rates, frame, velocities)
+            kept = {f"atom_{name}": values.sum(axis=0) for name, values in rates.items()}
+            if self.motions is not None:
+                kept |= {f"motion_{name}": values for name, values in rates.items()}
+            kept |= {"positions": frame.positions[wanted], "velocities": velocities[wanted]}
+            row |= {name: values.astype(np.float32) for name, values in kept.items()}
+            row["cells"] = np.where(frame.pbc[:, None], frame.cell, 0.0)
         return row
-
-    def _corrected(self, tensors: NDArray[np.float64]) -> NDArray[np.float64]:
-        return apply_sum_rule(tensors, self.sum_rule, self.masses, self.charge)
-
-    def _of_atoms(
-        self, rates: dict[str, NDArray[np.float64]], frame: Frame, velocities: NDArray[np.float64]
-    ) -> dict[str, NDArray[Any]]:
-        """What is kept of every wanted atom; `rates` are in motions, [n_motions, n_atoms, ...]."""
-        wanted = self.groups.wanted
-        kept = {f"atom_{name}": values.sum(axis=0) for name, values in rates.items()}
-        if self.motions is not None:
-            kept |= {f"motion_{name}": values for name, values in rates.items()}
-        kept |= {"positions": frame.positions[wanted], "velocities": velocities[wanted]}
-        row: dict[str, NDArray[Any]] = {n: values.astype(np.float32) for n, values in kept.items()}
-        row["cells"] = np.where(frame.pbc[:, None], frame.cell, 0.0)
-        return row
-
-    def _polarizability(
-        self, gradients: NDArray[np.float64], parts: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """α̇ of each wanted atom in each motion, [n_motions, n_atoms, 6] in Å³/ps.
-
-        Σ_i G_i is made zero by the same rule as that of the dipole.
-        """
-        gradients = _of_shape(gradients, (len(self.masses), 3, 3, 3), "polarizability gradients")
-        independent = gradients[:, ROWS, COLUMNS]
-        weights = sum_rule_weights(self.sum_rule, self.masses)
-        independent = independent - weights[:, None, None] * independent.sum(axis=0)
-        wanted = self.groups.wanted
-        return np.asarray(np.einsum("ikc,pic->pik", independent[wanted], parts[:, wanted]))
 
 
 def _of_shape(tensors: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,50 +101,18 @@ class Groups:
 
 
 def choose_groups(
-    per: str,
     atoms: Any,
     groups: Mapping[str, Any] | None,
     indices: NDArray[np.int64],
     numbers: NDArray[np.int64],
-    molecules: Any,
+    molecules: Any = None,
     *,
+    per: str = "group",
     updating: bool = False,
     also: Sequence[str] = (),
 ) -> Groups:
-    """Return the groups of `every` if `per` is one of `KINDS`, otherwise those of `assign_groups`.
-
-    Parameters
-    ----------
-    per : str
-        One of "group" and `KINDS`, or one of `also`, which the caller takes for "group".
-    atoms, groups, indices, numbers, molecules, updating
-        As in `every` and `assign_groups`.
-    also : sequence of str
-
-    Raises
-    ------
-    ValueError
-        If `per` is none of these.
-    GroupError
-        If both are asked for, or as `assign_groups` says.
-    """
-    if per not in ("group", *KINDS, *also):
-        raise ValueError(f"per={per!r}: choose one of {', '.join(('group', *KINDS, *also))}")
-    if per not in KINDS:
-        return assign_groups(atoms, groups, indices, updating=updating)
-    if groups:
-        raise GroupError(f"groups= and per={per!r} are two ways to say it; leave one out")
-    return every(per, atoms, indices, numbers, molecules)
-
-
-def assign_groups(
-    atoms: Any,
-    groups: Mapping[str, Any] | None,
-    indices: NDArray[np.int64],
-    *,
-    updating: bool = False,
-) -> Groups:
-    """Return the groups that selections make.
+    """Return the groups that selections make, or one for every element, residue name, residue or
+    molecule.
 
     Parameters
     ----------
@@ -153,95 +122,93 @@ def assign_groups(
         Selections by name; what they leave out becomes the group "rest". None: one group "all". An
         AtomGroup that is updated (``select_atoms(..., updating=True)``) is selected again in each
         frame.
-    indices : ndarray of int, shape [n_atoms]
-        Universe indices of the atoms that are predicted.
+    indices, numbers : ndarray of int, shape [n_atoms]
+        Universe indices and atomic numbers of the atoms that are predicted.
+    molecules : callable, optional
+        Returns the `Molecules` of all of them, if they are needed.
+    per : str
+        "group", one of `KINDS` in place of `groups`, or one of `also`, which the caller takes for
+        "group". Elements and residue names come in alphabetical order; molecules and residues in
+        that of the topology, named by formula or residue name and counted from 1, such as "H2O 17".
     updating : bool
         Select by strings again in each frame, too.
+    also : sequence of str
 
     Raises
     ------
+    ValueError
+        If `per` is none of these.
     GroupError
-        If `groups` is no mapping of names to selections, a selection matches nothing or is of
-        another Universe, or two share an atom. A group that is updated may be empty in the first
-        frame.
+        If both are asked for; `groups` is no mapping of names to selections, a selection matches
+        nothing or is of another Universe, or two share an atom; or the topology has no residue
+        names. A group that is updated may be empty in the first frame.
     """
-    wanted = _wanted(atoms, indices)
+    if per not in ("group", *KINDS, *also):
+        raise ValueError(f"per={per!r}: choose one of {', '.join(('group', *KINDS, *also))}")
+    wanted: NDArray[np.bool_] = np.isin(indices, atoms.indices)
+    if not wanted.any():
+        raise GroupError("the atom group has no atoms with a mass")
+    if per in KINDS:
+        if groups:
+            raise GroupError(f"groups= and per={per!r} are two ways to say it; leave one out")
+        return _every(per, atoms.universe.atoms[indices], wanted, numbers, molecules)
     if groups is not None and not isinstance(groups, Mapping):
         raise GroupError(
             f'groups {groups!r}: give names and selections, such as {{"O": "element O"}}'
         )
     if not groups:
         return Groups(["all"], np.where(wanted, 0, -1))
-    chosen = {name: _select(atoms, name, value, updating) for name, value in groups.items()}
-    members = [np.isin(indices, selected.indices) & wanted for selected in chosen.values()]
-    for (name, selected), member in zip(chosen.items(), members, strict=True):
-        if not member.any() and not isinstance(selected, UpdatingAtomGroup):
-            raise GroupError(
-                f"group {name!r} ({groups[name]}) matches no atom; check the selection"
-            )
+    chosen, members = [], []
+    for name, value in groups.items():
+        what = f"group {name!r}"
+        if isinstance(value, str):
+            value = select(atoms, value, what, updating=updating)
+        _check_group(value, what)
+        if value.universe is not atoms.universe:
+            raise GroupError(f"{what} is of another Universe; select it in the one of the flux")
+        chosen.append(value)
+        members.append(np.isin(indices, value.indices) & wanted)
+        if not members[-1].any() and not isinstance(value, UpdatingAtomGroup):
+            raise GroupError(f"{what} ({groups[name]}) matches no atom; check the selection")
     names = list(groups)
     fixed = _disjoint(members, wanted, names, indices)
-    changing = any(isinstance(selected, UpdatingAtomGroup) for selected in chosen.values())
+    changing = any(isinstance(selected, UpdatingAtomGroup) for selected in chosen)
     if changing or (fixed == len(names)).any():
         if REST in names:
             raise GroupError(
                 f"the name {REST!r} is kept for the atoms that no group takes; take another one"
             )
         names.append(REST)
-    return Groups(
-        names, fixed, selections=list(chosen.values()) if changing else (), indices=indices
-    )
+    return Groups(names, fixed, selections=chosen if changing else (), indices=indices)
 
 
-def every(
-    kind: str, atoms: Any, indices: NDArray[np.int64], numbers: NDArray[np.int64], molecules: Any
+def _every(
+    kind: str, atoms: Any, wanted: NDArray[np.bool_], numbers: NDArray[np.int64], molecules: Any
 ) -> Groups:
-    """Return one group for every element, residue name, residue or molecule.
-
-    Parameters
-    ----------
-    kind : {"element", "resname", "residue", "molecule"}
-        Elements and residue names come in alphabetical order; molecules and residues in that of the
-        topology, named by formula or residue name and counted from 1, such as "H2O 17".
-    atoms : MDAnalysis.AtomGroup
-        Whose flux is wanted.
-    indices, numbers : ndarray of int, shape [n_atoms]
-        Universe indices and atomic numbers of the atoms that are predicted.
-    molecules : callable
-        Returns the `Molecules` of all of them, if they are needed.
-
-    Raises
-    ------
-    GroupError
-        If the topology has no residue names.
-    """
-    wanted = _wanted(atoms, indices)
-    everything = atoms.universe.atoms[indices]
+    """One group for every element, residue name, residue or molecule of the atoms."""
     units: Sequence[str] = ()
     if kind == "element":
         label = np.array(symbols_of(numbers))
     elif kind == "molecule":
         found: Molecules = molecules()
         label, units = found.membership, found.formulas()
-    elif not hasattr(everything, "resnames"):
+    elif not hasattr(atoms, "resnames"):
         raise GroupError(
             f"the topology has no residue names; group by element or molecule instead of {kind}"
         )
     elif kind == "resname":
-        label = everything.resnames.astype(str)
+        label = atoms.resnames.astype(str)
     else:
-        _, first, label = np.unique(everything.resindices, return_index=True, return_inverse=True)
-        units = everything.resnames[first]
+        _, first, label = np.unique(atoms.resindices, return_index=True, return_inverse=True)
+        units = atoms.resnames[first]
     kept, place = np.unique(label[wanted], return_inverse=True)
-    fixed = np.full(len(indices), -1, dtype=np.int64)
+    fixed = np.full(len(wanted), -1, dtype=np.int64)
     fixed[wanted] = place
     if kind in ("element", "resname"):
-        return Groups([str(name) for name in kept], fixed)
-    species, counts, names = [str(units[number]) for number in kept], Counter[str](), []
-    for name in species:
-        counts[name] += 1
-        names.append(f"{name} {counts[name]}")
-    return Groups(names, fixed, species)
+        return Groups(kept.tolist(), fixed)
+    species = [str(units[number]) for number in kept]
+    counts = collections.defaultdict[str, Iterator[int]](lambda: itertools.count(1))
+    return Groups([f"{name} {next(counts[name])}" for name in species], fixed, species)
 
 
 def check_atoms(atoms: Any, what: str) -> None:
@@ -263,27 +230,6 @@ def check_atoms(atoms: Any, what: str) -> None:
 def _check_group(atoms: Any, what: str) -> None:
     if not hasattr(atoms, "indices") or not hasattr(atoms, "select_atoms"):
         raise GroupError(f"{what} is {atoms!r}; give an AtomGroup")
-
-
-def _select(atoms: Any, name: str, selection: Any, updating: bool) -> Any:
-    what = f"group {name!r}"
-    chosen = (
-        select(atoms, selection, what, updating=updating)
-        if isinstance(selection, str)
-        else selection
-    )
-    _check_group(chosen, what)
-    if chosen.universe is not atoms.universe:
-        raise GroupError(f"group {name!r} is of another Universe; select it in the one of the flux")
-    return chosen
-
-
-def _wanted(atoms: Any, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the atoms that are predicted are in an AtomGroup."""
-    wanted: NDArray[np.bool_] = np.isin(indices, atoms.indices)
-    if not wanted.any():
-        raise GroupError("the atom group has no atoms with a mass")
-    return wanted
 
 
 def _disjoint(

@@ -114,13 +114,20 @@ def check_run(
         check_temperatures(look, held) if frames.recorded else check_displacements(look)
     )
     reach = 1.0 if frames.recorded else FINITE_DIFFERENCE_LIMIT
+    largest = max(float(np.abs(moment.frame.positions).max()) for moment in look.moments)
+    cell = None
+    if both := frames.cells_given_and_recorded():
+        given, recorded = ((f"{cell} ({cell.volume:.5g} Å³)", cell.volume) for cell in both)
+        same = abs(given[1] / recorded[1] - 1) < SAME_CELL
+        text = f"given {given[0]}, recorded {recorded[0]}"
+        cell = CELL.answer(text, same, grave=True)
     found = [
         _declared_time(frames, confirmed=bool(paces) and paces[0].verdict is Verdict.FINE),
         *paces,
         check_nyquist(look, reach),
         temperatures,
-        _cell(frames),
-        _coordinates(look),
+        cell,
+        COORDINATES.answer(f"up to {largest:.3g} Å", largest < FAR),
         _replicas([(1, frames, numbers) for numbers in np.split(wanted, timeline.starts[1:])]),
     ]
     if model is not None:
@@ -169,12 +176,8 @@ def check_replicas(analyses: Sequence[UniverseFrames]) -> Checks:
     -------
     Checks
     """
-    check = _replicas(
-        [
-            (place, frames, np.array(frames.usable_frames))
-            for place, frames in enumerate(analyses, 1)
-        ]
-    )
+    series = [(k, frames, np.array(frames.usable_frames)) for k, frames in enumerate(analyses, 1)]
+    check = _replicas(series)
     return Checks([check] if check is not None else [])
 
 
@@ -210,21 +213,6 @@ def _declared_time(frames: UniverseFrames, *, confirmed: bool) -> Check | None:
         return None
     found = f"time step of {1000 * given:g} fs given, {1000 * declared:g} fs recorded"
     return RECORDED_TIMES.answer(found, confirmed or abs(given - declared) < 0.01 * declared)
-
-
-def _cell(frames: UniverseFrames) -> Check | None:
-    both = frames.cells_given_and_recorded()
-    if both is None:
-        return None
-    given, recorded = both
-    found = f"given {given} ({given.volume:.5g} Å³), recorded {recorded} ({recorded.volume:.5g} Å³)"
-    same = abs(given.volume / recorded.volume - 1) < SAME_CELL
-    return CELL.answer(found, same, grave=True)
-
-
-def _coordinates(look: Look) -> Check:
-    largest = max(float(np.abs(moment.frame.positions).max()) for moment in look.moments)
-    return COORDINATES.answer(f"up to {largest:.3g} Å", largest < FAR)
 
 
 def _replicas(series: Sequence[tuple[int, UniverseFrames, Indices]]) -> Check | None:

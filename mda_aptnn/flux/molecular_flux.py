@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,19 +43,6 @@ class MoleculeBlock:
     flux: NDArray[np.float64]
     centres: NDArray[np.float64]
     cells: NDArray[np.float64]
-
-
-class MolecularFlux(Protocol):
-    """Where blocks come from: arrays in memory, or a file with every atom's flux."""
-
-    n_molecules: int
-    n_frames: int
-    #: First frame of each uninterrupted series.
-    starts: list[int]
-
-    def read(self, start: int, stop: int) -> MoleculeBlock:
-        """Return the frames from `start` to before `stop`."""
-        ...
 
 
 class MoleculesInMemory:
@@ -107,7 +94,10 @@ class MoleculesInMemory:
         -------
         MoleculeBlock
         """
-        flux, centres = (_time_last(values[start:stop]) for values in (self._flux, self._centres))
+        flux, centres = (
+            np.ascontiguousarray(np.moveaxis(values[start:stop], 0, -1), dtype=np.float64)
+            for values in (self._flux, self._centres)
+        )
         return MoleculeBlock(flux, centres, self._cells[start:stop])
 
 
@@ -120,8 +110,6 @@ class MoleculesOfFile:
         With atom_flux, positions and cells.
     molecules : mda_aptnn.trajectory.molecules.Molecules
         Of these atoms.
-    masses : ndarray, shape [n_atoms]
-        In u.
     starts : list of int
         First frame of each uninterrupted series.
 
@@ -132,23 +120,18 @@ class MoleculesOfFile:
         not read.
     """
 
-    def __init__(
-        self,
-        atoms: StoredAtoms,
-        molecules: Molecules,
-        masses: NDArray[np.float64],
-        starts: list[int],
-    ) -> None:
+    def __init__(self, atoms: StoredAtoms, molecules: Molecules, starts: list[int]) -> None:
         self._data, self._molecules = atoms.data, molecules
         self.n_frames, self.n_molecules, self.starts = len(atoms), len(molecules), starts
         self.broken = np.full(self.n_frames, -1, dtype=np.int64)
-        tree = [np.stack(level, axis=1) for level in molecules.tree]
-        edges = np.concatenate([np.zeros((0, 2), dtype=np.int64), *tree])
-        place = {tuple(pair): k for k, pair in enumerate(np.sort(molecules.bonds, axis=1).tolist())}
-        bonds = [place[tuple(pair)] for pair in np.sort(edges, axis=1).tolist()]
-        numbers = np.array(bonds, dtype=np.int64)
-        parents, children = np.ascontiguousarray(edges.T)
-        self._tree = parents, children, numbers, molecules.limits[numbers] ** 2
+        none = np.zeros(0, dtype=np.int64)
+        levels = zip(*molecules.tree, strict=True) if molecules.tree else [[none], [none]]
+        parents, children = map(np.concatenate, levels)
+        place = {frozenset(pair): k for k, pair in enumerate(molecules.bonds.tolist())}
+        edges = zip(parents.tolist(), children.tolist(), strict=True)
+        bonds = np.array([place[frozenset(edge)] for edge in edges], dtype=np.int64)
+        self._tree = parents, children, bonds, molecules.limits[bonds] ** 2
+        masses = masses_of(atoms.numbers)
         self._weights = masses / molecules.sum(masses)[molecules.membership]
 
     def read(self, start: int, stop: int) -> MoleculeBlock:
@@ -168,7 +151,7 @@ class MoleculesOfFile:
                 self._data["positions"][first:last],
                 block.cells[part],
                 inverse[part],
-                *self._tree,
+                self._tree,
                 self._molecules.membership,
                 self._weights,
                 block.flux[..., part],
@@ -180,30 +163,16 @@ class MoleculesOfFile:
 
 @kept_exactly
 def _add_atoms(  # type: ignore[no-untyped-def]
-    atom_flux,
-    positions,
-    cells,
-    inverse,
-    parents,
-    children,
-    bonds,
-    squared_limits,
-    membership,
-    weights,
-    flux,
-    centres,
-    broken,
+    atom_flux, positions, cells, inverse, tree, membership, weights, flux, centres, broken
 ):
     """Sum flux and weighted positions of atoms over molecules, which are made whole along their
     bonds.
     """
-    n_frames, n_atoms, _ = positions.shape
-    whole = np.empty((n_atoms, 3))
+    parents, children, bonds, squared_limits = tree
+    whole = np.empty(positions.shape[1:])
     arm, turns = np.empty(3), np.empty(3)
-    for t in range(n_frames):
-        for j in range(n_atoms):
-            for a in range(3):
-                whole[j, a] = positions[t, j, a]
+    for t in range(len(positions)):
+        whole[:] = positions[t]
         broken[t] = -1
         for k in range(len(parents)):
             i, j = parents[k], children[k]
@@ -224,10 +193,14 @@ def _add_atoms(  # type: ignore[no-untyped-def]
                 square += arm[a] * arm[a]
             if square > squared_limits[k] and broken[t] < 0:
                 broken[t] = bonds[k]
-        for j in range(n_atoms):
+        for j in range(len(whole)):
             for a in range(3):
                 flux[membership[j], a, t] += atom_flux[t, j, a]
                 centres[membership[j], a, t] += weights[j] * whole[j, a]
+
+
+#: Where blocks come from: arrays in memory, or a file with every atom's flux.
+MolecularFlux = MoleculesInMemory | MoleculesOfFile
 
 
 @contextlib.contextmanager
@@ -269,12 +242,8 @@ def open_molecules(
                 f'{path} has no flux of atoms with cells; make it with per="atom" (--per atom)'
             )
         molecules = find_molecules(universe, atoms.indices, atoms.first_frame())
-        found = MoleculesOfFile(atoms, molecules, masses_of(atoms.numbers), list(series.starts))
+        found = MoleculesOfFile(atoms, molecules, list(series.starts))
         info = {**series.info, "notes": [*series.info.get("notes", []), *molecules.notes]}
         yield dataclasses.replace(series, info=info), found
         numbers = np.arange(len(series))
         broken_note(molecules, found.broken, numbers, series.times, atoms.indices)
-
-
-def _time_last(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    return np.ascontiguousarray(np.moveaxis(values, 0, -1), dtype=np.float64)

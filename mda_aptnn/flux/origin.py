@@ -5,7 +5,6 @@ run.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,50 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.flux.frame_flux import FrameFlux
-from mda_aptnn.flux.path_integrals import BeadMean
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.domain import expected_residual
 from mda_aptnn.model.predict import model_identity
-from mda_aptnn.trajectory.motions.motions import Motions, take_apart
+from mda_aptnn.trajectory.motions.motions import take_apart
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
-
-
-def model_signature(source: Any, model: Any, frame: Frame) -> str:
-    """`model_identity`, for an object with what it predicts for `frame`, in few digits.
-
-    On other hardware the last ones differ.
-    """
-    identity = model_identity(source, model)
-    if getattr(model, "path", None) is None:
-        tensors = np.asarray(model.predict(frame), dtype=float).ravel()
-        identity += f" (predicts {np.cos(np.arange(len(tensors))) @ tensors:.4g})"
-    return identity
 
 
 def trajectory_files(trajectory: Any) -> list[str]:
     """Names of the trajectory's files, none for arrays in memory; with those of the other beads of
-    a centroid.
+    a centroid, which a `BeadMean` knows.
     """
-    names = [
-        str(name)
-        for name in getattr(trajectory, "filenames", [trajectory.filename])
-        if name is not None
-    ]
-    beads = [
-        bead
-        for step in trajectory.transformations
-        if isinstance(step, BeadMean)
-        for bead in step.others
-    ]
-    return names + [name for bead in beads for name in trajectory_files(bead)]
-
-
-def file_states(trajectory: Any) -> list[list[int]]:
-    """Size and time of the last change of each of the trajectory's files; nothing for arrays in
-    memory.
-    """
-    states = [os.stat(name) for name in trajectory_files(trajectory) if os.path.exists(name)]
-    return [[state.st_size, state.st_mtime_ns] for state in states]
+    readers = [trajectory]
+    for step in trajectory.transformations:
+        readers += getattr(step, "others", [])
+    names = [getattr(reader, "filenames", [reader.filename]) for reader in readers]
+    return [str(name) for own in names for name in own if name is not None]
 
 
 def frame_fingerprint(frame: Frame, velocities: NDArray[np.float64]) -> np.uint64:
@@ -109,7 +80,7 @@ def checkpoint_plan(
     Parameters
     ----------
     source, model
-        As for `model_signature`.
+        As the user gave it, and what it became.
     sums : FrameFlux
     frames : UniverseFrames
     first : Frame
@@ -119,9 +90,20 @@ def checkpoint_plan(
         too little.
     """
     atoms = (sums.groups.fixed, frames.numbers, frames.indices, frames.masses)
-    digest = hashlib.sha256(b"".join(values.tobytes() for values in atoms)).hexdigest()
+    identity = model_identity(source, model)
+    # few digits: on other hardware the last ones differ
+    if getattr(model, "path", None) is None:
+        tensors = np.asarray(model.predict(first), dtype=float).ravel()
+        identity += f" (predicts {np.cos(np.arange(len(tensors))) @ tensors:.4g})"
+    moved = None
+    if sums.motions is not None:
+        # names alone do not tell other coordinates
+        parts = take_apart(sums.motions, first, np.sin(np.arange(3.0 * len(first))).reshape(-1, 3))
+        moved = f"{float((parts * np.cos(np.arange(parts.size)).reshape(parts.shape)).sum()):.4g}"
+    settings = frames.settings
+    del settings["numbers"], settings["indices"]
     return {
-        "model": model_signature(source, model, first),
+        "model": identity,
         "first frame": first.fingerprint(),
         "degrees_of_freedom": str(sums.degrees_of_freedom),
         "trajectory": trajectory_files(frames.universe.trajectory),
@@ -130,22 +112,9 @@ def checkpoint_plan(
             name: text for name, text in (groups or {}).items() if isinstance(text, str)
         },
         "updating": sums.groups.updating,
-        "motions": None if sums.motions is None else _motions_signature(sums.motions, first),
-        "atoms": digest,
+        "motions": moved,
+        "atoms": hashlib.sha256(b"".join(values.tobytes() for values in atoms)).hexdigest(),
         "per_atom": sums.keep_atoms,
         "sum_rule": sums.sum_rule,
-        **{
-            name: value
-            for name, value in frames.settings.items()
-            if name not in ("numbers", "indices")
-        },
+        **settings,
     }
-
-
-def _motions_signature(motions: Motions, frame: Frame) -> str:
-    """What motions make of one set of velocities, in few digits: names alone do not tell other
-    coordinates.
-    """
-    phases = np.arange(3 * len(frame), dtype=float)
-    parts = take_apart(motions, frame, np.sin(phases).reshape(-1, 3))
-    return f"{float((parts * np.cos(np.arange(parts.size)).reshape(parts.shape)).sum()):.4g}"

@@ -13,7 +13,7 @@ the physical temperature makes n·α exactly: the factor βħω/(1 − e^{−β�
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from mda_aptnn.checks import Checks, Verdict
 from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.flux.flux_series import FluxSeries, joined, refuse_other_run, shared_frames
+from mda_aptnn.flux.flux_series import FluxSeries, combined, refuse_other_run, shared_frames
 from mda_aptnn.frame import Cell
 from mda_aptnn.model.domain import TEMPERATURE, temperature_check
 from mda_aptnn.trajectory.kinetics import PLAUSIBLE, is_plausible
+from mda_aptnn.trajectory.readers import timestep_cell
 
 #: Times of beads are the same within this part, which single precision leaves.
 _SAME_TIME = 1e-5
@@ -69,7 +70,16 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
     first, n_beads = beads[0], len(beads)
     notes = [f"mean of {n_beads} beads; temperatures are those of the beads divided by {n_beads}"]
     for number, bead in enumerate(beads[1:], start=2):
-        _check_same(first, bead, number)
+        same = {
+            "number of frames": (len(first), len(bead)),
+            "series": (first.starts, bead.starts),
+            "groups": (first.groups, bead.groups),
+        }
+        refuse_other_run(first, bead, f"bead {number}", **same)
+        if abs(first.times - bead.times).max() > 0.01 * first.spacing:
+            raise TrajectoryError(
+                f"bead {number} has other times than bead 1; read the same frames of all"
+            )
         if any(shared_frames(bead, other) > 1 for other in beads[: number - 1]) and len(notes) < 2:
             notes.append(
                 f"{Verdict.LOOK}: beads: bead {number} has the same flux as an earlier one. Give "
@@ -78,43 +88,21 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
             warnings.warn(notes[-1], stacklevel=2)
     kinetic = np.array([bead.temperatures.mean() for bead in beads])
     _check_temperatures(kinetic)
-    there = set.intersection(*(set(bead.arrays()) for bead in beads))
-    mean: dict[str, Any] = {
-        name: np.mean([getattr(bead, name) for bead in beads], axis=0) if name in there else None
-        for name in first.arrays()
-    }
     kelvin = first.info.get("kinetic_temperature", [])
     # a bead is hotter than the sample, as many times as there are beads: it is asked again
     hot, trained = f"{Verdict.LOOK}: {TEMPERATURE}:", first.info.get("trained_temperature")
     checks = [item for item in first.info.get("checks", []) if item["name"] != TEMPERATURE]
     if trained is not None:
         checks += Checks([temperature_check(trained, kinetic.mean() / n_beads)]).to_json()
-    info = first.info | {
-        "trajectory": joined(beads, "trajectory"),
+    info = {
         "estimator": f"beads ({n_beads})",
         "kinetic_temperature": [None if value is None else value / n_beads for value in kelvin],
         "checks": checks,
         "notes": [n for n in first.info.get("notes", []) if not n.startswith(hot)] + notes,
     }
-    mean |= {"times": first.times, "temperatures": mean["temperatures"] / n_beads}
-    return dataclasses.replace(first, info=info, **mean)
-
-
-def _check_same(first: FluxSeries, bead: FluxSeries, number: int) -> None:
-    for what, mine, theirs in (
-        ("number of frames", len(first), len(bead)),
-        ("series", first.starts, bead.starts),
-        ("groups", first.groups, bead.groups),
-    ):
-        if mine != theirs:
-            raise TrajectoryError(
-                f"bead {number} has other {what} than bead 1: {theirs} instead of {mine}"
-            )
-    refuse_other_run(first, bead, f"bead {number}")
-    if abs(first.times - bead.times).max() > 0.01 * first.spacing:
-        raise TrajectoryError(
-            f"bead {number} has other times than bead 1; read the same frames of all"
-        )
+    temperatures = np.mean([bead.temperatures for bead in beads], axis=0) / n_beads
+    mean = functools.partial(np.mean, axis=0)
+    return combined(beads, mean, info, times=first.times, temperatures=temperatures)
 
 
 def _check_temperatures(kinetic: NDArray[np.float64]) -> None:
@@ -151,11 +139,8 @@ class BeadMean:
 
     def __call__(self, ts: Any) -> Any:
         """Return the timestep with the mean over beads, in the image nearest to the first bead."""
-        count = 1 + len(self.others)
-        positions, velocities = ts.positions.astype(float), None
-        if ts.has_velocities:
-            velocities = ts.velocities.astype(float)
-        shift = np.zeros_like(positions)
+        positions, shift = ts.positions.astype(float), np.zeros(3)
+        velocities = ts.velocities.astype(float) if ts.has_velocities else None
         for number, reader in enumerate(self.others, start=2):
             other = reader[ts.frame]
             if abs(other.time - ts.time) > _SAME_TIME * max(abs(ts.time), 1e-3):
@@ -168,15 +153,15 @@ class BeadMean:
                     f"frame {ts.frame}: bead 1 or bead {number} has no velocities, the other one "
                     "has"
                 )
-            arms = other.positions.astype(float) - positions
-            # beads of an atom are close to each other
-            cell = np.zeros((3, 3)) if ts.dimensions is None else ts.triclinic_dimensions
-            shift += Cell(cell).nearest(arms)
+            # beads of an atom are close to each other, and all have one cell, whose orientation a
+            # reader knows and a timestep does not
+            cell = Cell(timestep_cell(reader))
+            shift = shift + cell.nearest(other.positions.astype(float) - positions)
             if velocities is not None:
                 velocities += other.velocities
-        ts.positions = positions + shift / count
+        ts.positions = positions + shift / (1 + len(self.others))
         if velocities is not None:
-            ts.velocities = velocities / count
+            ts.velocities = velocities / (1 + len(self.others))
         return ts
 
 

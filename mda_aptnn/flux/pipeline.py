@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.predict import BATCH_ATOMS
-from mda_aptnn.tensors import APT, PGT
 
 #: What time is spent on: reading and converting frames; neighbours and network of the prediction;
 #: sums and storing.
@@ -122,15 +121,6 @@ class Pipeline:
             self.work_seconds += time.perf_counter() - start
 
 
-def gives_gradients(model: Any) -> bool:
-    """Return whether a model predicts polarizability gradients as well: it has `predict_tensors`.
-
-    Where it has a `target`, this says whether they are among the tensors.
-    """
-    parts = getattr(getattr(model, "target", None), "parts", (APT, PGT))
-    return callable(getattr(model, "predict_tensors", None)) and {APT, PGT} <= set(parts)
-
-
 def batch_size(model: Any, n_atoms: int, more: Any) -> int:
     """Return how many frames `predictions` gains by together; `more` if it is to tell more than
     tensors.
@@ -164,14 +154,3 @@ def predictions(
         return [(values.mean(axis=0), values, None) for values in each]
     tensors = [model.predict(frames[0])] if len(frames) == 1 else model.predict_many(frames)
     return [(values, None, None) for values in tensors]
-
-
-def shares(seconds: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
-    """Return the share of each of `PARTS` in their sum."""
-    parts = np.asarray(seconds) / (np.sum(seconds) or 1.0)
-    return dict(zip(PARTS, parts.tolist(), strict=True))
-
-
-def text_of(found: Mapping[str, float]) -> str:
-    """Shares for people."""
-    return ", ".join(f"{name} {100 * value:.0f} %" for name, value in found.items())

@@ -23,7 +23,7 @@ from mda_aptnn.flux.origin import trajectory_files
 from mda_aptnn.spectra.estimator import Rates
 from mda_aptnn.spectra.vdos import Velocities, VibrationalDensity
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand
-from mda_aptnn.trajectory.motions.motions import make_motions, take_apart
+from mda_aptnn.trajectory.motions.motions import take_apart
 
 #: Velocities beyond so many bytes are kept in a temporary file instead of memory.
 _IN_MEMORY = 1_000_000_000
@@ -46,9 +46,10 @@ class VelocitySpectrum(CheckedAnalysis):
         internal coordinates.
     verbose : bool
         Show progress.
-    **reading
-        How the trajectory is read and checked, as in `DipoleFlux`: velocities, velocity_unit,
-        time_step, elements, cell, pbc, check_temperature, allow_aliasing, override_cell.
+    velocities, velocity_unit, time_step, elements, cell, pbc, charge, check_temperature : optional
+        How the trajectory is read, as in `mda_aptnn.UniverseFrames`; a charge is no matter.
+    allow_aliasing, override_cell, allow_outside_domain : bool
+        What goes on though it would be refused, as in `DipoleFlux`; the last is no matter.
 
     Attributes
     ----------
@@ -74,18 +75,12 @@ class VelocitySpectrum(CheckedAnalysis):
         **reading: Any,
     ) -> None:
         super().__init__(atomgroup, verbose, **reading)
-        atoms, molecules = self._atoms, self._molecules
-        indices, numbers = self._frames.indices, self._frames.numbers
-        self._groups = choose_groups(per, atoms, groups, indices, numbers, molecules)
+        self._groups, self._motions = self._take_apart(groups, motions, per=per)
         if self._groups.updating:
             raise GroupError(
                 "a density of states needs groups that keep their atoms: give selections, not "
                 "updated ones"
             )
-        self._motions = None
-        if motions is not None:
-            masses = self._frames.masses
-            self._motions = make_motions(motions, atoms, indices, masses, molecules)
 
     def run(
         self,
@@ -229,7 +224,7 @@ def stored_density(
         indices, numbers, first = stored.indices, stored.numbers, stored.first_frame()
         molecules = MoleculesOnDemand(universe.universe, indices, first, notes)
         everything = universe.universe.atoms[indices]
-        chosen = choose_groups(per, everything, groups, indices, numbers, molecules)
+        chosen = choose_groups(everything, groups, indices, numbers, molecules, per=per)
         atoms = find_atoms(universe.universe, elements)
         masses = atoms.masses[np.searchsorted(atoms.indices, indices)]
         values = _Stored(stored.data["velocities"])

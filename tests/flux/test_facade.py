@@ -16,6 +16,7 @@ from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.spectra import of_flux
+from mda_aptnn.trajectory.universe_frames import UniverseFrames
 from tests.systems import gas
 
 FOLDER = Path(mda_aptnn.flux.__file__).parent
@@ -50,7 +51,7 @@ def test_flux_imports_nothing_of_what_is_above_it():
 @pytest.mark.parametrize("name", ["spectrum", "raman", "sum_frequency"])
 def test_methods_are_the_functions_of_spectra(owner, name):
     method = getattr(owner, name)
-    assert method is getattr(of_flux, name)
+    assert inspect.unwrap(method) is getattr(of_flux, name)
     assert "temperature" in inspect.signature(method).parameters
     assert "temperature : float" in pydoc.render_doc(method) or name != "spectrum"
 
@@ -62,6 +63,21 @@ def test_methods_are_bound_to_the_flux():
     series = analysis.run().series
     np.testing.assert_array_equal(series.correlation("1 fs"), of_flux.correlation(series, "1 fs"))
     assert analysis.spectrum.__self__ is series
+    through_class = DipoleFlux.spectrum(analysis, resolution="2000 cm^-1")
+    np.testing.assert_array_equal(
+        through_class.cross_section, analysis.spectrum(resolution="2000 cm^-1").cross_section
+    )
     other = OfAnotherPackage(**vars(series))
     np.testing.assert_array_equal(other.doubled(times=3), 3 * series.flux)
     assert "Return the flux, larger." in pydoc.render_doc(OfAnotherPackage.doubled)
+
+
+def test_help_shows_every_keyword_and_a_wrong_one_names_the_analysis():
+    shown = inspect.signature(DipoleFlux).parameters
+    reading = inspect.signature(UniverseFrames).parameters
+    for name in ("velocity_unit", "time_step", "elements", "cell", "pbc", "charge"):
+        assert shown[name].default == reading[name].default
+    assert shown["allow_aliasing"].default is False and "reading" not in shown
+    assert "velocity_unit" in pydoc.render_doc(DipoleFlux.__init__)
+    with pytest.raises(TypeError, match=r"DipoleFlux\(\) .*'velocity_units'"):
+        DipoleFlux(gas(), FixedCharges({"O": -0.8, "H": 0.4}), velocity_units="angstrom/ps")

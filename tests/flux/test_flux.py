@@ -11,13 +11,20 @@ import MDAnalysis
 import numpy as np
 import pytest
 
-from mda_aptnn.errors import FileFormatError, GroupError, ModelError, SpectrumError, TrajectoryError
+from mda_aptnn.errors import (
+    FileFormatError,
+    GroupError,
+    ModelError,
+    SpectrumError,
+    TrajectoryError,
+    WorkerError,
+)
 from mda_aptnn.flux import blocks
 from mda_aptnn.flux.atom_flux import load_groups
 from mda_aptnn.flux.backends import ProgressMultiprocessing
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import RECORDS, FluxSeries
-from mda_aptnn.flux.groups import assign_groups
+from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.tensors import SumRuleNameError
 from tests import trajectory_files
@@ -210,6 +217,22 @@ def test_an_end_of_file_in_a_worker_is_no_killed_worker():
         ProgressMultiprocessing(1, verbose=False).apply(end_of_file, [0])
 
 
+def unsendable(part):
+    if not part:
+        return lambda: part
+    error = ValueError("this and that")
+    error.held = lambda: part
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("part", "said"), [(0, "cannot send what it computed"), (1, "its error .*this and that")]
+)
+def test_what_a_worker_cannot_send_is_said_to_be_so(part, said):
+    with pytest.raises(WorkerError, match=said):
+        ProgressMultiprocessing(1, verbose=False).apply(unsendable, [part])
+
+
 #: A worker dies while it writes its progress; the parent then makes a bar of its own.
 KILLED_WHILE_WRITING = """
 import os, signal
@@ -308,7 +331,7 @@ def test_a_selection_by_what_the_topology_lacks_is_refused():
     bare = MDAnalysis.Universe.empty(9, trajectory=True, velocities=True)
     bare.add_TopologyAttr("types", ["1", "2", "2"] * 3)
     with pytest.raises(GroupError, match=r"\(element O\): the topology does not have .* 'type 1'"):
-        assign_groups(bare.atoms, {"O": "element O"}, bare.atoms.indices)
+        choose_groups(bare.atoms, {"O": "element O"}, bare.atoms.indices, np.ones(0))
 
 
 def test_a_selection_outside_of_the_atom_group_matches_nothing(rattling, model):
@@ -348,8 +371,7 @@ def test_a_position_that_is_not_finite_is_named_with_its_frame(model, tmp_path):
     with pytest.raises(TrajectoryError, match="frame 26: the position of atom 4"):
         analysis.run()
     # what was computed before is kept
-    there, _ = analysis._store.reusable(np.arange(26), analysis._fingerprint)
-    np.testing.assert_array_equal(there, np.arange(26))
+    assert len(analysis._store.missing(np.arange(26), analysis._fingerprint)) == 0
 
 
 @pytest.mark.parametrize("sum_rule", ["mass", "uniform"])
@@ -523,7 +545,7 @@ def test_a_killed_run_goes_on(rattling, model, reference, tmp_path, monkeypatch)
     process.join()
     assert process.exitcode == -signal.SIGKILL
     analysis = DipoleFlux(rattling, model, GROUPS, checkpoint=tmp_path / "c", **READING)
-    assert 10 < len(analysis._store.reusable(np.arange(40), analysis._fingerprint)[0]) < 24
+    assert 16 < len(analysis._store.missing(np.arange(40), analysis._fingerprint)) < 30
     same(analysis.run(), reference)
 
 

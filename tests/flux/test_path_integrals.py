@@ -194,6 +194,20 @@ def test_beads_on_two_sides_of_the_boundary():
         np.testing.assert_allclose(ts.velocities, speed, atol=1e-4)
 
 
+def test_beads_on_two_sides_of_a_cell_that_is_turned():
+    """Lengths and angles of a cell do not tell where its vectors point."""
+    positions, velocities = ring_polymer(2, n_frames=5)
+    turned = 10 * np.array([[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
+    positions = positions * 0.1
+    beads = beads_of(
+        [positions[0], positions[1] + turned[0]], velocities, cell=(10.0, 10.0, 10.0, 90, 90, 90)
+    )
+    for bead in beads:
+        bead.trajectory.ts.data["cell"] = turned
+    for ts, place in zip(centroid_universe(beads).trajectory, positions.mean(axis=0), strict=True):
+        np.testing.assert_allclose(ts.positions, place, atol=1e-5)
+
+
 def test_beads_that_do_not_belong_together_are_refused():
     model = KnownTensors(random_tensors(9))
     one = DipoleFlux(gas(), model, **READING).run().series

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mda_aptnn.flux.dipole_flux import DipoleFlux
-from mda_aptnn.flux.pipeline import Pipeline, shares, text_of
+from mda_aptnn.flux.pipeline import Pipeline
 from mda_aptnn.model.predict import Model
 from tests.systems import gas
 from tests.tiny import model_file
@@ -91,7 +91,8 @@ def test_each_part_is_timed(monkeypatch):
 
 
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
-def test_a_flux_is_that_of_frames_one_by_one(engine):
+def test_a_flux_is_that_of_frames_one_by_one(engine, caplog):
+    caplog.set_level("INFO")
     universe, model = gas(n_frames=80), Model(model_file(), engine=engine)
     analysis = DipoleFlux(universe, model, velocity_unit="angstrom/ps").run()
     expected = []
@@ -106,6 +107,8 @@ def test_a_flux_is_that_of_frames_one_by_one(engine):
     )
     parts = analysis.results.shares
     assert list(parts) == ["read", "neighbours", "network", "rest"]
+    said = ", ".join(f"{name} {100 * value:.0f}%" for name, value in parts.items())
+    assert f"time: {said}" in caplog.text
     assert sum(parts.values()) == pytest.approx(1.0) and min(parts.values()) > 0
     assert analysis.results.seconds["network"] <= model.seconds["network"]
     if engine == "cpu":
