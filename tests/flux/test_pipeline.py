@@ -84,10 +84,6 @@ def test_each_part_is_timed(monkeypatch):
     assert (pipeline.read_seconds, pipeline.work_seconds) == (4.0, 8.0)
     model.seconds = {"network": 1.125, "neighbours": 0.0625}
     assert pipeline.seconds().tolist() == [[4.0, 0.0625, 0.125, 7.8125]]
-    assert (
-        text_of(shares([1.0, 0.0, 2.0, 1.0]))
-        == "read 25 %, neighbours 0 %, network 50 %, rest 25 %"
-    )
 
 
 @pytest.mark.parametrize("engine", ["cpu", "torch"])
