@@ -582,8 +582,12 @@ def infrared(
     """
     check_conditions(temperature, volume)
     density = estimator.density(rates, factor=section_factor(temperature))
-    parts = (rates.values[piece[0] : piece[-1] + 1] for piece in rates.series)
-    by_axis = component_correlation(parts, density.plan.n_lags, unbiased=estimator.unbiased)
+    if density.correlation.ndim == 2:
+        # each with itself, and with all the others
+        columns = density.correlation.reshape(-1, 2, len(rates.names)).swapaxes(1, 2)
+        density = dataclasses.replace(density, correlation=columns)
+    plan = density.plan
+    by_axis = component_correlation(rates.parts, plan.n_lags, unbiased=estimator.unbiased)
     return spectrum_of_density(density, by_axis, rates.names, temperature, volume, **origin)
 
 

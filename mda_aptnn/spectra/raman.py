@@ -16,7 +16,7 @@ from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.bands import maxima_of
-from mda_aptnn.spectra.estimator import Estimator, Rates, check_pairs, pair_columns, pairs
+from mda_aptnn.spectra.estimator import Estimator, Rates, pair_columns, pair_numbers
 from mda_aptnn.spectra.infrared import check_conditions
 from mda_aptnn.spectra.result import (
     Measured,
@@ -437,16 +437,13 @@ def raman_spectrum(
     """
     check_conditions(temperature, None)
     n = len(rates.names)
-    of_pairs, of_components = _places(n), _places(len(COMPONENTS))
+    of_pairs, of_components = pair_numbers(n), pair_numbers(len(COMPONENTS))
     n_pairs, n_components = of_pairs.max() + 1, of_components.max() + 1
-    lengths = [len(part) for part in rates.series]
-    plan = estimator.plan(rates.spacing, lengths, rates.finite_difference)
-    check_pairs(n, plan.size // 2 + 1)
     places = of_pairs, of_pairs + n_pairs, of_components + 2 * n_pairs
-    density = estimator.batched_density(
+    density = estimator.density(
         rates,
-        zip(_parts(rates.values), places, strict=True),
-        2 * n_pairs + n_components,
+        lambda: zip(_parts(rates.values), places, strict=True),
+        (2 * n_pairs + n_components,),
         factor=2 * units.SPEED_OF_LIGHT / (units.BOLTZMANN * temperature),
         # nine at most, but where a band is totally symmetric there is one
         components=1,
@@ -461,14 +458,6 @@ def raman_spectrum(
         components=units.quantity(components, units.RAMAN_ACTIVITY),
         temperature=units.quantity(temperature, units.TEMPERATURE),
     )
-
-
-def _places(n: int) -> NDArray[np.int64]:
-    """Where the term of each two of n stands in the order of `all_pairs` [n, n]."""
-    first, second = pairs(n)
-    places = np.empty((n, n), dtype=np.int64)
-    places[first, second] = places[second, first] = np.arange(len(first))
-    return places
 
 
 def _parts(rates: Array) -> Iterator[Array]:

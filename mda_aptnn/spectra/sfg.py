@@ -526,24 +526,26 @@ def sum_frequency_spectrum(
             "be of the same frames and groups"
         )
     n = len(flux.names)
-    n_terms = len(components) * n**2
-    batches = _batches(polarizability.values, flux.values, components)
-    density = estimator.batched_density(flux, batches, n_terms + 1, components=1)
-    grid = density.plan.wavenumber
+    density = estimator.density(
+        flux,
+        lambda: _batches(polarizability.values, flux.values, components),
+        (len(components) * n**2,),
+        components=1,
+    )
 
     def terms(values: Array) -> Complex:
         # both orders are twice the even part of the correlation
-        found = susceptibility(0.5 * values[:, :n_terms], grid, temperature)
+        found = susceptibility(0.5 * values, density.plan.wavenumber, temperature)
         return found.reshape(-1, len(components), n, n)
 
-    density = density.map(terms)
-    common = density.common(**origin)
+    response = density.map(terms)
+    common = response.common(**origin)
     return SumFrequencySpectrum(
         # χ/ω at ω = 0 is the static response of what diffuses, not a resonance
         **common | {"wavenumber": common["wavenumber"][1:]},
         groups=list(flux.names),
         component_names=list(components),
-        terms=units.quantity(density.terms, _UNIT),
+        terms=units.quantity(response.terms, _UNIT),
         area=None if area is None else units.quantity(area, "angstrom^2"),
         temperature=units.quantity(temperature, units.TEMPERATURE),
     )
@@ -553,7 +555,7 @@ def _batches(
     polarizability: Array, flux: Array, components: Sequence[str]
 ) -> Iterator[tuple[Array, NDArray[np.int64]]]:
     """α̇_ab and then Ṁ_c of all groups [n_frames, 2 n_groups, 1] of each component, and the numbers
-    of the terms of one with the other; the last one is for those that are not wanted.
+    of the terms of one with the other.
     """
     n = flux.shape[1]
     for number, (a, b, c) in enumerate(map(axes_of, components)):

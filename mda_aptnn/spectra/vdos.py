@@ -55,7 +55,7 @@ class VibrationalDensity(Result):
     main: ClassVar[str] = "terms"
 
     names: list[str] = attribute(list)
-    terms: Any = array(DENSITY, "frequencies", "terms")
+    terms: Any = array(DENSITY, "frequencies", "names")
     degrees_of_freedom: float = array(None)
     mass_weighted: bool = attribute(bool)
 
@@ -265,8 +265,8 @@ class Velocities:
             names.append(COUPLING)
         weights = self.masses if mass_weighted else np.ones(len(self.masses))
         components = 3 * int((self.membership >= 0).sum())
-        density = Estimator(resolution, window, segments=segments).batched_density(
-            self.rates, self._batches(weights), len(names), components=components
+        density = Estimator(resolution, window, segments=segments).density(
+            self.rates, lambda: self._batches(weights), (len(names),), components=components
         )
         energy = float(density.correlation[0].sum())
         if not energy > 0:
