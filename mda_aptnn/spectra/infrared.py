@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -443,44 +442,19 @@ class Spectrum(Absorption):
             if values.any() or not self.signed
         }
 
-    def plot(
-        self,
-        path: str | os.PathLike[str] | None = None,
-        *,
-        ax: Any = None,
-        terms: bool | None = None,
-        limit: float = 4500.0,
-    ) -> Any:
-        """Draw the total and its terms.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-        ax : matplotlib.axes.Axes, optional
-            Drawn into; a new figure otherwise.
-        terms : bool, optional
-            Auto terms solid, cross terms dashed; by default if there are two to five groups.
-        limit : float
-            Right end of the axis in cm⁻¹, if the spectrum reaches so far.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-        """
+    def _draw(self, ax: Any, limit: float, terms: bool | None = None) -> None:
+        """The total and its terms: auto terms solid, cross terms dashed."""
         if terms is None:
             terms = 2 <= len(self.groups) <= 5
-        label = "" if self.members is None else self.members.label
-        return plots.plot_curves(
+        plots.draw_curves(
+            ax,
             self.wavenumber.magnitude,
             {"total": self.curve()},
             self.named_terms(" × ") if terms else {},
-            path,
-            ax=ax,
-            limit=limit,
+            limit,
             label=plots.LABELS[self.unit],
             title=plots.title_of(self),
-            model_label=label,
+            model_label="" if self.members is None else self.members.label,
             notes=self.notes,
         )
 

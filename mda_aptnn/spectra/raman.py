@@ -71,7 +71,7 @@ def _old_terms(file: h5py.File) -> Array:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class RamanSpectrum(plots.Drawn, Result):
+class RamanSpectrum(Result):
     """A Raman spectrum, the sum of its auto and cross terms.
 
     Attributes
@@ -92,6 +92,7 @@ class RamanSpectrum(plots.Drawn, Result):
     kind: ClassVar[str] = "raman"
     main: ClassVar[str] = "terms"
     size: ClassVar[tuple[float, float]] = (7.0, 5.2)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "height_ratios": [3, 1]}
     upgrades: ClassVar = {"terms": ("isotropic_terms", _old_terms)}
 
     groups: list[str] = attribute(list)
@@ -314,27 +315,26 @@ class RamanSpectrum(plots.Drawn, Result):
         """The unit as pint writes it, without a doubt about what is divided by."""
         return str(units.ureg.Unit(self.unit))
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """VV and VH with their 68 % bands, own terms of two to five groups, and the depolarization
         below.
         """
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        above, below = axes
         grid, vv, ratio = self.wavenumber.magnitude, self.curve("vv"), self.depolarization()
         own = self.groups if 2 <= len(self.groups) <= _FEW else []
         factors = (f"{name}: {value}" for name, value in self.factors.items())
-        plots.plot_curves(
+        plots.draw_curves(
+            above,
             grid,
             {"VV": vv, "VH": self.curve("vh")},
             {f"VV, {name}": self.curve("vv", name).value for name in own},
-            ax=above,
             label=f"VV, VH / {units.ureg.Unit(self.unit):~P}",
             title="\n".join(filter(None, [plots.title_of(self), ", ".join(factors)])),
         )
         visible = np.where(vv.value > _VISIBLE * vv.value.max(), 1.0, np.nan)
         seen = dataclasses.replace(ratio, value=visible * ratio.value)
-        plots.plot_curves(
-            grid, {"VH / VV": seen}, {}, ax=below, limit=limit, label="VH / VV", notes=self.notes
-        )
+        label = "VH / VV"
+        plots.draw_curves(below, grid, {label: seen}, None, limit, label=label, notes=self.notes)
         above.set_xlabel("")
         below.set(ylim=(0, 0.8), xlabel=r"Raman shift / cm$^{-1}$")
         below.axhline(0.75, color="0.6", linewidth=0.8, linestyle=":")

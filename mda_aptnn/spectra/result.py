@@ -4,14 +4,11 @@ the errors of whatever is derived from it.
 
 from __future__ import annotations
 
-import abc
 import csv
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import h5py
@@ -22,6 +19,7 @@ from scipy import stats
 from mda_aptnn import io, units
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import FileFormatError, SpectrumError
+from mda_aptnn.figures import Drawn
 
 cite(__name__)
 
@@ -247,7 +245,7 @@ def attribute(kind: type, default: Any = dataclasses.MISSING) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Result(io.Stored):
+class Result(Drawn, io.Stored):
     """A spectrum, with what is needed for the errors of all that is derived from it.
 
     A kind of spectrum declares its fields with `array` and `attribute`, and says in `main` which
@@ -505,24 +503,6 @@ class Result(io.Stored):
         """
         write_columns(path, self.columns())
 
-    @abc.abstractmethod
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw it.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-        """
-
-    def _repr_png_(self) -> bytes:
-        """What notebooks show: its picture."""
-        return picture_of(self)
-
     def __repr__(self) -> str:
         grid = self.wavenumber.magnitude
         errors = "no error bars"
@@ -663,14 +643,6 @@ def error_columns(name: str, found: Measured) -> dict[str, Array]:
     if not np.isnan(found.error).all():
         columns[f"standard error of {name}"] = found.error
     return columns
-
-
-def picture_of(result: Any) -> bytes:
-    """Return the picture that a result's `plot` draws, as PNG."""
-    with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "picture.png"
-        result.plot(picture)
-        return picture.read_bytes()
 
 
 def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Array]) -> None:

@@ -72,7 +72,7 @@ def axes_of(component: str) -> tuple[int, int, int]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class SumFrequencySpectrum(plots.Drawn, Result):
+class SumFrequencySpectrum(Result):
     """The resonant second-order response, the sum of its terms.
 
     The wavenumber is that of the infrared light.
@@ -94,6 +94,7 @@ class SumFrequencySpectrum(plots.Drawn, Result):
     kind: ClassVar[str] = "sfg"
     main: ClassVar[str] = "terms"
     size: ClassVar[tuple[float, float]] = (7.0, 7.0)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 3, "sharex": True}
 
     groups: list[str] = attribute(list)
     component_names: list[str] = attribute(list)
@@ -355,14 +356,13 @@ class SumFrequencySpectrum(plots.Drawn, Result):
             columns |= error_columns(f"{label} {name} [{units.ureg.Unit(curve.unit)}]", curve)
         return columns
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """Im χ, Re χ and the squared magnitude of each component, as `shown`, with standard
         errors.
         """
         grid = self.wavenumber.magnitude
         # below the resolution the window's tail is divided by ω
         seen = (grid >= self.resolution.magnitude) & (grid <= limit)
-        axes = figure.subplots(3, 1, sharex=True)
         for ax, label in zip(axes, PARTS, strict=True):
             ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
             for name in self.component_names:
@@ -372,7 +372,8 @@ class SumFrequencySpectrum(plots.Drawn, Result):
             ax.set_ylabel(f"{quantity} / {units.ureg.Unit(curve.unit):~P}")
         axes[0].legend(frameon=False, fontsize="small")
         axes[0].set_title(plots.title_of(self), fontsize=9)
-        axes[2].set(xlim=(0, min(limit, grid[-1])), xlabel=f"infrared {plots.WAVENUMBER_LABEL}")
+        plots.label_axes(axes[2], grid, limit, axes[2].get_ylabel())
+        axes[2].set_xlabel(f"infrared {plots.WAVENUMBER_LABEL}")
         draw_doubts(axes[2], self.notes)
 
     def summary(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,7 +45,7 @@ _PARTS: dict[str, Callable[[Array], Array]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class DistanceSpectrum(plots.Drawn, Absorption):
+class DistanceSpectrum(Absorption):
     """The spectrum of molecules, by the distance of the two whose fluxes are correlated, at the
     earlier time.
 
@@ -66,6 +66,7 @@ class DistanceSpectrum(plots.Drawn, Absorption):
 
     kind: ClassVar[str] = "distance-spectrum"
     size: ClassVar[tuple[float, float]] = (7.0, 7.0)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True}
 
     cross_sections: Any = array(SECTION, "frequencies", "parts")
     edges: Any = array(units.LENGTH, "parts")
@@ -117,7 +118,7 @@ class DistanceSpectrum(plots.Drawn, Absorption):
         rows = zip(self.edges.magnitude, ends, self.neighbours, strict=False)
         return "\n".join(f"{low:g} {end}: {n:.3f} molecules around one" for low, end, n in rows)
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """What shells contribute as a map, and below it the self term, the total and what lies
         between.
 
@@ -126,12 +127,12 @@ class DistanceSpectrum(plots.Drawn, Absorption):
         """
         from matplotlib import colormaps
 
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 1.0])
+        top, bottom = axes
         grid, edges = self.wavenumber.magnitude, self.edges.magnitude
         seen, finite = grid <= limit, edges[np.isfinite(edges)]
         label = plots.LABELS[self.unit]
         shells = self.scale * self.values[seen, 1 : len(finite)] / np.diff(finite)
-        plots.draw_map(figure, top, grid[seen], finite, shells, f"{label} per Å", signed=True)
+        plots.draw_map(top, grid[seen], finite, shells, f"{label} per Å", signed=True)
         # closer than any two molecules come there is nothing
         first = int(np.argmax(self.neighbours > 0))
         top.set(
@@ -151,11 +152,11 @@ class DistanceSpectrum(plots.Drawn, Absorption):
             bottom.plot(grid, cumulative[:, k], color=colour, linewidth=0.8, label=text)
         plots.draw_with_error(bottom, grid, self.curve(), seen, color="black", label="total")
         bottom.legend(frameon=False, fontsize="small", ncols=2, loc="upper center")
-        bottom.set(xlim=(0, min(limit, grid[-1])), xlabel=plots.WAVENUMBER_LABEL, ylabel=label)
+        plots.label_axes(bottom, grid, limit, label)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class AxisProfile(plots.Drawn, Absorption):
+class AxisProfile(Absorption):
     """The spectrum along an axis of the cell, as at an interface.
 
     Attributes
@@ -176,6 +177,8 @@ class AxisProfile(plots.Drawn, Absorption):
     """
 
     kind: ClassVar[str] = "axis-profile"
+    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "sharey": True}
 
     axis: str = attribute(str)
     cross_sections: Any = array(SECTION, "frequencies", "slabs", 3)
@@ -240,12 +243,11 @@ class AxisProfile(plots.Drawn, Absorption):
         own = {"edges_angstrom": self.edges.magnitude.tolist(), "molecules": self.density.tolist()}
         return {**own, **super().summary()}
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """The local n·α along the axis as maps, in the plane and out of it.
 
         The in-plane part is halved: in an isotropic sample both maps are the same.
         """
-        axes = figure.subplots(2, 1, sharex=True, sharey=True)
         grid = self.wavenumber.magnitude
         seen = grid <= limit
         maps = {
@@ -255,7 +257,7 @@ class AxisProfile(plots.Drawn, Absorption):
         reach = max(float(np.abs(part).max()) for part in maps.values())
         label, edges = plots.LABELS[self.unit], self.edges.magnitude
         for ax, (name, part) in zip(axes, maps.items(), strict=True):
-            plots.draw_map(figure, ax, grid[seen], edges, part, label, signed=True, reach=reach)
+            plots.draw_map(ax, grid[seen], edges, part, label, signed=True, reach=reach)
             ax.set_title(name, fontsize="medium")
             ax.set_ylabel(f"{self.axis} / Å")
         axes[1].set_xlabel(plots.WAVENUMBER_LABEL)

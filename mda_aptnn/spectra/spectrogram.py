@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ _SMALLEST = 1e-7
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Spectrogram(plots.Drawn, Absorption):
+class Spectrogram(Absorption):
     """The spectrum seen through a window at each of many times.
 
     Attributes
@@ -44,6 +45,8 @@ class Spectrogram(plots.Drawn, Absorption):
     """
 
     kind: ClassVar[str] = "spectrogram"
+    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "height_ratios": [1, 3]}
 
     cross_sections: Any = array(SECTION, "frequencies", "times")
     times: Any = array(units.TIME, "times")
@@ -94,13 +97,13 @@ class Spectrogram(plots.Drawn, Absorption):
         """
         return f"{len(self.weights)} windows, {self.time_resolution.magnitude:.3g} ps wide"
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """Time against wavenumber, and the mean over time above it.
 
         Series that do not continue each other stand in the order of their windows, not of their
         times.
         """
-        top, main = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 3.0])
+        top, main = axes
         grid, times = self.wavenumber.magnitude, self.times.magnitude
         seen = grid <= limit
         top.plot(grid[seen], self.curve().value[seen], color="black", linewidth=1.2)
@@ -115,7 +118,7 @@ class Spectrogram(plots.Drawn, Absorption):
             middles, label = (times[1:] + times[:-1]) / 2, "time / ps"
             edges = np.array([2 * times[0] - middles[0], *middles, 2 * times[-1] - middles[-1]])
         values, unit = self.scale * self.values[seen], plots.LABELS[self.unit]
-        plots.draw_map(figure, main, grid[seen], edges, values, unit, signed=False)
+        plots.draw_map(main, grid[seen], edges, values, unit, signed=False)
         main.set(xlabel=plots.WAVENUMBER_LABEL, ylabel=label)
 
 

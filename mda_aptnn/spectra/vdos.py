@@ -5,7 +5,6 @@ and motions.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, ClassVar, Self
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
+from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import Estimator, Rates
-from mda_aptnn.spectra.plots import plot_curves
 from mda_aptnn.spectra.result import Measured, Result, Segments, array, attribute, band_weights
 
 cite(__name__)
@@ -127,32 +126,14 @@ class VibrationalDensity(Result):
             columns["standard error [cm]"] = total.error
         return columns | {f"{name} [cm]": self.term(name).magnitude for name in self.names}
 
-    def plot(
-        self, path: str | os.PathLike[str] | None = None, *, ax: Any = None, limit: float = 4500.0
-    ) -> Any:
-        """Draw the total with its 68 % band, and the terms.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-        ax : matplotlib.axes.Axes, optional
-            Drawn into; a new figure otherwise.
-        limit : float
-            Right end of the axis in cm⁻¹, if the density reaches so far.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-        """
-        terms = zip(self.names, self.values.T, strict=True)
-        return plot_curves(
+    def _draw(self, ax: Any, limit: float) -> None:
+        """The total with its 68 % band, and the terms."""
+        plots.draw_curves(
+            ax,
             self.wavenumber.magnitude,
             {"total": self.curve()},
-            dict(terms) if len(self.names) > 1 else {},
-            path,
-            ax=ax,
-            limit=limit,
+            dict(zip(self.names, self.values.T, strict=True)) if len(self.names) > 1 else {},
+            limit,
             label="degrees of freedom per cm$^{-1}$",
             notes=self.notes,
         )

@@ -10,8 +10,8 @@ from mda_aptnn.spectra.estimator import Estimator, Rates, choose_segments, cut
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.result import Segments, confidence_band, student_factor
 from mda_aptnn.spectra.vdos import Velocities
-from tests.known_bands import RESOLUTION as RESOLUTION_OF_BANDS
 from tests.known_bands import GROUPS, KnownBands, held
+from tests.known_bands import RESOLUTION as RESOLUTION_OF_BANDS
 from tests.systems import LIGHT, absorption_spectrum, km_per_mol, raman_spectrum
 
 SPACING = 1e-3
