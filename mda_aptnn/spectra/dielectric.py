@@ -225,6 +225,7 @@ class DielectricSpectrum(Result):
             "static_conductivity_limit_error": None if np.isnan(static.error) else static.error,
             "unit": "S/m",
             "meaning": self.conduction,
+            **super().summary(),
         }
 
     def describe(self) -> str:

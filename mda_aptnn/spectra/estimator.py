@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ Pieces = Sequence[Sequence[NDArray[np.int64]]]
 Batch = tuple[NDArray[Any], NDArray[np.int64]]
 Batches = Callable[[], Iterable[Batch]]
 
+_CONDITIONS = {"temperature": units.TEMPERATURE, "volume": units.VOLUME}
 #: Points of the frequency grid per resolution element.
 _POINTS_PER_RESOLUTION = 8
 #: Terms of all pairs of groups take up to this much, and correlations, segments and work as much
@@ -287,10 +288,24 @@ class Density:
                 parts[name] = dataclasses.replace(replicates, terms=terms.astype(kind))
         return dataclasses.replace(self, terms=function(self.terms), **parts)
 
-    def common(self, notes: Sequence[str] = (), info: Any = None) -> dict[str, Any]:
-        """Return the fields that every result has (`mda_aptnn.spectra.result.Result`)."""
+    def common(
+        self,
+        notes: Sequence[str] = (),
+        info: Mapping[str, Any] | None = None,
+        **conditions: float | None,
+    ) -> dict[str, Any]:
+        """Return the fields that every result has (`mda_aptnn.spectra.result.Result`).
+
+        Parameters
+        ----------
+        notes, info
+            Of what the density was made of; notes within info are left out.
+        **conditions
+            temperature in K and volume in Å³, or None, for those that have one.
+        """
         plan, estimator = self.plan, self.estimator
         width = 0.0 if estimator.window == "none" else estimator.resolution
+        origin = {name: value for name, value in (info or {}).items() if name != "notes"}
         return {
             "wavenumber": units.quantity(plan.wavenumber, units.WAVENUMBER),
             "resolution": units.quantity(width, units.WAVENUMBER),
@@ -300,7 +315,11 @@ class Density:
             "segments": self.segments,
             "members": self.members,
             "notes": [*notes, *self.notes],
-            "info": {**(info or {}), "estimator": "1/(N - n)" if plan.unbiased else "1/N"},
+            "info": origin | {"estimator": "1/(N - n)" if plan.unbiased else "1/N"},
+            **{
+                name: None if value is None else units.quantity(value, _CONDITIONS[name])
+                for name, value in conditions.items()
+            },
         }
 
 
@@ -313,13 +332,15 @@ class Estimator:
     resolution : float, str or pint.Quantity
         Full width at half maximum of the line that a single frequency becomes; kept as a number in
         cm⁻¹.
-    window : str
-        Lag window, see `mda_aptnn.spectra.windows.lag_window`.
+    window : {"gaussian", "parzen", "bartlett", "hann", "none"}
+        Lag window, see `mda_aptnn.spectra.windows.lag_window`. All but "hann" keep auto terms
+        non-negative.
     unbiased : bool
         Divide the sum at lag n by the number of its terms, N − n, instead of N. The default, 1/N,
         makes the series n ↦ C(n) positive definite, so that no auto spectrum is ever negative.
     segments : int, "auto", "replicas" or None
-        Disjoint parts for the error bars, see `choose_segments`.
+        Disjoint parts of the trajectory for the error bars: how many; 4 to 16, as many as are twice
+        as long as the resolution needs, none if fewer; each series of its own; none.
     """
 
     resolution: Any = 10.0

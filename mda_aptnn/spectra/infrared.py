@@ -73,6 +73,51 @@ class Absorption(Result):
             return _MOLAR
         return units.factor(SECTION, "angstrom^3/cm") / float(self.volume.to(units.VOLUME).m)
 
+    def curve(self, *term: str) -> Measured:
+        """Return the total or a term with its errors.
+
+        Parameters
+        ----------
+        *term : str
+            The total by default.
+
+        Returns
+        -------
+        Measured
+            [n_frequencies, ...], in `unit`: n·α, or molar absorption where there is no volume.
+        """
+        return self._measure(term, self.unit, lambda curve: self.scale * curve)
+
+    def band(  # type: ignore[override]
+        self,
+        low: Any = 0.0,
+        high: Any = None,
+        term: str | Sequence[str] = (),
+        *,
+        n_molecules: int = 1,
+    ) -> Measured:
+        """Return the integrated molar intensity of a band in km/mol, with its errors.
+
+        Parameters
+        ----------
+        low, high : float, str or pint.Quantity
+            Limits of the band in cm⁻¹; the whole spectrum by default.
+        term : str or sequence of str
+            Names of the term, as in `curve`; the total by default.
+        n_molecules : int
+            Molecules in the sample that share the band.
+
+        Returns
+        -------
+        Measured
+
+        Notes
+        -----
+        A harmonic mode with ∂μ/∂Q = 1 D/Å/√u has 42.2561 km/mol, at any temperature.
+        """
+        weights = band_weights(self.wavenumber.magnitude, low, high) * _MOLAR / n_molecules
+        return self._measure(_names_of(term), "km/mol", lambda curve: weights @ curve)
+
     def per_volume(self, section: Any) -> Any:
         """Return n·α in cm⁻¹ of a V·n·α in Å².
 
@@ -275,51 +320,6 @@ class Spectrum(Absorption):
         """
         return self.per_volume(self.cross_sections[:, self.pair_index(first, second)])
 
-    def curve(self, *term: str) -> Measured:
-        """Return the total, or the term of one or two groups, with its errors.
-
-        Parameters
-        ----------
-        *term : str
-            As in `term`; the total by default.
-
-        Returns
-        -------
-        Measured
-            [n_frequencies], in `unit`: n·α, or molar absorption where there is no volume.
-        """
-        return self._measure_term(term, self.unit, lambda curve: self.scale * curve)
-
-    def band(
-        self,
-        low: Any = 0.0,
-        high: Any = None,
-        term: str | Sequence[str] = (),
-        *,
-        n_molecules: int = 1,
-    ) -> Measured:
-        """Return the integrated molar intensity of a band in km/mol, with its errors.
-
-        Parameters
-        ----------
-        low, high : float, str or pint.Quantity
-            Limits of the band in cm⁻¹; the whole spectrum by default.
-        term : str or sequence of str
-            One group (its auto term) or two, as in `term`; the total by default.
-        n_molecules : int
-            Molecules in the sample that share the band.
-
-        Returns
-        -------
-        Measured
-
-        Notes
-        -----
-        A harmonic mode with ∂μ/∂Q = 1 D/Å/√u has 42.2561 km/mol, at any temperature.
-        """
-        weights = band_weights(self.wavenumber.magnitude, low, high) * _MOLAR / n_molecules
-        return self._measure_term(_names_of(term), "km/mol", lambda curve: curve @ weights)
-
     def share(self, low: Any, high: Any, term: str | Sequence[str]) -> Measured:
         """Return the part that a term has in the integral of a band; fluctuations that it has in
         common with the total cancel in its error.
@@ -327,7 +327,7 @@ class Spectrum(Absorption):
         Parameters
         ----------
         low, high, term
-            As in `band`.
+            As in `band`: one group (its auto term), or two.
 
         Returns
         -------
@@ -603,12 +603,10 @@ def spectrum_of_density(
         diagonal = np.einsum("faa->fa", by_axis)
         np.maximum(diagonal, 0.0, out=diagonal)
     return Spectrum(
-        **density.common(**origin),
+        **density.common(temperature=temperature, volume=volume, **origin),
         groups=list(groups),
         cross_sections=units.quantity(density.terms, SECTION),
         cross_section_components=units.quantity(by_axis, SECTION),
         lags=units.quantity(np.arange(plan.n_lags) * plan.spacing, units.TIME),
         correlation=units.quantity(density.correlation, units.FLUX_CORRELATION),
-        temperature=units.quantity(temperature, units.TEMPERATURE),
-        volume=None if volume is None else units.quantity(volume, units.VOLUME),
     )

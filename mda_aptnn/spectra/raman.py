@@ -143,7 +143,7 @@ class RamanSpectrum(Result):
         SpectrumError
             If there is no such kind or group.
         """
-        return self.measure(lambda curve: curve, self.unit, of=self._reduction(*term))
+        return super().curve(*term)
 
     def component(self, first: str, second: str | None = None) -> Any:
         """Return α'_ab α'_cd of the sample as it lies [n_frequencies], such as ("zz",) or ("xx",
@@ -186,10 +186,7 @@ class RamanSpectrum(Result):
         -------
         Measured
         """
-        weights = band_weights(self.wavenumber.magnitude, low, high)
-        reduce = self._reduction(*(term or ("activity",)))
-        unit = units.ureg.Unit(self.unit) * units.ureg.Unit(units.WAVENUMBER)
-        found = self.measure(lambda curve: weights @ curve, str(unit), of=reduce)
+        found = super().band(low, high, *(term or ("activity",)))
         # a cross term may have any sign
         return dataclasses.replace(found, positive=len(set(term[1:])) < 2)
 
@@ -214,8 +211,8 @@ class RamanSpectrum(Result):
 
         return dataclasses.replace(self.measure(_ratio, of=parts), positive=True)
 
-    def _reduction(self, kind: str, *names: str) -> Callable[[Array], Array]:
-        """What makes a curve [n_frequencies] of the terms."""
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
+        kind, *names = term
         if kind not in KINDS:
             raise SpectrumError(f"there is no {kind!r}: choose of {', '.join(KINDS)}")
         pair = slice(None)
@@ -452,11 +449,10 @@ def raman_spectrum(
     components = density.terms[:, places[2]] * (0.5 + 0.5 * np.eye(6))
     density = density.map(lambda terms: terms[:, : 2 * n_pairs].reshape(-1, 2, n_pairs))
     return RamanSpectrum(
-        **density.common(**origin),
+        **density.common(temperature=temperature, **origin),
         groups=list(rates.names),
         terms=units.quantity(density.terms, units.RAMAN_ACTIVITY),
         components=units.quantity(components, units.RAMAN_ACTIVITY),
-        temperature=units.quantity(temperature, units.TEMPERATURE),
     )
 
 

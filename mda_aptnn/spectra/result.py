@@ -419,7 +419,51 @@ class Result(Drawn, io.Stored):
         Measured
             Arrays [n_frequencies].
         """
+        return self._measure(term, self.unit, lambda curve: curve)
+
+    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> Measured:
+        """Return the integral over a band, with its errors.
+
+        Parameters
+        ----------
+        low, high : float, str or pint.Quantity
+            Limits in cm⁻¹; everything by default.
+        *term : str
+            As in `curve`.
+
+        Returns
+        -------
+        Measured
+        """
+        unit = units.ureg.Unit(self.unit) * units.ureg.Unit(units.WAVENUMBER)
+        weights = band_weights(self.wavenumber.magnitude, low, high)
+        name = "" if unit.dimensionless else str(unit)
+        return self._measure(term, name, lambda curve: weights @ curve)
+
+    def _measure(
+        self, term: tuple[str, ...], unit: str, reduce: Callable[[Array], Any]
+    ) -> Measured:
+        """Something linear in what is drawn of a term."""
+        of = self._reduction(*term)
+        return self.measure(
+            lambda found: found,
+            unit,
+            of=lambda values: np.asarray(reduce(of(values))),
+            positive=self._is_positive(*term),
+        )
+
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
+        """What makes of the values what is drawn of a term, a linear function."""
         raise NotImplementedError
+
+    def _is_positive(self, *term: str) -> bool:
+        """Whether it cannot be negative."""
+        return False
+
+    @property
+    def unit(self) -> str:
+        """Unit of plain numbers."""
+        return self._unit_of_main()
 
     def summary(self) -> dict[str, Any]:
         """Return what the result says, as plain numbers: here what all have.
@@ -548,7 +592,7 @@ class Result(Drawn, io.Stored):
     def _unit_of_main(self) -> str:
         fields = {field.name: field.metadata for field in dataclasses.fields(self)}
         unit = fields[self.main]["unit"]
-        return str(self.unit) if unit == "unit" else unit  # type: ignore[attr-defined]
+        return str(self.unit) if unit == "unit" else unit
 
 
 def read_segments(group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segments:

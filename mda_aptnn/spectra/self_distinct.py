@@ -5,8 +5,8 @@ them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def self_and_distinct(
     estimator: Estimator,
     temperature: float,
     volume: float | None,
-    **origin: Any,
+    notes: Sequence[str] = (),
 ) -> Spectrum:
     """Return the spectrum of molecules as a self and a distinct part.
 
@@ -59,7 +59,7 @@ def self_and_distinct(
     ----------
     series : FluxSeries
         With the label "species".
-    estimator, temperature, volume, **origin
+    estimator, temperature, volume, notes
         As in `mda_aptnn.spectra.infrared.infrared`.
 
     Raises
@@ -119,6 +119,7 @@ def self_and_distinct(
     ]
     n_lags = whole.plan.n_lags
     by_axis = component_correlation(rates.parts, n_lags, unbiased=estimator.unbiased)
+    origin = {"notes": notes, "info": series.info}
     found = spectrum_of_density(density, by_axis, labels, temperature, volume, **origin)
     return dataclasses.replace(found, signed=labels[n:])
 

@@ -540,7 +540,7 @@ def sum_frequency_spectrum(
         return found.reshape(-1, len(components), n, n)
 
     response = density.map(terms)
-    common = response.common(**origin)
+    common = response.common(temperature=temperature, **origin)
     return SumFrequencySpectrum(
         # χ/ω at ω = 0 is the static response of what diffuses, not a resonance
         **common | {"wavenumber": common["wavenumber"][1:]},
@@ -548,7 +548,6 @@ def sum_frequency_spectrum(
         component_names=list(components),
         terms=units.quantity(response.terms, _UNIT),
         area=None if area is None else units.quantity(area, "angstrom^2"),
-        temperature=units.quantity(temperature, units.TEMPERATURE),
     )
 
 

@@ -87,12 +87,13 @@ class DistanceSpectrum(Absorption):
         Measured
             n·α in cm⁻¹, or molar absorption where there is no volume.
         """
+        return super().curve(*term)
+
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
         [name] = term or ["total"]
         if name not in _PARTS:
             raise SpectrumError(f"part {name!r} of the spectrum: choose one of {', '.join(_PARTS)}")
-        return self.measure(
-            lambda values: values, self.unit, of=lambda values: self.scale * _PARTS[name](values)
-        )
+        return _PARTS[name]
 
     def summary(self) -> dict[str, Any]:
         """Return what the spectrum says, as plain numbers.
@@ -200,6 +201,9 @@ class AxisProfile(Absorption):
         Measured
             [n_frequencies, n_slabs], n·α in cm⁻¹, or molar absorption where there is no volume.
         """
+        return super().curve(*term)
+
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
         [name] = term or ["all"]
         normal = "xyz".index(self.axis)
         components = {
@@ -210,11 +214,7 @@ class AxisProfile(Absorption):
         }
         if name not in components:
             raise SpectrumError(f"component {name!r}: choose one of {', '.join(components)}")
-        return self.measure(
-            lambda values: values,
-            self.unit,
-            of=lambda values: self.scale * values[..., components[name]].sum(axis=-1),
-        )
+        return lambda values: values[..., components[name]].sum(axis=-1)
 
     def local(self, which: str = "all") -> Any:
         """Return n·α as if the whole sample were like the slab, `curve` by the slab's part of it.
@@ -374,8 +374,8 @@ def _resolve(
     series: FluxSeries,
     temperature: Any = None,
     resolution: Any = "10 cm^-1",
-    window: str = "gaussian",
     volume: Any = None,
+    window: str = "gaussian",
 ) -> dict[str, Any]:
     """What every resolved spectrum has, from blocks of frames that fit into memory."""
     if molecules.n_frames != len(series) or molecules.starts != series.starts:
@@ -409,10 +409,8 @@ def _resolve(
         factor=section_factor(kelvin),
     )
     return {
-        **density.common(notes, {k: v for k, v in series.info.items() if k != "notes"}),
+        **density.common(notes, series.info, temperature=kelvin, volume=cubic),
         "cross_sections": units.quantity(density.terms, SECTION),
-        "temperature": units.quantity(kelvin, units.TEMPERATURE),
-        "volume": None if cubic is None else units.quantity(cubic, units.VOLUME),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import Density, Estimator
 from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
-from mda_aptnn.spectra.result import Measured, array, attribute
+from mda_aptnn.spectra.result import Array, Measured, array, attribute
 
 #: The taper is followed down to this value.
 _SMALLEST = 1e-7
@@ -68,8 +68,11 @@ class Spectrogram(Absorption):
             [n_frequencies], or [n_frequencies, n_times]; n·α in cm⁻¹, or molar absorption where
             there is no volume.
         """
+        return super().curve(*term)
+
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
         shares = np.eye(len(self.weights)) if term else self.weights / self.weights.sum()
-        return self.measure(lambda values: self.scale * (values @ shares), self.unit)
+        return lambda values: values @ shares
 
     @property
     def time_resolution(self) -> Any:
@@ -195,13 +198,11 @@ def spectrogram(
             times.append(float(series.times[start]) + centre)
     scale = section_factor(kelvin) * series.spacing * plan.correction[kept]
     sections = scale[:, None] * np.stack(powers, axis=1)
-    info = {name: value for name, value in series.info.items() if name != "notes"}
-    common = Density(estimator, plan, sections, np.empty(0)).common(notes, info)
+    density = Density(estimator, plan, sections, np.empty(0))
+    common = density.common(notes, series.info, temperature=kelvin, volume=cubic)
     return Spectrogram(
         **common | {"wavenumber": common["wavenumber"][kept]},
         cross_sections=units.quantity(sections, SECTION),
-        temperature=units.quantity(kelvin, units.TEMPERATURE),
-        volume=None if cubic is None else units.quantity(cubic, units.VOLUME),
         times=units.quantity(times, units.TIME),
         weights=np.array(weights),
         group=group or "total",

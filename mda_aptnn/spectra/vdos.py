@@ -18,7 +18,7 @@ from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import Estimator, Rates
-from mda_aptnn.spectra.result import Measured, Result, Segments, array, attribute, band_weights
+from mda_aptnn.spectra.result import Result, Segments, array, attribute
 
 cite(__name__)
 
@@ -81,37 +81,12 @@ class VibrationalDensity(Result):
         """
         return self.terms[:, self._index(name)]
 
-    def curve(self, *term: str) -> Measured:
-        """Return the density of a term, or of all, [n_frequencies] in cm, with its errors."""
-        return self._measure(term, DENSITY, lambda curve: curve)
-
-    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> Measured:
-        """Return the degrees of freedom of a term, or of all, in a band, with their errors.
-
-        Parameters
-        ----------
-        low, high : float, str or pint.Quantity
-            Limits in cm⁻¹; everything by default.
-        *term : str
-            Name of the term.
-
-        Returns
-        -------
-        Measured
-        """
-        weights = band_weights(self.wavenumber.magnitude, low, high)
-        return self._measure(term, "", lambda curve: curve @ weights)
-
-    def _measure(
-        self, term: tuple[str, ...], unit: str, reduce: Callable[[Array], Any]
-    ) -> Measured:
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
         columns = [self._index(name) for name in term] or slice(None)
-        return self.measure(
-            lambda found: found,
-            unit,
-            of=lambda values: reduce(values[:, columns].sum(axis=1)),
-            positive=COUPLING not in term,
-        )
+        return lambda values: values[:, columns].sum(axis=1)
+
+    def _is_positive(self, *term: str) -> bool:
+        return COUPLING not in term
 
     def _index(self, name: str) -> int:
         if name not in self.names:
@@ -143,8 +118,7 @@ class VibrationalDensity(Result):
         return {
             "degrees_of_freedom": float(self.degrees_of_freedom),
             "terms": {name: self.band(0.0, None, name).value for name in self.names},
-            "segments": None if self.segments is None else len(self.segments.lengths),
-            "notes": self.notes,
+            **super().summary(),
         }
 
     def describe(self) -> str:
@@ -201,10 +175,9 @@ class Velocities:
         self,
         temperature: Any = None,
         resolution: Any = "10 cm^-1",
-        window: str = "gaussian",
         *,
         mass_weighted: bool = True,
-        segments: int | str | None = "auto",
+        **how: Any,
     ) -> VibrationalDensity:
         """Return the density of states.
 
@@ -215,11 +188,10 @@ class Velocities:
             is 3N of the atoms that count.
         resolution : float, str or pint.Quantity
             Full width at half maximum of a line, in cm⁻¹.
-        window : {"gaussian", "parzen", "bartlett", "hann", "none"}
         mass_weighted : bool
             Count atoms by m v² or by v².
-        segments : int, "auto", "replicas" or None
-            As in `FluxSeries.spectrum`.
+        **how
+            window and segments, of `mda_aptnn.spectra.estimator.Estimator`.
 
         Returns
         -------
@@ -246,7 +218,7 @@ class Velocities:
             names.append(COUPLING)
         weights = self.masses if mass_weighted else np.ones(len(self.masses))
         components = 3 * int((self.membership >= 0).sum())
-        density = Estimator(resolution, window, segments=segments).density(
+        density = Estimator(resolution, **how).density(
             self.rates, lambda: self._batches(weights), (len(names),), components=components
         )
         energy = float(density.correlation[0].sum())
@@ -259,12 +231,11 @@ class Velocities:
         factor = 2 * units.SPEED_OF_LIGHT * degrees / energy
         density = density.map(lambda terms: factor * terms)
         return VibrationalDensity(
-            **density.common(self.notes, self.info),
+            **density.common(self.notes, self.info, temperature=kelvin),
             names=names,
             terms=units.quantity(density.terms, DENSITY),
             degrees_of_freedom=degrees,
             mass_weighted=mass_weighted,
-            temperature=None if kelvin is None else units.quantity(kelvin, units.TEMPERATURE),
         )
 
     def _batches(self, weights: Array) -> Iterator[tuple[Array, NDArray[np.int64]]]:

@@ -123,7 +123,7 @@ class VelocitySpectrum(CheckedAnalysis):
         return self
 
     def density(
-        self, temperature: Any = None, resolution: Any = "10 cm^-1", *args: Any, **options: Any
+        self, temperature: Any = None, resolution: Any = "10 cm^-1", **options: Any
     ) -> VibrationalDensity:
         """Return the density of states.
 
@@ -132,7 +132,7 @@ class VelocitySpectrum(CheckedAnalysis):
 
         Parameters
         ----------
-        temperature, resolution, *args, **options
+        temperature, resolution, **options
             As in `mda_aptnn.spectra.vdos.Velocities.density`.
 
         Returns
@@ -168,7 +168,7 @@ class VelocitySpectrum(CheckedAnalysis):
             notes,
             {"trajectory": trajectory_files(self._trajectory), "checks": checks},
         )
-        return found.density(temperature, resolution, *args, **options)
+        return found.density(temperature, resolution, **options)
 
     def _prepare(self) -> None:
         n_motions = 1 if self._motions is None else len(self._motions.names)

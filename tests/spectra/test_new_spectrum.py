@@ -39,10 +39,8 @@ class PowerSpectrum(Result):
 
 def power_spectrum(rates, estimator):
     density = estimator.density(rates, factor=2 * units.SPEED_OF_LIGHT)
-    unit = "e^2*angstrom^2/ps^2*cm"
-    return PowerSpectrum(
-        **density.common(), power=units.quantity(density.terms, unit), names=list(rates.names)
-    )
+    power = units.quantity(density.terms, "e^2*angstrom^2/ps^2*cm")
+    return PowerSpectrum(**density.common(), power=power, names=list(rates.names))
 
 
 @pytest.fixture
