@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.result import Members, Segments
-from mda_aptnn.spectra.windows import (
-    POSITIVE_DEFINITE,
-    effective_resolution,
-    lag_window,
-    weights_of_lags,
-)
+from mda_aptnn.spectra import windows
+from mda_aptnn.spectra.result import Members, Segments, pair_columns, pair_numbers
 from mda_aptnn.trajectory.universe_frames import FINITE_DIFFERENCE_LIMIT
 
 Array = NDArray[np.float64]
@@ -186,7 +181,7 @@ class Plan:
     @property
     def effective_resolution(self) -> float:
         """Width of the line that a single frequency becomes in these series, in cm⁻¹."""
-        return effective_resolution(self.window, self.spacing, self.lengths, self.unbiased)
+        return windows.effective_resolution(self.window, self.spacing, self.lengths, self.unbiased)
 
     def relative_variance(self, lengths: Sequence[int] | None = None) -> float:
         """Return the variance of a spectrum over its square, for one component of a Gaussian
@@ -204,7 +199,8 @@ class Plan:
         from ω = 0: M. B. Priestley, Spectral Analysis and Time Series (1981), chapter 6. Two over
         it are the equivalent degrees of freedom.
         """
-        products, divisor = weights_of_lags(lengths or self.lengths, self.n_lags, self.unbiased)
+        lengths = lengths or self.lengths
+        products, divisor = windows.weights_of_lags(lengths, self.n_lags, self.unbiased)
         values = self.window**2 * products / divisor**2
         return float(2 * values.sum() - values[0])
 
@@ -370,7 +366,7 @@ class Estimator:
         SpectrumError
             If the window is unknown or the series are too short for the resolution.
         """
-        weights = lag_window(self.window, self.resolution, spacing, max(lengths))
+        weights = windows.lag_window(self.window, self.resolution, spacing, max(lengths))
         # fits all lags of both signs and several points in a resolution element
         fine = _POINTS_PER_RESOLUTION / (units.SPEED_OF_LIGHT * self.resolution * spacing)
         size = scipy.fft.next_fast_len(max(2 * len(weights), int(np.ceil(fine))), real=True)
@@ -382,7 +378,7 @@ class Estimator:
     @property
     def positive(self) -> bool:
         """Whether auto terms cannot be negative."""
-        return self.window in POSITIVE_DEFINITE and not self.unbiased
+        return self.window in windows.POSITIVE_DEFINITE and not self.unbiased
 
     def _plan_of(self, rates: Rates, components: int) -> Plan:
         """The plan of series, with a warning where they are short."""
@@ -593,30 +589,6 @@ def _members(
             value = 0.5 * (value + mirrored) + np.float32(0.5 * factor) * (value - mirrored)
         terms.append(value)
     return Members(np.stack(terms), factor is not None)
-
-
-def pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the numbers of both names of each auto and cross term: autos first, then each pair
-    once.
-    """
-    first, second = np.triu_indices(n, 1)
-    return np.concatenate([np.arange(n), first]), np.concatenate([np.arange(n), second])
-
-
-def pair_numbers(n: int) -> NDArray[np.int64]:
-    """Return where the term of each two of n names stands in the order of `pairs` [n, n]."""
-    first, second = pairs(n)
-    places = np.empty((n, n), dtype=np.int64)
-    places[first, second] = places[second, first] = np.arange(len(first))
-    return places
-
-
-def pair_columns(correlation: Array) -> Array:
-    """Return auto terms and whole cross terms (both orders) [n_lags, n_pairs] of [n_lags, n, n]."""
-    first, second = pairs(correlation.shape[1])
-    found = correlation[:, first, second]
-    found[:, correlation.shape[1] :] += correlation[:, second, first][:, correlation.shape[1] :]
-    return found
 
 
 def cross_correlation(

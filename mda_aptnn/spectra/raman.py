@@ -14,22 +14,10 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.spectra import plots
+from mda_aptnn.spectra import plots, result
 from mda_aptnn.spectra.bands import maxima_of
-from mda_aptnn.spectra.estimator import Estimator, Rates, pair_columns, pair_numbers
+from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import check_conditions
-from mda_aptnn.spectra.result import (
-    Measured,
-    Result,
-    Segments,
-    all_pairs,
-    array,
-    attribute,
-    band_weights,
-    error_columns,
-    pair_index,
-    read_segments,
-)
 from mda_aptnn.tensors import COLUMNS, COMPONENTS, ROWS
 
 Array = NDArray[np.float64]
@@ -64,14 +52,14 @@ def _old_terms(file: h5py.File) -> Array:
     """The terms of a file of version 0.1.0, two symmetric matrices."""
     n, g = len(io.find_array(file, "wavenumber")), len(io.read_json(file, "groups", list))
     parts = [
-        pair_columns(io.read_array(file, name, str(file.attrs["unit"]), (n, g, g)))
+        result.pair_columns(io.read_array(file, name, str(file.attrs["unit"]), (n, g, g)))
         for name in ("isotropic_terms", "anisotropic_terms")
     ]
     return np.stack(parts, axis=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class RamanSpectrum(Result):
+class RamanSpectrum(result.Result):
     """A Raman spectrum, the sum of its auto and cross terms.
 
     Attributes
@@ -95,12 +83,12 @@ class RamanSpectrum(Result):
     panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "height_ratios": [3, 1]}
     upgrades: ClassVar = {"terms": ("isotropic_terms", _old_terms)}
 
-    groups: list[str] = attribute(list)
-    unit: str = attribute(str, units.RAMAN_ACTIVITY)
-    terms: Any = array("unit", "frequencies", 2, "pairs")
-    components: Any = array("unit", "frequencies", 6, 6)
-    temperature: Any = array(units.TEMPERATURE)
-    factors: dict[str, str] = attribute(dict, {})
+    groups: list[str] = result.attribute(list)
+    unit: str = result.attribute(str, units.RAMAN_ACTIVITY)
+    terms: Any = result.array("unit", "frequencies", 2, "pairs")
+    components: Any = result.array("unit", "frequencies", 6, 6)
+    temperature: Any = result.array(units.TEMPERATURE)
+    factors: dict[str, str] = result.attribute(dict, {})
 
     @property
     def vv(self) -> Any:
@@ -123,7 +111,7 @@ class RamanSpectrum(Result):
         """
         return self.curve("activity").quantity
 
-    def curve(self, *term: str) -> Measured:
+    def curve(self, *term: str) -> result.Measured:
         """Return what is measured, of the total or of a term, with its standard error.
 
         Parameters
@@ -171,7 +159,7 @@ class RamanSpectrum(Result):
         a, b = found
         return self.components[:, a, b]
 
-    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> Measured:
+    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> result.Measured:
         """Return the integral over a band with its standard error: its Raman activity in Å⁴/u, or
         that of another term.
 
@@ -190,7 +178,7 @@ class RamanSpectrum(Result):
         # a cross term may have any sign
         return dataclasses.replace(found, positive=len(set(term[1:])) < 2)
 
-    def depolarization(self, *limits: Any) -> Measured:
+    def depolarization(self, *limits: Any) -> result.Measured:
         """Return VH/VV, between 0 and 3/4; NaN where there is no scattering.
 
         Parameters
@@ -203,7 +191,7 @@ class RamanSpectrum(Result):
         Measured
             One number, or [n_frequencies]. What VH and VV have in common cancels in its error.
         """
-        weights = band_weights(self.wavenumber.magnitude, *limits) if limits else None
+        weights = result.band_weights(self.wavenumber.magnitude, *limits) if limits else None
 
         def parts(values: Array) -> Array:
             total: Array = values.sum(axis=2)
@@ -217,7 +205,7 @@ class RamanSpectrum(Result):
             raise SpectrumError(f"there is no {kind!r}: choose of {', '.join(KINDS)}")
         pair = slice(None)
         if names:
-            place = pair_index(self.groups, names[0], names[-1])
+            place = result.pair_index(self.groups, names[0], names[-1])
             pair = slice(place, place + 1)
         return lambda values: values[:, :, pair].sum(axis=2) @ np.array(KINDS[kind])
 
@@ -346,9 +334,9 @@ class RamanSpectrum(Result):
         """
         columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
         for kind in KINDS:
-            columns |= error_columns(f"{kind} [{self._unit_name}]", self.curve(kind))
-        columns |= error_columns("depolarization", self.depolarization())
-        for a, b in all_pairs(self.groups) if len(self.groups) > 1 else []:
+            columns |= result.error_columns(f"{kind} [{self._unit_name}]", self.curve(kind))
+        columns |= result.error_columns("depolarization", self.depolarization())
+        for a, b in result.all_pairs(self.groups) if len(self.groups) > 1 else []:
             for kind in ("vv", "vh"):
                 label = a if a == b else f"{a} x {b}"
                 columns[f"{kind} of {label} [{self._unit_name}]"] = self.curve(kind, a, b).value
@@ -385,7 +373,7 @@ class RamanSpectrum(Result):
     @classmethod
     def _read(cls, file: h5py.File) -> Self:
         found = super()._read(file)
-        if found.terms.shape[2] != len(all_pairs(found.groups)):
+        if found.terms.shape[2] != len(result.all_pairs(found.groups)):
             raise FileFormatError(
                 f"{file.filename}: terms has shape {found.terms.shape}, which does not fit "
                 f"{len(found.groups)} groups"
@@ -393,11 +381,13 @@ class RamanSpectrum(Result):
         return found
 
     @classmethod
-    def _read_segments(cls, group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segments:
+    def _read_segments(
+        cls, group: h5py.Group, unit: str, shape: tuple[int, ...]
+    ) -> result.Segments:
         if "isotropic" not in group:
             return super()._read_segments(group, unit, shape)
         parts = [
-            read_segments(group[name], unit, (shape[0], shape[2]))
+            result.read_segments(group[name], unit, (shape[0], shape[2]))
             for name in ("isotropic", "anisotropic")
         ]
         terms = np.stack([part.terms for part in parts], axis=2)
@@ -434,7 +424,7 @@ def raman_spectrum(
     """
     check_conditions(temperature, None)
     n = len(rates.names)
-    of_pairs, of_components = pair_numbers(n), pair_numbers(len(COMPONENTS))
+    of_pairs, of_components = result.pair_numbers(n), result.pair_numbers(len(COMPONENTS))
     n_pairs, n_components = of_pairs.max() + 1, of_components.max() + 1
     places = of_pairs, of_pairs + n_pairs, of_components + 2 * n_pairs
     density = estimator.density(

@@ -53,6 +53,13 @@ class Measured:
     positive: bool = False
     model_error: Any = float("nan")
 
+    def __post_init__(self) -> None:
+        """Make plain numbers of numpy's."""
+        for name in ("value", "error", "model_error"):
+            number = getattr(self, name)
+            if isinstance(number, np.generic):
+                object.__setattr__(self, name, number.item())
+
     @property
     def quantity(self) -> Any:
         """The value as a pint quantity."""
@@ -68,9 +75,16 @@ class Measured:
             self.value, self.error, self.degrees_of_freedom, sigmas, positive=self.positive
         )
 
+    def __format__(self, form: str) -> str:
+        """Return the value, and its error where it is known, in this format: ``f"{found:.0f}"``;
+        without one four digits, two of the error, and the unit.
+        """
+        error = "" if np.isnan(self.error) else f" ± {self.error:{form or '.2g'}}"
+        unit = "" if form else f" {self.unit}"
+        return f"{self.value:{form or '.4g'}}{error}{unit}".rstrip()
+
     def __str__(self) -> str:
-        error = "" if np.isnan(self.error) else f" ± {self.error:.2g}"
-        return f"{self.value:.4g}{error} {self.unit}".rstrip()
+        return format(self, "")
 
 
 def student_factor(sigmas: float, degrees_of_freedom: float) -> float:
@@ -763,10 +777,33 @@ def group_index(groups: Sequence[str], name: str) -> int:
     return groups.index(name)
 
 
+def pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of both names of each auto and cross term: autos first, then each pair
+    once.
+    """
+    first, second = np.triu_indices(n, 1)
+    return np.concatenate([np.arange(n), first]), np.concatenate([np.arange(n), second])
+
+
+def pair_numbers(n: int) -> NDArray[np.int64]:
+    """Return where the term of each two of n names stands in the order of `pairs` [n, n]."""
+    first, second = pairs(n)
+    places = np.empty((n, n), dtype=np.int64)
+    places[first, second] = places[second, first] = np.arange(len(first))
+    return places
+
+
+def pair_columns(correlation: Array) -> Array:
+    """Return auto terms and whole cross terms (both orders) [n_lags, n_pairs] of [n_lags, n, n]."""
+    first, second = pairs(correlation.shape[1])
+    found = correlation[:, first, second]
+    found[:, correlation.shape[1] :] += correlation[:, second, first][:, correlation.shape[1] :]
+    return found
+
+
 def all_pairs(groups: Sequence[str]) -> list[tuple[str, str]]:
-    """Return every auto and cross term once, autos first: the order of the terms."""
-    autos = [(name, name) for name in groups]
-    return autos + [(a, b) for k, a in enumerate(groups) for b in groups[k + 1 :]]
+    """Return the names of every auto and cross term once, in the order of `pairs`."""
+    return [(groups[a], groups[b]) for a, b in zip(*pairs(len(groups)), strict=True)]
 
 
 def pair_index(groups: Sequence[str], first: str, second: str) -> int:
@@ -777,6 +814,5 @@ def pair_index(groups: Sequence[str], first: str, second: str) -> int:
     SpectrumError
         If there is no such group.
     """
-    n = len(groups)
-    a, b = sorted((group_index(groups, first), group_index(groups, second)))
-    return a if a == b else n + a * (2 * n - a - 1) // 2 + b - a - 1
+    place = group_index(groups, first), group_index(groups, second)
+    return int(pair_numbers(len(groups))[place])

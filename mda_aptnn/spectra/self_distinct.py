@@ -12,19 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.estimator import (
-    Estimator,
-    Rates,
-    component_correlation,
-    pair_numbers,
-    pairs,
-)
-from mda_aptnn.spectra.infrared import (
-    Spectrum,
-    check_conditions,
-    section_factor,
-    spectrum_of_density,
-)
+from mda_aptnn.spectra import infrared
+from mda_aptnn.spectra.estimator import Estimator, Rates, component_correlation
+from mda_aptnn.spectra.result import pair_numbers, pairs
 
 if TYPE_CHECKING:
     from mda_aptnn.flux.flux_series import FluxSeries
@@ -42,7 +32,7 @@ def self_and_distinct(
     temperature: float,
     volume: float | None,
     notes: Sequence[str] = (),
-) -> Spectrum:
+) -> infrared.Spectrum:
     """Return the spectrum of molecules as a self and a distinct part.
 
     Ṁ = Σ_m Ṁ_m over the molecules of a species, and each Ṁ_m = Σ_p Ṁ_mp over motions, if the flux
@@ -71,7 +61,7 @@ def self_and_distinct(
         raise SpectrumError(
             'self and distinct parts need a flux of molecules; make it with per="molecule"'
         )
-    check_conditions(temperature, volume)
+    infrared.check_conditions(temperature, volume)
     species = series.labels["species"]
     kinds = list(zip(species, series.labels.get("motion", [""] * len(species)), strict=True))
     names = list(dict.fromkeys(kinds))
@@ -79,7 +69,7 @@ def self_and_distinct(
     values = np.stack([series.flux[:, kind == k].sum(axis=1) for k in range(len(names))], axis=1)
     kinds_of = list(map(" ".join, names))
     rates = Rates(values, series.starts, series.spacing, kinds_of, series.finite_difference)
-    factor = section_factor(temperature)
+    factor = infrared.section_factor(temperature)
     n = len(names)
     first, second = pairs(n)
     whole = estimator.density(rates, factor=factor)
@@ -120,7 +110,7 @@ def self_and_distinct(
     n_lags = whole.plan.n_lags
     by_axis = component_correlation(rates.parts, n_lags, unbiased=estimator.unbiased)
     origin = {"notes": notes, "info": series.info}
-    found = spectrum_of_density(density, by_axis, labels, temperature, volume, **origin)
+    found = infrared.spectrum_of_density(density, by_axis, labels, temperature, volume, **origin)
     return dataclasses.replace(found, signed=labels[n:])
 
 

@@ -17,20 +17,10 @@ from mda_aptnn import units
 from mda_aptnn.citations import cite
 from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.figures import draw_doubts
-from mda_aptnn.spectra import plots
+from mda_aptnn.spectra import plots, result
 from mda_aptnn.spectra.dielectric import causal_transform
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import check_conditions
-from mda_aptnn.spectra.result import (
-    Measured,
-    Result,
-    Segments,
-    array,
-    attribute,
-    error_columns,
-    group_index,
-    read_segments,
-)
 
 cite(__name__)
 
@@ -72,7 +62,7 @@ def axes_of(component: str) -> tuple[int, int, int]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class SumFrequencySpectrum(Result):
+class SumFrequencySpectrum(result.Result):
     """The resonant second-order response, the sum of its terms.
 
     The wavenumber is that of the infrared light.
@@ -96,12 +86,14 @@ class SumFrequencySpectrum(Result):
     size: ClassVar[tuple[float, float]] = (7.0, 7.0)
     panels: ClassVar[Mapping[str, Any]] = {"nrows": 3, "sharex": True}
 
-    groups: list[str] = attribute(list)
-    component_names: list[str] = attribute(list)
-    terms: Any = array(_UNIT, "frequencies", "component_names", "groups", "groups", kinds="fiuc")
-    area: Any = array("angstrom^2", default=None)
-    temperature: Any = array(units.TEMPERATURE)
-    real_part: str = attribute(str, "causal")
+    groups: list[str] = result.attribute(list)
+    component_names: list[str] = result.attribute(list)
+    terms: Any = result.array(
+        _UNIT, "frequencies", "component_names", "groups", "groups", kinds="fiuc"
+    )
+    area: Any = result.array("angstrom^2", default=None)
+    temperature: Any = result.array(units.TEMPERATURE)
+    real_part: str = result.attribute(str, "causal")
 
     def component(self, name: str, first: str | None = None, second: str | None = None) -> Any:
         """Return a component of χ [n_frequencies], complex: in Å²/V, or A·χ in Å⁴/V without an
@@ -178,12 +170,11 @@ class SumFrequencySpectrum(Result):
         values = self.terms[:, self.component_names.index(known[0])]
         for group in (first, second):
             # of the groups that are left, those of α̇ come first
-            values = (
-                values.sum(axis=1) if group is None else values[:, group_index(self.groups, group)]
-            )
+            place = None if group is None else result.group_index(self.groups, group)
+            values = values.sum(axis=1) if place is None else values[:, place]
         return values if self.area is None else (values / self.area).to("angstrom^2/V")
 
-    def measured(self, function: Callable[[SumFrequencySpectrum], Any]) -> Measured:
+    def measured(self, function: Callable[[SumFrequencySpectrum], Any]) -> result.Measured:
         """Return anything that is made of the spectrum, with its standard error.
 
         Parameters
@@ -214,7 +205,7 @@ class SumFrequencySpectrum(Result):
 
         return self.measure(of_values, str(whole.units))
 
-    def curve(self, *term: str) -> Measured:
+    def curve(self, *term: str) -> result.Measured:
         """Return a part of a component as `shown`, with its standard error.
 
         Parameters
@@ -353,7 +344,8 @@ class SumFrequencySpectrum(Result):
         columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
         for name, label in itertools.product(self.component_names, PARTS):
             curve = self.curve(label, name)
-            columns |= error_columns(f"{label} {name} [{units.ureg.Unit(curve.unit)}]", curve)
+            unit = units.ureg.Unit(curve.unit)
+            columns |= result.error_columns(f"{label} {name} [{unit}]", curve)
         return columns
 
     def _draw(self, axes: Any, limit: float) -> None:
@@ -414,11 +406,13 @@ class SumFrequencySpectrum(Result):
         return super()._read(file)
 
     @classmethod
-    def _read_segments(cls, group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segments:
+    def _read_segments(
+        cls, group: h5py.Group, unit: str, shape: tuple[int, ...]
+    ) -> result.Segments:
         if np.iscomplexobj(group["terms"]):
             return super()._read_segments(group, unit, shape)
         # real parts of all terms, then imaginary ones
-        old = read_segments(group, unit, (shape[0], 2 * int(np.prod(shape[1:]))))
+        old = result.read_segments(group, unit, (shape[0], 2 * int(np.prod(shape[1:]))))
         real, imaginary = np.split(old.terms, 2, axis=2)
         return dataclasses.replace(old, terms=(real + 1j * imaginary).reshape(-1, *shape))
 

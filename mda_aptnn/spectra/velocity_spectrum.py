@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.elements import find_atoms
-from mda_aptnn.errors import FileFormatError, GroupError
+from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError
 from mda_aptnn.flux.atom_flux import open_atoms
 from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.groups import choose_groups
@@ -142,11 +142,17 @@ class VelocitySpectrum(CheckedAnalysis):
         Raises
         ------
         SpectrumError
-            If the trajectory is too short for the resolution.
+            If the trajectory is too short for the resolution, or bonds are constrained and atoms
+            are not weighted by mass.
         """
         notes = [*self._frames.notes, *self._doubts]
         kelvin, error = self._findings.kinetic
         if temperature is None and self._findings.constrained and np.isfinite(kelvin):
+            if not options.get("mass_weighted", True):
+                raise SpectrumError(
+                    "bonds are constrained: degrees of freedom are counted by m v², which "
+                    "mass_weighted=False leaves out; count with masses"
+                )
             temperature = kelvin
             notes.append(
                 "bonds are constrained: degrees of freedom by the kinetic temperature of "

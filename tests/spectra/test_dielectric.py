@@ -276,3 +276,10 @@ def test_no_conductivity_is_called_one():
         small.conduction == "real part of the conductivity below 5 cm⁻¹: 1 ± 0.7 S/m, "
         "which is not different from zero"
     )
+
+
+def test_a_summary_has_notes_and_segments():
+    spectrum = dataclasses.replace(known(absorption_of(lorentz(GRID), GRID)), notes=["a guess"])
+    found = dielectric_spectrum(spectrum, 1.8).summary()
+    assert found["notes"] == ["a guess"] and found["segments"] is None
+    assert found["unit"] == "S/m"
