@@ -15,14 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import io, units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import Cell, cell_matrix
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.trajectory.cp2k_moments import read_moments
-
-cite(__name__)
 
 Array = NDArray[np.float64]
 

@@ -17,11 +17,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mda_aptnn import io, units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.figures import Drawn
-
-cite(__name__)
 
 Array = NDArray[np.float64]
 

@@ -14,15 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.figures import draw_doubts
 from mda_aptnn.spectra import plots, result
 from mda_aptnn.spectra.dielectric import causal_transform
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import check_conditions
-
-cite(__name__)
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]

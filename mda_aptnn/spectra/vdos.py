@@ -14,13 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import io, units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.result import Result, Segments, array, attribute
-
-cite(__name__)
 
 Array = NDArray[np.float64]
 

@@ -349,6 +349,7 @@ def test_files(tmp_path):
         one = spectrum(
             alphas, dipoles, SLAB_GROUPS, area, segments="replicas", components=["xxz", "zzz"]
         )
+        assert one.segments.terms.dtype == np.complex64
         one.save(tmp_path / "sfg.h5")
         again = SumFrequencySpectrum.load(tmp_path / "sfg.h5")
         for name in ("wavenumber", "terms", "temperature"):
