@@ -15,6 +15,7 @@ from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import Drawn
 from mda_aptnn.flux.flux_series import RECORDS, FluxSeries
 from mda_aptnn.spectra.result import Measured
+from mda_aptnn.spectra.windows import needed_time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ def convergence(
     resolution = units.magnitude(
         options.get("resolution", "10 cm^-1"), units.WAVENUMBER, "resolution"
     )
-    shortest = 1.05 * segments / (units.SPEED_OF_LIGHT * resolution * series.spacing)
+    shortest = 1.05 * segments * needed_time(resolution) / series.spacing
     if shortest > 0.7 * len(whole):
         raise SpectrumError(
             f"{len(whole) * series.spacing:.3g} ps are too short to see how they converge: "

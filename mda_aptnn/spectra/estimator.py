@@ -229,7 +229,7 @@ class Plan:
                 f"error at each point is {error:.0%} of the spectrum or more; ask for "
                 f"{_rounded_up(factor * resolution)} cm⁻¹, or run {_rounded_up(factor * length)} "
                 "ps",
-                stacklevel=6,
+                stacklevel=5,
             )
 
 
@@ -368,7 +368,7 @@ class Estimator:
         """
         weights = windows.lag_window(self.window, self.resolution, spacing, max(lengths))
         # fits all lags of both signs and several points in a resolution element
-        fine = _POINTS_PER_RESOLUTION / (units.SPEED_OF_LIGHT * self.resolution * spacing)
+        fine = _POINTS_PER_RESOLUTION * windows.needed_time(self.resolution) / spacing
         size = scipy.fft.next_fast_len(max(2 * len(weights), int(np.ceil(fine))), real=True)
         while size % 2:
             # an even length has the Nyquist frequency on the grid, and the sum rule holds exactly
@@ -379,14 +379,6 @@ class Estimator:
     def positive(self) -> bool:
         """Whether auto terms cannot be negative."""
         return self.window in windows.POSITIVE_DEFINITE and not self.unbiased
-
-    def _plan_of(self, rates: Rates, components: int) -> Plan:
-        """The plan of series, with a warning where they are short."""
-        lengths = [len(part) for part in rates.series]
-        plan = self.plan(rates.spacing, lengths, rates.finite_difference)
-        if components and self.window != "none":
-            plan.warn_if_short(self.resolution, components)
-        return plan
 
     def density(
         self,
@@ -433,7 +425,10 @@ class Estimator:
             If the series are too short for the resolution, segments cannot be, or names are too
             many for the memory.
         """
-        series, plan = rates.series, self._plan_of(rates, components)
+        series = rates.series
+        plan = self.plan(rates.spacing, list(map(len, series)), rates.finite_difference)
+        if components and self.window != "none":
+            plan.warn_if_short(self.resolution, components)
         n, notes = len(rates.names), []
         apart = 8 * n**2 * (plan.size // 2 + 1) <= _PAIR_BYTES
         if not (apart or batches is None):
@@ -723,7 +718,7 @@ def choose_segments(
     """
     if segments is None:
         return []
-    needed = 1 / (units.SPEED_OF_LIGHT * resolution)
+    needed = windows.needed_time(resolution)
     if segments == "auto":
         n_segments = min(int(sum(map(len, series)) * spacing / (SEGMENT_LENGTH * needed)), most)
         found = cut(series, n_segments) if n_segments >= FEWEST else []
@@ -740,7 +735,7 @@ def choose_segments(
         )
     shortest = _shortest(found) * spacing
     if shortest < needed:
-        enough = 1.005 / (units.SPEED_OF_LIGHT * shortest)
+        enough = 1.005 * windows.needed_time(shortest)
         raise SpectrumError(
             f"segments={segments!r}: the shortest of {len(found)} has {shortest:.3g} ps, a "
             f"resolution of {resolution:g} cm⁻¹ needs {needed:.3g} ps; ask for fewer segments, or "

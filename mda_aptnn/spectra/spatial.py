@@ -24,6 +24,7 @@ from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
 from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
 from mda_aptnn.spectra.regions import Shells, Slabs
 from mda_aptnn.spectra.result import Measured, array, attribute
+from mda_aptnn.spectra.windows import needed_time
 
 Array = NDArray[np.float64]
 
@@ -387,7 +388,7 @@ def _resolve(
     kelvin, cubic, notes = series.conditions(temperature, volume)
     marks = [*series.starts, len(series)]
     plan = estimator.plan(series.spacing, np.diff(marks).tolist(), series.finite_difference)
-    needed = SEGMENT_LENGTH / (units.SPEED_OF_LIGHT * estimator.resolution)
+    needed = SEGMENT_LENGTH * needed_time(estimator.resolution)
     fitting = int(len(series) * series.spacing / needed)
     n_segments = min(fitting, _MOST_SEGMENTS) if fitting >= FEWEST else 1
     ends = [round(len(series) * k / n_segments) for k in range(n_segments + 1)]

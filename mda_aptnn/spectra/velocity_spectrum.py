@@ -21,7 +21,7 @@ from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import trajectory_files
 from mda_aptnn.spectra.estimator import Rates
-from mda_aptnn.spectra.vdos import Velocities, VibrationalDensity
+from mda_aptnn.spectra.vdos import VibrationalDensity, vibrational_density
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory.motions.motions import make_motions, take_apart
 
@@ -133,7 +133,7 @@ class VelocitySpectrum(CheckedAnalysis):
         Parameters
         ----------
         temperature, resolution, **options
-            As in `mda_aptnn.spectra.vdos.Velocities.density`.
+            As in `mda_aptnn.spectra.vdos.vibrational_density`.
 
         Returns
         -------
@@ -166,15 +166,10 @@ class VelocitySpectrum(CheckedAnalysis):
             self._finite_difference,
         )
         checks = self._findings.checks.to_json()
-        found = Velocities(
-            rates,
-            self._frames.masses,
-            self._groups.fixed,
-            self._groups.names,
-            notes,
-            {"trajectory": trajectory_files(self._trajectory), "checks": checks},
-        )
-        return found.density(temperature, resolution, **options)
+        atoms = self._frames.masses, self._groups.fixed, self._groups.names
+        info = {"trajectory": trajectory_files(self._trajectory), "checks": checks}
+        options |= {"notes": notes, "info": info}
+        return vibrational_density(rates, *atoms, temperature, resolution, **options)
 
     def _prepare(self) -> None:
         n_motions = 1 if self._motions is None else len(self._motions.names)
@@ -240,8 +235,8 @@ def stored_density(
         masses = atoms.masses[np.searchsorted(atoms.indices, indices)]
         values = _Stored(stored.data["velocities"])
         rates = Rates(values, series.starts, series.spacing, ("",), series.finite_difference)
-        found = Velocities(rates, masses, chosen.fixed, chosen.names, notes, info)
-        return found.density(**options)
+        options |= {"notes": notes, "info": info}
+        return vibrational_density(rates, masses, chosen.fixed, chosen.names, **options)
 
 
 class _Stored:

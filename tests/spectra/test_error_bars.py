@@ -9,7 +9,7 @@ from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra.estimator import Estimator, Rates, choose_segments, cut
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.result import Segments, confidence_band, student_factor
-from mda_aptnn.spectra.vdos import Velocities
+from mda_aptnn.spectra.vdos import vibrational_density
 from tests.known_bands import GROUPS, KnownBands, held
 from tests.known_bands import RESOLUTION as RESOLUTION_OF_BANDS
 from tests.systems import LIGHT, absorption_spectrum, km_per_mol, raman_spectrum
@@ -372,11 +372,11 @@ def test_dependent_segments_are_noticed_whatever_they_are_of():
     for _ in range(8):
         flux = process.flux(rng)
         rates = Rates(flux[:, None], [0], process.spacing, ("",))
-        atoms = Velocities(rates, np.ones(3), np.arange(3), GROUPS)
+        atoms = rates, np.ones(3), np.arange(3), GROUPS
         options = {"resolution": RESOLUTION_OF_BANDS}
         alpha = flux[:, :, :, None] * np.eye(3)
         for found in (
-            atoms.density(300.0, **options),
+            vibrational_density(*atoms, 300.0, **options),
             raman_spectrum([alpha], GROUPS, process.spacing, 300.0, **options),
         ):
             numbers.append(len(found.segments.lengths))

@@ -9,7 +9,7 @@ from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.spectra import velocity_spectrum
 from mda_aptnn.spectra.estimator import Rates
-from mda_aptnn.spectra.vdos import COUPLING, Velocities, VibrationalDensity
+from mda_aptnn.spectra.vdos import COUPLING, VibrationalDensity, vibrational_density
 from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum, stored_density
 from tests.systems import BOLTZMANN, LIGHT, gas, universe
 from tests.trajectory.test_kinetics import BONDS, molecules
@@ -31,8 +31,7 @@ def moving(n_frames=3000, n_motions=1, seed=0):
 def density(velocities, **options):
     motions = options.pop("motions", ("",))
     rates = Rates(velocities, options.pop("starts", [0]), SPACING, motions)
-    found = Velocities(rates, MASSES, GROUPS, ["O", "H"])
-    return found.density(**{"resolution": 60.0} | options)
+    return vibrational_density(rates, MASSES, GROUPS, ["O", "H"], **{"resolution": 60.0} | options)
 
 
 @pytest.mark.parametrize("mass_weighted", [True, False])
