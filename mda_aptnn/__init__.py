@@ -17,8 +17,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mda_aptnn import citations  # noqa: F401  (tells duecredit at the end)
 from mda_aptnn._version import __version__
-from mda_aptnn.citations import cite
 from mda_aptnn.trajectory import cp2k  # noqa: F401  (registers its reader with MDAnalysis)
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from mda_aptnn.training.evaluate import evaluate
     from mda_aptnn.trajectory.motions.normal_modes import NormalModes
     from mda_aptnn.trajectory.universe_frames import UniverseFrames
-
-cite(__name__)
 
 #: Where each public name lives; torch is imported by the first one that needs it.
 _HOME = {

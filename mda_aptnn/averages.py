@@ -6,10 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mda_aptnn.citations import cite
-
-cite(__name__)
-
 Array = NDArray[np.float64]
 
 #: A series is cut into no fewer blocks.

@@ -4,6 +4,9 @@ script.py``).
 
 from __future__ import annotations
 
+import atexit
+import sys
+
 from MDAnalysis.due import Doi, due
 
 #: Module, whose import means that its method is used: the work, and what it is.
@@ -35,13 +38,11 @@ CITATIONS = {
 }
 
 
-def cite(module: str) -> None:
-    """Tell duecredit that a module is used; without it nothing happens.
-
-    Parameters
-    ----------
-    module : str
-        A key of `CITATIONS`.
+@atexit.register
+def cite_what_was_used() -> None:
+    """Tell duecredit of the modules that were imported, before it reports; without it nothing
+    happens.
     """
-    doi, description = CITATIONS[module]
-    due.cite(Doi(doi), description=description, path=module, cite_module=True)
+    for module, (doi, description) in CITATIONS.items():
+        if module in sys.modules:
+            due.cite(Doi(doi), description=description, path=module, cite_module=True)

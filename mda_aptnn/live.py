@@ -23,9 +23,10 @@ from mda_aptnn.flux.origin import description
 from mda_aptnn.model.domain import OPTION, domain_checks
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.spectra import infrared
-from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator, pair_columns
+from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
 from mda_aptnn.spectra.lag_sums import LagSums
 from mda_aptnn.spectra.of_flux import chosen_conditions
+from mda_aptnn.spectra.result import pair_columns
 from mda_aptnn.trajectory import kinetics
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 

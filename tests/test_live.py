@@ -19,11 +19,10 @@ from mda_aptnn.spectra.estimator import (
     Estimator,
     component_correlation,
     cross_correlation,
-    pair_columns,
 )
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.lag_sums import LagSums
-from mda_aptnn.spectra.result import Segments
+from mda_aptnn.spectra.result import Segments, pair_columns
 from tests.imd_server import IMDServer
 from tests.systems import LIGHT, KnownTensors, gas, random_tensors
 from tests.tiny import model_file

@@ -20,14 +20,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import LabelledFrame
 from mda_aptnn.labels.protocol import BOHR, Output, Run
 from mda_aptnn.tensors import TARGETS
-
-cite(__name__)
 
 Array = NDArray[np.float64]
 Outputs = Mapping[str, Output]

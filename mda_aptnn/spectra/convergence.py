@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import warnings
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
+from mda_aptnn.figures import Drawn
 from mda_aptnn.flux.flux_series import RECORDS, FluxSeries
-from mda_aptnn.spectra.result import Measured, picture_of
+from mda_aptnn.spectra.result import Measured
+from mda_aptnn.spectra.windows import needed_time
 
 
 @dataclasses.dataclass(frozen=True)
-class Convergence:
+class Convergence(Drawn):
     """The integral of a band from the first part of a trajectory, against the length of the part.
 
     Attributes
@@ -35,24 +37,14 @@ class Convergence:
     low: float
     high: float
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw the integral with its 68 % band, and below it the relative standard error beside
+    size: ClassVar[tuple[float, float]] = (6.0, 5.4)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True}
+
+    def _draw(self, axes: Any, limit: float) -> None:
+        """The integral with its 68 % band, and below it the relative standard error beside
         1/√length.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-
-        Returns
-        -------
-        list of matplotlib.axes.Axes
-            Of the integral and of the error.
         """
-        from mda_aptnn.figures import new_figure, save_figure
-
-        figure = new_figure(path, (6.0, 5.4))
-        upper, lower = figure.subplots(2, 1, sharex=True)
+        upper, lower = axes
         values, errors = np.array([(found.value, found.error) for found in self.integrals]).T
         limits = np.array([found.limits() for found in self.integrals])
         reach = np.abs(limits.T - values)
@@ -67,15 +59,8 @@ class Convergence:
         for axis in (lower.xaxis, lower.yaxis):
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter("{x:g}")
-        lower.set_xlabel("length of the trajectory / ps")
-        lower.set_ylabel("standard error / %")
+        lower.set(xlabel="length of the trajectory / ps", ylabel="standard error / %")
         lower.legend(frameon=False, fontsize="small")
-        if path is not None:
-            save_figure(figure, path)
-        return [upper, lower]
-
-    def _repr_png_(self) -> bytes:
-        return picture_of(self)
 
 
 def convergence(
@@ -120,7 +105,7 @@ def convergence(
     resolution = units.magnitude(
         options.get("resolution", "10 cm^-1"), units.WAVENUMBER, "resolution"
     )
-    shortest = 1.05 * segments / (units.SPEED_OF_LIGHT * resolution * series.spacing)
+    shortest = 1.05 * segments * needed_time(resolution) / series.spacing
     if shortest > 0.7 * len(whole):
         raise SpectrumError(
             f"{len(whole) * series.spacing:.3g} ps are too short to see how they converge: "

@@ -48,7 +48,7 @@ def _old_epsilon(file: h5py.File) -> NDArray[np.complex128]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class DielectricSpectrum(plots.Drawn, Result):
+class DielectricSpectrum(Result):
     """The dielectric function of a sample and what follows from it.
 
     The wavenumbers begin one step above zero, where the permittivity of a conductor is infinite; ε″
@@ -71,6 +71,8 @@ class DielectricSpectrum(plots.Drawn, Result):
 
     kind: ClassVar[str] = "dielectric"
     main: ClassVar[str] = "epsilon"
+    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True}
     upgrades: ClassVar = {"epsilon": ("permittivity", _old_epsilon)}
 
     epsilon: Any = array("", "frequencies", kinds="fiuc")
@@ -177,9 +179,9 @@ class DielectricSpectrum(plots.Drawn, Result):
         molar = self.absorption_coefficient * self.volume * units.ureg.avogadro_constant
         return (molar / (n_molecules * np.log(10))).to("liter/mol/cm")
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """ε′ and ε″, and below them n and α, with standard errors."""
-        upper, lower = figure.subplots(2, 1, sharex=True)
+        upper, lower = axes
         right = lower.twinx()
         grid = self.wavenumber.magnitude
         seen = (grid >= self.resolution.magnitude) & (grid <= limit)
@@ -193,8 +195,8 @@ class DielectricSpectrum(plots.Drawn, Result):
         upper.legend(frameon=False)
         upper.set_ylabel("relative permittivity")
         right.set_ylabel(r"$\alpha$ / cm$^{-1}$", color="C3")
-        lower.set_ylabel("refractive index $n$", color="C0")
-        lower.set(xlim=(0, min(limit, grid[-1])), xlabel=plots.WAVENUMBER_LABEL)
+        plots.label_axes(lower, grid, limit, "refractive index $n$")
+        lower.yaxis.label.set_color("C0")
 
     def columns(self) -> Mapping[str, Array]:
         """Return wavenumber, ε′, ε″, n, α and σ.
@@ -223,6 +225,7 @@ class DielectricSpectrum(plots.Drawn, Result):
             "static_conductivity_limit_error": None if np.isnan(static.error) else static.error,
             "unit": "S/m",
             "meaning": self.conduction,
+            **super().summary(),
         }
 
     def describe(self) -> str:

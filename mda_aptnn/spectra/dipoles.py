@@ -15,14 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import io, units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import Cell, cell_matrix
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.trajectory.cp2k_moments import read_moments
-
-cite(__name__)
 
 Array = NDArray[np.float64]
 
@@ -157,12 +154,10 @@ class DipoleSeries(io.Stored):
         self,
         temperature: Any,
         resolution: Any = "10 cm^-1",
-        window: str = "gaussian",
         *,
-        unbiased: bool = False,
         volume: Any = None,
-        segments: int | str | None = "auto",
         quantum_correction: str = "harmonic",
+        **how: Any,
     ) -> Spectrum:
         """Return the absolute infrared spectrum of the dipoles.
 
@@ -170,7 +165,7 @@ class DipoleSeries(io.Stored):
         ----------
         temperature : float, str or pint.Quantity
             In K.
-        resolution, window, unbiased, segments, quantum_correction
+        resolution, quantum_correction, **how
             As in `FluxSeries.spectrum`.
         volume : float, str or pint.Quantity, optional
             In Å³; by default the mean volume of cells that repeat in three directions.
@@ -201,7 +196,7 @@ class DipoleSeries(io.Stored):
         )
         return infrared(
             rates,
-            Estimator(resolution, window, unbiased, segments),
+            Estimator(resolution, **how),
             units.magnitude(temperature, units.TEMPERATURE, "temperature"),
             None if volume is None else units.magnitude(volume, units.VOLUME, "volume"),
             info={"model": "explicit dipoles"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.result import Members, Segments
-from mda_aptnn.spectra.windows import (
-    POSITIVE_DEFINITE,
-    effective_resolution,
-    lag_window,
-    weights_of_lags,
-)
+from mda_aptnn.spectra import windows
+from mda_aptnn.spectra.result import Members, Segments, pair_columns, pair_numbers
 from mda_aptnn.trajectory.universe_frames import FINITE_DIFFERENCE_LIMIT
 
 Array = NDArray[np.float64]
 Pieces = Sequence[Sequence[NDArray[np.int64]]]
+#: Values [n_frames, n_own, n_components], and the numbers [n_own, n_own] of their correlations.
+Batch = tuple[NDArray[Any], NDArray[np.int64]]
+Batches = Callable[[], Iterable[Batch]]
 
+_CONDITIONS = {"temperature": units.TEMPERATURE, "volume": units.VOLUME}
 #: Points of the frequency grid per resolution element.
 _POINTS_PER_RESOLUTION = 8
 #: Terms of all pairs of groups take up to this much, and correlations, segments and work as much
@@ -96,15 +95,15 @@ class Rates:
         starts = np.cumsum([0, *map(len, parts)])[:-1].tolist()
         return cls(np.concatenate(parts), starts, spacing, names, **options)
 
-    def map(self, function: Callable[[Array], Array]) -> Rates:
-        """Return the same terms with other components: the trace of α̇, its anisotropy, an axis."""
-        members = None if self.members is None else function(self.members)
-        return dataclasses.replace(self, values=function(self.values), members=members)
-
     @property
     def series(self) -> list[NDArray[np.int64]]:
         """Numbers of the frames of each uninterrupted series."""
         return np.split(np.arange(self.values.shape[0]), self.starts[1:])
+
+    @property
+    def parts(self) -> list[Array]:
+        """Values of each uninterrupted series."""
+        return [self.values[piece[0] : piece[-1] + 1] for piece in self.series]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +181,7 @@ class Plan:
     @property
     def effective_resolution(self) -> float:
         """Width of the line that a single frequency becomes in these series, in cm⁻¹."""
-        return effective_resolution(self.window, self.spacing, self.lengths, self.unbiased)
+        return windows.effective_resolution(self.window, self.spacing, self.lengths, self.unbiased)
 
     def relative_variance(self, lengths: Sequence[int] | None = None) -> float:
         """Return the variance of a spectrum over its square, for one component of a Gaussian
@@ -200,7 +199,8 @@ class Plan:
         from ω = 0: M. B. Priestley, Spectral Analysis and Time Series (1981), chapter 6. Two over
         it are the equivalent degrees of freedom.
         """
-        products, divisor = weights_of_lags(lengths or self.lengths, self.n_lags, self.unbiased)
+        lengths = lengths or self.lengths
+        products, divisor = windows.weights_of_lags(lengths, self.n_lags, self.unbiased)
         values = self.window**2 * products / divisor**2
         return float(2 * values.sum() - values[0])
 
@@ -229,7 +229,7 @@ class Plan:
                 f"error at each point is {error:.0%} of the spectrum or more; ask for "
                 f"{_rounded_up(factor * resolution)} cm⁻¹, or run {_rounded_up(factor * length)} "
                 "ps",
-                stacklevel=6,
+                stacklevel=5,
             )
 
 
@@ -251,7 +251,7 @@ class Density:
         Auto terms, then whole cross terms (both orders) in the order of `pairs`; of very many names
         each with itself, then half of what it has in common with all the others.
     correlation : ndarray, shape [n_lags, n_names, n_names]
-        Before the window; of very many names [n_lags, n_names, 2].
+        Before the window; [n_lags, n_terms] of very many names, or of batches that say so.
     segments : Segments or None
     members : Members or None
     pieces : sequence of sequence of ndarray
@@ -273,18 +273,35 @@ class Density:
     components: int = 3
 
     def map(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Density:
-        """Return a linear function of the terms [n_frequencies, ...], on every replicate."""
+        """Return a linear function of the terms [n_frequencies, ...], on every replicate; of these
+        in single precision.
+        """
         parts: dict[str, Any] = {"segments": self.segments, "members": self.members}
         for name, replicates in parts.items():
             if replicates is not None:
                 terms = np.array([function(part) for part in replicates.terms])
-                parts[name] = dataclasses.replace(replicates, terms=terms)
+                kind = np.complex64 if np.iscomplexobj(terms) else np.float32
+                parts[name] = dataclasses.replace(replicates, terms=terms.astype(kind))
         return dataclasses.replace(self, terms=function(self.terms), **parts)
 
-    def common(self, notes: Sequence[str] = (), info: Any = None) -> dict[str, Any]:
-        """Return the fields that every result has (`mda_aptnn.spectra.result.Result`)."""
+    def common(
+        self,
+        notes: Sequence[str] = (),
+        info: Mapping[str, Any] | None = None,
+        **conditions: float | None,
+    ) -> dict[str, Any]:
+        """Return the fields that every result has (`mda_aptnn.spectra.result.Result`).
+
+        Parameters
+        ----------
+        notes, info
+            Of what the density was made of; notes within info are left out.
+        **conditions
+            temperature in K and volume in Å³, or None, for those that have one.
+        """
         plan, estimator = self.plan, self.estimator
         width = 0.0 if estimator.window == "none" else estimator.resolution
+        origin = {name: value for name, value in (info or {}).items() if name != "notes"}
         return {
             "wavenumber": units.quantity(plan.wavenumber, units.WAVENUMBER),
             "resolution": units.quantity(width, units.WAVENUMBER),
@@ -294,7 +311,11 @@ class Density:
             "segments": self.segments,
             "members": self.members,
             "notes": [*notes, *self.notes],
-            "info": {**(info or {}), "estimator": "1/(N - n)" if plan.unbiased else "1/N"},
+            "info": origin | {"estimator": "1/(N - n)" if plan.unbiased else "1/N"},
+            **{
+                name: None if value is None else units.quantity(value, _CONDITIONS[name])
+                for name, value in conditions.items()
+            },
         }
 
 
@@ -307,13 +328,15 @@ class Estimator:
     resolution : float, str or pint.Quantity
         Full width at half maximum of the line that a single frequency becomes; kept as a number in
         cm⁻¹.
-    window : str
-        Lag window, see `mda_aptnn.spectra.windows.lag_window`.
+    window : {"gaussian", "parzen", "bartlett", "hann", "none"}
+        Lag window, see `mda_aptnn.spectra.windows.lag_window`. All but "hann" keep auto terms
+        non-negative.
     unbiased : bool
         Divide the sum at lag n by the number of its terms, N − n, instead of N. The default, 1/N,
         makes the series n ↦ C(n) positive definite, so that no auto spectrum is ever negative.
     segments : int, "auto", "replicas" or None
-        Disjoint parts for the error bars, see `choose_segments`.
+        Disjoint parts of the trajectory for the error bars: how many; 4 to 16, as many as are twice
+        as long as the resolution needs, none if fewer; each series of its own; none.
     """
 
     resolution: Any = 10.0
@@ -343,9 +366,9 @@ class Estimator:
         SpectrumError
             If the window is unknown or the series are too short for the resolution.
         """
-        weights = lag_window(self.window, self.resolution, spacing, max(lengths))
+        weights = windows.lag_window(self.window, self.resolution, spacing, max(lengths))
         # fits all lags of both signs and several points in a resolution element
-        fine = _POINTS_PER_RESOLUTION / (units.SPEED_OF_LIGHT * self.resolution * spacing)
+        fine = _POINTS_PER_RESOLUTION * windows.needed_time(self.resolution) / spacing
         size = scipy.fft.next_fast_len(max(2 * len(weights), int(np.ceil(fine))), real=True)
         while size % 2:
             # an even length has the Nyquist frequency on the grid, and the sum rule holds exactly
@@ -355,28 +378,37 @@ class Estimator:
     @property
     def positive(self) -> bool:
         """Whether auto terms cannot be negative."""
-        return self.window in POSITIVE_DEFINITE and not self.unbiased
-
-    def _plan_of(self, rates: Rates, components: int) -> Plan:
-        """The plan of series, with a warning where they are short."""
-        lengths = [len(part) for part in rates.series]
-        plan = self.plan(rates.spacing, lengths, rates.finite_difference)
-        if components and self.window != "none":
-            plan.warn_if_short(self.resolution, components)
-        return plan
+        return self.window in windows.POSITIVE_DEFINITE and not self.unbiased
 
     def density(
         self,
         rates: Rates,
+        batches: Batches | None = None,
+        shape: tuple[int, ...] = (),
         *,
+        pieces: Pieces | None = None,
         factor: float = 1.0,
         components: int = 3,
     ) -> Density:
-        """Return auto and cross densities of the whole, of every segment and of every member.
+        """Return densities of the whole, of every segment and of every member.
+
+        They are sums over batches, of which one is in memory at a time. By default there is one:
+        all names of the rates, and the terms are their auto terms and whole cross terms.
 
         Parameters
         ----------
         rates : Rates
+            With batches of one's own only frames, spacing and what finite differences need are
+            taken of it.
+        batches : callable, optional
+            Gives an iterable of values [n_frames, n_own, n_components], and of the numbers [n_own,
+            n_own] of the correlations that ⟨f_g(0)·f_h(t)⟩ is added to, −1 for none; those on the
+            diagonal are auto terms. It is called again where segments have to be longer.
+        shape : tuple of int
+            Of the correlations that batches number: (n_terms,), or (n, n) for both orders of n
+            names.
+        pieces : sequence of sequence of ndarray, optional
+            Numbers of the frames of each segment, as those of another density of the same frames.
         factor : float
             What densities are multiplied with.
         components : int
@@ -390,95 +422,111 @@ class Estimator:
         Raises
         ------
         SpectrumError
-            If the series are too short for the resolution, or segments cannot be.
+            If the series are too short for the resolution, segments cannot be, or names are too
+            many for the memory.
         """
-        series, plan = rates.series, self._plan_of(rates, components)
-        n = len(rates.names)
-        notes: list[str] = []
-        correlate, columns = cross_correlation, pair_columns
-        if too_many_pairs(n, plan.size // 2 + 1):
-            correlate, columns = summed_correlation, _summed_columns
+        series = rates.series
+        plan = self.plan(rates.spacing, list(map(len, series)), rates.finite_difference)
+        if components and self.window != "none":
+            plan.warn_if_short(self.resolution, components)
+        n, notes = len(rates.names), []
+        apart = 8 * n**2 * (plan.size // 2 + 1) <= _PAIR_BYTES
+        if not (apart or batches is None):
+            raise SpectrumError(
+                f"the terms of {n} groups with each other would take "
+                f"{8e-9 * n**2 * (plan.size // 2 + 1):.2g} GB: put groups together (groups=, "
+                "--group NAME=ONE+OTHER), or ask for a coarser resolution"
+            )
+        places = np.arange(n * n).reshape(n, n)
+        if batches is None and apart:
+            batches, shape = (lambda: [(rates.values, places)]), (n, n)
+        elif batches is None:
+            batches, shape = functools.partial(_each_with_others, rates.values), (2 * n,)
             notes.append(
                 f"the cross terms of each of the {n} groups with all the others stand together: "
                 "those of all pairs would take too much memory; ask for fewer groups, or a "
                 "coarser resolution, to have them apart"
             )
+        # the term that each correlation belongs to
+        term_of = np.arange(shape[0]) if len(shape) == 1 else pair_numbers(shape[0]).ravel()
+        n_terms = int(term_of.max()) + 1
 
-        def correlation_of(values: Any, pieces: Iterable[NDArray[np.int64]]) -> Array:
-            parts = (values[piece[0] : piece[-1] + 1] for piece in pieces)
-            return correlate(parts, plan.n_lags, unbiased=self.unbiased)
+        def add(total: Array, numbers: NDArray[np.int64], values: Any, part: Any) -> None:
+            own = (values[piece[0] : piece[-1] + 1] for piece in part)
+            found = cross_correlation(own, plan.n_lags, unbiased=self.unbiased)
+            for (g, h), number in np.ndenumerate(numbers):
+                if number >= 0:
+                    total[:, number] += found[:, g, h]
 
-        def terms_of(values: Any, pieces: Iterable[NDArray[np.int64]]) -> NDArray[np.float32]:
-            terms = plan(columns(correlation_of(values, pieces)))
-            return (factor * terms).astype(np.float32)
+        def terms_of(
+            batches: Iterable[Batch], parts: Pieces, whole: Array | None = None
+        ) -> NDArray[np.float32]:
+            """Terms of the parts, and correlations of the whole."""
+            terms = np.zeros((len(parts), len(plan.wavenumber), n_terms), np.float32)
+            for values, places in batches:
+                if whole is not None:
+                    add(whole, places, values, series)
+                    autos.update(places.diagonal())
+                own = np.unique(term_of[places[places >= 0]])
+                columns = np.where(places < 0, -1, np.searchsorted(own, term_of[places]))
+                for total, part in zip(terms, parts, strict=True):
+                    found = np.zeros((plan.n_lags, len(own)))
+                    add(found, columns, values, part)
+                    total[:, own] += (factor * plan(found)).astype(np.float32)
+            return terms
 
-        correlation = correlation_of(rates.values, series)
-        terms = factor * plan(columns(correlation))
-        if self.positive:
-            # what is below zero here is rounding
-            np.maximum(terms[:, :n], 0.0, out=terms[:, :n])
-        of_segment = functools.partial(terms_of, rates.values)
-        segments, found, remarks = self._segments(series, plan, of_segment, terms.shape)
+        fixed, autos = pieces is not None or self.segments == "replicas", set[int]()
+        most = min(MOST, _SEGMENT_BYTES // (4 * len(plan.wavenumber) * n_terms))
+        pieces = pieces if pieces is not None else self._pieces(series, plan, most)
+        correlation = np.zeros((plan.n_lags, int(np.prod(shape))))
+        terms = terms_of(batches(), pieces, correlation)
+        while True:
+            lengths = [[len(piece) for piece in part] for part in pieces]
+            segments = plan.segments(terms, lengths) if pieces else None
+            if segments is None or fixed:
+                break
+            alike, dependent = correlation_of_neighbours(segments)
+            if not dependent:
+                break
+            most = len(pieces) // 2
+            longer = self.segments == "auto" and most >= FEWEST
+            remedy = (
+                f"{most} longer ones are taken"
+                if longer
+                else "the error bars are too small, take fewer segments"
+            )
+            notes.append(
+                f"segments of {segments.lengths.mean():.3g} ps are not independent: neighbours "
+                f"deviate alike (correlation {alike:.2f}); {remedy}"
+            )
+            if not longer:
+                break
+            pieces = self._pieces(series, plan, most)
+            terms = terms_of(batches(), pieces)
         members = None
         if rates.members is not None:
-            of_flux = functools.partial(terms_of, pieces=series)
-            members = _members(rates.members, of_flux, rates.band_factor)
-        return Density(
-            self, plan, terms, correlation, segments, members, found, notes + remarks, components
+            members = _members(
+                rates.members,
+                lambda values: terms_of([(values, places)], [series])[0],
+                rates.band_factor,
+            )
+        correlation = correlation.reshape(-1, *shape)
+        columns = pair_columns(correlation) if len(shape) > 1 else correlation
+        whole = self.density_of_correlation(
+            plan, columns, factor=factor, autos=term_of[list(autos - {-1})]
+        )
+        return dataclasses.replace(
+            whole,
+            correlation=correlation,
+            segments=segments,
+            members=members,
+            pieces=pieces,
+            notes=notes,
+            components=components,
         )
 
-    def batched_density(
-        self,
-        rates: Rates,
-        batches: Iterable[tuple[Array, NDArray[np.int64]]],
-        n_terms: int,
-        pieces: Pieces | None = None,
-        *,
-        factor: float = 1.0,
-        components: int = 3,
-    ) -> Density:
-        """Return densities that are sums over many batches, of which one is in memory at a time.
-
-        Parameters
-        ----------
-        rates : Rates
-            Frames, spacing and what finite differences need; its values are not read.
-        batches : iterable of (ndarray, ndarray)
-            Values [n_frames, n_own, n_components], and the numbers [n_own, n_own] of the terms that
-            their correlations ⟨f_g(0)·f_h(t)⟩ are added to; those on the diagonal are auto terms.
-        n_terms : int
-        pieces : sequence of sequence of ndarray, optional
-            Numbers of the frames of each segment, as those of another density of the same frames.
-        factor, components
-            As in `density`.
-
-        Returns
-        -------
-        Density
-            Its terms and correlation are [.., n_terms].
-        """
-        series, plan = rates.series, self._plan_of(rates, components)
-        if pieces is None:
-            most = min(MOST, _SEGMENT_BYTES // (4 * len(plan.wavenumber) * n_terms))
-            pieces = choose_segments(series, self.segments, self.resolution, rates.spacing, most)
-        parts = [series, *pieces]
-        sums = np.zeros((len(parts), plan.n_lags, n_terms))
-        autos: set[int] = set()
-        for values, places in batches:
-            autos.update(places.diagonal().tolist())
-            for total, part in zip(sums, parts, strict=True):
-                own = (values[piece[0] : piece[-1] + 1] for piece in part)
-                found = cross_correlation(own, plan.n_lags, unbiased=self.unbiased)
-                for (g, h), place in np.ndenumerate(places):
-                    total[:, place] += found[:, g, h]
-        density = self.density_of_correlation(
-            plan, sums[0], sums[1:], np.ones(len(pieces)), factor=factor, autos=sorted(autos)
-        )
-        segments = density.segments
-        if segments is not None:
-            lengths = [[len(piece) for piece in part] for part in pieces]
-            segments = plan.segments(segments.terms, lengths)
-        return dataclasses.replace(density, segments=segments, pieces=pieces, components=components)
+    def _pieces(self, series: list[NDArray[np.int64]], plan: Plan, most: int) -> Pieces:
+        return choose_segments(series, self.segments, self.resolution, plan.spacing, most)
 
     def density_of_correlation(
         self,
@@ -514,45 +562,6 @@ class Estimator:
             parts = Segments(values, np.asarray(frames, dtype=float) * plan.spacing)
         return Density(self, plan, terms, correlation, parts)
 
-    def _segments(
-        self,
-        series: list[NDArray[np.int64]],
-        plan: Plan,
-        terms_of: Callable[[list[NDArray[np.int64]]], NDArray[np.float32]],
-        shape: tuple[int, ...],
-    ) -> tuple[Segments | None, Pieces, list[str]]:
-        """The segments that were asked for and their frames; of those chosen by themselves half as
-        many while neighbours are alike.
-        """
-        notes: list[str] = []
-        most = min(MOST, _SEGMENT_BYTES // (4 * int(np.prod(shape))))
-        while True:
-            chosen = choose_segments(series, self.segments, self.resolution, plan.spacing, most)
-            if not chosen:
-                return None, [], notes
-            terms = np.empty((len(chosen), *shape), dtype=np.float32)
-            for part, segment in zip(terms, chosen, strict=True):
-                part[:] = terms_of(segment)
-            found = plan.segments(terms, [[len(piece) for piece in part] for part in chosen])
-            if self.segments == "replicas":
-                return found, chosen, notes
-            correlation, dependent = correlation_of_neighbours(found)
-            if not dependent:
-                return found, chosen, notes
-            most = len(chosen) // 2
-            longer = self.segments == "auto" and most >= FEWEST
-            remedy = (
-                f"{most} longer ones are taken"
-                if longer
-                else "the error bars are too small, take fewer segments"
-            )
-            notes.append(
-                f"segments of {found.lengths.mean():.3g} ps are not independent: neighbours "
-                f"deviate alike (correlation {correlation:.2f}); {remedy}"
-            )
-            if not longer:
-                return found, chosen, notes
-
 
 def _members(
     members: NDArray[np.float64],
@@ -575,47 +584,6 @@ def _members(
             value = 0.5 * (value + mirrored) + np.float32(0.5 * factor) * (value - mirrored)
         terms.append(value)
     return Members(np.stack(terms), factor is not None)
-
-
-def pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the numbers of both names of each auto and cross term: autos first, then each pair
-    once.
-    """
-    first, second = np.triu_indices(n, 1)
-    return np.concatenate([np.arange(n), first]), np.concatenate([np.arange(n), second])
-
-
-def pair_columns(correlation: Array) -> Array:
-    """Return auto terms and whole cross terms (both orders) [n_lags, n_pairs] of [n_lags, n, n]."""
-    first, second = pairs(correlation.shape[1])
-    found = correlation[:, first, second]
-    found[:, correlation.shape[1] :] += correlation[:, second, first][:, correlation.shape[1] :]
-    return found
-
-
-def _summed_columns(correlation: Array) -> Array:
-    """Each with itself, then with all the others."""
-    return correlation.transpose(0, 2, 1).reshape(len(correlation), -1)
-
-
-def too_many_pairs(n_groups: int, n_frequencies: int) -> bool:
-    """Whether the terms of all pairs of so many groups take more memory than they should."""
-    return 8 * n_groups**2 * n_frequencies > _PAIR_BYTES
-
-
-def check_pairs(n_groups: int, n_frequencies: int) -> None:
-    """Refuse groups whose terms would take more memory than they should.
-
-    Raises
-    ------
-    SpectrumError
-    """
-    if too_many_pairs(n_groups, n_frequencies):
-        raise SpectrumError(
-            f"the terms of {n_groups} groups with each other would take "
-            f"{8e-9 * n_groups**2 * n_frequencies:.2g} GB: put groups together (groups=, --group "
-            "NAME=ONE+OTHER), or ask for a coarser resolution"
-        )
 
 
 def cross_correlation(
@@ -677,34 +645,17 @@ def component_correlation(
     return cross_correlation(sums, n_lags, unbiased=unbiased)
 
 
-def summed_correlation(
-    series: Iterable[NDArray[np.float64]], n_lags: int, *, unbiased: bool = False
-) -> Array:
-    """Return correlations of each group with itself, and half of those with all the others.
-
-    Parameters
-    ----------
-    series, n_lags, unbiased
-        As in `cross_correlation`.
-
-    Returns
-    -------
-    ndarray, shape [n_lags, n_groups, 2]
-        ⟨f_g(0)·f_g(t)⟩ and Σ_{h≠g} ⟨f_g(0)·f_h(t) + f_h(0)·f_g(t)⟩/2. The sum over all is that of
-        all pairs. In memory that grows with the number of groups and not with its square.
+def _each_with_others(values: Array) -> Iterator[Batch]:
+    """Each name and half of all the others together: terms [2 n_names], in memory that grows with
+    the number of names and not with its square.
     """
-    parts = list(series)
-    totals = [part.sum(axis=1) for part in parts]
-    result = np.empty((n_lags, parts[0].shape[1], 2))
-    for group in range(result.shape[1]):
-        both = (
-            np.stack([part[:, group], total], axis=1)
-            for part, total in zip(parts, totals, strict=True)
-        )
-        found = cross_correlation(both, n_lags, unbiased=unbiased)
-        result[:, group, 0] = found[:, 0, 0]
-        result[:, group, 1] = 0.5 * (found[:, 0, 1] + found[:, 1, 0]) - found[:, 0, 0]
-    return result
+    n = values.shape[1]
+    total = values.sum(axis=1)
+    for own in range(n):
+        # both orders are added, so that half of each stands for the name
+        others = 0.5 * (total - values[:, own])
+        places = np.array([[own, n + own], [n + own, -1]])
+        yield np.stack([values[:, own], others], axis=1), places
 
 
 def cut(series: Sequence[NDArray[Any]], n_segments: int) -> list[list[NDArray[Any]]]:
@@ -767,7 +718,7 @@ def choose_segments(
     """
     if segments is None:
         return []
-    needed = 1 / (units.SPEED_OF_LIGHT * resolution)
+    needed = windows.needed_time(resolution)
     if segments == "auto":
         n_segments = min(int(sum(map(len, series)) * spacing / (SEGMENT_LENGTH * needed)), most)
         found = cut(series, n_segments) if n_segments >= FEWEST else []
@@ -784,7 +735,7 @@ def choose_segments(
         )
     shortest = _shortest(found) * spacing
     if shortest < needed:
-        enough = 1.005 / (units.SPEED_OF_LIGHT * shortest)
+        enough = 1.005 * windows.needed_time(shortest)
         raise SpectrumError(
             f"segments={segments!r}: the shortest of {len(found)} has {shortest:.3g} ps, a "
             f"resolution of {resolution:g} cm⁻¹ needs {needed:.3g} ps; ask for fewer segments, or "
@@ -821,7 +772,7 @@ def correlation_of_neighbours(segments: Segments) -> tuple[float, bool]:
     lengths = segments.lengths
     values = segments.terms.sum(axis=2, dtype=np.float64)
     mean = segments.mean(values)
-    inside = mean > _COUNTS * mean.max()
+    inside = np.abs(mean) > _COUNTS * np.abs(mean).max()
     deviations = (values[:, inside] / mean[inside] - 1) * np.sqrt(lengths / lengths.mean())[:, None]
     products = deviations @ deviations.T
     rng = np.random.default_rng(0)

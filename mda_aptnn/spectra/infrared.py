@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -13,20 +12,10 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.spectra import plots
+from mda_aptnn.spectra import plots, result
 from mda_aptnn.spectra.bands import Peak, find_peaks
-from mda_aptnn.spectra.estimator import Estimator, Rates, component_correlation, pair_columns
+from mda_aptnn.spectra.estimator import Estimator, Rates, component_correlation
 from mda_aptnn.spectra.quantum import quantum_factor
-from mda_aptnn.spectra.result import (
-    Measured,
-    Result,
-    all_pairs,
-    array,
-    attribute,
-    band_weights,
-    group_index,
-    pair_index,
-)
 from mda_aptnn.spectra.windows import WIDER
 
 Array = NDArray[np.float64]
@@ -44,7 +33,7 @@ def section_factor(temperature: float) -> float:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Absorption(Result):
+class Absorption(result.Result):
     """An absolute infrared spectrum in parts: what that of groups, distances and times share.
 
     Attributes
@@ -56,9 +45,9 @@ class Absorption(Result):
         V · n(ω)α(ω) of each part in Å², declared by each kind; the sum is the total.
     """
 
-    volume: Any = array(units.VOLUME, default=None)
-    temperature: Any = array(units.TEMPERATURE)
-    cross_sections: Any = array(SECTION, "frequencies")
+    volume: Any = result.array(units.VOLUME, default=None)
+    temperature: Any = result.array(units.TEMPERATURE)
+    cross_sections: Any = result.array(SECTION, "frequencies")
 
     main: ClassVar[str] = "cross_sections"
 
@@ -73,6 +62,51 @@ class Absorption(Result):
         if self.volume is None:
             return _MOLAR
         return units.factor(SECTION, "angstrom^3/cm") / float(self.volume.to(units.VOLUME).m)
+
+    def curve(self, *term: str) -> result.Measured:
+        """Return the total or a term with its errors.
+
+        Parameters
+        ----------
+        *term : str
+            The total by default.
+
+        Returns
+        -------
+        Measured
+            [n_frequencies, ...], in `unit`: n·α, or molar absorption where there is no volume.
+        """
+        return self._measure(term, self.unit, lambda curve: self.scale * curve)
+
+    def band(  # type: ignore[override]
+        self,
+        low: Any = 0.0,
+        high: Any = None,
+        term: str | Sequence[str] = (),
+        *,
+        n_molecules: int = 1,
+    ) -> result.Measured:
+        """Return the integrated molar intensity of a band in km/mol, with its errors.
+
+        Parameters
+        ----------
+        low, high : float, str or pint.Quantity
+            Limits of the band in cm⁻¹; the whole spectrum by default.
+        term : str or sequence of str
+            Names of the term, as in `curve`; the total by default.
+        n_molecules : int
+            Molecules in the sample that share the band.
+
+        Returns
+        -------
+        Measured
+
+        Notes
+        -----
+        A harmonic mode with ∂μ/∂Q = 1 D/Å/√u has 42.2561 km/mol, at any temperature.
+        """
+        weights = result.band_weights(self.wavenumber.magnitude, low, high) * _MOLAR / n_molecules
+        return self._measure(_names_of(term), "km/mol", lambda curve: weights @ curve)
 
     def per_volume(self, section: Any) -> Any:
         """Return n·α in cm⁻¹ of a V·n·α in Å².
@@ -128,7 +162,9 @@ def _old_pairs(file: h5py.File) -> Any:
     summed = n > 2 and stored.shape[2:] == (2,)
     shape = (n_frequencies, n, 2 if summed else n)
     terms = io.read_array(file, "cross_section_terms", SECTION, shape)
-    return terms.transpose(0, 2, 1).reshape(len(terms), -1) if summed else pair_columns(terms)
+    if summed:
+        return terms.transpose(0, 2, 1).reshape(len(terms), -1)
+    return result.pair_columns(terms)
 
 
 def _names_of(term: str | Sequence[str]) -> tuple[str, ...]:
@@ -164,13 +200,13 @@ class Spectrum(Absorption):
     kind: ClassVar[str] = "spectrum"
     upgrades: ClassVar = {"cross_sections": ("cross_section_terms", _old_pairs)}
 
-    groups: list[str] = attribute(list)
-    cross_sections: Any = array(SECTION, "frequencies", "pairs")
-    cross_section_components: Any = array(SECTION, "frequencies", 3, 3)
-    lags: Any = array(units.TIME, "lags")
-    correlation: Any = array(units.FLUX_CORRELATION, "lags", "groups", "others")
-    quantum_correction: str = attribute(str, "harmonic")
-    signed: list[str] = attribute(list, [])
+    groups: list[str] = result.attribute(list)
+    cross_sections: Any = result.array(SECTION, "frequencies", "pairs")
+    cross_section_components: Any = result.array(SECTION, "frequencies", 3, 3)
+    lags: Any = result.array(units.TIME, "lags")
+    correlation: Any = result.array(units.FLUX_CORRELATION, "lags", "groups", "others")
+    quantum_correction: str = result.attribute(str, "harmonic")
+    signed: list[str] = result.attribute(list, [])
 
     @property
     def summed(self) -> bool:
@@ -226,7 +262,7 @@ class Spectrum(Absorption):
         """
         if self.summed:
             return [(name, name) for name in self.groups] + [(name, OTHERS) for name in self.groups]
-        return all_pairs(self.groups)
+        return result.all_pairs(self.groups)
 
     def pair_index(self, first: str, second: str | None = None) -> int:
         """Return where in `pairs` the term of one or two groups stands, in either order.
@@ -247,8 +283,8 @@ class Spectrum(Absorption):
         """
         second = second or first
         if not self.summed:
-            return pair_index(self.groups, first, second)
-        place = group_index(self.groups, first)
+            return result.pair_index(self.groups, first, second)
+        place = result.group_index(self.groups, first)
         if second not in (first, OTHERS):
             raise SpectrumError(
                 f"of {len(self.groups)} groups there are no terms of two: give {OTHERS!r} in the "
@@ -276,65 +312,20 @@ class Spectrum(Absorption):
         """
         return self.per_volume(self.cross_sections[:, self.pair_index(first, second)])
 
-    def curve(self, *term: str) -> Measured:
-        """Return the total, or the term of one or two groups, with its errors.
-
-        Parameters
-        ----------
-        *term : str
-            As in `term`; the total by default.
-
-        Returns
-        -------
-        Measured
-            [n_frequencies], in `unit`: n·α, or molar absorption where there is no volume.
-        """
-        return self._measure_term(term, self.unit, lambda curve: self.scale * curve)
-
-    def band(
-        self,
-        low: Any = 0.0,
-        high: Any = None,
-        term: str | Sequence[str] = (),
-        *,
-        n_molecules: int = 1,
-    ) -> Measured:
-        """Return the integrated molar intensity of a band in km/mol, with its errors.
-
-        Parameters
-        ----------
-        low, high : float, str or pint.Quantity
-            Limits of the band in cm⁻¹; the whole spectrum by default.
-        term : str or sequence of str
-            One group (its auto term) or two, as in `term`; the total by default.
-        n_molecules : int
-            Molecules in the sample that share the band.
-
-        Returns
-        -------
-        Measured
-
-        Notes
-        -----
-        A harmonic mode with ∂μ/∂Q = 1 D/Å/√u has 42.2561 km/mol, at any temperature.
-        """
-        weights = band_weights(self.wavenumber.magnitude, low, high) * _MOLAR / n_molecules
-        return self._measure_term(_names_of(term), "km/mol", lambda curve: curve @ weights)
-
-    def share(self, low: Any, high: Any, term: str | Sequence[str]) -> Measured:
+    def share(self, low: Any, high: Any, term: str | Sequence[str]) -> result.Measured:
         """Return the part that a term has in the integral of a band; fluctuations that it has in
         common with the total cancel in its error.
 
         Parameters
         ----------
         low, high, term
-            As in `band`.
+            As in `band`: one group (its auto term), or two.
 
         Returns
         -------
         Measured
         """
-        weights = band_weights(self.wavenumber.magnitude, low, high)
+        weights = result.band_weights(self.wavenumber.magnitude, low, high)
         column = self.pair_index(*_names_of(term))
         return self.measure(
             lambda both: both[0] / both[1],
@@ -359,9 +350,9 @@ class Spectrum(Absorption):
             self, lambda values: self.scale * values.sum(axis=1), self.unit, prominence
         )
 
-    def _measure_term(
+    def _measure(
         self, term: tuple[str, ...], unit: str, reduce: Callable[[Array], Any]
-    ) -> Measured:
+    ) -> result.Measured:
         """Something linear in the total or a term.
 
         The relative error of the segments is that of the whole. A cross term is scaled like the
@@ -443,44 +434,19 @@ class Spectrum(Absorption):
             if values.any() or not self.signed
         }
 
-    def plot(
-        self,
-        path: str | os.PathLike[str] | None = None,
-        *,
-        ax: Any = None,
-        terms: bool | None = None,
-        limit: float = 4500.0,
-    ) -> Any:
-        """Draw the total and its terms.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-        ax : matplotlib.axes.Axes, optional
-            Drawn into; a new figure otherwise.
-        terms : bool, optional
-            Auto terms solid, cross terms dashed; by default if there are two to five groups.
-        limit : float
-            Right end of the axis in cm⁻¹, if the spectrum reaches so far.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-        """
+    def _draw(self, ax: Any, limit: float, terms: bool | None = None) -> None:
+        """The total and its terms: auto terms solid, cross terms dashed."""
         if terms is None:
             terms = 2 <= len(self.groups) <= 5
-        label = "" if self.members is None else self.members.label
-        return plots.plot_curves(
+        plots.draw_curves(
+            ax,
             self.wavenumber.magnitude,
             {"total": self.curve()},
             self.named_terms(" × ") if terms else {},
-            path,
-            ax=ax,
-            limit=limit,
+            limit,
             label=plots.LABELS[self.unit],
             title=plots.title_of(self),
-            model_label=label,
+            model_label="" if self.members is None else self.members.label,
             notes=self.notes,
         )
 
@@ -509,21 +475,16 @@ class Spectrum(Absorption):
 
     def describe(self) -> str:
         """Return the same for people."""
-        found = self.summary()
-        shown = [
-            f"{peak['wavenumber']:.0f}"
-            + (f" +- {max(error, 1):.0f}" if (error := peak["wavenumber_error"]) else "")
-            for peak in found["maxima"]
-        ]
-        lines = [f"band maxima [cm^-1]: {', '.join(shown) or 'none stands out of the noise'}"]
-        asked, effective = found["resolution"], found["effective_resolution"]
-        if effective is not None and abs(effective - asked) > WIDER * asked:
+        shown = ", ".join(f"{peak.position:.1f}" for peak in self.peaks())
+        lines = [f"band maxima [cm^-1]: {shown or 'none stands out of the noise'}"]
+        asked, effective = float(self.resolution.magnitude), self.effective_resolution
+        if effective is not None and abs(effective.magnitude - asked) > WIDER * asked:
             lines.append(
-                f"resolution: lines are {effective:.3g} cm^-1 wide in a trajectory this short, not "
-                f"{asked:g}"
+                f"resolution: lines are {effective.magnitude:.3g} cm^-1 wide in a trajectory this "
+                f"short, not {asked:g}"
             )
-        if found["segments"]:
-            lines.append(f"error bars from {found['segments']} segments")
+        if self.segments is not None:
+            lines.append(f"error bars from {len(self.segments.lengths)} segments")
         return "\n".join(lines)
 
     @classmethod
@@ -582,8 +543,12 @@ def infrared(
     """
     check_conditions(temperature, volume)
     density = estimator.density(rates, factor=section_factor(temperature))
-    parts = (rates.values[piece[0] : piece[-1] + 1] for piece in rates.series)
-    by_axis = component_correlation(parts, density.plan.n_lags, unbiased=estimator.unbiased)
+    if density.correlation.ndim == 2:
+        # each with itself, and with all the others
+        columns = density.correlation.reshape(-1, 2, len(rates.names)).swapaxes(1, 2)
+        density = dataclasses.replace(density, correlation=columns)
+    plan = density.plan
+    by_axis = component_correlation(rates.parts, plan.n_lags, unbiased=estimator.unbiased)
     return spectrum_of_density(density, by_axis, rates.names, temperature, volume, **origin)
 
 
@@ -625,12 +590,10 @@ def spectrum_of_density(
         diagonal = np.einsum("faa->fa", by_axis)
         np.maximum(diagonal, 0.0, out=diagonal)
     return Spectrum(
-        **density.common(**origin),
+        **density.common(temperature=temperature, volume=volume, **origin),
         groups=list(groups),
         cross_sections=units.quantity(density.terms, SECTION),
         cross_section_components=units.quantity(by_axis, SECTION),
         lags=units.quantity(np.arange(plan.n_lags) * plan.spacing, units.TIME),
         correlation=units.quantity(density.correlation, units.FLUX_CORRELATION),
-        temperature=units.quantity(temperature, units.TEMPERATURE),
-        volume=None if volume is None else units.quantity(volume, units.VOLUME),
     )

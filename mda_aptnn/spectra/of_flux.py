@@ -63,14 +63,12 @@ def spectrum(
     series: FluxSeries,
     temperature: Any = None,
     resolution: Any = "10 cm^-1",
-    window: str = "gaussian",
-    groups: Groups | None = None,
     *,
-    unbiased: bool = False,
+    groups: Groups | None = None,
     volume: Any = None,
-    segments: int | str | None = "auto",
     quantum_correction: str = "harmonic",
     distinct: bool | None = None,
+    **how: Any,
 ) -> Spectrum:
     """Return the absolute infrared spectrum with every auto and cross term.
 
@@ -81,22 +79,17 @@ def spectrum(
         In K. By default the mean kinetic temperature of the trajectory, and a note says so.
     resolution : float, str or pint.Quantity
         Full width at half maximum of a line, in cm⁻¹.
-    window : {"gaussian", "parzen", "bartlett", "hann", "none"}
-        All but "hann" keep auto terms non-negative.
     groups : mapping or sequence, optional
         See `FluxSeries.regroup`.
-    unbiased : bool
-        Divide by the number of terms of each lag; auto terms can then be negative.
     volume : float, str or pint.Quantity, optional
         In Å³; by default the mean volume of the cells. None in the gas phase.
-    segments : int, "auto", "replicas" or None
-        Disjoint parts of the trajectory for the error bars: how many; 4 to 16, as many as are twice
-        as long as the resolution needs, none if fewer; each series of its own; none.
     quantum_correction : {"harmonic", "standard", "schofield", "none"}
         See `mda_aptnn.spectra.quantum.quantum_factor`.
     distinct : bool, optional
         Put the terms of molecules together: those of each with itself and those of different ones.
         By default of a flux of molecules; see `mda_aptnn.spectra.self_distinct.self_and_distinct`.
+    **how
+        window, unbiased and segments, of `mda_aptnn.spectra.estimator.Estimator`.
 
     Returns
     -------
@@ -108,14 +101,13 @@ def spectrum(
         If the temperature is not known (constraints, rigid molecules, finite differences) or the
         series is too short, or `distinct` is asked of groups that are not molecules.
     """
-    estimator = Estimator(resolution, window, unbiased, segments)
+    estimator = Estimator(resolution, **how)
     if distinct is None:
         distinct = groups is None and "species" in series.labels
     series = series if groups is None else series.regroup(groups)
     kelvin, volume, notes = series.conditions(temperature, volume)
     if distinct:
-        origin = _origin(series, notes)
-        found = self_and_distinct(series, estimator, kelvin, volume, **origin)
+        found = self_and_distinct(series, estimator, kelvin, volume, notes=notes)
     else:
         band_spread = series.info.get("band_spread", {})
         if series.members is not None:
@@ -129,7 +121,8 @@ def spectrum(
             series.members,
             band_spread.get("factor"),
         )
-        found = infrared(rates, estimator, kelvin, volume, **_origin(series, notes))
+        origin = {"notes": notes, "info": series.info}
+        found = infrared(rates, estimator, kelvin, volume, **origin)
     return found.corrected(quantum_correction)
 
 
@@ -137,17 +130,15 @@ def raman(
     series: FluxSeries,
     temperature: Any = None,
     resolution: Any = "10 cm^-1",
-    window: str = "gaussian",
-    groups: Groups | None = None,
     *,
-    unbiased: bool = False,
-    segments: int | str | None = "auto",
+    groups: Groups | None = None,
+    **how: Any,
 ) -> RamanSpectrum:
     """Return the Raman spectrum with every auto and cross term; parameters as in `spectrum`.
 
     Parameters
     ----------
-    series, temperature, resolution, window, groups, unbiased, segments
+    series, temperature, resolution, groups, **how
         As in `spectrum`.
 
     Returns
@@ -162,32 +153,26 @@ def raman(
     """
     series = series if groups is None else series.regroup(groups)
     kelvin, _, notes = series.conditions(temperature)
-    return raman_spectrum(
-        _polarizability(series),
-        Estimator(resolution, window, unbiased, segments),
-        kelvin,
-        **_origin(series, notes),
-    )
+    rates, estimator = _polarizability(series), Estimator(resolution, **how)
+    return raman_spectrum(rates, estimator, kelvin, notes=notes, info=series.info)
 
 
 def sum_frequency(
     series: FluxSeries,
     temperature: Any = None,
     resolution: Any = "10 cm^-1",
-    window: str = "gaussian",
-    groups: Groups | None = None,
     *,
+    groups: Groups | None = None,
     area: Any = None,
     sides: NDArray[np.float64] | None = None,
     components: Sequence[str] = COMPONENTS,
-    unbiased: bool = False,
-    segments: int | str | None = "auto",
+    **how: Any,
 ) -> SumFrequencySpectrum:
     """Return the second-order susceptibility χ⁽²⁾ of a surface, whose normal is z.
 
     Parameters
     ----------
-    series, temperature, resolution, window, groups, unbiased, segments
+    series, temperature, resolution, groups, **how
         As in `spectrum`.
     area : float, str or pint.Quantity, optional
         Of the surface, in Å²; without, A·χ in Å⁴/V.
@@ -232,11 +217,12 @@ def sum_frequency(
     return sum_frequency_spectrum(
         rates,
         flux,
-        Estimator(resolution, window, unbiased, segments),
+        Estimator(resolution, **how),
         kelvin,
         None if area is None else units.magnitude(area, "angstrom^2", "area"),
         components=components,
-        **_origin(series, notes),
+        notes=notes,
+        info=series.info,
     )
 
 
@@ -349,9 +335,3 @@ def validity_of_spread(band_spread: Mapping[str, Any]) -> str:
     for name, ratio in band_spread.get("elsewhere", {}).items():
         text += f"; errors of band intensities on {name} were {ratio:.2g} times those stated"
     return text
-
-
-def _origin(series: FluxSeries, notes: list[str]) -> dict[str, Any]:
-    """What a spectrum keeps of the flux that it was made of."""
-    info = {name: value for name, value in series.info.items() if name != "notes"}
-    return {"notes": notes, "info": info}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.figures import draw_doubts, new_figure, plain, save_figure
-from mda_aptnn.spectra.result import Measured, Result
+from mda_aptnn.figures import draw_doubts, drawing, plain
 from mda_aptnn.spectra.windows import WIDER
+
+if TYPE_CHECKING:
+    from mda_aptnn.spectra.result import Measured, Result
 
 Array = NDArray[np.float64]
 
@@ -26,72 +27,29 @@ LABELS = {
 WAVENUMBER_LABEL = r"wavenumber / cm$^{-1}$"
 
 
-class Drawn:
-    """A result that draws itself into a figure."""
-
-    #: Width and height of the figure in inches.
-    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
-
-    def plot(
-        self,
-        path: str | os.PathLike[str] | None = None,
-        *,
-        limit: float = 4500.0,
-        figure: Any = None,
-    ) -> Any:
-        """Draw the result; what is drawn, the class says.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-        limit : float
-            Right end of the axis in cm⁻¹, if the spectrum reaches so far.
-        figure : matplotlib.figure.Figure, optional
-            Drawn into; a new figure otherwise.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-        """
-        figure = figure or new_figure(path, self.size)
-        self._draw(figure, limit)
-        if path is not None:
-            save_figure(figure, path)
-        return figure
-
-    @abc.abstractmethod
-    def _draw(self, figure: Any, limit: float) -> None:
-        """Draw into an empty figure."""
-
-
-def plot_curves(
+def draw_curves(
+    ax: Any,
     wavenumber: Array,
     totals: Mapping[str, Measured],
-    terms: Mapping[str, Array],
-    path: str | os.PathLike[str] | None = None,
-    *,
-    ax: Any = None,
+    terms: Mapping[str, Array] | None = None,
     limit: float = 4500.0,
+    *,
     label: str = "",
     title: str = "",
     model_label: str = "",
     notes: Sequence[str] = (),
-) -> Any:
+) -> None:
     """Draw curves with their 68 % bands, and terms as thin lines.
 
     Parameters
     ----------
+    ax : matplotlib.axes.Axes
     wavenumber : ndarray, shape [n_frequencies]
         In cm⁻¹.
     totals : mapping of str to Measured
         By the name in the legend. A single one is black.
-    terms : mapping of str to ndarray
+    terms : mapping of str to ndarray, optional
         Names with " × " are dashed.
-    path : path, optional
-        Written there (format by the ending) instead of being left open for display.
-    ax : matplotlib.axes.Axes, optional
-        Drawn into; a new figure otherwise.
     limit : float
         Right end of the axis in cm⁻¹, if the spectrum reaches so far.
     label, title : str
@@ -100,13 +58,8 @@ def plot_curves(
         What the error of the model is called, where it is known.
     notes : sequence of str
         Of the result: what is to be looked at is written below.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
     """
-    if ax is None:
-        ax = new_figure(path).subplots()
+    terms = terms or {}
     if any((values < 0).any() for values in terms.values()):
         ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
     for name, curve in totals.items():
@@ -114,12 +67,11 @@ def plot_curves(
     for name, values in terms.items():
         style = "--" if " × " in name else "-"
         ax.plot(wavenumber, values, style, linewidth=1.0, label=plain(name))
-    if title:
-        ax.set_title(title, fontsize="medium")
+    ax.set_title(title, fontsize="medium")
     if len(totals) > 1 or terms or model_label:
         ax.legend(frameon=False, fontsize="small")
     draw_doubts(ax, notes)
-    return finish(ax, path, min(limit, wavenumber[-1]), label)
+    label_axes(ax, wavenumber, limit, label)
 
 
 def draw_curve(
@@ -162,7 +114,7 @@ def plot_together(
     spectra : mapping of str to Result
         By the name in the legend; all with a volume, or none.
     path, ax, limit
-        As in `plot_curves`.
+        As in `Result.plot`.
     scale : float
         Heights are multiplied with it, such as one over the number of molecules.
 
@@ -180,15 +132,14 @@ def plot_together(
         raise SpectrumError(
             "some spectra have a volume and others not; give volume= to those that have none"
         )
-    if ax is None:
-        ax = new_figure(path).subplots()
-    for name, spectrum in spectra.items():
-        curve = curves[name]
-        curve = dataclasses.replace(curve, value=scale * curve.value, error=scale * curve.error)
-        draw_curve(ax, spectrum.wavenumber.magnitude, curve, name)
-    ax.legend(frameon=False)
-    right = max(spectrum.wavenumber.magnitude[-1] for spectrum in spectra.values())
-    return finish(ax, path, min(limit, right), LABELS[curve.unit])
+    grids = {name: spectrum.wavenumber.magnitude for name, spectrum in spectra.items()}
+    with drawing(path, ax) as ax:
+        for name, curve in curves.items():
+            scaled = {"value": scale * curve.value, "error": scale * curve.error}
+            draw_curve(ax, grids[name], dataclasses.replace(curve, **scaled), name)
+        ax.legend(frameon=False)
+        label_axes(ax, max(grids.values(), key=np.max), limit, LABELS[curve.unit])
+    return ax
 
 
 def draw_with_error(
@@ -200,18 +151,12 @@ def draw_with_error(
     ax.fill_between(x, value - error, value + error, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
-def finish(ax: Any, path: str | os.PathLike[str] | None, right: float, label: str) -> Any:
-    """Label the axes of a spectrum from 0 to `right`, and write the figure if there is a path."""
-    ax.set_xlim(0, right)
-    ax.set_xlabel(WAVENUMBER_LABEL)
-    ax.set_ylabel(label)
-    if path is not None:
-        save_figure(ax.figure, path)
-    return ax
+def label_axes(ax: Any, wavenumber: Array, limit: float, label: str) -> None:
+    """Label the axes of a spectrum, which end at `limit` if it reaches so far."""
+    ax.set(xlim=(0, min(limit, wavenumber[-1])), xlabel=WAVENUMBER_LABEL, ylabel=label)
 
 
 def draw_map(
-    figure: Any,
     ax: Any,
     x: Array,
     edges: Array,
@@ -225,7 +170,7 @@ def draw_map(
 
     Parameters
     ----------
-    figure, ax : matplotlib figure and axes
+    ax : matplotlib.axes.Axes
     x : ndarray, shape [n_x]
         Equidistant.
     edges : ndarray, shape [n_bins + 1]
@@ -247,7 +192,7 @@ def draw_map(
     borders = np.append(x - step / 2, x[-1] + step / 2)
     mesh = ax.pcolormesh(borders, edges, values.T, rasterized=True, **colours)
     ax.set_xlim(max(0.0, borders[0]), borders[-1])
-    figure.colorbar(mesh, ax=ax, label=label, pad=0.02)
+    ax.figure.colorbar(mesh, ax=ax, label=label, pad=0.02)
 
 
 def title_of(spectrum: Any) -> str:

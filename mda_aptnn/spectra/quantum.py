@@ -8,10 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
-
-cite(__name__)
 
 Array = NDArray[np.float64]
 

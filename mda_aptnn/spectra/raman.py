@@ -14,22 +14,10 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.spectra import plots
+from mda_aptnn.spectra import plots, result
 from mda_aptnn.spectra.bands import maxima_of
-from mda_aptnn.spectra.estimator import Estimator, Rates, check_pairs, pair_columns, pairs
+from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import check_conditions
-from mda_aptnn.spectra.result import (
-    Measured,
-    Result,
-    Segments,
-    all_pairs,
-    array,
-    attribute,
-    band_weights,
-    error_columns,
-    pair_index,
-    read_segments,
-)
 from mda_aptnn.tensors import COLUMNS, COMPONENTS, ROWS
 
 Array = NDArray[np.float64]
@@ -64,14 +52,14 @@ def _old_terms(file: h5py.File) -> Array:
     """The terms of a file of version 0.1.0, two symmetric matrices."""
     n, g = len(io.find_array(file, "wavenumber")), len(io.read_json(file, "groups", list))
     parts = [
-        pair_columns(io.read_array(file, name, str(file.attrs["unit"]), (n, g, g)))
+        result.pair_columns(io.read_array(file, name, str(file.attrs["unit"]), (n, g, g)))
         for name in ("isotropic_terms", "anisotropic_terms")
     ]
     return np.stack(parts, axis=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class RamanSpectrum(plots.Drawn, Result):
+class RamanSpectrum(result.Result):
     """A Raman spectrum, the sum of its auto and cross terms.
 
     Attributes
@@ -92,14 +80,15 @@ class RamanSpectrum(plots.Drawn, Result):
     kind: ClassVar[str] = "raman"
     main: ClassVar[str] = "terms"
     size: ClassVar[tuple[float, float]] = (7.0, 5.2)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "height_ratios": [3, 1]}
     upgrades: ClassVar = {"terms": ("isotropic_terms", _old_terms)}
 
-    groups: list[str] = attribute(list)
-    unit: str = attribute(str, units.RAMAN_ACTIVITY)
-    terms: Any = array("unit", "frequencies", 2, "pairs")
-    components: Any = array("unit", "frequencies", 6, 6)
-    temperature: Any = array(units.TEMPERATURE)
-    factors: dict[str, str] = attribute(dict, {})
+    groups: list[str] = result.attribute(list)
+    unit: str = result.attribute(str, units.RAMAN_ACTIVITY)
+    terms: Any = result.array("unit", "frequencies", 2, "pairs")
+    components: Any = result.array("unit", "frequencies", 6, 6)
+    temperature: Any = result.array(units.TEMPERATURE)
+    factors: dict[str, str] = result.attribute(dict, {})
 
     @property
     def vv(self) -> Any:
@@ -122,7 +111,7 @@ class RamanSpectrum(plots.Drawn, Result):
         """
         return self.curve("activity").quantity
 
-    def curve(self, *term: str) -> Measured:
+    def curve(self, *term: str) -> result.Measured:
         """Return what is measured, of the total or of a term, with its standard error.
 
         Parameters
@@ -142,7 +131,7 @@ class RamanSpectrum(plots.Drawn, Result):
         SpectrumError
             If there is no such kind or group.
         """
-        return self.measure(lambda curve: curve, self.unit, of=self._reduction(*term))
+        return super().curve(*term)
 
     def component(self, first: str, second: str | None = None) -> Any:
         """Return α'_ab α'_cd of the sample as it lies [n_frequencies], such as ("zz",) or ("xx",
@@ -170,7 +159,7 @@ class RamanSpectrum(plots.Drawn, Result):
         a, b = found
         return self.components[:, a, b]
 
-    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> Measured:
+    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> result.Measured:
         """Return the integral over a band with its standard error: its Raman activity in Å⁴/u, or
         that of another term.
 
@@ -185,14 +174,11 @@ class RamanSpectrum(plots.Drawn, Result):
         -------
         Measured
         """
-        weights = band_weights(self.wavenumber.magnitude, low, high)
-        reduce = self._reduction(*(term or ("activity",)))
-        unit = units.ureg.Unit(self.unit) * units.ureg.Unit(units.WAVENUMBER)
-        found = self.measure(lambda curve: weights @ curve, str(unit), of=reduce)
+        found = super().band(low, high, *(term or ("activity",)))
         # a cross term may have any sign
         return dataclasses.replace(found, positive=len(set(term[1:])) < 2)
 
-    def depolarization(self, *limits: Any) -> Measured:
+    def depolarization(self, *limits: Any) -> result.Measured:
         """Return VH/VV, between 0 and 3/4; NaN where there is no scattering.
 
         Parameters
@@ -205,7 +191,7 @@ class RamanSpectrum(plots.Drawn, Result):
         Measured
             One number, or [n_frequencies]. What VH and VV have in common cancels in its error.
         """
-        weights = band_weights(self.wavenumber.magnitude, *limits) if limits else None
+        weights = result.band_weights(self.wavenumber.magnitude, *limits) if limits else None
 
         def parts(values: Array) -> Array:
             total: Array = values.sum(axis=2)
@@ -213,13 +199,13 @@ class RamanSpectrum(plots.Drawn, Result):
 
         return dataclasses.replace(self.measure(_ratio, of=parts), positive=True)
 
-    def _reduction(self, kind: str, *names: str) -> Callable[[Array], Array]:
-        """What makes a curve [n_frequencies] of the terms."""
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
+        kind, *names = term
         if kind not in KINDS:
             raise SpectrumError(f"there is no {kind!r}: choose of {', '.join(KINDS)}")
         pair = slice(None)
         if names:
-            place = pair_index(self.groups, names[0], names[-1])
+            place = result.pair_index(self.groups, names[0], names[-1])
             pair = slice(place, place + 1)
         return lambda values: values[:, :, pair].sum(axis=2) @ np.array(KINDS[kind])
 
@@ -314,27 +300,26 @@ class RamanSpectrum(plots.Drawn, Result):
         """The unit as pint writes it, without a doubt about what is divided by."""
         return str(units.ureg.Unit(self.unit))
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """VV and VH with their 68 % bands, own terms of two to five groups, and the depolarization
         below.
         """
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        above, below = axes
         grid, vv, ratio = self.wavenumber.magnitude, self.curve("vv"), self.depolarization()
         own = self.groups if 2 <= len(self.groups) <= _FEW else []
         factors = (f"{name}: {value}" for name, value in self.factors.items())
-        plots.plot_curves(
+        plots.draw_curves(
+            above,
             grid,
             {"VV": vv, "VH": self.curve("vh")},
             {f"VV, {name}": self.curve("vv", name).value for name in own},
-            ax=above,
             label=f"VV, VH / {units.ureg.Unit(self.unit):~P}",
             title="\n".join(filter(None, [plots.title_of(self), ", ".join(factors)])),
         )
         visible = np.where(vv.value > _VISIBLE * vv.value.max(), 1.0, np.nan)
         seen = dataclasses.replace(ratio, value=visible * ratio.value)
-        plots.plot_curves(
-            grid, {"VH / VV": seen}, {}, ax=below, limit=limit, label="VH / VV", notes=self.notes
-        )
+        label = "VH / VV"
+        plots.draw_curves(below, grid, {label: seen}, None, limit, label=label, notes=self.notes)
         above.set_xlabel("")
         below.set(ylim=(0, 0.8), xlabel=r"Raman shift / cm$^{-1}$")
         below.axhline(0.75, color="0.6", linewidth=0.8, linestyle=":")
@@ -349,9 +334,9 @@ class RamanSpectrum(plots.Drawn, Result):
         """
         columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
         for kind in KINDS:
-            columns |= error_columns(f"{kind} [{self._unit_name}]", self.curve(kind))
-        columns |= error_columns("depolarization", self.depolarization())
-        for a, b in all_pairs(self.groups) if len(self.groups) > 1 else []:
+            columns |= result.error_columns(f"{kind} [{self._unit_name}]", self.curve(kind))
+        columns |= result.error_columns("depolarization", self.depolarization())
+        for a, b in result.all_pairs(self.groups) if len(self.groups) > 1 else []:
             for kind in ("vv", "vh"):
                 label = a if a == b else f"{a} x {b}"
                 columns[f"{kind} of {label} [{self._unit_name}]"] = self.curve(kind, a, b).value
@@ -388,7 +373,7 @@ class RamanSpectrum(plots.Drawn, Result):
     @classmethod
     def _read(cls, file: h5py.File) -> Self:
         found = super()._read(file)
-        if found.terms.shape[2] != len(all_pairs(found.groups)):
+        if found.terms.shape[2] != len(result.all_pairs(found.groups)):
             raise FileFormatError(
                 f"{file.filename}: terms has shape {found.terms.shape}, which does not fit "
                 f"{len(found.groups)} groups"
@@ -396,11 +381,13 @@ class RamanSpectrum(plots.Drawn, Result):
         return found
 
     @classmethod
-    def _read_segments(cls, group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segments:
+    def _read_segments(
+        cls, group: h5py.Group, unit: str, shape: tuple[int, ...]
+    ) -> result.Segments:
         if "isotropic" not in group:
             return super()._read_segments(group, unit, shape)
         parts = [
-            read_segments(group[name], unit, (shape[0], shape[2]))
+            result.read_segments(group[name], unit, (shape[0], shape[2]))
             for name in ("isotropic", "anisotropic")
         ]
         terms = np.stack([part.terms for part in parts], axis=2)
@@ -437,16 +424,13 @@ def raman_spectrum(
     """
     check_conditions(temperature, None)
     n = len(rates.names)
-    of_pairs, of_components = _places(n), _places(len(COMPONENTS))
+    of_pairs, of_components = result.pair_numbers(n), result.pair_numbers(len(COMPONENTS))
     n_pairs, n_components = of_pairs.max() + 1, of_components.max() + 1
-    lengths = [len(part) for part in rates.series]
-    plan = estimator.plan(rates.spacing, lengths, rates.finite_difference)
-    check_pairs(n, plan.size // 2 + 1)
     places = of_pairs, of_pairs + n_pairs, of_components + 2 * n_pairs
-    density = estimator.batched_density(
+    density = estimator.density(
         rates,
-        zip(_parts(rates.values), places, strict=True),
-        2 * n_pairs + n_components,
+        lambda: zip(_parts(rates.values), places, strict=True),
+        (2 * n_pairs + n_components,),
         factor=2 * units.SPEED_OF_LIGHT / (units.BOLTZMANN * temperature),
         # nine at most, but where a band is totally symmetric there is one
         components=1,
@@ -455,20 +439,11 @@ def raman_spectrum(
     components = density.terms[:, places[2]] * (0.5 + 0.5 * np.eye(6))
     density = density.map(lambda terms: terms[:, : 2 * n_pairs].reshape(-1, 2, n_pairs))
     return RamanSpectrum(
-        **density.common(**origin),
+        **density.common(temperature=temperature, **origin),
         groups=list(rates.names),
         terms=units.quantity(density.terms, units.RAMAN_ACTIVITY),
         components=units.quantity(components, units.RAMAN_ACTIVITY),
-        temperature=units.quantity(temperature, units.TEMPERATURE),
     )
-
-
-def _places(n: int) -> NDArray[np.int64]:
-    """Where the term of each two of n stands in the order of `all_pairs` [n, n]."""
-    first, second = pairs(n)
-    places = np.empty((n, n), dtype=np.int64)
-    places[first, second] = places[second, first] = np.arange(len(first))
-    return places
 
 
 def _parts(rates: Array) -> Iterator[Array]:

@@ -4,14 +4,11 @@ the errors of whatever is derived from it.
 
 from __future__ import annotations
 
-import abc
 import csv
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import h5py
@@ -20,10 +17,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mda_aptnn import io, units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import FileFormatError, SpectrumError
-
-cite(__name__)
+from mda_aptnn.figures import Drawn
 
 Array = NDArray[np.float64]
 
@@ -55,6 +50,13 @@ class Measured:
     positive: bool = False
     model_error: Any = float("nan")
 
+    def __post_init__(self) -> None:
+        """Make plain numbers of numpy's."""
+        for name in ("value", "error", "model_error"):
+            number = getattr(self, name)
+            if isinstance(number, np.generic):
+                object.__setattr__(self, name, number.item())
+
     @property
     def quantity(self) -> Any:
         """The value as a pint quantity."""
@@ -70,9 +72,16 @@ class Measured:
             self.value, self.error, self.degrees_of_freedom, sigmas, positive=self.positive
         )
 
+    def __format__(self, form: str) -> str:
+        """Return the value, and its error where it is known, in this format: ``f"{found:.0f}"``;
+        without one four digits, two of the error, and the unit.
+        """
+        error = "" if np.isnan(self.error) else f" ± {self.error:{form or '.2g'}}"
+        unit = "" if form else f" {self.unit}"
+        return f"{self.value:{form or '.4g'}}{error}{unit}".rstrip()
+
     def __str__(self) -> str:
-        error = "" if np.isnan(self.error) else f" ± {self.error:.2g}"
-        return f"{self.value:.4g}{error} {self.unit}".rstrip()
+        return format(self, "")
 
 
 def student_factor(sigmas: float, degrees_of_freedom: float) -> float:
@@ -247,7 +256,7 @@ def attribute(kind: type, default: Any = dataclasses.MISSING) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Result(io.Stored):
+class Result(Drawn, io.Stored):
     """A spectrum, with what is needed for the errors of all that is derived from it.
 
     A kind of spectrum declares its fields with `array` and `attribute`, and says in `main` which
@@ -421,7 +430,51 @@ class Result(io.Stored):
         Measured
             Arrays [n_frequencies].
         """
+        return self._measure(term, self.unit, lambda curve: curve)
+
+    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> Measured:
+        """Return the integral over a band, with its errors.
+
+        Parameters
+        ----------
+        low, high : float, str or pint.Quantity
+            Limits in cm⁻¹; everything by default.
+        *term : str
+            As in `curve`.
+
+        Returns
+        -------
+        Measured
+        """
+        unit = units.ureg.Unit(self.unit) * units.ureg.Unit(units.WAVENUMBER)
+        weights = band_weights(self.wavenumber.magnitude, low, high)
+        name = "" if unit.dimensionless else str(unit)
+        return self._measure(term, name, lambda curve: weights @ curve)
+
+    def _measure(
+        self, term: tuple[str, ...], unit: str, reduce: Callable[[Array], Any]
+    ) -> Measured:
+        """Something linear in what is drawn of a term."""
+        of = self._reduction(*term)
+        return self.measure(
+            lambda found: found,
+            unit,
+            of=lambda values: np.asarray(reduce(of(values))),
+            positive=self._is_positive(*term),
+        )
+
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
+        """What makes of the values what is drawn of a term, a linear function."""
         raise NotImplementedError
+
+    def _is_positive(self, *term: str) -> bool:
+        """Whether it cannot be negative."""
+        return False
+
+    @property
+    def unit(self) -> str:
+        """Unit of plain numbers."""
+        return self._unit_of_main()
 
     def summary(self) -> dict[str, Any]:
         """Return what the result says, as plain numbers: here what all have.
@@ -505,24 +558,6 @@ class Result(io.Stored):
         """
         write_columns(path, self.columns())
 
-    @abc.abstractmethod
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw it.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-        """
-
-    def _repr_png_(self) -> bytes:
-        """What notebooks show: its picture."""
-        return picture_of(self)
-
     def __repr__(self) -> str:
         grid = self.wavenumber.magnitude
         errors = "no error bars"
@@ -568,7 +603,7 @@ class Result(io.Stored):
     def _unit_of_main(self) -> str:
         fields = {field.name: field.metadata for field in dataclasses.fields(self)}
         unit = fields[self.main]["unit"]
-        return str(self.unit) if unit == "unit" else unit  # type: ignore[attr-defined]
+        return str(self.unit) if unit == "unit" else unit
 
 
 def read_segments(group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segments:
@@ -665,14 +700,6 @@ def error_columns(name: str, found: Measured) -> dict[str, Array]:
     return columns
 
 
-def picture_of(result: Any) -> bytes:
-    """Return the picture that a result's `plot` draws, as PNG."""
-    with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "picture.png"
-        result.plot(picture)
-        return picture.read_bytes()
-
-
 def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Array]) -> None:
     """Write a table as CSV: a line of names, then the numbers in eight digits.
 
@@ -747,10 +774,33 @@ def group_index(groups: Sequence[str], name: str) -> int:
     return groups.index(name)
 
 
+def pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of both names of each auto and cross term: autos first, then each pair
+    once.
+    """
+    first, second = np.triu_indices(n, 1)
+    return np.concatenate([np.arange(n), first]), np.concatenate([np.arange(n), second])
+
+
+def pair_numbers(n: int) -> NDArray[np.int64]:
+    """Return where the term of each two of n names stands in the order of `pairs` [n, n]."""
+    first, second = pairs(n)
+    places = np.empty((n, n), dtype=np.int64)
+    places[first, second] = places[second, first] = np.arange(len(first))
+    return places
+
+
+def pair_columns(correlation: Array) -> Array:
+    """Return auto terms and whole cross terms (both orders) [n_lags, n_pairs] of [n_lags, n, n]."""
+    first, second = pairs(correlation.shape[1])
+    found = correlation[:, first, second]
+    found[:, correlation.shape[1] :] += correlation[:, second, first][:, correlation.shape[1] :]
+    return found
+
+
 def all_pairs(groups: Sequence[str]) -> list[tuple[str, str]]:
-    """Return every auto and cross term once, autos first: the order of the terms."""
-    autos = [(name, name) for name in groups]
-    return autos + [(a, b) for k, a in enumerate(groups) for b in groups[k + 1 :]]
+    """Return the names of every auto and cross term once, in the order of `pairs`."""
+    return [(groups[a], groups[b]) for a, b in zip(*pairs(len(groups)), strict=True)]
 
 
 def pair_index(groups: Sequence[str], first: str, second: str) -> int:
@@ -761,6 +811,5 @@ def pair_index(groups: Sequence[str], first: str, second: str) -> int:
     SpectrumError
         If there is no such group.
     """
-    n = len(groups)
-    a, b = sorted((group_index(groups, first), group_index(groups, second)))
-    return a if a == b else n + a * (2 * n - a - 1) // 2 + b - a - 1
+    place = group_index(groups, first), group_index(groups, second)
+    return int(pair_numbers(len(groups))[place])

@@ -5,27 +5,16 @@ them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.estimator import (
-    Estimator,
-    Rates,
-    check_pairs,
-    component_correlation,
-    pair_columns,
-    pairs,
-)
-from mda_aptnn.spectra.infrared import (
-    Spectrum,
-    check_conditions,
-    section_factor,
-    spectrum_of_density,
-)
+from mda_aptnn.spectra import infrared
+from mda_aptnn.spectra.estimator import Estimator, Rates, component_correlation
+from mda_aptnn.spectra.result import pair_numbers, pairs
 
 if TYPE_CHECKING:
     from mda_aptnn.flux.flux_series import FluxSeries
@@ -42,8 +31,8 @@ def self_and_distinct(
     estimator: Estimator,
     temperature: float,
     volume: float | None,
-    **origin: Any,
-) -> Spectrum:
+    notes: Sequence[str] = (),
+) -> infrared.Spectrum:
     """Return the spectrum of molecules as a self and a distinct part.
 
     Ṁ = Σ_m Ṁ_m over the molecules of a species, and each Ṁ_m = Σ_p Ṁ_mp over motions, if the flux
@@ -60,7 +49,7 @@ def self_and_distinct(
     ----------
     series : FluxSeries
         With the label "species".
-    estimator, temperature, volume, **origin
+    estimator, temperature, volume, notes
         As in `mda_aptnn.spectra.infrared.infrared`.
 
     Raises
@@ -72,7 +61,7 @@ def self_and_distinct(
         raise SpectrumError(
             'self and distinct parts need a flux of molecules; make it with per="molecule"'
         )
-    check_conditions(temperature, volume)
+    infrared.check_conditions(temperature, volume)
     species = series.labels["species"]
     kinds = list(zip(species, series.labels.get("motion", [""] * len(species)), strict=True))
     names = list(dict.fromkeys(kinds))
@@ -80,28 +69,31 @@ def self_and_distinct(
     values = np.stack([series.flux[:, kind == k].sum(axis=1) for k in range(len(names))], axis=1)
     kinds_of = list(map(" ".join, names))
     rates = Rates(values, series.starts, series.spacing, kinds_of, series.finite_difference)
-    factor = section_factor(temperature)
+    factor = infrared.section_factor(temperature)
     n = len(names)
+    first, second = pairs(n)
     whole = estimator.density(rates, factor=factor)
-    check_pairs(n, whole.plan.size // 2 + 1)
-    batches = _batches(series, kind, names, max(whole.plan.size, 2 * max(whole.plan.lengths)))
-    own = estimator.batched_density(
-        rates, batches, n * n, whole.pieces, factor=factor, components=0
+    longest = max(whole.plan.size, 2 * max(whole.plan.lengths))
+    own = estimator.density(
+        rates,
+        lambda: _batches(series, kind, names, longest),
+        (n, n),
+        pieces=whole.pieces,
+        factor=factor,
+        components=0,
     )
+    numbers = pair_numbers(2 * n)
+    of_self, of_distinct = (numbers[place + first, place + second] for place in (0, n))
 
     def blocks(total: Array, self_part: Array) -> Array:
-        """Terms of n names and n² of their self parts to those of 2n names."""
-        self_part = pair_columns(self_part.reshape(-1, n, n))
-        numbers = {pair: k for k, pair in enumerate(zip(*pairs(2 * n), strict=True))}
-        found = np.zeros((len(total), len(numbers)), dtype=total.dtype)
-        for k, (g, h) in enumerate(zip(*pairs(n), strict=True)):
-            found[:, numbers[g, h]] = self_part[:, k]
-            found[:, numbers[g + n, h + n]] = total[:, k] - self_part[:, k]
+        """Terms of n names and of their self parts to those of 2n names."""
+        found = np.zeros((len(total), numbers.max() + 1), dtype=total.dtype)
+        found[:, of_self], found[:, of_distinct] = self_part, total - self_part
         return found
 
     correlation = np.zeros((len(whole.correlation), 2 * n, 2 * n))
-    correlation[:, :n, :n] = own.correlation.reshape(-1, n, n)
-    correlation[:, n:, n:] = whole.correlation - correlation[:, :n, :n]
+    correlation[:, :n, :n] = own.correlation
+    correlation[:, n:, n:] = whole.correlation - own.correlation
     segments = whole.segments
     if segments is not None and own.segments is not None:
         both = zip(segments.terms, own.segments.terms, strict=True)
@@ -115,9 +107,10 @@ def self_and_distinct(
         for part in (SELF, DISTINCT)
         for species, motion in names
     ]
-    sums = (values[piece[0] : piece[-1] + 1] for piece in rates.series)
-    by_axis = component_correlation(sums, whole.plan.n_lags, unbiased=estimator.unbiased)
-    found = spectrum_of_density(density, by_axis, labels, temperature, volume, **origin)
+    n_lags = whole.plan.n_lags
+    by_axis = component_correlation(rates.parts, n_lags, unbiased=estimator.unbiased)
+    origin = {"notes": notes, "info": series.info}
+    found = infrared.spectrum_of_density(density, by_axis, labels, temperature, volume, **origin)
     return dataclasses.replace(found, signed=labels[n:])
 
 

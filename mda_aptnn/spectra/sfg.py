@@ -14,25 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.figures import draw_doubts
-from mda_aptnn.spectra import plots
+from mda_aptnn.spectra import plots, result
 from mda_aptnn.spectra.dielectric import causal_transform
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import check_conditions
-from mda_aptnn.spectra.result import (
-    Measured,
-    Result,
-    Segments,
-    array,
-    attribute,
-    error_columns,
-    group_index,
-    read_segments,
-)
-
-cite(__name__)
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -72,7 +59,7 @@ def axes_of(component: str) -> tuple[int, int, int]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class SumFrequencySpectrum(plots.Drawn, Result):
+class SumFrequencySpectrum(result.Result):
     """The resonant second-order response, the sum of its terms.
 
     The wavenumber is that of the infrared light.
@@ -94,13 +81,16 @@ class SumFrequencySpectrum(plots.Drawn, Result):
     kind: ClassVar[str] = "sfg"
     main: ClassVar[str] = "terms"
     size: ClassVar[tuple[float, float]] = (7.0, 7.0)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 3, "sharex": True}
 
-    groups: list[str] = attribute(list)
-    component_names: list[str] = attribute(list)
-    terms: Any = array(_UNIT, "frequencies", "component_names", "groups", "groups", kinds="fiuc")
-    area: Any = array("angstrom^2", default=None)
-    temperature: Any = array(units.TEMPERATURE)
-    real_part: str = attribute(str, "causal")
+    groups: list[str] = result.attribute(list)
+    component_names: list[str] = result.attribute(list)
+    terms: Any = result.array(
+        _UNIT, "frequencies", "component_names", "groups", "groups", kinds="fiuc"
+    )
+    area: Any = result.array("angstrom^2", default=None)
+    temperature: Any = result.array(units.TEMPERATURE)
+    real_part: str = result.attribute(str, "causal")
 
     def component(self, name: str, first: str | None = None, second: str | None = None) -> Any:
         """Return a component of χ [n_frequencies], complex: in Å²/V, or A·χ in Å⁴/V without an
@@ -177,12 +167,11 @@ class SumFrequencySpectrum(plots.Drawn, Result):
         values = self.terms[:, self.component_names.index(known[0])]
         for group in (first, second):
             # of the groups that are left, those of α̇ come first
-            values = (
-                values.sum(axis=1) if group is None else values[:, group_index(self.groups, group)]
-            )
+            place = None if group is None else result.group_index(self.groups, group)
+            values = values.sum(axis=1) if place is None else values[:, place]
         return values if self.area is None else (values / self.area).to("angstrom^2/V")
 
-    def measured(self, function: Callable[[SumFrequencySpectrum], Any]) -> Measured:
+    def measured(self, function: Callable[[SumFrequencySpectrum], Any]) -> result.Measured:
         """Return anything that is made of the spectrum, with its standard error.
 
         Parameters
@@ -213,7 +202,7 @@ class SumFrequencySpectrum(plots.Drawn, Result):
 
         return self.measure(of_values, str(whole.units))
 
-    def curve(self, *term: str) -> Measured:
+    def curve(self, *term: str) -> result.Measured:
         """Return a part of a component as `shown`, with its standard error.
 
         Parameters
@@ -352,17 +341,17 @@ class SumFrequencySpectrum(plots.Drawn, Result):
         columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
         for name, label in itertools.product(self.component_names, PARTS):
             curve = self.curve(label, name)
-            columns |= error_columns(f"{label} {name} [{units.ureg.Unit(curve.unit)}]", curve)
+            unit = units.ureg.Unit(curve.unit)
+            columns |= result.error_columns(f"{label} {name} [{unit}]", curve)
         return columns
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """Im χ, Re χ and the squared magnitude of each component, as `shown`, with standard
         errors.
         """
         grid = self.wavenumber.magnitude
         # below the resolution the window's tail is divided by ω
         seen = (grid >= self.resolution.magnitude) & (grid <= limit)
-        axes = figure.subplots(3, 1, sharex=True)
         for ax, label in zip(axes, PARTS, strict=True):
             ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
             for name in self.component_names:
@@ -372,7 +361,8 @@ class SumFrequencySpectrum(plots.Drawn, Result):
             ax.set_ylabel(f"{quantity} / {units.ureg.Unit(curve.unit):~P}")
         axes[0].legend(frameon=False, fontsize="small")
         axes[0].set_title(plots.title_of(self), fontsize=9)
-        axes[2].set(xlim=(0, min(limit, grid[-1])), xlabel=f"infrared {plots.WAVENUMBER_LABEL}")
+        plots.label_axes(axes[2], grid, limit, axes[2].get_ylabel())
+        axes[2].set_xlabel(f"infrared {plots.WAVENUMBER_LABEL}")
         draw_doubts(axes[2], self.notes)
 
     def summary(self) -> dict[str, Any]:
@@ -413,11 +403,13 @@ class SumFrequencySpectrum(plots.Drawn, Result):
         return super()._read(file)
 
     @classmethod
-    def _read_segments(cls, group: h5py.Group, unit: str, shape: tuple[int, ...]) -> Segments:
+    def _read_segments(
+        cls, group: h5py.Group, unit: str, shape: tuple[int, ...]
+    ) -> result.Segments:
         if np.iscomplexobj(group["terms"]):
             return super()._read_segments(group, unit, shape)
         # real parts of all terms, then imaginary ones
-        old = read_segments(group, unit, (shape[0], 2 * int(np.prod(shape[1:]))))
+        old = result.read_segments(group, unit, (shape[0], 2 * int(np.prod(shape[1:]))))
         real, imaginary = np.split(old.terms, 2, axis=2)
         return dataclasses.replace(old, terms=(real + 1j * imaginary).reshape(-1, *shape))
 
@@ -526,26 +518,27 @@ def sum_frequency_spectrum(
             "be of the same frames and groups"
         )
     n = len(flux.names)
-    n_terms = len(components) * n**2
-    batches = _batches(polarizability.values, flux.values, components)
-    density = estimator.batched_density(flux, batches, n_terms + 1, components=1)
-    grid = density.plan.wavenumber
+    density = estimator.density(
+        flux,
+        lambda: _batches(polarizability.values, flux.values, components),
+        (len(components) * n**2,),
+        components=1,
+    )
 
     def terms(values: Array) -> Complex:
         # both orders are twice the even part of the correlation
-        found = susceptibility(0.5 * values[:, :n_terms], grid, temperature)
+        found = susceptibility(0.5 * values, density.plan.wavenumber, temperature)
         return found.reshape(-1, len(components), n, n)
 
-    density = density.map(terms)
-    common = density.common(**origin)
+    response = density.map(terms)
+    common = response.common(temperature=temperature, **origin)
     return SumFrequencySpectrum(
         # χ/ω at ω = 0 is the static response of what diffuses, not a resonance
         **common | {"wavenumber": common["wavenumber"][1:]},
         groups=list(flux.names),
         component_names=list(components),
-        terms=units.quantity(density.terms, _UNIT),
+        terms=units.quantity(response.terms, _UNIT),
         area=None if area is None else units.quantity(area, "angstrom^2"),
-        temperature=units.quantity(temperature, units.TEMPERATURE),
     )
 
 
@@ -553,7 +546,7 @@ def _batches(
     polarizability: Array, flux: Array, components: Sequence[str]
 ) -> Iterator[tuple[Array, NDArray[np.int64]]]:
     """α̇_ab and then Ṁ_c of all groups [n_frames, 2 n_groups, 1] of each component, and the numbers
-    of the terms of one with the other; the last one is for those that are not wanted.
+    of the terms of one with the other.
     """
     n = flux.shape[1]
     for number, (a, b, c) in enumerate(map(axes_of, components)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
 from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
 from mda_aptnn.spectra.regions import Shells, Slabs
 from mda_aptnn.spectra.result import Measured, array, attribute
+from mda_aptnn.spectra.windows import needed_time
 
 Array = NDArray[np.float64]
 
@@ -45,7 +46,7 @@ _PARTS: dict[str, Callable[[Array], Array]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class DistanceSpectrum(plots.Drawn, Absorption):
+class DistanceSpectrum(Absorption):
     """The spectrum of molecules, by the distance of the two whose fluxes are correlated, at the
     earlier time.
 
@@ -66,6 +67,7 @@ class DistanceSpectrum(plots.Drawn, Absorption):
 
     kind: ClassVar[str] = "distance-spectrum"
     size: ClassVar[tuple[float, float]] = (7.0, 7.0)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True}
 
     cross_sections: Any = array(SECTION, "frequencies", "parts")
     edges: Any = array(units.LENGTH, "parts")
@@ -86,12 +88,13 @@ class DistanceSpectrum(plots.Drawn, Absorption):
         Measured
             n·α in cm⁻¹, or molar absorption where there is no volume.
         """
+        return super().curve(*term)
+
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
         [name] = term or ["total"]
         if name not in _PARTS:
             raise SpectrumError(f"part {name!r} of the spectrum: choose one of {', '.join(_PARTS)}")
-        return self.measure(
-            lambda values: values, self.unit, of=lambda values: self.scale * _PARTS[name](values)
-        )
+        return _PARTS[name]
 
     def summary(self) -> dict[str, Any]:
         """Return what the spectrum says, as plain numbers.
@@ -117,7 +120,7 @@ class DistanceSpectrum(plots.Drawn, Absorption):
         rows = zip(self.edges.magnitude, ends, self.neighbours, strict=False)
         return "\n".join(f"{low:g} {end}: {n:.3f} molecules around one" for low, end, n in rows)
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """What shells contribute as a map, and below it the self term, the total and what lies
         between.
 
@@ -126,12 +129,12 @@ class DistanceSpectrum(plots.Drawn, Absorption):
         """
         from matplotlib import colormaps
 
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 1.0])
+        top, bottom = axes
         grid, edges = self.wavenumber.magnitude, self.edges.magnitude
         seen, finite = grid <= limit, edges[np.isfinite(edges)]
         label = plots.LABELS[self.unit]
         shells = self.scale * self.values[seen, 1 : len(finite)] / np.diff(finite)
-        plots.draw_map(figure, top, grid[seen], finite, shells, f"{label} per Å", signed=True)
+        plots.draw_map(top, grid[seen], finite, shells, f"{label} per Å", signed=True)
         # closer than any two molecules come there is nothing
         first = int(np.argmax(self.neighbours > 0))
         top.set(
@@ -151,11 +154,11 @@ class DistanceSpectrum(plots.Drawn, Absorption):
             bottom.plot(grid, cumulative[:, k], color=colour, linewidth=0.8, label=text)
         plots.draw_with_error(bottom, grid, self.curve(), seen, color="black", label="total")
         bottom.legend(frameon=False, fontsize="small", ncols=2, loc="upper center")
-        bottom.set(xlim=(0, min(limit, grid[-1])), xlabel=plots.WAVENUMBER_LABEL, ylabel=label)
+        plots.label_axes(bottom, grid, limit, label)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class AxisProfile(plots.Drawn, Absorption):
+class AxisProfile(Absorption):
     """The spectrum along an axis of the cell, as at an interface.
 
     Attributes
@@ -176,6 +179,8 @@ class AxisProfile(plots.Drawn, Absorption):
     """
 
     kind: ClassVar[str] = "axis-profile"
+    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "sharey": True}
 
     axis: str = attribute(str)
     cross_sections: Any = array(SECTION, "frequencies", "slabs", 3)
@@ -197,6 +202,9 @@ class AxisProfile(plots.Drawn, Absorption):
         Measured
             [n_frequencies, n_slabs], n·α in cm⁻¹, or molar absorption where there is no volume.
         """
+        return super().curve(*term)
+
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
         [name] = term or ["all"]
         normal = "xyz".index(self.axis)
         components = {
@@ -207,11 +215,7 @@ class AxisProfile(plots.Drawn, Absorption):
         }
         if name not in components:
             raise SpectrumError(f"component {name!r}: choose one of {', '.join(components)}")
-        return self.measure(
-            lambda values: values,
-            self.unit,
-            of=lambda values: self.scale * values[..., components[name]].sum(axis=-1),
-        )
+        return lambda values: values[..., components[name]].sum(axis=-1)
 
     def local(self, which: str = "all") -> Any:
         """Return n·α as if the whole sample were like the slab, `curve` by the slab's part of it.
@@ -240,12 +244,11 @@ class AxisProfile(plots.Drawn, Absorption):
         own = {"edges_angstrom": self.edges.magnitude.tolist(), "molecules": self.density.tolist()}
         return {**own, **super().summary()}
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """The local n·α along the axis as maps, in the plane and out of it.
 
         The in-plane part is halved: in an isotropic sample both maps are the same.
         """
-        axes = figure.subplots(2, 1, sharex=True, sharey=True)
         grid = self.wavenumber.magnitude
         seen = grid <= limit
         maps = {
@@ -255,7 +258,7 @@ class AxisProfile(plots.Drawn, Absorption):
         reach = max(float(np.abs(part).max()) for part in maps.values())
         label, edges = plots.LABELS[self.unit], self.edges.magnitude
         for ax, (name, part) in zip(axes, maps.items(), strict=True):
-            plots.draw_map(figure, ax, grid[seen], edges, part, label, signed=True, reach=reach)
+            plots.draw_map(ax, grid[seen], edges, part, label, signed=True, reach=reach)
             ax.set_title(name, fontsize="medium")
             ax.set_ylabel(f"{self.axis} / Å")
         axes[1].set_xlabel(plots.WAVENUMBER_LABEL)
@@ -372,8 +375,8 @@ def _resolve(
     series: FluxSeries,
     temperature: Any = None,
     resolution: Any = "10 cm^-1",
-    window: str = "gaussian",
     volume: Any = None,
+    window: str = "gaussian",
 ) -> dict[str, Any]:
     """What every resolved spectrum has, from blocks of frames that fit into memory."""
     if molecules.n_frames != len(series) or molecules.starts != series.starts:
@@ -385,7 +388,7 @@ def _resolve(
     kelvin, cubic, notes = series.conditions(temperature, volume)
     marks = [*series.starts, len(series)]
     plan = estimator.plan(series.spacing, np.diff(marks).tolist(), series.finite_difference)
-    needed = SEGMENT_LENGTH / (units.SPEED_OF_LIGHT * estimator.resolution)
+    needed = SEGMENT_LENGTH * needed_time(estimator.resolution)
     fitting = int(len(series) * series.spacing / needed)
     n_segments = min(fitting, _MOST_SEGMENTS) if fitting >= FEWEST else 1
     ends = [round(len(series) * k / n_segments) for k in range(n_segments + 1)]
@@ -407,10 +410,8 @@ def _resolve(
         factor=section_factor(kelvin),
     )
     return {
-        **density.common(notes, {k: v for k, v in series.info.items() if k != "notes"}),
+        **density.common(notes, series.info, temperature=kelvin, volume=cubic),
         "cross_sections": units.quantity(density.terms, SECTION),
-        "temperature": units.quantity(kelvin, units.TEMPERATURE),
-        "volume": None if cubic is None else units.quantity(cubic, units.VOLUME),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,14 +16,14 @@ from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import Density, Estimator
 from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
-from mda_aptnn.spectra.result import Measured, array, attribute
+from mda_aptnn.spectra.result import Array, Measured, array, attribute
 
 #: The taper is followed down to this value.
 _SMALLEST = 1e-7
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Spectrogram(plots.Drawn, Absorption):
+class Spectrogram(Absorption):
     """The spectrum seen through a window at each of many times.
 
     Attributes
@@ -44,6 +45,8 @@ class Spectrogram(plots.Drawn, Absorption):
     """
 
     kind: ClassVar[str] = "spectrogram"
+    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
+    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "height_ratios": [1, 3]}
 
     cross_sections: Any = array(SECTION, "frequencies", "times")
     times: Any = array(units.TIME, "times")
@@ -65,8 +68,11 @@ class Spectrogram(plots.Drawn, Absorption):
             [n_frequencies], or [n_frequencies, n_times]; n·α in cm⁻¹, or molar absorption where
             there is no volume.
         """
+        return super().curve(*term)
+
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
         shares = np.eye(len(self.weights)) if term else self.weights / self.weights.sum()
-        return self.measure(lambda values: self.scale * (values @ shares), self.unit)
+        return lambda values: values @ shares
 
     @property
     def time_resolution(self) -> Any:
@@ -94,13 +100,13 @@ class Spectrogram(plots.Drawn, Absorption):
         """
         return f"{len(self.weights)} windows, {self.time_resolution.magnitude:.3g} ps wide"
 
-    def _draw(self, figure: Any, limit: float) -> None:
+    def _draw(self, axes: Any, limit: float) -> None:
         """Time against wavenumber, and the mean over time above it.
 
         Series that do not continue each other stand in the order of their windows, not of their
         times.
         """
-        top, main = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 3.0])
+        top, main = axes
         grid, times = self.wavenumber.magnitude, self.times.magnitude
         seen = grid <= limit
         top.plot(grid[seen], self.curve().value[seen], color="black", linewidth=1.2)
@@ -115,7 +121,7 @@ class Spectrogram(plots.Drawn, Absorption):
             middles, label = (times[1:] + times[:-1]) / 2, "time / ps"
             edges = np.array([2 * times[0] - middles[0], *middles, 2 * times[-1] - middles[-1]])
         values, unit = self.scale * self.values[seen], plots.LABELS[self.unit]
-        plots.draw_map(figure, main, grid[seen], edges, values, unit, signed=False)
+        plots.draw_map(main, grid[seen], edges, values, unit, signed=False)
         main.set(xlabel=plots.WAVENUMBER_LABEL, ylabel=label)
 
 
@@ -192,13 +198,11 @@ def spectrogram(
             times.append(float(series.times[start]) + centre)
     scale = section_factor(kelvin) * series.spacing * plan.correction[kept]
     sections = scale[:, None] * np.stack(powers, axis=1)
-    info = {name: value for name, value in series.info.items() if name != "notes"}
-    common = Density(estimator, plan, sections, np.empty(0)).common(notes, info)
+    density = Density(estimator, plan, sections, np.empty(0))
+    common = density.common(notes, series.info, temperature=kelvin, volume=cubic)
     return Spectrogram(
         **common | {"wavenumber": common["wavenumber"][kept]},
         cross_sections=units.quantity(sections, SECTION),
-        temperature=units.quantity(kelvin, units.TEMPERATURE),
-        volume=None if cubic is None else units.quantity(cubic, units.VOLUME),
         times=units.quantity(times, units.TIME),
         weights=np.array(weights),
         group=group or "total",

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.figures import new_figure, plain, save_figure
-from mda_aptnn.spectra.plots import LABELS, finish
+from mda_aptnn.figures import drawing, plain
+from mda_aptnn.spectra.plots import LABELS, label_axes
 from mda_aptnn.spectra.result import band_weights
 
 if TYPE_CHECKING:
@@ -62,25 +61,26 @@ def plot_stacked(
     The total, a line, is the upper border of the stack less what lies below zero.
     """
     _refuse_many(spectrum, _STACKED)
-    if ax is None:
-        ax = new_figure(path, (7.0, 4.5)).subplots()
     inside = spectrum.wavenumber.magnitude <= limit
     x = spectrum.wavenumber.magnitude[inside]
     top, bottom = np.zeros(len(x)), np.zeros(len(x))
     terms = spectrum.named_terms(" × ")
-    for (name, values), colour in zip(terms.items(), _colours(len(terms)), strict=True):
-        hatch = "///" if " × " in name else None
-        part = values[inside]
-        for base, shown in ((top, np.maximum(part, 0)), (bottom, np.minimum(part, 0))):
-            area = ax.fill_between(
-                x, base, base + shown, facecolor=colour, alpha=0.75, linewidth=0, hatch=hatch
-            )
-            base += shown
-        area.set_label(plain(name))
-    ax.plot(x, spectrum.curve().value[inside], color="black", linewidth=1.2, label="total")
-    ax.axhline(0.0, color="black", linewidth=0.6)
-    ax.legend(frameon=False, fontsize="small", ncols=1 if len(terms) < 8 else 2, loc="upper center")
-    return finish(ax, path, x[-1], LABELS[spectrum.unit])
+    with drawing(path, ax, size=(7.0, 4.5)) as ax:
+        for (name, values), colour in zip(terms.items(), _colours(len(terms)), strict=True):
+            hatch = "///" if " × " in name else None
+            part = values[inside]
+            for base, shown in ((top, np.maximum(part, 0)), (bottom, np.minimum(part, 0))):
+                area = ax.fill_between(
+                    x, base, base + shown, facecolor=colour, alpha=0.75, linewidth=0, hatch=hatch
+                )
+                base += shown
+            area.set_label(plain(name))
+        ax.plot(x, spectrum.curve().value[inside], color="black", linewidth=1.2, label="total")
+        ax.axhline(0.0, color="black", linewidth=0.6)
+        columns = 1 if len(terms) < 8 else 2
+        ax.legend(frameon=False, fontsize="small", ncols=columns, loc="upper center")
+        label_axes(ax, x, limit, LABELS[spectrum.unit])
+    return ax
 
 
 def plot_matrix(
@@ -104,7 +104,8 @@ def plot_matrix(
 
     Returns
     -------
-    matplotlib.figure.Figure
+    array of matplotlib.axes.Axes
+        One for each band.
 
     Raises
     ------
@@ -124,26 +125,27 @@ def plot_matrix(
             found.append((limits, spectrum.matrix(weights @ spectrum.values)))
     if not found:
         raise SpectrumError(f"none of the bands {list(bands)} is within the spectrum")
-    figure = figure or new_figure(path, (1.6 + 2.4 * len(found), 3.4))
-    axes = np.atleast_1d(figure.subplots(1, len(found), sharey=True))
     unit = _INTEGRALS[spectrum.unit]
     shares = [100 * values / values.sum() for _, values in found]
     reach = max(float(np.abs(values).max()) for values in shares)
     names = [plain(name) for name in spectrum.groups]
     places = range(0, len(names), max(1, len(names) // 16))
     shown = [names[place] for place in places]
-    for ax, ((low, high), values), share in zip(axes, found, shares, strict=True):
-        image = ax.imshow(share, cmap="RdBu_r", vmin=-reach, vmax=reach)
-        ax.set_xticks(places, shown, rotation=90 if len(names) > 3 else 0)
-        ax.set_yticks(places, shown)
-        if len(names) <= _FEW:
-            _write_numbers(ax, share, reach)
-        title = f"{low:g} to {high:g} cm$^{{-1}}$\n{values.sum():.4g} {unit}"
-        ax.set_title(title, fontsize="small")
-    figure.colorbar(image, ax=axes, shrink=0.7, label="% of the band")
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    size = 1.6 + 2.4 * len(found), 3.4
+    panels = {"ncols": len(found), "sharey": True, "squeeze": False}
+    with drawing(path, None, figure, size, **panels) as axes:
+        for ax, ((low, high), values), share in zip(axes.flat, found, shares, strict=True):
+            image = ax.imshow(share, cmap="RdBu_r", vmin=-reach, vmax=reach)
+            ax.set_xticks(places, shown, rotation=90 if len(names) > 3 else 0)
+            ax.set_yticks(places, shown)
+            for (row, column), value in np.ndenumerate(share if len(names) <= _FEW else ()):
+                colour = "white" if abs(value) > 0.6 * reach else "black"
+                style = {"ha": "center", "va": "center", "fontsize": "x-small"}
+                ax.text(column, row, f"{value:.1f}", color=colour, **style)
+            title = f"{low:g} to {high:g} cm$^{{-1}}$\n{values.sum():.4g} {unit}"
+            ax.set_title(title, fontsize="small")
+        ax.figure.colorbar(image, ax=axes, shrink=0.7, label="% of the band")
+    return axes[0]
 
 
 def _refuse_many(spectrum: Spectrum, most: int) -> None:
@@ -151,14 +153,6 @@ def _refuse_many(spectrum: Spectrum, most: int) -> None:
         raise SpectrumError(
             f"{len(spectrum.groups)} groups are too many for this picture: put some together "
             "(groups= of spectrum())"
-        )
-
-
-def _write_numbers(ax: Any, values: NDArray[np.float64], reach: float) -> None:
-    for (row, column), value in np.ndenumerate(values):
-        colour = "white" if abs(value) > 0.6 * reach else "black"
-        ax.text(
-            column, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize="x-small"
         )
 
 

@@ -5,7 +5,6 @@ and motions.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, ClassVar, Self
@@ -15,13 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import io, units
-from mda_aptnn.citations import cite
 from mda_aptnn.errors import SpectrumError
+from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import Estimator, Rates
-from mda_aptnn.spectra.plots import plot_curves
-from mda_aptnn.spectra.result import Measured, Result, Segments, array, attribute, band_weights
-
-cite(__name__)
+from mda_aptnn.spectra.result import Result, Segments, array, attribute
 
 Array = NDArray[np.float64]
 
@@ -55,7 +51,7 @@ class VibrationalDensity(Result):
     main: ClassVar[str] = "terms"
 
     names: list[str] = attribute(list)
-    terms: Any = array(DENSITY, "frequencies", "terms")
+    terms: Any = array(DENSITY, "frequencies", "names")
     degrees_of_freedom: float = array(None)
     mass_weighted: bool = attribute(bool)
 
@@ -82,37 +78,12 @@ class VibrationalDensity(Result):
         """
         return self.terms[:, self._index(name)]
 
-    def curve(self, *term: str) -> Measured:
-        """Return the density of a term, or of all, [n_frequencies] in cm, with its errors."""
-        return self._measure(term, DENSITY, lambda curve: curve)
-
-    def band(self, low: Any = 0.0, high: Any = None, *term: str) -> Measured:
-        """Return the degrees of freedom of a term, or of all, in a band, with their errors.
-
-        Parameters
-        ----------
-        low, high : float, str or pint.Quantity
-            Limits in cm⁻¹; everything by default.
-        *term : str
-            Name of the term.
-
-        Returns
-        -------
-        Measured
-        """
-        weights = band_weights(self.wavenumber.magnitude, low, high)
-        return self._measure(term, "", lambda curve: curve @ weights)
-
-    def _measure(
-        self, term: tuple[str, ...], unit: str, reduce: Callable[[Array], Any]
-    ) -> Measured:
+    def _reduction(self, *term: str) -> Callable[[Array], Array]:
         columns = [self._index(name) for name in term] or slice(None)
-        return self.measure(
-            lambda found: found,
-            unit,
-            of=lambda values: reduce(values[:, columns].sum(axis=1)),
-            positive=COUPLING not in term,
-        )
+        return lambda values: values[:, columns].sum(axis=1)
+
+    def _is_positive(self, *term: str) -> bool:
+        return COUPLING not in term
 
     def _index(self, name: str) -> int:
         if name not in self.names:
@@ -127,32 +98,14 @@ class VibrationalDensity(Result):
             columns["standard error [cm]"] = total.error
         return columns | {f"{name} [cm]": self.term(name).magnitude for name in self.names}
 
-    def plot(
-        self, path: str | os.PathLike[str] | None = None, *, ax: Any = None, limit: float = 4500.0
-    ) -> Any:
-        """Draw the total with its 68 % band, and the terms.
-
-        Parameters
-        ----------
-        path : path, optional
-            Written there (format by the ending) instead of being left open for display.
-        ax : matplotlib.axes.Axes, optional
-            Drawn into; a new figure otherwise.
-        limit : float
-            Right end of the axis in cm⁻¹, if the density reaches so far.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-        """
-        terms = zip(self.names, self.values.T, strict=True)
-        return plot_curves(
+    def _draw(self, ax: Any, limit: float) -> None:
+        """The total with its 68 % band, and the terms."""
+        plots.draw_curves(
+            ax,
             self.wavenumber.magnitude,
             {"total": self.curve()},
-            dict(terms) if len(self.names) > 1 else {},
-            path,
-            ax=ax,
-            limit=limit,
+            dict(zip(self.names, self.values.T, strict=True)) if len(self.names) > 1 else {},
+            limit,
             label="degrees of freedom per cm$^{-1}$",
             notes=self.notes,
         )
@@ -162,8 +115,7 @@ class VibrationalDensity(Result):
         return {
             "degrees_of_freedom": float(self.degrees_of_freedom),
             "terms": {name: self.band(0.0, None, name).value for name in self.names},
-            "segments": None if self.segments is None else len(self.segments.lengths),
-            "notes": self.notes,
+            **super().summary(),
         }
 
     def describe(self) -> str:
@@ -189,11 +141,22 @@ class VibrationalDensity(Result):
         return dataclasses.replace(found, **changes)
 
 
-@dataclasses.dataclass(frozen=True)
-class Velocities:
-    """The velocities of atoms, and what is to be known of them for a density of states.
+def vibrational_density(
+    rates: Rates,
+    masses: Array,
+    membership: NDArray[np.int64],
+    groups: Sequence[str],
+    temperature: Any = None,
+    resolution: Any = "10 cm^-1",
+    *,
+    mass_weighted: bool = True,
+    notes: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> VibrationalDensity:
+    """Return the density of states of velocities.
 
-    Attributes
+    Parameters
     ----------
     rates : Rates
         v in Å/ps [n_frames, n_motions, n_atoms, 3], by the names of the motions; a single one, of
@@ -205,102 +168,83 @@ class Velocities:
         Number of the group of each atom, −1 for those that do not count.
     groups : sequence of str
         Names of the groups.
-    notes : list of str
-    info : dict
+    temperature : float, str or pint.Quantity, optional
+        In K: the integral is then Σ m⟨v²⟩/k_B T, the degrees of freedom that move. Otherwise it is
+        3N of the atoms that count.
+    resolution : float, str or pint.Quantity
+        Full width at half maximum of a line, in cm⁻¹.
+    mass_weighted : bool
+        Count atoms by m v² or by v².
+    notes, info
+        Kept with the result.
+    **how
+        window and segments, of `mda_aptnn.spectra.estimator.Estimator`.
+
+    Returns
+    -------
+    VibrationalDensity
+
+    Raises
+    ------
+    SpectrumError
+        If the series are too short for the resolution, nothing moves, or a temperature is given
+        without weights.
+
+    Notes
+    -----
+    D(ν̃) = 2c/(k_B T) Σ_i m_i ∫ dt cos(2πcν̃t) ⟨v_i(0)·v_i(t)⟩ over both signs of t, ∫ D dν̃ = Σ_i
+    m_i⟨v_i²⟩/k_B T: the power spectrum of the velocities, P. H. Berens et al., J. Chem. Phys. 79,
+    2375 (1983).
     """
+    if temperature is not None and not mass_weighted:
+        raise SpectrumError("a temperature normalises m v²; leave it out without mass weights")
+    names = [" ".join(filter(None, pair)) for pair in product(groups, rates.names)]
+    if len(groups) == 1 < len(rates.names):
+        names = list(rates.names)
+    if len(rates.names) > 1:
+        names.append(COUPLING)
+    weights = masses if mass_weighted else np.ones(len(masses))
+    components = 3 * int((membership >= 0).sum())
+    density = Estimator(resolution, **how).density(
+        rates,
+        lambda: _batches(rates, weights, membership, len(groups)),
+        (len(names),),
+        components=components,
+    )
+    energy = float(density.correlation[0].sum())
+    if not energy > 0:
+        raise SpectrumError("no atom moves: there is no density of states")
+    degrees, kelvin = float(components), None
+    if temperature is not None:
+        kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
+        degrees = energy / (units.BOLTZMANN * kelvin)
+    factor = 2 * units.SPEED_OF_LIGHT * degrees / energy
+    density = density.map(lambda terms: factor * terms)
+    return VibrationalDensity(
+        **density.common(notes, info, temperature=kelvin),
+        names=names,
+        terms=units.quantity(density.terms, DENSITY),
+        degrees_of_freedom=degrees,
+        mass_weighted=mass_weighted,
+    )
 
-    rates: Rates
-    masses: Array
-    membership: NDArray[np.int64]
-    groups: Sequence[str]
-    notes: list[str] = dataclasses.field(default_factory=list)
-    info: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def density(
-        self,
-        temperature: Any = None,
-        resolution: Any = "10 cm^-1",
-        window: str = "gaussian",
-        *,
-        mass_weighted: bool = True,
-        segments: int | str | None = "auto",
-    ) -> VibrationalDensity:
-        """Return the density of states.
-
-        Parameters
-        ----------
-        temperature : float, str or pint.Quantity, optional
-            In K: the integral is then Σ m⟨v²⟩/k_B T, the degrees of freedom that move. Otherwise it
-            is 3N of the atoms that count.
-        resolution : float, str or pint.Quantity
-            Full width at half maximum of a line, in cm⁻¹.
-        window : {"gaussian", "parzen", "bartlett", "hann", "none"}
-        mass_weighted : bool
-            Count atoms by m v² or by v².
-        segments : int, "auto", "replicas" or None
-            As in `FluxSeries.spectrum`.
-
-        Returns
-        -------
-        VibrationalDensity
-
-        Raises
-        ------
-        SpectrumError
-            If the series are too short for the resolution, nothing moves, or a temperature is given
-            without weights.
-
-        Notes
-        -----
-        D(ν̃) = 2c/(k_B T) Σ_i m_i ∫ dt cos(2πcν̃t) ⟨v_i(0)·v_i(t)⟩ over both signs of t, ∫ D dν̃ =
-        Σ_i m_i⟨v_i²⟩/k_B T: the power spectrum of the velocities, P. H. Berens et al., J. Chem.
-        Phys. 79, 2375 (1983).
-        """
-        if temperature is not None and not mass_weighted:
-            raise SpectrumError("a temperature normalises m v²; leave it out without mass weights")
-        names = [" ".join(filter(None, pair)) for pair in product(self.groups, self.rates.names)]
-        if len(self.groups) == 1 < len(self.rates.names):
-            names = list(self.rates.names)
-        if len(self.rates.names) > 1:
-            names.append(COUPLING)
-        weights = self.masses if mass_weighted else np.ones(len(self.masses))
-        components = 3 * int((self.membership >= 0).sum())
-        density = Estimator(resolution, window, segments=segments).batched_density(
-            self.rates, self._batches(weights), len(names), components=components
-        )
-        energy = float(density.correlation[0].sum())
-        if not energy > 0:
-            raise SpectrumError("no atom moves: there is no density of states")
-        degrees, kelvin = float(components), None
-        if temperature is not None:
-            kelvin = units.magnitude(temperature, units.TEMPERATURE, "temperature")
-            degrees = energy / (units.BOLTZMANN * kelvin)
-        factor = 2 * units.SPEED_OF_LIGHT * degrees / energy
-        density = density.map(lambda terms: factor * terms)
-        return VibrationalDensity(
-            **density.common(self.notes, self.info),
-            names=names,
-            terms=units.quantity(density.terms, DENSITY),
-            degrees_of_freedom=degrees,
-            mass_weighted=mass_weighted,
-            temperature=None if kelvin is None else units.quantity(kelvin, units.TEMPERATURE),
-        )
-
-    def _batches(self, weights: Array) -> Iterator[tuple[Array, NDArray[np.int64]]]:
-        """√w·v of some atoms of a group, side by side [n_frames, n_motions, 3 · n_atoms], and the
-        places of their terms: each motion its own, and all that they have in common one.
-        """
-        n_frames, n_motions = self.rates.values.shape[:2]
-        coupling = len(self.groups) * n_motions
-        step = max(1, _CHUNK // (3 * n_frames * n_motions))
-        for first in range(0, len(weights), step):
-            atoms = slice(first, first + step)
-            own = self.membership[atoms]
-            if not (own >= 0).any():
-                continue
-            values = np.asarray(self.rates.values[:, :, atoms], dtype=np.float64)
-            values = values * np.sqrt(weights[atoms])[:, None]
-            for group in np.unique(own[own >= 0]):
-                places = np.full((n_motions, n_motions), coupling)
-                np.fill_diagonal(places, group * n_motions + np.arange(n_motions))
-                yield values[:, :, own == group].reshape(n_frames, n_motions, -1), places
+def _batches(
+    rates: Rates, weights: Array, membership: NDArray[np.int64], n_groups: int
+) -> Iterator[tuple[Array, NDArray[np.int64]]]:
+    """√w·v of some atoms of a group, side by side [n_frames, n_motions, 3 · n_atoms], and the
+    places of their terms: each motion its own, and all that they have in common one.
+    """
+    n_frames, n_motions = rates.values.shape[:2]
+    step = max(1, _CHUNK // (3 * n_frames * n_motions))
+    for first in range(0, len(weights), step):
+        atoms = slice(first, first + step)
+        own = membership[atoms]
+        if not (own >= 0).any():
+            continue
+        values = np.asarray(rates.values[:, :, atoms], dtype=np.float64)
+        values = values * np.sqrt(weights[atoms])[:, None]
+        for group in np.unique(own[own >= 0]):
+            places = np.full((n_motions, n_motions), n_groups * n_motions)
+            np.fill_diagonal(places, group * n_motions + np.arange(n_motions))
+            yield values[:, :, own == group].reshape(n_frames, n_motions, -1), places

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.elements import find_atoms
-from mda_aptnn.errors import FileFormatError, GroupError
+from mda_aptnn.errors import FileFormatError, GroupError, SpectrumError
 from mda_aptnn.flux.atom_flux import open_atoms
 from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import trajectory_files
 from mda_aptnn.spectra.estimator import Rates
-from mda_aptnn.spectra.vdos import Velocities, VibrationalDensity
+from mda_aptnn.spectra.vdos import VibrationalDensity, vibrational_density
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory.motions.motions import take_apart
 
@@ -118,7 +118,7 @@ class VelocitySpectrum(CheckedAnalysis):
         return self
 
     def density(
-        self, temperature: Any = None, resolution: Any = "10 cm^-1", *args: Any, **options: Any
+        self, temperature: Any = None, resolution: Any = "10 cm^-1", **options: Any
     ) -> VibrationalDensity:
         """Return the density of states.
 
@@ -127,8 +127,8 @@ class VelocitySpectrum(CheckedAnalysis):
 
         Parameters
         ----------
-        temperature, resolution, *args, **options
-            As in `mda_aptnn.spectra.vdos.Velocities.density`.
+        temperature, resolution, **options
+            As in `mda_aptnn.spectra.vdos.vibrational_density`.
 
         Returns
         -------
@@ -137,11 +137,17 @@ class VelocitySpectrum(CheckedAnalysis):
         Raises
         ------
         SpectrumError
-            If the trajectory is too short for the resolution.
+            If the trajectory is too short for the resolution, or bonds are constrained and atoms
+            are not weighted by mass.
         """
         notes = [*self._frames.notes, *self._doubts]
         kelvin, error = self._findings.kinetic
         if temperature is None and self._findings.constrained and np.isfinite(kelvin):
+            if not options.get("mass_weighted", True):
+                raise SpectrumError(
+                    "bonds are constrained: degrees of freedom are counted by m v², which "
+                    "mass_weighted=False leaves out; count with masses"
+                )
             temperature = kelvin
             notes.append(
                 "bonds are constrained: degrees of freedom by the kinetic temperature of "
@@ -155,15 +161,10 @@ class VelocitySpectrum(CheckedAnalysis):
             self._finite_difference,
         )
         checks = self._findings.checks.to_json()
-        found = Velocities(
-            rates,
-            self._frames.masses,
-            self._groups.fixed,
-            self._groups.names,
-            notes,
-            {"trajectory": trajectory_files(self._trajectory), "checks": checks},
-        )
-        return found.density(temperature, resolution, *args, **options)
+        atoms = self._frames.masses, self._groups.fixed, self._groups.names
+        info = {"trajectory": trajectory_files(self._trajectory), "checks": checks}
+        options |= {"notes": notes, "info": info}
+        return vibrational_density(rates, *atoms, temperature, resolution, **options)
 
     def _prepare(self) -> None:
         n_motions = 1 if self._motions is None else len(self._motions.names)
@@ -229,8 +230,8 @@ def stored_density(
         masses = atoms.masses[np.searchsorted(atoms.indices, indices)]
         values = _Stored(stored.data["velocities"])
         rates = Rates(values, series.starts, series.spacing, ("",), series.finite_difference)
-        found = Velocities(rates, masses, chosen.fixed, chosen.names, notes, info)
-        return found.density(**options)
+        options |= {"notes": notes, "info": info}
+        return vibrational_density(rates, masses, chosen.fixed, chosen.names, **options)
 
 
 class _Stored:

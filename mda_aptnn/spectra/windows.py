@@ -37,6 +37,13 @@ POSITIVE_DEFINITE = ("gaussian", "parzen", "bartlett", "none")
 _SMALLEST = 1e-13
 
 
+def needed_time(resolution: float) -> float:
+    """Return how long a series must last for a resolution in cm⁻¹, 1/(c · resolution), in ps; or
+    the other way round.
+    """
+    return 1 / (units.SPEED_OF_LIGHT * resolution)
+
+
 def lag_window(name: str, resolution: float, spacing: float, n_frames: int) -> NDArray[np.float64]:
     """Return the window at the lags 0, 1, ... (times `spacing`), as far as it is not zero.
 
@@ -67,21 +74,19 @@ def lag_window(name: str, resolution: float, spacing: float, n_frames: int) -> N
         return np.ones(n_frames)
     if resolution <= 0:
         raise SpectrumError(f"the resolution must be positive, not {resolution} cm⁻¹")
-    needed = 1 / (units.SPEED_OF_LIGHT * resolution)
-    length = n_frames * spacing
+    needed, length = needed_time(resolution), n_frames * spacing
     if length < needed:
-        enough = 1.005 / (units.SPEED_OF_LIGHT * length)  # also when rounded to three digits
+        enough = 1.005 * needed_time(length)  # also when rounded to three digits
         raise SpectrumError(
             f"a resolution of {resolution:g} cm⁻¹ needs an uninterrupted series of {needed:.3g} "
-            f"ps, the longest is "
-            f"{length:.3g} ps; ask for {enough:.3g} cm⁻¹ or more, or run longer"
+            f"ps, the longest is {length:.3g} ps; ask for {enough:.3g} cm⁻¹ or more, or run longer"
         )
     if name == "gaussian":
-        deviation = 2 * np.sqrt(2 * np.log(2)) / (2 * np.pi * units.SPEED_OF_LIGHT * resolution)
+        deviation = np.sqrt(2 * np.log(2)) / np.pi * needed
         end = deviation * np.sqrt(-2 * np.log(_SMALLEST))
         lags = np.arange(min(n_frames, int(end / spacing) + 1)) * spacing
         return np.asarray(np.exp(-0.5 * (lags / deviation) ** 2))
-    end = _width(_FINITE[name]) / (units.SPEED_OF_LIGHT * resolution)
+    end = _width(_FINITE[name]) * needed
     lags = np.arange(min(n_frames, int(end / spacing) + 1)) * spacing
     return _FINITE[name](np.asarray(lags / end, dtype=np.float64))
 

@@ -18,7 +18,6 @@ import numpy as np
 from scipy import stats
 
 from mda_aptnn import units
-from mda_aptnn.citations import cite
 from mda_aptnn.elements import masses_of
 from mda_aptnn.errors import LabelError
 from mda_aptnn.frame import Frame
@@ -29,8 +28,6 @@ from mda_aptnn.training.evaluate import Evaluation, evaluate, molecules_of, rms
 from mda_aptnn.training.samples import Array
 from mda_aptnn.trajectory.motions.internal_coordinates import InternalCoordinates
 from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
-
-cite(__name__)
 
 #: The band of a system without finite molecules.
 ALL = "all motions"

@@ -208,7 +208,7 @@ def test_files_and_pictures(tmp_path):
     found.to_csv(tmp_path / "d.csv")
     table = np.genfromtxt(tmp_path / "d.csv", delimiter=",", skip_header=1)
     np.testing.assert_allclose(table[:, 3], found.refractive_index.magnitude, rtol=1e-7)
-    upper, lower, _ = found.plot(tmp_path / "d.png").axes
+    upper, lower = found.plot(tmp_path / "d.png")
     assert (tmp_path / "d.png").read_bytes().startswith(b"\x89PNG") and len(upper.get_lines()) == 2
     assert lower.get_lines()[0].get_xdata()[0] >= 100
     spectrum.save(tmp_path / "s.h5")
@@ -276,3 +276,10 @@ def test_no_conductivity_is_called_one():
         small.conduction == "real part of the conductivity below 5 cm⁻¹: 1 ± 0.7 S/m, "
         "which is not different from zero"
     )
+
+
+def test_a_summary_has_notes_and_segments():
+    spectrum = dataclasses.replace(known(absorption_of(lorentz(GRID), GRID)), notes=["a guess"])
+    found = dielectric_spectrum(spectrum, 1.8).summary()
+    assert found["notes"] == ["a guess"] and found["segments"] is None
+    assert found["unit"] == "S/m"

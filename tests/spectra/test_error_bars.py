@@ -6,11 +6,13 @@ from scipy.signal import lfilter
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra.estimator import Estimator, choose_segments, cut
+from mda_aptnn.spectra.estimator import Estimator, Rates, choose_segments, cut
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.result import Segments, confidence_band, student_factor
-from tests.known_bands import KnownBands, held
-from tests.systems import LIGHT, absorption_spectrum, km_per_mol
+from mda_aptnn.spectra.vdos import vibrational_density
+from tests.known_bands import GROUPS, KnownBands, held
+from tests.known_bands import RESOLUTION as RESOLUTION_OF_BANDS
+from tests.systems import LIGHT, absorption_spectrum, km_per_mol, raman_spectrum
 
 SPACING = 1e-3
 N_FRAMES = 2000
@@ -359,3 +361,26 @@ def test_dependent_segments_are_noticed_and_made_longer():
         found.notes for found in (slow.spectrum(rng, segments=16) for _ in range(9)) if found.notes
     )[0]
     assert note.endswith("the error bars are too small, take fewer segments")
+
+
+@pytest.mark.filterwarnings("ignore:.* are short for a resolution")
+def test_dependent_segments_are_noticed_whatever_they_are_of():
+    """Raman spectra and densities of states, which are sums over batches."""
+    process = KnownBands(0.05, 40.0)
+    rng = np.random.default_rng(13)
+    numbers = []
+    for _ in range(8):
+        flux = process.flux(rng)
+        rates = Rates(flux[:, None], [0], process.spacing, ("",))
+        atoms = rates, np.ones(3), np.arange(3), GROUPS
+        options = {"resolution": RESOLUTION_OF_BANDS}
+        alpha = flux[:, :, :, None] * np.eye(3)
+        for found in (
+            vibrational_density(*atoms, 300.0, **options),
+            raman_spectrum([alpha], GROUPS, process.spacing, 300.0, **options),
+        ):
+            numbers.append(len(found.segments.lengths))
+            noted = any("are not independent" in note for note in found.notes)
+            assert noted == (numbers[-1] < 16)
+    assert sum(n <= 8 for n in numbers[::2]) >= 4, numbers
+    assert sum(n <= 8 for n in numbers[1::2]) >= 4, numbers

@@ -10,7 +10,7 @@ import pytest
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError, SpectrumError, UnitError
 from mda_aptnn.spectra.estimator import Estimator, Rates
-from mda_aptnn.spectra.plots import plot_curves
+from mda_aptnn.spectra.plots import draw_curves
 from mda_aptnn.spectra.result import Result, array, attribute, band_weights
 
 SPACING = 1e-3
@@ -33,16 +33,14 @@ class PowerSpectrum(Result):
         found = self.curve()
         return {"wavenumber [1/cm]": self.wavenumber.m, "power": found.value, "s": found.error}
 
-    def plot(self, path=None):
-        return plot_curves(self.wavenumber.m, {"power": self.curve()}, {}, path)
+    def _draw(self, ax, limit):
+        draw_curves(ax, self.wavenumber.m, {"power": self.curve()}, limit=limit)
 
 
 def power_spectrum(rates, estimator):
     density = estimator.density(rates, factor=2 * units.SPEED_OF_LIGHT)
-    unit = "e^2*angstrom^2/ps^2*cm"
-    return PowerSpectrum(
-        **density.common(), power=units.quantity(density.terms, unit), names=list(rates.names)
-    )
+    power = units.quantity(density.terms, "e^2*angstrom^2/ps^2*cm")
+    return PowerSpectrum(**density.common(), power=power, names=list(rates.names))
 
 
 @pytest.fixture

@@ -349,6 +349,7 @@ def test_files(tmp_path):
         one = spectrum(
             alphas, dipoles, SLAB_GROUPS, area, segments="replicas", components=["xxz", "zzz"]
         )
+        assert one.segments.terms.dtype == np.complex64
         one.save(tmp_path / "sfg.h5")
         again = SumFrequencySpectrum.load(tmp_path / "sfg.h5")
         for name in ("wavenumber", "terms", "temperature"):
@@ -384,7 +385,7 @@ def test_files(tmp_path):
             [float(row[column]) for row in rows], values, rtol=1e-6, atol=1e-12
         )
         assert all(float(row[error]) >= 0 for row in rows)
-    axes = one.plot(tmp_path / "sfg.png").axes
+    axes = one.plot(tmp_path / "sfg.png")
     assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["xxz", "zzz"]
     with h5py.File(tmp_path / "sfg.h5", "a") as file:
         del file.attrs["real_part"]

@@ -9,9 +9,10 @@ from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.spectra import velocity_spectrum
 from mda_aptnn.spectra.estimator import Rates
-from mda_aptnn.spectra.vdos import COUPLING, Velocities, VibrationalDensity
+from mda_aptnn.spectra.vdos import COUPLING, VibrationalDensity, vibrational_density
 from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum, stored_density
 from tests.systems import BOLTZMANN, LIGHT, gas, universe
+from tests.trajectory.test_kinetics import BONDS, molecules
 
 SPACING = 1e-3
 MASSES = np.array([16.0, 1.0, 1.0, 12.0, 4.0])
@@ -30,8 +31,7 @@ def moving(n_frames=3000, n_motions=1, seed=0):
 def density(velocities, **options):
     motions = options.pop("motions", ("",))
     rates = Rates(velocities, options.pop("starts", [0]), SPACING, motions)
-    found = Velocities(rates, MASSES, GROUPS, ["O", "H"])
-    return found.density(**{"resolution": 60.0} | options)
+    return vibrational_density(rates, MASSES, GROUPS, ["O", "H"], **{"resolution": 60.0} | options)
 
 
 @pytest.mark.parametrize("mass_weighted", [True, False])
@@ -230,6 +230,18 @@ def test_motions_that_leave_something_out_are_refused():
     u = gas(40)
     with pytest.raises(GroupError, match=r"leave .* of the velocities"):
         VelocitySpectrum(u, motions=Halves(), velocity_unit="angstrom/ps").run()
+
+
+def test_constrained_bonds_are_counted_by_kinetic_energy_only():
+    """Six degrees of freedom a molecule and one bond less two; by v² their number is not known."""
+    system = molecules(20, BONDS, n_frames=60)
+    found = VelocitySpectrum(system, velocity_unit="angstrom/ps", allow_aliasing=True).run()
+    with pytest.raises(SpectrumError, match=r"bonds are constrained.* count with masses"):
+        found.density(resolution=3000, mass_weighted=False)
+    density = found.density(resolution=3000)
+    # the temperature is that of translation and rotation, of the same frames
+    assert density.degrees_of_freedom == pytest.approx(7 * 20 - 3, rel=0.1)
+    assert density.summary()["temperature_used"] == pytest.approx(300, rel=0.1)
 
 
 def test_what_cannot_be_is_refused():
