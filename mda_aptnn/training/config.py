@@ -58,7 +58,7 @@ class TrainingConfig:
     """
     held_out: float = _setting(0.0, "[0, inf)")
     """Frames kept aside for the model card: their number or fraction, at least one if not 0."""
-    steps: int = _setting(6000, "[1, inf)")
+    steps: int = _setting(4000, "[1, inf)")
     """Optimisation steps in all. The schedule is drawn over them, so that it is no limit to cut
     short by.
     """
@@ -66,9 +66,9 @@ class TrainingConfig:
     """Frames in one step."""
     directions: int = _setting(1, "[1, 3]")
     """Random directions u in one step, along which a dipole network learns u·P: 1 to 3."""
-    learning_rate: float = _setting(1.5e-2, "(0, inf)")
+    learning_rate: float = _setting(1e-2, "(0, inf)")
     """Of the optimiser, at its peak."""
-    weight_decay: float = _setting(0.025, "[0, inf)")
+    weight_decay: float = _setting(0.1, "[0, inf)")
     """Share of the weights that is taken away per step and unit of learning rate (decoupled, as in
     AdamW). It keeps a few frames from being learned by heart."""
     schedule: str = _setting("cosine", ("cosine", "plateau"))

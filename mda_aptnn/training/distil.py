@@ -45,9 +45,9 @@ logger = logging.getLogger(__name__)
 
 #: Settings of a student, found with `benchmarks/students.py`: there are labels enough to need less
 #: decay than the default has.
-STUDENT = TrainingConfig(steps=8000, weight_decay=0.01, validation=0.05)
+STUDENT = TrainingConfig(weight_decay=0.01, validation=0.05)
 #: Settings of a dipole network that learns from labels alone.
-TEACHER = TrainingConfig(steps=5000, learning_rate=0.01, weight_decay=0.05)
+TEACHER = TrainingConfig(steps=3000, weight_decay=0.05)
 #: Frames of a trajectory that a teacher labels.
 N_FRAMES = 200
 
