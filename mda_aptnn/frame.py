@@ -247,7 +247,22 @@ class Frame:
         return len(self.numbers)
 
     def moved_to(self, positions: Array) -> Frame:
-        """Return the same atoms in the same cell at other positions [n_atoms, 3] in Å."""
+        """Return the same atoms in the same cell at other positions.
+
+        Parameters
+        ----------
+        positions : ndarray, shape [n_atoms, 3]
+            In Å.
+
+        Returns
+        -------
+        Frame
+
+        Raises
+        ------
+        FrameError
+            If they are not finite, or of another number of atoms.
+        """
         other = copy.copy(self)
         object.__setattr__(other, "positions", np.array(positions, dtype=np.float64, order="C"))
         if other.positions.shape != self.positions.shape:

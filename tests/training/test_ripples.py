@@ -117,7 +117,7 @@ def test_what_was_removed_is_in_the_card_and_in_the_summary_and_can_be_kept(tmp_
             tmp_path / "plan.toml",
         ]
         result = CliRunner().invoke(
-            app, [*map(str, arguments), "--steps", "1", "--validation-frames", "1", *options]
+            app, [*map(str, arguments), "--steps", "2", "--validation-frames", "1", *options]
         )
         assert result.exit_code == 0, result.output
         return result.stdout, ModelFile.load(tmp_path / "m.h5")
