@@ -454,9 +454,12 @@ class Estimator:
         def add(total: Array, numbers: NDArray[np.int64], values: Any, part: Any) -> None:
             own = (values[piece[0] : piece[-1] + 1] for piece in part)
             found = cross_correlation(own, plan.n_lags, unbiased=self.unbiased)
-            for (g, h), number in np.ndenumerate(numbers):
-                if number >= 0:
-                    total[:, number] += found[:, g, h]
+            found, numbers = found.reshape(len(found), -1), numbers.ravel()
+            left = np.flatnonzero(numbers >= 0)
+            while len(left):  # each number once: that of a pair is there for both orders
+                _, first = np.unique(numbers[left], return_index=True)
+                total[:, numbers[left[first]]] += found[:, left[first]]
+                left = np.delete(left, first)
 
         def terms_of(
             batches: Iterable[Batch], parts: Pieces, whole: Array | None = None
