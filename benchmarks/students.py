@@ -32,14 +32,15 @@ from mda_aptnn.labels.snapshots import Source, choose_frames
 from mda_aptnn.model.density import LayerConfig, NetworkConfig
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.predict import BUNDLED, load_model
+from mda_aptnn.training import distil
 from mda_aptnn.training.config import TrainingConfig, split
 from mda_aptnn.training.fit import fit
 
 #: How the labels are split: as for the bundled model.
 LABELS = ("water32-rpbe-d3.xyz", "water32-rpbe-d3-more.h5")
 BASE = TrainingConfig(validation=2, held_out=4)
-TEACHER = dataclasses.replace(BASE, steps=5000, learning_rate=0.01, weight_decay=0.05)
-STUDENT = TrainingConfig(steps=8000, weight_decay=0.01)
+TEACHER = dataclasses.replace(distil.TEACHER, validation=2, held_out=4)
+STUDENT = distil.STUDENT
 N_TAUGHT, EVERY = 400, 20
 
 
@@ -72,21 +73,21 @@ def shape(
 #: Name: shape, and what differs from STUDENT; "frames" is how many of the teacher's it sees.
 STUDENTS: dict[str, tuple[NetworkConfig, dict[str, Any]]] = {
     "24": (NetworkConfig(), {}),
+    "16, messages 16+8+4": (shape(16, "16x0e+8x1o+4x2e"), {}),
+    "32": (shape(32), {}),
     "24, 200 frames": (NetworkConfig(), {"frames": 200}),
     "24, decay 0.003": (NetworkConfig(), {"weight_decay": 0.003}),
-    "16": (shape(16), {}),
-    "16, messages 16+8+4": (shape(16, "16x0e+8x1o+4x2e"), {}),
-    "16, rate 0.025": (shape(16), {"learning_rate": 0.025}),
+    "24, decay 0.03": (NetworkConfig(), {"weight_decay": 0.03}),
+    "16, messages 16+8+4, rate 0.02": (shape(16, "16x0e+8x1o+4x2e"), {"learning_rate": 0.02}),
+    "16, messages 16+8+4, 5.0 and 4.0 Å": (shape(16, "16x0e+8x1o+4x2e", cutoffs=(5.0, 4.0)), {}),
     "16, messages 16+8+4, 4.0 Å, 3 mixtures": (
         shape(16, "16x0e+8x1o+4x2e", cutoffs=(6.0, 4.0), n_mixed=3),
         {},
     ),
-    "16, messages 16+8+4, 5.0 and 4.0 Å": (shape(16, "16x0e+8x1o+4x2e", cutoffs=(5.0, 4.0)), {}),
-    "8, messages 8+8+4": (shape(8, "8x0e+8x1o+4x2e"), {}),
     "16, messages 16+8+4, 6 and 5 functions": (shape(16, "16x0e+8x1o+4x2e", n_radial=(6, 5)), {}),
-    "24, 5.0 Å": (shape(24, cutoffs=(5.0, 4.5)), {}),
-    "16, 16,000 steps": (shape(16), {"steps": 16000}),
-    "24, 16,000 steps": (NetworkConfig(), {"steps": 16000}),
+    "8, messages 8+8+4": (shape(8, "8x0e+8x1o+4x2e"), {}),
+    "16, messages 16+8+4, 8,000 steps": (shape(16, "16x0e+8x1o+4x2e"), {"steps": 8000}),
+    "24, 8,000 steps": (NetworkConfig(), {"steps": 8000}),
 }
 
 
