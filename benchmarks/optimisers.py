@@ -83,7 +83,9 @@ def main() -> None:
         with open(log, "a") as file:
             file.write(json.dumps(found[name]) + "\n")
     print(
-        "| | steps | best validation error, e | after the last step | CPU-s |\n|---|---|---|---|---|"
+        "| | steps | best validation error, e | after the last step | CPU-s |",
+        "|---|---|---|---|---|",
+        sep="\n",
     )
     for row in found.values():
         print(
