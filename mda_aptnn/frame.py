@@ -100,15 +100,16 @@ class Cell:
                 others = np.delete(rows, k, axis=-2)
                 for j in range(2):
                     other, row = others[..., j, :], rows[..., k, :]
-                    turns = np.rint((row * other).sum(axis=-1) / (other**2).sum(axis=-1))
+                    turns = (row * other).sum(axis=-1) / (other**2).sum(axis=-1)
+                    # rounding must not turn a half for ever
+                    turns = np.where(np.abs(turns) > 0.5 + 1e-9, np.rint(turns), 0.0)
                     rows[..., k, :] = row - turns[..., None] * other
                 trials = rows[..., k, None, :] + _BESIDE @ others
                 squares = (trials**2).sum(axis=-1)
-                # rounding must not turn it for ever
                 squares[..., 1:] *= 1 + 1e-9
                 best = squares.argmin(axis=-1)[..., None, None]
                 rows[..., k, :] = np.take_along_axis(trials, best, axis=-2)[..., 0, :]
-            moved = bool((rows != before).any())
+            moved = not np.array_equal(rows, before, equal_nan=True)
         return Cell(rows, self.pbc)
 
     @property

@@ -197,3 +197,16 @@ def test_nearest_image_of_an_oblique_cell(skew, pbc):
     )
     lengths = np.linalg.norm(together.nearest(np.stack([atoms, atoms])), axis=-1)
     np.testing.assert_allclose(lengths, [shortest, shortest], atol=1e-9)
+
+
+def test_lattices_with_halves_are_reduced_in_any_orientation():
+    """Where a vector projects on another by a half to rounding, reduction must end."""
+    rng = np.random.default_rng(0)
+    hexagonal = np.array([[3.0, 0, 0], [-1.5, 1.5 * np.sqrt(3), 0], [0, 0, 4.7]])
+    cubic = 2.0 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    for _ in range(300):
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        for vectors in (hexagonal, cubic):
+            reduced = Cell(vectors @ turn).reduced
+            volumes = [abs(np.linalg.det(cell)) for cell in (vectors, reduced.vectors)]
+            assert volumes[0] == pytest.approx(volumes[1], rel=1e-12)

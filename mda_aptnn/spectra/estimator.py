@@ -513,7 +513,9 @@ class Estimator:
         if rates.members is not None:
             members = _members(
                 rates.members,
-                lambda values: terms_of([(values, places)], [series])[0],
+                lambda values: terms_of(
+                    [(values, places)] if apart else _each_with_others(values), [series]
+                )[0],
                 rates.band_factor,
             )
         correlation = correlation.reshape(-1, *shape)

@@ -191,18 +191,26 @@ def planned(
     ----------
     plan : path, optional
     network, training
-        What they are without a plan.
+        What they are where the plan says nothing.
     settings : mapping
         Fields of `TrainingConfig` that go before the plan; None is not given.
     """
     if plan is not None:
-        network, training = read_plan(plan)
+        network, training = read_plan(plan, training)
     given = {name: value for name, value in settings.items() if value is not None}
     return network, dataclasses.replace(training, **given)
 
 
-def read_plan(path: str | os.PathLike[str]) -> tuple[Any, TrainingConfig]:
+def read_plan(
+    path: str | os.PathLike[str], training: TrainingConfig | None = None
+) -> tuple[Any, TrainingConfig]:
     """Read a TOML plan; what it does not give has its default.
+
+    Parameters
+    ----------
+    path : path
+    training : TrainingConfig, optional
+        The defaults of the training; those of `TrainingConfig` if not given.
 
     Returns
     -------
@@ -231,11 +239,13 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[Any, TrainingConfig]:
         )
     shape = ARCHITECTURES[architecture].config
     network = _settings(table, shape(), where)
-    table = plan.get("training", {})
-    if isinstance(table, dict) and table.pop("amsgrad", False):  # the name in 0.1.0
-        table["optimizer"] = "amsgrad"
-    training = _settings(table, TrainingConfig(), f"{path} [training]")
-    return shape(**network), TrainingConfig(**training)
+    table, where = plan.get("training", {}), f"{path} [training]"
+    # the name in 0.1.0
+    old = table.pop("amsgrad", False) if isinstance(table, dict) else False
+    if _like(old, False, f"{where} amsgrad"):
+        table.setdefault("optimizer", "amsgrad")
+    training = training or TrainingConfig()
+    return shape(**network), dataclasses.replace(training, **_settings(table, training, where))
 
 
 def _settings(table: Any, defaults: Any, where: str) -> dict[str, Any]:

@@ -154,11 +154,13 @@ def train(
         )
     # refused here, before the teacher's hour
     path = io.check_writable(path)
-    planned(plan, network, STUDENT, settings)
+    settings |= {name: value for name, value in counts.items() if name == "held_out"}
+    _, student = planned(plan, network, STUDENT, settings)
     frames = _chosen_frames(trajectory, n_frames)
     _check_elements(frames, dataset)
-    teacher = _teacher(dataset, members, path, settings | counts, verbose)
-    settings |= {name: value for name, value in counts.items() if name == "held_out"}
+    # what is held out from the student, the teacher has not seen either
+    same = {name: getattr(student, name) for name in ("seed", "held_out", "keep_ripples")}
+    teacher = _teacher(dataset, members, path, settings | counts | same, verbose)
     return distil(
         teacher,
         frames,
@@ -184,7 +186,10 @@ def _teacher(
     if not teacher.exists():
         logger.info("the teacher, %s", teacher)
         if members == 1:
-            fit(labels, network, config, teacher, target=APT, verbose=verbose)
+            # a run that diverged writes a file too, and that is no teacher
+            unfinished = teacher.with_name(f"unfinished-{teacher.name}")
+            fit(labels, network, config, unfinished, target=APT, verbose=verbose)
+            io.move(unfinished, teacher)
         else:
             fit_committee(labels, members, network, config, teacher, target=APT, verbose=verbose)
     return teacher

@@ -65,7 +65,9 @@ class Soap(torch.optim.Optimizer):
             state |= {"step": torch.tensor(0.0)}
             state |= {name: torch.zeros_like(gradient) for name in ("mean", "square")}
             for side, moment in moments.items():
-                state[side], state[f"{side}_axes"] = moment, torch.linalg.eigh(moment)[1]
+                state[side] = moment
+                # in the order of memory in which a checkpoint gives them back: the same bits
+                state[f"{side}_axes"] = torch.linalg.eigh(moment)[1].contiguous()
             if moments:
                 return None
         state["step"] += 1
@@ -78,7 +80,8 @@ class Soap(torch.optim.Optimizer):
         for side, moment in moments.items():
             state[side].lerp_(moment, 1 - KEPT)
             if state["step"] % EVERY == 0:
-                state[f"{side}_axes"] = torch.linalg.qr(state[side] @ state[f"{side}_axes"])[0]
+                axes = torch.linalg.qr(state[side] @ state[f"{side}_axes"])[0]
+                state[f"{side}_axes"] = axes.contiguous()
         return change
 
 

@@ -39,6 +39,11 @@ class BlockReader(H5MDReader):
         super().open_trajectory()
         self._forget(self.__dict__)
 
+    def close(self) -> None:
+        """Close the file; what was read of it is forgotten."""
+        super().close()
+        self._forget(self.__dict__)
+
     def __getstate__(self) -> dict[str, Any]:
         return self._forget(super().__getstate__())
 

@@ -240,6 +240,30 @@ def test_training_with_a_trajectory_makes_a_teacher_first(tmp_path, quick, monke
     assert held_out[0] == held_out[1], "what is held out is seen by neither"
 
 
+def test_the_teacher_has_not_seen_what_the_plan_holds_out(tmp_path, quick):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN_FILE.replace("[training]", "[training]\nseed = 7\nheld_out = 2"))
+    model = train(clusters(6), tmp_path / "m.h5", trajectory=frames(9)[6:], plan=plan)
+    (teacher,) = tmp_path.glob("m-teacher-*.h5")
+    seen_by = [found.info["data"]["fingerprints"] for found in (model, load_model(teacher))]
+    assert len(seen_by[0]["held_out"]) == 2 and seen_by[0]["held_out"] == seen_by[1]["held_out"]
+    assert model.contents.training["weight_decay"] == distilling.STUDENT.weight_decay
+
+
+def test_a_teacher_that_diverged_is_no_teacher(tmp_path, quick, monkeypatch):
+    fitted = distilling.fit
+
+    def diverging(*arguments, **options):
+        fitted(*arguments, **options)
+        raise TrainingError("training diverged")
+
+    monkeypatch.setattr(distilling, "fit", diverging)
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="training diverged"):
+            train(clusters(4), tmp_path / "m.h5", trajectory=frames(6)[4:], network=NETWORK)
+    assert not list(tmp_path.glob("m-teacher-*.h5")) and not (tmp_path / "m.h5").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [

@@ -69,3 +69,29 @@ def test_correlated_directions_are_learned_in_fewer_steps_than_by_adam():
         descent(kind([weights], lr=0.03, weight_decay=0.0), weights, loss, 300)
         errors.append(float(loss(weights.detach())))
     assert errors[0] < 0.7 * errors[1]
+
+
+def test_a_state_that_was_stored_goes_on_to_the_same_bits(tmp_path):
+    """Also the order in memory comes back: a product of matrices depends on it in the last bit."""
+    rng = np.random.default_rng(2)
+    target = torch.tensor(rng.normal(size=(1, 9, 12)))
+    scale = torch.tensor(rng.uniform(0.5, 2, size=(1, 9, 12)))
+
+    def loss(weights):
+        return (scale * (weights - target) ** 2).sum()
+
+    whole = torch.zeros((1, 9, 12), dtype=torch.float64, requires_grad=True)
+    expected = descent(Soap([whole], lr=0.05), whole, loss, 40)[-1]
+    weights = torch.zeros((1, 9, 12), dtype=torch.float64, requires_grad=True)
+    first = Soap([weights], lr=0.05)
+    descent(first, weights, loss, 17)
+    again = Soap([weights], lr=0.05)
+    state = again.state_dict()
+    for number, values in first.state_dict()["state"].items():
+        np.savez(tmp_path / "state.npz", **{name: x.numpy() for name, x in values.items()})
+        stored = np.load(tmp_path / "state.npz")
+        state["state"][number] = {
+            name: torch.as_tensor(np.ascontiguousarray(stored[name])) for name in stored
+        }
+    again.load_state_dict(state)
+    np.testing.assert_array_equal(descent(again, weights, loss, 23)[-1], expected)
