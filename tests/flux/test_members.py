@@ -9,6 +9,7 @@ from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.model.committee import Committee
+from mda_aptnn.spectra import estimator
 from mda_aptnn.spectra.infrared import Spectrum
 from tests.systems import KnownTensors, absorption_spectrum, gas, random_tensors
 
@@ -49,6 +50,15 @@ def test_members_that_differ_by_a_factor():
         )
     # to first order the standard deviation over the members, of 2 ε
     assert relative == pytest.approx(2 * np.std(scales, ddof=1), rel=0.01)
+
+
+def test_members_where_pairs_would_take_too_much_memory(monkeypatch):
+    """Each name with all others together: the total's error is that of the pairs apart."""
+    scales = 1 + np.array([-0.03, -0.01, 0.01, 0.03])
+    apart = spectrum(scales)
+    monkeypatch.setattr(estimator, "_PAIR_BYTES", 0)
+    together = spectrum(scales)
+    assert np.allclose(together.model_error().magnitude, apart.model_error().magnitude, rtol=1e-3)
 
 
 def test_noise_of_the_members_is_an_error_though_they_agree_about_it():
