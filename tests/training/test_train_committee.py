@@ -350,7 +350,7 @@ def test_commands_train_and_calibrate_a_committee(tmp_path, monkeypatch):
     )
     bands = [name for name, row in before["bands"].items() if isinstance(row, dict)]
     text = command("evaluate", "c.h5", "test.h5", "--calibrate", "--plot-spread", "spread.png")
-    assert "rank corr." in text and "calibrated: the members' deviation times H" in text
+    assert "rank correlation" in text and "calibrated: the members' deviation times H" in text
     after = json.loads(command("evaluate", "c.h5", "test.h5", "--json"))
     for symbol in "HO":
         assert after["spread"][symbol]["ratio"] == pytest.approx(1.0, rel=1e-6)
