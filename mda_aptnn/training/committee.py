@@ -164,14 +164,20 @@ def _fit_member(
     if path.exists():
         return path
     logger.info("member %d", number)
-    # a diverged run writes a file too, and that is no finished member
-    unfinished = path.with_name(f"unfinished-{path.name}")
     try:
-        fit(data, network, config, unfinished, **options)
+        fit_to_the_end(data, network, config, path, **options)
     except TrainingError as error:
         raise TrainingError(f"member {number}: {error}") from error
-    io.move(unfinished, path)
     return path
+
+
+def fit_to_the_end(
+    data: Dataset, network: Any, config: TrainingConfig, path: Path, **how: Any
+) -> None:
+    """As `fit`, but there is no file of a run that diverged: what is there is finished."""
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    fit(data, network, config, unfinished, **how)
+    io.move(unfinished, path)
 
 
 def _members_card(singles: Sequence[ModelFile], kind: str) -> dict[str, Any]:

@@ -34,7 +34,12 @@ from mda_aptnn.model.predict import Model, load_model, model_identity
 from mda_aptnn.tensors import APT, Target, as_target, joint
 from mda_aptnn.training import samples
 from mda_aptnn.training.calibration import calibrate
-from mda_aptnn.training.committee import TAUGHT_LAYERS, fit_committee, taught_readouts
+from mda_aptnn.training.committee import (
+    TAUGHT_LAYERS,
+    fit_committee,
+    fit_to_the_end,
+    taught_readouts,
+)
 from mda_aptnn.training.config import TrainingConfig, planned, split
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.loop import CHECKPOINT_EVERY, identity
@@ -186,10 +191,7 @@ def _teacher(
     if not teacher.exists():
         logger.info("the teacher, %s", teacher)
         if members == 1:
-            # a run that diverged writes a file too, and that is no teacher
-            unfinished = teacher.with_name(f"unfinished-{teacher.name}")
-            fit(labels, network, config, unfinished, target=APT, verbose=verbose)
-            io.move(unfinished, teacher)
+            fit_to_the_end(labels, network, config, teacher, target=APT, verbose=verbose)
         else:
             fit_committee(labels, members, network, config, teacher, target=APT, verbose=verbose)
     return teacher

@@ -322,7 +322,7 @@ def identity(
 
 
 def _same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
-    differing = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+    differing = sorted(io.differing(found, dict.fromkeys(found) | wanted))
     if differing:
         raise TrainingError(
             f"{path} is of an unfinished run with other {', '.join(differing)}: repeat that run's "

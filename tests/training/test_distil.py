@@ -12,6 +12,7 @@ from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.committee import Committee
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.model.predict import BUNDLED, load_model
+from mda_aptnn.training import committee
 from mda_aptnn.training import distil as distilling
 from mda_aptnn.training.committee import fit_committee
 from mda_aptnn.training.config import TrainingConfig, split
@@ -251,13 +252,13 @@ def test_the_teacher_has_not_seen_what_the_plan_holds_out(tmp_path, quick):
 
 
 def test_a_teacher_that_diverged_is_no_teacher(tmp_path, quick, monkeypatch):
-    fitted = distilling.fit
+    fitted = committee.fit
 
     def diverging(*arguments, **options):
         fitted(*arguments, **options)
         raise TrainingError("training diverged")
 
-    monkeypatch.setattr(distilling, "fit", diverging)
+    monkeypatch.setattr(committee, "fit", diverging)
     for _ in range(2):
         with pytest.raises(TrainingError, match="training diverged"):
             train(clusters(4), tmp_path / "m.h5", trajectory=frames(6)[4:], network=NETWORK)
