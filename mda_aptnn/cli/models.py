@@ -93,6 +93,7 @@ def train(
     members: int = 1,
     shared_body: bool = False,
     keep_ripples: bool = False,
+    device: str | None = None,
     topology: Path | None = None,
     trajectory: list[Path] | None = None,
     count: int | None = None,
@@ -126,6 +127,8 @@ def train(
     keep_ripples : bool
         Train on the labels with the ripples of the real-space grid that made them; by default
         significant ones are taken out, and the summary says which.
+    device : str
+        Where to train: "cpu", "cuda" (a GPU), or "auto", a GPU where there is one; cpu by default.
     topology : path
         Of the trajectory, where that has none.
     trajectory : paths
@@ -154,6 +157,7 @@ def train(
         seed=seed,
         steps=steps,
         keep_ripples=keep_ripples or None,
+        device=device,
         trajectory=frames,
         **({} if count is None else {"n_frames": count}),
         verbose=True,
@@ -216,6 +220,7 @@ def distil(
     held_out_frames: float = 0.0,
     steps: int | None = None,
     seed: int = 0,
+    device: str | None = None,
     out: Outputs = opt.writes(model="model.h5"),
 ) -> None:
     """Train a fast network on 200 (--count) frames of your own trajectory that a teacher labels.
@@ -230,6 +235,8 @@ def distil(
         True labels, kept in the training beside the teacher's; repeatable.
     held_out_frames : float
         True labels kept aside for the model card alone: number or fraction.
+    device : str
+        Where to train: "cpu", "cuda" (a GPU), or "auto", a GPU where there is one; cpu by default.
     """
     from mda_aptnn.labels.snapshots import choose_frames
 
@@ -246,6 +253,7 @@ def distil(
         held_out=held_out_frames,
         seed=seed,
         steps=steps,
+        device=device,
         verbose=True,
     )
     about, accuracy = model.info["teacher"], model.info["accuracy"]

@@ -159,7 +159,7 @@ class TensorNetwork(torch.nn.Module):
         directions: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the errors of all Cartesian components; see `protocol.Network`."""
-        basis = torch.as_tensor(flat_basis(self.target), dtype=labels.dtype)
+        basis = torch.as_tensor(flat_basis(self.target)).to(labels)
         return self(inputs) @ basis - labels, weights
 
     def dipole(self, inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -219,7 +219,7 @@ class DipoleNetwork(torch.nn.Module):
 
     def forward(self, inputs: DipoleInputs) -> torch.Tensor:
         """Return the irreducible components of all tensors in e, [n_atoms, 9]."""
-        directions = torch.eye(3, dtype=inputs.vectors.dtype)
+        directions = torch.eye(3).to(inputs.vectors)
         tensors = self.along(inputs, directions).permute(1, 0, 2).flatten(1)
         components: torch.Tensor = tensors @ self._basis.to(tensors).T
         return components
@@ -290,7 +290,7 @@ class DipoleNetwork(torch.nn.Module):
         if self.config.environment_charges:
             charges = charges + found[:, 0]
         n_frames = len(inputs.charge)
-        sums = torch.zeros(n_frames, dtype=charges.dtype).index_add(0, inputs.frame, charges)
+        sums = torch.zeros_like(inputs.charge).index_add(0, inputs.frame, charges)
         excess = (sums - inputs.charge) / torch.bincount(inputs.frame, minlength=n_frames)
         return found[:, -3:], charges - excess[inputs.frame]
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,13 +18,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mda_aptnn.errors import ModelError
+from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.architectures import ARCHITECTURES
+from mda_aptnn.model.devices import is_out_of_memory, moved, torch_device
 from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.inputs import frames_apart, joined_inputs
 from mda_aptnn.model.protocol import Engine
 from mda_aptnn.plugins import Plugins
+
+logger = logging.getLogger(__name__)
+
+#: Atoms of a part that is not made smaller where memory runs out.
+_FEWEST = 200
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -31,6 +39,7 @@ ENGINES: Plugins[Callable[[ModelFile, str, int], Engine]] = Plugins(
     "mda_aptnn.engines",
     {
         "torch": "mda_aptnn.model.engines:TorchEngine",
+        "cuda": "mda_aptnn.model.engines:CudaEngine",
         # importing numba takes a second, which whoever only trains does not need
         "cpu": "mda_aptnn.model.kernels.engine:CpuEngine",
     },
@@ -49,8 +58,7 @@ def fastest_engine(contents: ModelFile) -> str:
 
 
 class TorchEngine:
-    """The networks themselves, as they were trained, on the CPU; a body that they share is
-    evaluated once.
+    """The networks themselves, as they were trained; a body that they share is evaluated once.
 
     Parameters
     ----------
@@ -59,10 +67,17 @@ class TorchEngine:
         Of weights and features; geometry is float64 always.
     n_threads : int
         Threads of torch while predicting.
+    device : {"cpu", "cuda", "auto"}
+        Where weights and features are; neighbours are found on the CPU.
     """
 
-    def __init__(self, contents: ModelFile, dtype: str, n_threads: int) -> None:
-        self.networks = contents.networks(DTYPES[dtype])
+    def __init__(
+        self, contents: ModelFile, dtype: str, n_threads: int, device: str = "cpu"
+    ) -> None:
+        self.device = torch_device(device)
+        self.networks = [network.to(self.device) for network in contents.networks(DTYPES[dtype])]
+        # what makes inputs stays on the CPU
+        self._first = contents.build(0, DTYPES[dtype])
         self.shares_body = contents.shares_body
         self.most_atoms = self.networks[0].most_atoms
         self.n_threads = n_threads
@@ -74,18 +89,31 @@ class TorchEngine:
         start = time.perf_counter()
         # a dipole network differentiates, which inference mode forbids
         with torch.no_grad(), _threads(self.n_threads):
-            inputs = [first.inputs(frame) for frame in frames]
-            together = joined_inputs(inputs)
+            inputs = [self._first.inputs(frame) for frame in frames]
+            together = moved(joined_inputs(inputs), self.device)
             middle = time.perf_counter()
             if self.shares_body:
                 features = first.body(together)
                 outputs = [network.read(features, together) for network in self.networks]
             else:
                 outputs = [network(together) for network in self.networks]
-            values = torch.stack(outputs).numpy().astype(np.float64)
+            values = torch.stack(outputs).cpu().numpy().astype(np.float64)
         self.seconds["neighbours"] += middle - start
         self.seconds["network"] += time.perf_counter() - middle
         return frames_apart(values, frames)
+
+
+class CudaEngine(TorchEngine):
+    """`TorchEngine` on a GPU.
+
+    Raises
+    ------
+    ModelError
+        If torch sees no GPU.
+    """
+
+    def __init__(self, contents: ModelFile, dtype: str, n_threads: int) -> None:
+        super().__init__(contents, dtype, n_threads, "cuda")
 
 
 @contextlib.contextmanager
@@ -102,13 +130,39 @@ def _threads(count: int) -> Iterator[None]:
 def components(engine: Engine, frames: Sequence[Frame], reach: float) -> list[NDArray[np.float64]]:
     """Return what ``engine.components`` does, of frames of any size.
 
+    Where memory runs out, each frame goes alone, and then in smaller and smaller parts.
+
     Parameters
     ----------
     engine : Engine
     frames : sequence of Frame
     reach : float
         Distance in Å from which atoms have an influence on each other, through all layers.
+
+    Raises
+    ------
+    FrameError
+        If there is no memory even for the smallest part.
     """
+    try:
+        return _components(engine, frames, reach)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    if len(frames) > 1:
+        return [components(engine, [frame], reach)[0] for frame in frames]
+    n_atoms = min(engine.most_atoms, len(frames[0]))
+    if engine.most_atoms == sys.maxsize or n_atoms < _FEWEST:
+        raise FrameError(
+            f"there is no memory for {n_atoms} atoms at a time: close other programs, or take a "
+            "smaller network (mda-aptnn distil makes one)"
+        )
+    engine.most_atoms = n_atoms // 2
+    logger.info("memory ran out: %d atoms at a time from here on", engine.most_atoms)
+    return components(engine, frames, reach)
+
+
+def _components(engine: Engine, frames: Sequence[Frame], reach: float) -> list[NDArray[np.float64]]:
     if all(len(frame) <= engine.most_atoms for frame in frames):
         return engine.components(frames)
     results = []

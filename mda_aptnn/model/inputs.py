@@ -182,7 +182,7 @@ def pair_inputs(
         # the number of each pair among those of its centre
         begins = torch.ones_like(own, dtype=torch.bool)
         begins[1:] = own[1:] != own[:-1]
-        counting = torch.arange(len(own))
+        counting = torch.arange(len(own), device=own.device)
         slot = counting - torch.cummax(counting * begins, 0).values if len(own) else counting
         n_slots = int(slot.max()) + 1 if len(own) else 0
         table = own.new_zeros(n_atoms, n_slots)
@@ -190,7 +190,9 @@ def pair_inputs(
         tables.append(table)
         values = vectors.new_zeros(n_atoms, n_slots, n_radial * n_angular)
         basis.append(values.index_put((own, slot), pairs.flatten(1)).transpose(1, 2))
-    return Inputs(species, torch.arange(n_atoms), density, tuple(tables), tuple(basis))
+    return Inputs(
+        species, torch.arange(n_atoms, device=species.device), density, tuple(tables), tuple(basis)
+    )
 
 
 def densities(
@@ -241,5 +243,6 @@ def radial_basis(r: Any, cutoff: float, n_radial: int) -> Any:
         return radial_basis(torch.from_numpy(r), cutoff, n_radial).numpy()
     x = r / cutoff
     envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
-    waves = torch.sin(math.pi * x[:, None] * torch.arange(1, n_radial + 1, dtype=r.dtype))
+    orders = torch.arange(1, n_radial + 1, dtype=r.dtype, device=r.device)
+    waves = torch.sin(math.pi * x[:, None] * orders)
     return math.sqrt(2 / cutoff) * waves * (envelope / r)[:, None]

@@ -289,9 +289,9 @@ def load_model(
     model : str, path, ModelFile or object
         The name of a bundled model ("water-rpbe-d3"), the path of a model file or its contents, or
         any object with ``predict(frame) -> [n_atoms, 3, 3]``, which is returned as it is.
-    engine : {"auto", "cpu", "torch"}
-        What evaluates the network: compiled kernels ("cpu"), the network itself, or the faster of
-        those that can.
+    engine : {"auto", "cpu", "torch", "cuda"}
+        What evaluates the network: compiled kernels ("cpu"), the network itself, the network on a
+        GPU, or the faster of the first two that can.
     dtype : {"float32", "float64"}
         Of weights and features; geometry is float64 always.
     n_threads : int

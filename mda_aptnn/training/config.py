@@ -29,6 +29,7 @@ from mda_aptnn import units
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FileFormatError, LabelError, TrainingError
 from mda_aptnn.model.architectures import ARCHITECTURES, DEFAULT
+from mda_aptnn.model.devices import DEVICES
 
 T = TypeVar("T")
 
@@ -100,6 +101,10 @@ class TrainingConfig:
     """Weight of an element's squared errors in the loss, 1 where not given, such as ``{"H" =
     4.0}``.
     """
+
+    device: str = _setting("cpu", DEVICES)
+    """Where to train: "cpu", "cuda" (a GPU), or "auto", a GPU where torch sees one. A GPU adds up
+    in no fixed order, so that two runs differ in their last digits."""
 
     keep_ripples: bool = False
     """Train on the labels as they are, with the ripples of the real-space grid that made them; by
@@ -191,12 +196,13 @@ def planned(
     ----------
     plan : path, optional
     network, training
-        What they are where the plan says nothing.
+        What they are where the plan says nothing; no network: None.
     settings : mapping
         Fields of `TrainingConfig` that go before the plan; None is not given.
     """
     if plan is not None:
-        network, training = read_plan(plan, training)
+        own, training = read_plan(plan, training)
+        network = network if own is None else own
     given = {name: value for name, value in settings.items() if value is not None}
     return network, dataclasses.replace(training, **given)
 
@@ -215,7 +221,7 @@ def read_plan(
     Returns
     -------
     network
-        Settings of the class that the key `architecture` names.
+        Settings of the class that the key `architecture` names; None without the table [network].
     training : TrainingConfig
 
     Raises
@@ -245,7 +251,8 @@ def read_plan(
     if _like(old, False, f"{where} amsgrad"):
         table.setdefault("optimizer", "amsgrad")
     training = training or TrainingConfig()
-    return shape(**network), dataclasses.replace(training, **_settings(table, training, where))
+    network = shape(**network) if "network" in plan else None
+    return network, dataclasses.replace(training, **_settings(table, training, where))
 
 
 def _settings(table: Any, defaults: Any, where: str) -> dict[str, Any]:

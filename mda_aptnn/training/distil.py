@@ -28,6 +28,7 @@ from mda_aptnn.errors import LabelError, TrainingError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
 from mda_aptnn.labels.snapshots import Source, choose_frames
+from mda_aptnn.model.density import LayerConfig, NetworkConfig
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.domain import domain_checks
 from mda_aptnn.model.predict import Model, load_model, model_identity
@@ -49,10 +50,21 @@ from mda_aptnn.training.samples import Labels, fingerprints
 logger = logging.getLogger(__name__)
 
 #: Settings of a student, found with `benchmarks/students.py`: there are labels enough to need less
-#: decay than the default has.
-STUDENT = TrainingConfig(weight_decay=0.01, validation=0.05)
+#: decay and more steps than the default has, and fewer channels for the same error.
+STUDENT = TrainingConfig(steps=8000, learning_rate=0.02, weight_decay=0.01, validation=0.05)
+STUDENT_NETWORK = NetworkConfig(
+    (
+        LayerConfig(features="16x0e+16x1o+16x2e", cutoff=6.0, order=3),
+        LayerConfig(
+            features="16x0e+16x1o+16x1e+16x2e",
+            messages="16x0e+8x1o+4x2e",
+            cutoff=4.5,
+            n_radial=6,
+        ),
+    )
+)
 #: Settings of a dipole network that learns from labels alone.
-TEACHER = TrainingConfig(steps=3000, weight_decay=0.05)
+TEACHER = TrainingConfig(steps=3000, learning_rate=0.02, weight_decay=0.025)
 #: Frames of a trajectory that a teacher labels.
 N_FRAMES = 200
 
@@ -242,7 +254,8 @@ def distil(
     plan : path, optional
         TOML file, as for `train`.
     network : optional
-        Settings of the student's network; the default ones if not given.
+        Settings of the student's network, where there is no plan; fewer channels than the default
+        network has (`STUDENT_NETWORK`) if not given.
     training : TrainingConfig, optional
         Its `validation` is the part of the teacher's frames by which the best weights are chosen.
     elements, cell, pbc
@@ -268,7 +281,7 @@ def distil(
     TrainingError
         As of `fit`, and if the labels of another teacher are found.
     """
-    network, training = planned(plan, network, training or STUDENT, settings)
+    network, training = planned(plan, network or STUDENT_NETWORK, training or STUDENT, settings)
     path = io.check_writable(path)
     source, cache = load_model(teacher), cache_path(path)
     chosen = _chosen_frames(frames, n_frames, elements=elements, cell=cell, pbc=pbc)

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from mda_aptnn import io
 from mda_aptnn.errors import FileFormatError, ModelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.model.devices import is_out_of_memory, torch_device
 from mda_aptnn.model.file import Arrays, load_state, read_arrays, state_arrays, write_arrays
 from mda_aptnn.tensors import AnyTarget, flat_basis, flat_tensors
 from mda_aptnn.training.config import TrainingConfig
@@ -80,19 +81,25 @@ class Run:
         target: AnyTarget,
         config: TrainingConfig,
     ) -> None:
-        self.network, self.config = network, config
-        self.training, self.validation = training, validation
+        device = torch_device(config.device)
+        self.network, self.config = network.to(device), config
+        self.training = [sample.on(device) for sample in training]
+        self.validation = [sample.on(device) for sample in validation]
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = _optimizer(network, config)
         self.step, self.seconds = 0, 0.0
         self.best: Arrays = {}
         self.best_error, self.best_step = math.inf, 0
         self.learning: dict[str, list[float]] = {name: [] for name in LEARNING}
-        dtype = training[0].labels.dtype
-        self._basis = torch.as_tensor(flat_basis(target), dtype=dtype)
-        self._per_unit = 1 / torch.as_tensor(error_units(training, target), dtype=dtype)
+        # of a step, as long as memory allows
+        self._frames_at_once = config.batch_frames
+        like = self.training[0].labels
+        self._basis = torch.as_tensor(flat_basis(target)).to(like)
+        self._per_unit = 1 / torch.as_tensor(error_units(training, target)).to(like)
         n_labels = sum(float((sample.weights > 0).sum()) for sample in training)
-        squares = sum(float(((sample.labels * self._per_unit) ** 2).sum()) for sample in training)
+        squares = sum(
+            float(((sample.labels * self._per_unit) ** 2).sum()) for sample in self.training
+        )
         self._rms = math.sqrt(squares / n_labels)
         weight = sum(float(sample.weights.sum()) for sample in training) / len(training)
         if not weight:
@@ -156,11 +163,11 @@ class Run:
                     saved = time.monotonic()
         return None
 
-    def _batch(self) -> Sample:
+    def _batch(self) -> list[Sample]:
         size = min(self.config.batch_frames, len(self.training))
         epoch, place = divmod(self.step, len(self.training) // size)
         order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.training))
-        return join([self.training[int(k)] for k in order[place * size : (place + 1) * size]])
+        return [self.training[int(k)] for k in order[place * size : (place + 1) * size]]
 
     def _errors(self, network: Any, sample: Sample) -> torch.Tensor:
         """Of all Cartesian components, [n_atoms, n_cartesian]."""
@@ -174,26 +181,53 @@ class Run:
         """
         rng = np.random.default_rng([self.config.seed, 1, self.step])
         axes, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-        directions = torch.as_tensor(axes[: self.config.directions], dtype=batch.labels.dtype)
+        directions = torch.as_tensor(axes[: self.config.directions]).to(batch.labels)
         errors, weights = self.network.residuals(
             batch.inputs, batch.labels, batch.weights, directions
         )
         return errors * self._per_unit, weights
 
-    def _optimise(self, batch: Sample, rate: float) -> tuple[float, int]:
+    def _differentiate(self, batch: Sequence[Sample]) -> tuple[float, float, int]:
+        """Set the gradient of the loss of some frames; returns the loss, the sum of squared errors
+        and their number.
+
+        Raises
+        ------
+        TrainingError
+            If there is no memory for a single frame.
+        """
+        while True:
+            self.optimizer.zero_grad()
+            total, squares, count, size = 0.0, 0.0, 0, len(batch)
+            try:
+                for start in range(0, size, self._frames_at_once):
+                    part = join(batch[start : start + self._frames_at_once])
+                    errors, weights = self._training_errors(part)
+                    loss = (weights * errors**2).sum() / (size * self._loss_unit)
+                    loss.backward()
+                    squared, n_errors = _squares(errors.detach(), weights)
+                    total += float(loss.detach())
+                    squares, count = squares + squared, count + n_errors
+                return total, squares, count
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self._frames_at_once == 1:
+                    raise TrainingError(
+                        f"there is no memory to train on {len(batch[0].labels)} atoms at a time: "
+                        "label smaller boxes, or choose a network of fewer channels"
+                    ) from error
+            self._frames_at_once = (min(self._frames_at_once, size) + 1) // 2
+
+    def _optimise(self, batch: Sequence[Sample], rate: float) -> tuple[float, int]:
         """One step; returns the sum of squared errors before it and their number."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        errors, weights = self._training_errors(batch)
-        size = min(self.config.batch_frames, len(self.training))
-        loss = (weights * errors**2).sum() / (size * self._loss_unit)
-        self.optimizer.zero_grad()
-        loss.backward()
+        loss, squares, count = self._differentiate(batch)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        if not (torch.isfinite(norm) and torch.isfinite(loss)):
+        if not (torch.isfinite(norm) and math.isfinite(loss)):
             raise DivergenceError(
-                f"the loss is {float(loss.detach()):.3g} and its gradient "
-                f"{float(norm.detach()):.3g}"
+                f"the loss is {loss:.3g} and its gradient {float(norm.detach()):.3g}"
             )
         self.optimizer.step()
         # short memory at first, so that the average is not held back by where the weights began
@@ -202,7 +236,7 @@ class Run:
         with torch.no_grad():
             for mean, value in pairs:
                 mean.lerp_(value, 1 - decay)
-        return _squares(errors.detach(), weights)
+        return squares, count
 
     def _validate(self) -> float:
         """Return the root mean square error of the averaged weights; keeps the best ones."""
@@ -229,7 +263,7 @@ class Run:
             "learning": {name: np.asarray(values) for name, values in self.learning.items()},
         }
         for index, state in self.optimizer.state_dict()["state"].items():
-            arrays[f"optimizer/{index}"] = {name: x.numpy() for name, x in state.items()}
+            arrays[f"optimizer/{index}"] = {name: x.cpu().numpy() for name, x in state.items()}
         with io.create(path, CHECKPOINT) as file:
             file.attrs["identity"] = who
             for name in _NUMBERS:

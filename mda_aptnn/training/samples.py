@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mda_aptnn.elements import SYMBOLS, atomic_numbers, symbols_of
 from mda_aptnn.errors import LabelError
 from mda_aptnn.labels.dataset import Dataset, read_labels
+from mda_aptnn.model.devices import moved
 from mda_aptnn.model.inputs import joined_inputs
 from mda_aptnn.tensors import APT, TARGETS, AnyTarget, Target, component_slices, flat_tensors, joint
 
@@ -194,6 +195,10 @@ class Sample:
     inputs: Any
     labels: torch.Tensor
     weights: torch.Tensor
+
+    def on(self, device: torch.device) -> Sample:
+        """Return it with its tensors on a device."""
+        return Sample(*(moved(part, device) for part in (self.inputs, self.labels, self.weights)))
 
 
 def make_samples(

@@ -1,0 +1,197 @@
+"""Where torch computes, and what happens where memory runs out; on a GPU where there is one."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from mda_aptnn.errors import FrameError, ModelError, TrainingError
+from mda_aptnn.model.architectures import architecture_of
+from mda_aptnn.model.devices import is_out_of_memory, torch_device
+from mda_aptnn.model.dipole import DipoleConfig
+from mda_aptnn.model.engines import components
+from mda_aptnn.model.predict import load_model
+from mda_aptnn.tensors import APT
+from mda_aptnn.training.config import TrainingConfig
+from mda_aptnn.training.fit import fit
+from mda_aptnn.training.loop import Run
+from mda_aptnn.training.samples import make_samples
+from tests.tiny import NETWORK, water
+
+ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+DIPOLE = DipoleConfig(NETWORK.layers)
+BOTH = pytest.mark.parametrize("network", [NETWORK, DIPOLE], ids=["density", "dipole"])
+#: Batches of three frames of the four that are learnt from.
+SHORT = TrainingConfig(steps=6, validation=1, validate_every=2, warmup_steps=2, batch_frames=3)
+
+
+def full(*args, **kwargs):
+    raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+
+def made_run(network, device="cpu"):
+    """Of a network with the same first weights."""
+    torch.manual_seed(0)
+    module, labels = architecture_of(network).network(network, (1, 8), APT), water(3)
+    learned = make_samples(module, labels, APT)
+    return Run(module, learned, learned, APT, dataclasses.replace(SHORT, device=device))
+
+
+def gradient(run):
+    """Of the first step's loss, which comes with it; of all weights."""
+    loss, squares, count = run._differentiate(run._batch())
+    parts = [x.grad.cpu().numpy().ravel() for x in run.network.parameters() if x.grad is not None]
+    return np.concatenate([[loss, squares / count], *parts])
+
+
+def test_names_of_devices():
+    assert torch_device("cpu").type == "cpu"
+    with pytest.raises(ModelError, match="no device 'gpu': choose one of cpu, cuda, auto"):
+        torch_device("gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu(tmp_path):
+    assert torch_device("auto").type == "cpu"
+    for use in (
+        lambda: load_model("water-rpbe-d3", engine="cuda"),
+        lambda: fit(
+            water(2), NETWORK, dataclasses.replace(SHORT, device="cuda"), tmp_path / "m.h5"
+        ),
+    ):
+        with pytest.raises(ModelError, match="torch sees no GPU here; choose 'cpu', or 'auto'"):
+            use()
+
+
+def test_what_out_of_memory_looks_like():
+    # a real refusal: 4 EB
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**60)
+    assert is_out_of_memory(refused.value)
+    assert is_out_of_memory(MemoryError()) and is_out_of_memory(torch.cuda.OutOfMemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+@BOTH
+def test_training_goes_on_with_fewer_frames_at_a_time(monkeypatch, network):
+    whole = gradient(made_run(network))
+    errors, sizes = Run._training_errors, []
+
+    def small(run, batch):
+        found = errors(run, batch)
+        sizes.append(len(batch.labels) // 96)
+        # the second time in the middle of a step, when gradients of a part are there already
+        return full() if len(sizes) in (1, 3) else found
+
+    monkeypatch.setattr(Run, "_training_errors", small)
+    run = made_run(network)
+    assert_allclose(gradient(run), whole, atol=1e-5 * np.abs(whole).max())
+    assert sizes == [3, 2, 1, 1, 1, 1]
+    gradient(run)
+    assert sizes[6:] == [1, 1, 1]  # it remembers
+
+
+def test_a_frame_that_is_too_large_to_train_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "_training_errors", full)
+    with pytest.raises(TrainingError, match="no memory to train on 96 atoms at a time: label sm"):
+        fit(water(2), NETWORK, dataclasses.replace(SHORT, batch_frames=1), tmp_path / "model.h5")
+    assert not (tmp_path / "model.h5").exists()
+
+
+class Small:
+    """An engine with memory for so many atoms."""
+
+    def __init__(self, engine, room):
+        self.engine, self.room, self.most_atoms, self.sizes = engine, room, engine.most_atoms, []
+
+    def components(self, frames):
+        self.sizes.append(sum(map(len, frames)))
+        return full() if self.sizes[-1] > self.room else self.engine.components(frames)
+
+
+def test_prediction_goes_on_with_fewer_atoms_at_a_time(tmp_path):
+    model = fit(water(2), NETWORK, dataclasses.replace(SHORT, steps=1), tmp_path / "model.h5")
+    model = load_model(model.path, engine="torch", dtype="float64")
+    frames = [item.frame for item in water(3)]
+    large = [
+        frames[0].__class__(
+            np.tile(frames[0].numbers, 8),
+            np.concatenate([frames[0].positions + k * frames[0].cell[2] for k in range(8)]),
+            frames[0].cell * [[1], [1], [8]],
+            frames[0].pbc,
+        )
+    ]
+    for given, room in ((frames, 100), (large, 500)):
+        engine = Small(model._engine, room)
+        found = components(engine, given, model._reach)
+        assert max(engine.sizes) > room
+        for one, other in zip(found, model._engine.components(given), strict=True):
+            assert_allclose(one, other, atol=1e-10)
+    with pytest.raises(FrameError, match=r"no memory for \d+ atoms at a time: close other"):
+        components(Small(model._engine, 10), large, model._reach)
+
+
+@ON_A_GPU
+@BOTH
+def test_a_gpu_predicts_the_same(tmp_path, network):
+    fit(water(2), network, dataclasses.replace(SHORT, steps=1), tmp_path / "model.h5")
+    frame = water(1)[0].frame
+    for dtype, close in (("float64", 1e-12), ("float32", 1e-5)):
+        here, there = (
+            load_model(tmp_path / "model.h5", engine=engine, dtype=dtype).predict(frame)
+            for engine in ("torch", "cuda")
+        )
+        assert_allclose(there, here, atol=close)
+
+
+@ON_A_GPU
+@BOTH
+def test_a_gpu_has_the_same_gradient(network):
+    here, there = (gradient(made_run(network, device)) for device in ("cpu", "cuda"))
+    assert_allclose(there, here, atol=1e-4 * np.abs(here).max())
+
+
+@ON_A_GPU
+def test_a_run_on_a_gpu_is_resumed(tmp_path, monkeypatch):
+    config = dataclasses.replace(SHORT, device="cuda")
+    validate = Run._validate
+
+    def killed(run):
+        found = validate(run)
+        if run.step == 4:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as now:
+        now.setattr("mda_aptnn.training.loop.CHECKPOINT_EVERY", 0.0)
+        now.setattr(Run, "_validate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(water(5), NETWORK, config, tmp_path / "model.h5")
+    resumed = fit(water(5), NETWORK, config, tmp_path / "model.h5")
+    assert resumed.info["training"]["device"] == "cuda"
+    assert resumed.contents.members[0].learning["step"].tolist() == [2, 4, 6]
+
+
+@ON_A_GPU
+def test_a_gpu_whose_memory_is_too_small(tmp_path):
+    model = fit(water(2), NETWORK, dataclasses.replace(SHORT, steps=1), tmp_path / "model.h5")
+    frame = water(1)[0].frame
+    tall = frame.__class__(
+        np.tile(frame.numbers, 64),
+        np.concatenate([frame.positions + k * frame.cell[2] for k in range(64)]),
+        frame.cell * [[1], [1], [64]],
+        frame.pbc,
+    )
+    expected = load_model(model.path, engine="torch").predict(tall)
+    small = load_model(model.path, engine="cuda")
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(40e6 / total)
+    try:
+        found = small.predict(tall)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert small._engine.most_atoms < len(tall)
+    assert_allclose(found, expected, atol=1e-4)
