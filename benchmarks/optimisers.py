@@ -28,28 +28,30 @@ from mda_aptnn.training.fit import fit
 
 ADAM: dict[str, Any] = {"optimizer": "adam", "learning_rate": 0.015, "weight_decay": 0.025}
 ADAM_DIPOLE = ADAM | {"learning_rate": 0.01, "weight_decay": 0.05}
-SOAP = {"learning_rate": TrainingConfig.learning_rate, "weight_decay": TrainingConfig.weight_decay}
-SOAP_DIPOLE = {"learning_rate": TEACHER.learning_rate, "weight_decay": TEACHER.weight_decay}
+#: Of dipole networks by SOAP: learning rate, weight decay, and what else differs.
+TEACHERS: list[tuple[float, float, dict[str, Any]]] = [
+    (0.02, 0.025, {}),
+    (0.02, 0.0125, {}),
+    (0.02, 0.05, {}),
+    (0.02, 0.1, {}),
+    (0.01, 0.05, {}),
+    (0.03, 0.05, {}),
+    (0.02, 0.05, {"directions": 2, "steps": 2000}),
+    (0.02, 0.05, {"batch_frames": 2, "steps": 1500}),
+]
 #: Name of a row: the network, and what differs from the defaults. Adam's settings are those of
 #: 0.1.0, for a dipole network those of the first teacher.
 ROWS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "default network, SOAP": (NetworkConfig(), SOAP | {"steps": 4000}),
-    "default network, SOAP, decay 0.05": (
-        NetworkConfig(),
-        SOAP | {"steps": 4000, "weight_decay": 0.05},
-    ),
-    "default network, SOAP, decay 0.2": (
-        NetworkConfig(),
-        SOAP | {"steps": 4000, "weight_decay": 0.2},
-    ),
+    "default network, SOAP": (NetworkConfig(), {}),
+    "default network, SOAP, decay 0.05": (NetworkConfig(), {"weight_decay": 0.05}),
+    "default network, SOAP, decay 0.2": (NetworkConfig(), {"weight_decay": 0.2}),
     "default network, Adam": (NetworkConfig(), ADAM | {"steps": 6000}),
-    "dipole network, SOAP": (DipoleConfig(), SOAP_DIPOLE | {"steps": 3000}),
-    "dipole network, SOAP, decay 0.1": (
-        DipoleConfig(),
-        SOAP_DIPOLE | {"steps": 3000, "weight_decay": 0.1},
-    ),
     "dipole network, Adam": (DipoleConfig(), ADAM_DIPOLE | {"steps": 5000}),
 }
+for rate, decay, more in TEACHERS:
+    said = "".join(f", {value} {name}" for name, value in more.items())
+    settings = {"steps": TEACHER.steps, "learning_rate": rate, "weight_decay": decay} | more
+    ROWS[f"dipole network, SOAP, rate {rate}, decay {decay}{said}"] = (DipoleConfig(), settings)
 
 
 def main() -> None:

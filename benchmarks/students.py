@@ -72,22 +72,21 @@ def shape(
 
 #: Name: shape, and what differs from STUDENT; "frames" is how many of the teacher's it sees.
 STUDENTS: dict[str, tuple[NetworkConfig, dict[str, Any]]] = {
-    "24": (NetworkConfig(), {}),
-    "16, messages 16+8+4": (shape(16, "16x0e+8x1o+4x2e"), {}),
-    "32": (shape(32), {}),
-    "24, 200 frames": (NetworkConfig(), {"frames": 200}),
-    "24, decay 0.003": (NetworkConfig(), {"weight_decay": 0.003}),
-    "24, decay 0.03": (NetworkConfig(), {"weight_decay": 0.03}),
-    "16, messages 16+8+4, rate 0.02": (shape(16, "16x0e+8x1o+4x2e"), {"learning_rate": 0.02}),
-    "16, messages 16+8+4, 5.0 and 4.0 Å": (shape(16, "16x0e+8x1o+4x2e", cutoffs=(5.0, 4.0)), {}),
-    "16, messages 16+8+4, 4.0 Å, 3 mixtures": (
+    "16 channels": (distil.STUDENT_NETWORK, {}),
+    "24 channels": (NetworkConfig(), {}),
+    "8 channels": (shape(8, "8x0e+8x1o+4x2e"), {}),
+    "16 channels, rate 0.01": (distil.STUDENT_NETWORK, {"learning_rate": 0.01}),
+    "24 channels, rate 0.01": (NetworkConfig(), {"learning_rate": 0.01}),
+    "8 channels, rate 0.01": (shape(8, "8x0e+8x1o+4x2e"), {"learning_rate": 0.01}),
+    "16 channels, 5 and 4 Å": (shape(16, "16x0e+8x1o+4x2e", cutoffs=(5.0, 4.0)), {}),
+    "16 channels, 6 and 4 Å, 3 mixtures": (
         shape(16, "16x0e+8x1o+4x2e", cutoffs=(6.0, 4.0), n_mixed=3),
         {},
     ),
-    "16, messages 16+8+4, 6 and 5 functions": (shape(16, "16x0e+8x1o+4x2e", n_radial=(6, 5)), {}),
-    "8, messages 8+8+4": (shape(8, "8x0e+8x1o+4x2e"), {}),
-    "16, messages 16+8+4, 8,000 steps": (shape(16, "16x0e+8x1o+4x2e"), {"steps": 8000}),
-    "24, 8,000 steps": (NetworkConfig(), {"steps": 8000}),
+    "16 channels, 6 and 5 functions": (shape(16, "16x0e+8x1o+4x2e", n_radial=(6, 5)), {}),
+    "16 channels, 200 frames": (distil.STUDENT_NETWORK, {"frames": 200}),
+    "16 channels, decay 0.03": (distil.STUDENT_NETWORK, {"weight_decay": 0.03}),
+    "16 channels, decay 0.003": (distil.STUDENT_NETWORK, {"weight_decay": 0.003}),
 }
 
 

@@ -251,8 +251,8 @@ def read_plan(
     if _like(old, False, f"{where} amsgrad"):
         table.setdefault("optimizer", "amsgrad")
     training = training or TrainingConfig()
-    network = shape(**network) if "network" in plan else None
-    return network, dataclasses.replace(training, **_settings(table, training, where))
+    shaped = shape(**network) if "network" in plan else None
+    return shaped, dataclasses.replace(training, **_settings(table, training, where))
 
 
 def _settings(table: Any, defaults: Any, where: str) -> dict[str, Any]:
