@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,10 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 from numba import types
+from numba.core import event
 from numba.extending import intrinsic
+
+logger = logging.getLogger(__name__)
 
 #: Roundings may differ from the order that is written, but a NaN stays one.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -47,6 +51,26 @@ _CACHE_FOLDER = _cache_folder()
 #: Without the GIL. Division by zero gives infinity as in numpy: the check for it that Python makes
 #: would keep every loop with a division from running in vectors.
 _SETTINGS = {"nogil": True, "error_model": "numpy"}
+
+
+class _WhatIsCompiled(event.Listener):
+    """Says once that kernels are being compiled; where they were kept, nothing is said."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        """Of the compilation of any function in the process."""
+        module = str(event.data["dispatcher"].py_func.__module__)
+        if not self.said and module.startswith("mda_aptnn."):
+            self.said = True
+            logger.info("compiling for this processor, once: some twenty seconds")
+
+    def on_end(self, event: Any) -> None:
+        """Nothing is to be said."""
+
+
+_what_is_compiled = _WhatIsCompiled()
+event.register("numba:compile", _what_is_compiled)
 
 
 #: Whether it was said that compiled kernels cannot be kept.

@@ -3,17 +3,20 @@ the last bit.
 """
 
 import dataclasses
+import importlib.util
 import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mda_aptnn import compiled
 from mda_aptnn.compiled import kept, kept_exactly
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
@@ -346,3 +349,23 @@ def test_without_a_place_to_keep_kernels_they_work_and_it_is_said_once(monkeypat
     with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR") as said:
         twice, again = kept(space["twice"]), kept_exactly(space["twice"])
     assert twice(4) == again(4) == 8 and len(said) == 1
+
+
+def test_compiling_is_announced_once_and_only_where_it_happens(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "functions.py").write_text("def twice(x):\n    return 2 * x\n")
+    found = []
+    for module in ("mda_aptnn.functions", "mda_aptnn.functions", "somebody.else"):
+        # as in processes of their own, with one cache
+        spec = importlib.util.spec_from_file_location(module, tmp_path / "functions.py")
+        loaded = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, module, loaded)
+        spec.loader.exec_module(loaded)
+        monkeypatch.setattr(compiled._what_is_compiled, "said", False)
+        caplog.clear()
+        with caplog.at_level("INFO", "mda_aptnn"):
+            twice = kept(loaded.twice)
+            assert twice(2) == 4 and twice(2.5) == 5.0
+        found.append(len(caplog.records))
+    assert found == [1, 0, 0]

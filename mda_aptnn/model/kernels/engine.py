@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import platform
 import threading
@@ -26,8 +25,6 @@ from mda_aptnn.model.inputs import frames_apart
 from mda_aptnn.model.kernels.kernels import PAIRS, Exchange, Geometry, Scratch, run_layer
 from mda_aptnn.model.kernels.program import BLOCK, LayerProgram, padded, programs
 from mda_aptnn.model.kernels.tiles import RADIAL, ROWS
-
-logger = logging.getLogger(__name__)
 
 if platform.machine().lower() in ("x86_64", "amd64") and "avx2" not in processor_features():
     warnings.warn(
@@ -94,10 +91,6 @@ class CpuEngine:
         self._exchange: list[tuple[NDArray[np.floating], ...]] = []
         self.seconds = {"neighbours": 0.0, "network": 0.0}
         self._lock = threading.Lock()
-        logger.info(
-            "CPU kernels for %s: the very first frame takes some twenty seconds, to compile them",
-            dtype,
-        )
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def components(self, frames: Sequence[Frame]) -> list[NDArray[np.float64]]:
