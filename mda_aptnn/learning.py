@@ -243,6 +243,8 @@ class Learning:
             "frames": list(self.slice),
             "reading": {name: str(value) for name, value in self.reading.items()},
         }
+        # where it is trained makes it no other loop
+        settings["training"].pop("device")
         if self.plan.code == protocol.DEFAULT:
             # folders of version 0.1.0 do not say it
             del settings["code"]

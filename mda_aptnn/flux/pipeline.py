@@ -125,7 +125,9 @@ def batch_size(model: Any, n_atoms: int, more: Any) -> int:
     """Return how many frames `predictions` gains by together; `more` if it is to tell more than
     tensors.
     """
-    return 1 if more or not hasattr(model, "predict_many") else max(1, BATCH_ATOMS // n_atoms)
+    if more or not hasattr(model, "predict_many"):
+        return 1
+    return max(1, getattr(model, "batch_atoms", BATCH_ATOMS) // n_atoms)
 
 
 def predictions(

@@ -29,9 +29,6 @@ from mda_aptnn.plugins import Plugins
 
 logger = logging.getLogger(__name__)
 
-#: Atoms of a part that is not made smaller where memory runs out.
-_FEWEST = 200
-
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 #: What `load_model(engine=...)` may name.
@@ -77,7 +74,8 @@ class TorchEngine:
         self.device = torch_device(device)
         self.networks = [network.to(self.device) for network in contents.networks(DTYPES[dtype])]
         # what makes inputs stays on the CPU
-        self._first = contents.build(0, DTYPES[dtype])
+        on_cpu = self.device.type == "cpu"
+        self._first = self.networks[0] if on_cpu else contents.build(0, DTYPES[dtype])
         self.shares_body = contents.shares_body
         self.most_atoms = self.networks[0].most_atoms
         self.n_threads = n_threads
@@ -104,13 +102,15 @@ class TorchEngine:
 
 
 class CudaEngine(TorchEngine):
-    """`TorchEngine` on a GPU.
+    """`TorchEngine` on a GPU, which takes many atoms at a time.
 
     Raises
     ------
     ModelError
         If torch sees no GPU.
     """
+
+    batch_atoms = 16_384
 
     def __init__(self, contents: ModelFile, dtype: str, n_threads: int) -> None:
         super().__init__(contents, dtype, n_threads, "cuda")
@@ -144,31 +144,58 @@ def components(engine: Engine, frames: Sequence[Frame], reach: float) -> list[ND
     FrameError
         If there is no memory even for the smallest part.
     """
+    most_atoms = engine.most_atoms
     try:
-        return _components(engine, frames, reach)
+        return _components(engine, frames, reach, most_atoms)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        # without what its traceback holds in memory
+        full = error.with_traceback(None)
     if len(frames) > 1:
         return [components(engine, [frame], reach)[0] for frame in frames]
-    n_atoms = min(engine.most_atoms, len(frames[0]))
-    if engine.most_atoms == sys.maxsize or n_atoms < _FEWEST:
-        raise FrameError(
-            f"there is no memory for {n_atoms} atoms at a time: close other programs, or take a "
-            "smaller network (mda-aptnn distil makes one)"
+    (frame,) = frames
+    failed = _largest_part(frame, reach, most_atoms)
+    while True:
+        most_atoms = failed // 2
+        largest = (
+            _largest_part(frame, reach, most_atoms) if engine.most_atoms < sys.maxsize else failed
         )
-    engine.most_atoms = n_atoms // 2
-    logger.info("memory ran out: %d atoms at a time from here on", engine.most_atoms)
-    return components(engine, frames, reach)
+        # parts cannot be smaller than what a thin box sees
+        if largest > 0.8 * failed:
+            raise FrameError(
+                f"there is no memory for {failed} atoms at a time: close other programs, or take a "
+                "smaller network (mda-aptnn distil makes one)"
+            ) from full
+        failed = largest
+        try:
+            found = _components(engine, frames, reach, most_atoms)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            full = error.with_traceback(None)
+            continue
+        logger.info("memory ran out: up to %d atoms at a time from here on", largest)
+        engine.most_atoms = most_atoms
+        return found
 
 
-def _components(engine: Engine, frames: Sequence[Frame], reach: float) -> list[NDArray[np.float64]]:
-    if all(len(frame) <= engine.most_atoms for frame in frames):
+def _largest_part(frame: Frame, reach: float, most_atoms: int) -> int:
+    """The most atoms that are predicted at a time."""
+    if len(frame) <= most_atoms:
+        return len(frame)
+    return max(len(seen) for _, seen in slices(frame, reach, most_atoms))
+
+
+def _components(
+    engine: Engine, frames: Sequence[Frame], reach: float, most_atoms: int
+) -> list[NDArray[np.float64]]:
+    if all(len(frame) <= most_atoms for frame in frames):
         return engine.components(frames)
     results = []
     for frame in frames:
         parts = []
-        for rows, seen in slices(frame, reach, engine.most_atoms):
+        for rows, seen in slices(frame, reach, most_atoms):
             # images stay what they are, so that even the last digits do
             part = Frame(
                 frame.numbers[seen], frame.positions[seen], frame.cell, frame.pbc, frame.charge

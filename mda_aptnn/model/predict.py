@@ -73,6 +73,7 @@ class Model(Members):
         self.engine = fastest_engine(contents) if engine == "auto" else engine
         self.dtype, self.n_threads = dtype, n_threads
         self._engine = ENGINES[self.engine](contents, dtype, n_threads)
+        self.batch_atoms = getattr(self._engine, "batch_atoms", BATCH_ATOMS)
         self.numbers = list(contents.numbers)
         self.symbols = symbols_of(self.numbers)
         self.cutoff, self._reach = contents.config.cutoff, contents.config.reach
@@ -271,8 +272,8 @@ class Model(Members):
         for number, frame in enumerate(frames, start=1):
             self.check(frame)
             batch.append(frame)
-            following = len(frames[number]) if number < len(frames) else BATCH_ATOMS
-            if sum(map(len, batch)) + following > BATCH_ATOMS:
+            following = len(frames[number]) if number < len(frames) else self.batch_atoms
+            if sum(map(len, batch)) + following > self.batch_atoms:
                 found = components(self._engine, batch, self._reach)
                 results += [self._cartesian(values, part).mean(axis=0) for values in found]
                 batch = []

@@ -71,7 +71,8 @@ class Network(Protocol):
         """Return what the network takes of a frame; it depends on no weight, geometry is float64.
 
         Its class has ``together(items)``, which makes several frames one, of parts that do not see
-        each other.
+        each other. Its tensors are moved to a GPU by `devices.moved`; what the network adds to them
+        must be where they are.
 
         Raises
         ------
@@ -142,6 +143,8 @@ class Engine(Protocol):
         Frames of more atoms are predicted in slices, for want of memory.
     seconds : dict of str to float
         Wall time spent so far on "neighbours" and on the "network".
+
+    It may say in `batch_atoms` how many atoms of small frames it gains by together, other than 512.
     """
 
     most_atoms: int

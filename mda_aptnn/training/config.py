@@ -29,7 +29,7 @@ from mda_aptnn import units
 from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FileFormatError, LabelError, TrainingError
 from mda_aptnn.model.architectures import ARCHITECTURES, DEFAULT
-from mda_aptnn.model.devices import DEVICES
+from mda_aptnn.model.devices import DEVICES, torch_device
 
 T = TypeVar("T")
 
@@ -47,6 +47,8 @@ class TrainingConfig:
     ------
     TrainingError
         If a value is out of its range.
+    ModelError
+        If the device is not there.
     """
 
     seed: int = _setting(0, "[0, inf)")
@@ -120,6 +122,7 @@ class TrainingConfig:
                     f"training setting {field.name} = {value!r} is out of its range, {allowed}"
                 )
         atomic_numbers(list(self.element_weights))
+        torch_device(self.device)
 
     def learning_rate_at(self, step: int, validation: Sequence[float]) -> float:
         """Return the learning rate of a step (counted from 0), given the validation errors before

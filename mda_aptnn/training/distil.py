@@ -29,6 +29,7 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
 from mda_aptnn.labels.snapshots import Source, choose_frames
 from mda_aptnn.model.density import LayerConfig, NetworkConfig
+from mda_aptnn.model.devices import torch_device
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.domain import domain_checks
 from mda_aptnn.model.predict import Model, load_model, model_identity
@@ -101,7 +102,7 @@ def train(
     plan : path, optional
         TOML file with the tables [training] and [network].
     network : optional
-        Settings of the network, where there is no plan.
+        Settings of the network, where no plan has them.
     members : int
         Members of a committee, whose spread tells the error; 1: a single model.
     shared_body : bool
@@ -176,7 +177,8 @@ def train(
     frames = _chosen_frames(trajectory, n_frames)
     _check_elements(frames, dataset)
     # what is held out from the student, the teacher has not seen either
-    same = {name: getattr(student, name) for name in ("seed", "held_out", "keep_ripples")}
+    as_student = ("seed", "held_out", "keep_ripples", "device")
+    same = {name: getattr(student, name) for name in as_student}
     teacher = _teacher(dataset, members, path, settings | counts | same, verbose)
     return distil(
         teacher,
@@ -254,7 +256,7 @@ def distil(
     plan : path, optional
         TOML file, as for `train`.
     network : optional
-        Settings of the student's network, where there is no plan; fewer channels than the default
+        Settings of the student's network, where no plan has them; fewer channels than the default
         network has (`STUDENT_NETWORK`) if not given.
     training : TrainingConfig, optional
         Its `validation` is the part of the teacher's frames by which the best weights are chosen.
@@ -283,7 +285,9 @@ def distil(
     """
     network, training = planned(plan, network or STUDENT_NETWORK, training or STUDENT, settings)
     path = io.check_writable(path)
-    source, cache = load_model(teacher), cache_path(path)
+    on_gpu = torch_device(training.device).type == "cuda"
+    source = load_model(teacher, engine="cuda" if on_gpu else "auto")
+    cache = cache_path(path)
     chosen = _chosen_frames(frames, n_frames, elements=elements, cell=cell, pbc=pbc)
     true = None if labels is None else samples.as_dataset(labels)
     if true is not None:

@@ -54,7 +54,8 @@ class Run:
 
     Everything that decides about the rest of the run is in these attributes, and all of it is in a
     checkpoint. The order of frames is a function of seed and epoch, so that there is no state of a
-    random generator to keep.
+    random generator to keep. How many frames went at a time where memory ran out is not: a resumed
+    run may sum in another order.
 
     Attributes
     ----------
@@ -81,10 +82,9 @@ class Run:
         target: AnyTarget,
         config: TrainingConfig,
     ) -> None:
-        device = torch_device(config.device)
-        self.network, self.config = network.to(device), config
-        self.training = [sample.on(device) for sample in training]
-        self.validation = [sample.on(device) for sample in validation]
+        self._device = torch_device(config.device)
+        self.network, self.config = network.to(self._device), config
+        self.training, self.validation = training, validation
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = _optimizer(network, config)
         self.step, self.seconds = 0, 0.0
@@ -93,13 +93,12 @@ class Run:
         self.learning: dict[str, list[float]] = {name: [] for name in LEARNING}
         # of a step, as long as memory allows
         self._frames_at_once = config.batch_frames
-        like = self.training[0].labels
-        self._basis = torch.as_tensor(flat_basis(target)).to(like)
-        self._per_unit = 1 / torch.as_tensor(error_units(training, target)).to(like)
+        like = training[0].labels
+        per_unit = 1 / torch.as_tensor(error_units(training, target)).to(like)
+        self._per_unit = per_unit.to(self._device)
+        self._basis = torch.as_tensor(flat_basis(target)).to(self._per_unit)
         n_labels = sum(float((sample.weights > 0).sum()) for sample in training)
-        squares = sum(
-            float(((sample.labels * self._per_unit) ** 2).sum()) for sample in self.training
-        )
+        squares = sum(float(((sample.labels * per_unit) ** 2).sum()) for sample in training)
         self._rms = math.sqrt(squares / n_labels)
         weight = sum(float(sample.weights.sum()) for sample in training) / len(training)
         if not weight:
@@ -152,6 +151,14 @@ class Run:
                     error = self._validate()
                 except DivergenceError as divergence:
                     return divergence
+                except (MemoryError, RuntimeError) as failure:
+                    if not is_out_of_memory(failure):
+                        raise
+                    n_atoms = max(len(x.labels) for x in (*self.training, *self.validation))
+                    raise TrainingError(
+                        f"there is no memory to train on frames of {n_atoms} atoms, one at a time: "
+                        "label smaller boxes, or choose a network of fewer channels"
+                    ) from failure
                 self.seconds = time.monotonic() - begun
                 row = (self.step, self.seconds, rate, math.sqrt(squares / max(count, 1)), error)
                 for name, value in zip(LEARNING, row, strict=True):
@@ -188,36 +195,32 @@ class Run:
         return errors * self._per_unit, weights
 
     def _differentiate(self, batch: Sequence[Sample]) -> tuple[float, float, int]:
-        """Set the gradient of the loss of some frames; returns the loss, the sum of squared errors
-        and their number.
-
-        Raises
-        ------
-        TrainingError
-            If there is no memory for a single frame.
+        """Set the gradient of the loss of some frames, as many at a time as memory allows; returns
+        the loss, the sum of squared errors and their number.
         """
         while True:
             self.optimizer.zero_grad()
             total, squares, count, size = 0.0, 0.0, 0, len(batch)
             try:
                 for start in range(0, size, self._frames_at_once):
-                    part = join(batch[start : start + self._frames_at_once])
-                    errors, weights = self._training_errors(part)
-                    loss = (weights * errors**2).sum() / (size * self._loss_unit)
-                    loss.backward()
-                    squared, n_errors = _squares(errors.detach(), weights)
-                    total += float(loss.detach())
+                    part = batch[start : start + self._frames_at_once]
+                    loss, squared, n_errors = self._add_gradient(part, size)
+                    total += loss
                     squares, count = squares + squared, count + n_errors
                 return total, squares, count
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+                if self._frames_at_once == 1 or not is_out_of_memory(error):
                     raise
-                if self._frames_at_once == 1:
-                    raise TrainingError(
-                        f"there is no memory to train on {len(batch[0].labels)} atoms at a time: "
-                        "label smaller boxes, or choose a network of fewer channels"
-                    ) from error
             self._frames_at_once = (min(self._frames_at_once, size) + 1) // 2
+
+    def _add_gradient(self, part: Sequence[Sample], size: int) -> tuple[float, float, int]:
+        """Add the gradient of a part of `size` frames. In a function of its own, so that nothing of
+        it stays in memory where that ran out.
+        """
+        errors, weights = self._training_errors(join(part).on(self._device))
+        loss = (weights * errors**2).sum() / (size * self._loss_unit)
+        loss.backward()
+        return float(loss.detach()), *_squares(errors.detach(), weights)
 
     def _optimise(self, batch: Sequence[Sample], rate: float) -> tuple[float, int]:
         """One step; returns the sum of squared errors before it and their number."""
@@ -241,9 +244,9 @@ class Run:
     def _validate(self) -> float:
         """Return the root mean square error of the averaged weights; keeps the best ones."""
         with torch.no_grad():
+            there = (sample.on(self._device) for sample in self.validation)
             found = [
-                _squares(self._errors(self.average, sample), sample.weights)
-                for sample in self.validation
+                _squares(self._errors(self.average, sample), sample.weights) for sample in there
             ]
         squares, count = (sum(column) for column in zip(*found, strict=True))
         error = math.sqrt(squares / count)
@@ -352,6 +355,8 @@ def identity(
             digest.update(np.ascontiguousarray(flat_tensors(target, item.tensors), "<f8").tobytes())
         digests[f"{name} frames"] = digest.hexdigest()
     flat = {f"{table}.{key}": settings[table][key] for table in settings for key in settings[table]}
+    # where it is trained changes no more than the last digits
+    flat.pop("training.device", None)
     return json.dumps(flat | digests, sort_keys=True)
 
 

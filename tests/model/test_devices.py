@@ -1,18 +1,21 @@
 """Where torch computes, and what happens where memory runs out; on a GPU where there is one."""
 
 import dataclasses
+import weakref
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
 
+import mda_aptnn
 from mda_aptnn.errors import FrameError, ModelError, TrainingError
 from mda_aptnn.model.architectures import architecture_of
-from mda_aptnn.model.devices import is_out_of_memory, torch_device
+from mda_aptnn.model.devices import is_out_of_memory, moved, torch_device
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.engines import components
 from mda_aptnn.model.predict import load_model
+from mda_aptnn.model.simple import SimpleNetworkConfig
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.fit import fit
@@ -55,11 +58,12 @@ def test_names_of_devices():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu(tmp_path):
     assert torch_device("auto").type == "cpu"
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[training]\ndevice = "cuda"')
     for use in (
         lambda: load_model("water-rpbe-d3", engine="cuda"),
-        lambda: fit(
-            water(2), NETWORK, dataclasses.replace(SHORT, device="cuda"), tmp_path / "m.h5"
-        ),
+        lambda: TrainingConfig(device="cuda"),
+        lambda: mda_aptnn.train(water(3), tmp_path / "m.h5", plan=plan, trajectory=[]),
     ):
         with pytest.raises(ModelError, match="torch sees no GPU here; choose 'cpu', or 'auto'"):
             use()
@@ -93,11 +97,73 @@ def test_training_goes_on_with_fewer_frames_at_a_time(monkeypatch, network):
     assert sizes[6:] == [1, 1, 1]  # it remembers
 
 
-def test_a_frame_that_is_too_large_to_train_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(Run, "_training_errors", full)
-    with pytest.raises(TrainingError, match="no memory to train on 96 atoms at a time: label sm"):
-        fit(water(2), NETWORK, dataclasses.replace(SHORT, batch_frames=1), tmp_path / "model.h5")
+def test_nothing_of_a_step_that_failed_stays_in_memory(monkeypatch):
+    errors, alive = Run._training_errors, []
+
+    def failing(run, batch):
+        assert not any(values() is not None for values in alive), "kept beside the second try"
+        found, weights = errors(run, batch)
+        alive.append(weakref.ref(found))
+        if len(alive) == 1:
+            found.register_hook(full)  # while the gradient is computed
+        return found, weights
+
+    whole = gradient(made_run(NETWORK))
+    monkeypatch.setattr(Run, "_training_errors", failing)
+    assert_allclose(gradient(made_run(NETWORK)), whole, atol=1e-5 * np.abs(whole).max())
+    assert len(alive) == 3
+
+
+@pytest.mark.parametrize("step", ["_training_errors", "_validate"])
+def test_a_frame_that_is_too_large_to_train_on(tmp_path, monkeypatch, step):
+    monkeypatch.setattr(Run, step, full)
+    with pytest.raises(TrainingError, match="no memory to train on frames of 96 atoms") as refused:
+        fit(water(4), NETWORK, SHORT, tmp_path / "model.h5")
+    assert "can't allocate" in str(refused.value.__cause__)
     assert not (tmp_path / "model.h5").exists()
+
+
+def test_a_run_goes_on_on_another_device(tmp_path, monkeypatch):
+    validate, path = Run._validate, tmp_path / "model.h5"
+
+    def killed(run):
+        found = validate(run)
+        if run.step == 4:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as now:
+        now.setattr("mda_aptnn.training.loop.CHECKPOINT_EVERY", 0.0)
+        now.setattr(Run, "_validate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(water(4), NETWORK, SHORT, path)
+    model = fit(water(4), NETWORK, dataclasses.replace(SHORT, device="auto"), path)
+    assert model.info["training"]["device"] == "auto"
+    # the seconds go on counting, and no step is done twice
+    assert model.contents.members[0].learning["step"].tolist() == [2, 4, 6]
+
+
+@dataclasses.dataclass(frozen=True)
+class Theirs:
+    """What the network of another package takes of a frame."""
+
+    positions: torch.Tensor
+    tables: dict
+    cutoff: float = 6.0
+
+
+def test_inputs_of_any_form_are_moved():
+    theirs = Theirs(torch.zeros(3), {"pairs": [torch.zeros(2), None], "n": 3})
+    assert moved(theirs, torch.device("cpu")) is theirs
+    # a device without memory, which there is everywhere
+    there = moved(theirs, torch.device("meta"))
+    assert there.positions.is_meta and there.tables["pairs"][0].is_meta
+    assert there.tables["pairs"][1] is None and there.tables["n"] == 3 and there.cutoff == 6.0
+    for network in (NETWORK, DIPOLE, SimpleNetworkConfig(channels=2, layers=1, lmax=1)):
+        made = architecture_of(network).network(network, (1, 8), APT)
+        inputs = made.inputs(water(1)[0].frame)
+        assert type(moved(inputs, torch.device("meta"))) is type(inputs)
+        assert all(x.is_meta for x in moved(inputs, torch.device("meta")) if torch.is_tensor(x))
 
 
 class Small:
@@ -129,8 +195,17 @@ def test_prediction_goes_on_with_fewer_atoms_at_a_time(tmp_path):
         assert max(engine.sizes) > room
         for one, other in zip(found, model._engine.components(given), strict=True):
             assert_allclose(one, other, atol=1e-10)
-    with pytest.raises(FrameError, match=r"no memory for \d+ atoms at a time: close other"):
-        components(Small(model._engine, 10), large, model._reach)
+        tried = len(engine.sizes)
+        components(engine, given, model._reach)
+        # what fits is known from then on, and frames that are small enough stay whole
+        assert given is frames or max(engine.sizes[tried:]) <= room
+    engine = Small(model._engine, 10)
+    with pytest.raises(FrameError, match="no memory for") as refused:
+        components(engine, large, model._reach)
+    # the number is that of the smallest part that was tried
+    assert f"no memory for {engine.sizes[-1]} atoms at a time: close" in str(refused.value)
+    assert "can't allocate" in str(refused.value.__cause__)
+    assert engine.most_atoms == model._engine.most_atoms
 
 
 @ON_A_GPU

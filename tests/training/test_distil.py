@@ -10,12 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from mda_aptnn.errors import LabelError, ModelError, TrainingError
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.committee import Committee
+from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.model.predict import BUNDLED, load_model
 from mda_aptnn.training import committee
 from mda_aptnn.training import distil as distilling
 from mda_aptnn.training.committee import fit_committee
-from mda_aptnn.training.config import TrainingConfig, split
+from mda_aptnn.training.config import TrainingConfig, read_plan, split
 from mda_aptnn.training.distil import cache_path, distil, train
 from mda_aptnn.training.fit import fit
 from tests.tiny import NETWORK, clusters, model_file
@@ -249,6 +250,25 @@ def test_the_teacher_has_not_seen_what_the_plan_holds_out(tmp_path, quick):
     seen_by = [found.info["data"]["fingerprints"] for found in (model, load_model(teacher))]
     assert len(seen_by[0]["held_out"]) == 2 and seen_by[0]["held_out"] == seen_by[1]["held_out"]
     assert model.contents.training["weight_decay"] == distilling.STUDENT.weight_decay
+
+
+def test_a_plan_without_a_network_leaves_teacher_and_student_theirs(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(distilling, "STUDENT_NETWORK", NETWORK)
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[training]\ndevice = "auto"\nsteps = 6')
+    assert read_plan(plan)[0] is None
+    own = {"trajectory": frames(7)[4:], "plan": plan}
+    model = train(clusters(4), tmp_path / "m.h5", **own)
+    (teacher,) = tmp_path.glob("m-teacher-*.h5")
+    taught = distil(teacher, frames(7)[4:], tmp_path / "d.h5", plan=plan)
+    for student in (model, taught):
+        assert student.contents.config == NETWORK
+        assert student.contents.training["learning_rate"] == distilling.STUDENT.learning_rate
+        assert student.contents.training["steps"] == 6
+    found = load_model(teacher).contents
+    assert found.config == DipoleConfig() and found.training["device"] == "auto"
+    # steps of the plan are the student's
+    assert found.training["steps"] == distilling.TEACHER.steps
 
 
 def test_a_teacher_that_diverged_is_no_teacher(tmp_path, quick, monkeypatch):

@@ -180,13 +180,14 @@ class CpuEngine:
             ]
         n_blocks = len(arranged.atoms)
         if not self._exchange or self._exchange[0][0].shape[1] < n_blocks:
-            self._exchange = []
+            exchange = []
             for program in self.programs:
                 length = program.features[1] if program.message else 0
                 shapes = (n_blocks, length), (n_blocks * BLOCK * program.message,)
                 n_members = len(program.weights)
                 arrays = (np.zeros((n_members, *shape), self.dtype) for shape in shapes)
-                self._exchange.append(tuple(arrays))
+                exchange.append(tuple(arrays))
+            self._exchange = exchange
         self._room_for = pairs.first, arranged
 
 
