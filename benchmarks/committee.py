@@ -4,8 +4,8 @@ body.
     python benchmarks/committee.py --folder FOLDER [--members 4] [--steps 600] [--held-out 9]
     [--labels FILE ...]
 
-Trains both kinds on the bundled labels but for the held-out frames, with the plan of the bundled
-model and fewer steps. Every run keeps its state in FOLDER: a command that was stopped goes on. On
+Trains both kinds on the bundled labels but for the held-out frames, with fewer steps than the
+default. Every run keeps its state in FOLDER: a command that was stopped goes on. On
 the held-out frames it then prints, and draws FOLDER/spread-KIND.png. The factor between spread and
 error is found on half of the held-out frames and tested on the other half, both ways, so that
 "error/spread" is not 1 by construction:
@@ -23,7 +23,6 @@ error is found on half of the held-out frames and tested on the other half, both
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import datetime
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ from mda_aptnn.training.calibration import (
     error_over_stated,
 )
 from mda_aptnn.training.committee import fit_committee
-from mda_aptnn.training.config import read_plan
+from mda_aptnn.training.config import TrainingConfig
 from mda_aptnn.training.evaluate import evaluate
 from mda_aptnn.training.plotting import plot_spread
 from mda_aptnn.training.samples import held_out_frames
@@ -84,8 +83,8 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.folder.mkdir(exist_ok=True)
     dataset = read_labels(arguments.labels)
-    network, plan = read_plan(DATA / "water-rpbe-d3.toml")
-    plan = dataclasses.replace(plan, steps=arguments.steps, held_out=arguments.held_out)
+    settings = {"steps": arguments.steps, "held_out": arguments.held_out}
+    plan = TrainingConfig(validation=2, **settings)
     print(
         f"{datetime.date.today()}, {arguments.members} members, {arguments.steps} steps, "
         f"{len(dataset)} frames"
@@ -94,7 +93,7 @@ def main() -> None:
         path = arguments.folder / f"{kind.replace(' ', '-')}.h5"
         if not path.exists():
             fit_committee(
-                dataset, arguments.members, network, plan, path, shared_body=shared, verbose=True
+                dataset, arguments.members, None, plan, path, shared_body=shared, verbose=True
             )
         model = load_model(path, engine="torch")
         test = held_out_frames(model.info, dataset)

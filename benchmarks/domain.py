@@ -30,7 +30,7 @@ from mda_aptnn.model.predict import BUNDLED
 from mda_aptnn.tensors import sum_rule_residual
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
-FRAMES = Path(__file__).parents[1] / "mda_aptnn" / "tests" / "data" / "domain-frames.npz"
+FRAMES = Path(__file__).parents[1] / "tests" / "data" / "domain-frames.npz"
 LABELS = [BUNDLED / "water32-rpbe-d3.xyz", BUNDLED / "water32-rpbe-d3-more.h5"]
 #: Edge of a cubic cell of 216 waters at 1 g/cm³, in Å.
 EDGE = 18.6206

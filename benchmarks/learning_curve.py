@@ -36,13 +36,13 @@ from mda_aptnn.model.density import NetworkConfig
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.simple import SimpleNetworkConfig
 from mda_aptnn.training.config import TrainingConfig
-from mda_aptnn.training.distil import STUDENT, TEACHER
+from mda_aptnn.training.distil import STUDENT, STUDENT_NETWORK, TEACHER
 
 #: Settings of the network and of its training, by architecture.
 RECIPES: dict[str, tuple[Any, TrainingConfig]] = {
     "density": (NetworkConfig(), TrainingConfig()),
     "dipole": (DipoleConfig(), TEACHER),
-    "taught": (NetworkConfig(), STUDENT),
+    "taught": (STUDENT_NETWORK, STUDENT),
     "density-3000": (NetworkConfig(), TrainingConfig(steps=3000)),
     "simple-network": (
         SimpleNetworkConfig(),

@@ -72,9 +72,10 @@ def calibrate(
     for part in parts:
         evaluation = evaluate(model, dataset, part, **options)
         found = calibrated(evaluation, model.factors_of(part), how)
+        # the factor of bands comes after those of the elements, which the model multiplies by
+        model.contents.card[card_key("spread", model.target, part)] = found
         if part == APT and (errors := band_errors(model, dataset)):
             found["bands"] = band_calibration(errors, how)
-        model.contents.card[card_key("spread", model.target, part)] = found
 
 
 def calibrated(evaluation: Evaluation, before: Mapping[str, float], how: str) -> dict[str, Any]:

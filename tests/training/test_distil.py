@@ -13,12 +13,15 @@ from mda_aptnn.model.committee import Committee
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.model.predict import BUNDLED, load_model
+from mda_aptnn.tensors import APT
 from mda_aptnn.training import committee
 from mda_aptnn.training import distil as distilling
+from mda_aptnn.training.calibration import calibrate
 from mda_aptnn.training.committee import fit_committee
 from mda_aptnn.training.config import TrainingConfig, read_plan, split
 from mda_aptnn.training.distil import cache_path, distil, train
 from mda_aptnn.training.fit import fit
+from mda_aptnn.training.samples import held_out_frames
 from tests.tiny import NETWORK, clusters, model_file
 
 from .test_evaluate import run
@@ -206,7 +209,14 @@ def test_the_spread_of_a_taught_committee_is_calibrated_on_true_labels(tmp_path)
         training=PLAN,
     )
     assert student.info["spread"]["factors"].keys() == {"H", "O"}
-    assert load_model(tmp_path / "m.h5").n_members == 2
+    student = load_model(tmp_path / "m.h5")
+    assert student.n_members == 2
+    # the factor of bands is what comes after those of the elements: nothing is left to find
+    kept = student.info["spread"]
+    calibrate(student, held_out_frames(student.info, clusters(5)), [APT], "held-out frames")
+    again = student.info["spread"]
+    assert again["factors"] == pytest.approx(kept["factors"], rel=1e-4)
+    assert again["bands"]["factor"] == pytest.approx(kept["bands"]["factor"], rel=1e-4)
 
 
 @pytest.fixture
