@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mda_aptnn.elements import symbols_of
+from mda_aptnn.elements import SYMBOLS, atomic_numbers
 from mda_aptnn.errors import ModelError
 from mda_aptnn.tensors import Target
 
@@ -30,11 +30,11 @@ def stretched(
     """
     if not factors or len(members) < 2:
         return members
-    scale = np.array([factors.get(symbol, 1.0) for symbol in symbols_of(numbers)])
+    of_number = np.ones(len(SYMBOLS))
+    of_number[atomic_numbers(factors)] = [*factors.values()]
     mean = members.mean(axis=0)
-    result: NDArray[np.float64] = mean + scale.reshape(-1, *[1] * (mean.ndim - 1)) * (
-        members - mean
-    )
+    scale = of_number[numbers].reshape(-1, *[1] * (mean.ndim - 1))
+    result: NDArray[np.float64] = mean + scale * (members - mean)
     return result
 
 
