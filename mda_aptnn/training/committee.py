@@ -18,7 +18,7 @@ import torch
 from mda_aptnn import io
 from mda_aptnn.errors import TrainingError
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
-from mda_aptnn.model.architectures import network_for
+from mda_aptnn.model.architectures import architecture_of, network_for
 from mda_aptnn.model.file import READOUT, Member, ModelFile
 from mda_aptnn.model.irreps import name_of
 from mda_aptnn.model.predict import Model, load_model
@@ -103,6 +103,8 @@ def fit_committee(
     network, training = network_for(network, target), training or TrainingConfig()
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
+    if shared_body:
+        check_readout(network, target)
     path = io.check_writable(path)
     learned, chosen, aside = split(len(dataset), training)
     # in the order of the seed, so that validation frames of the first members are spread over the
@@ -267,13 +269,26 @@ def _with_readouts(contents: ModelFile, labels: list[list[_Rows]]) -> ModelFile:
     return dataclasses.replace(contents, shared=shared, members=members)
 
 
+def check_readout(config: Any, target: AnyTarget) -> None:
+    """Refuse a network whose last layer cannot be fitted apart, before it is trained.
+
+    Raises
+    ------
+    TrainingError
+        Names the architecture.
+    """
+    architecture = architecture_of(config)
+    if architecture.network(config, [1], target).readout is None:
+        raise TrainingError(
+            f"architecture {architecture.name!r} has no last layer that could be fitted apart: "
+            "train independent members, or take the default architecture"
+        )
+
+
 def _rows(contents: ModelFile, labels: Sequence[Dataset]) -> list[list[_Rows]]:
     """Features after the body and scaled labels, for each dataset and frame; all have the same."""
+    check_readout(contents.config, contents.target)
     network = contents.build(dtype=torch.float64)
-    if network.readout is None:
-        raise TrainingError(
-            f"architecture {contents.architecture!r} has no last layer that could be fitted apart"
-        )
     of_frames = [
         _rows_of_frame(network, items, contents.target) for items in zip(*labels, strict=True)
     ]

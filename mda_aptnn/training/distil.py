@@ -38,6 +38,7 @@ from mda_aptnn.training import samples
 from mda_aptnn.training.calibration import calibrate
 from mda_aptnn.training.committee import (
     TAUGHT_LAYERS,
+    check_readout,
     fit_committee,
     fit_to_the_end,
     taught_readouts,
@@ -160,6 +161,10 @@ def train(
             return fit(dataset, network, config, path, **options)
         options["shared_body"] = shared_body
         return fit_committee(dataset, members, network, config, path, **options)
+    if shared_body:
+        raise TrainingError(
+            "--shared-body goes with no trajectory: a committee that is taught has one body anyway"
+        )
     if given:
         raise TrainingError(
             f"{' and '.join(given)} frames of their own go with no trajectory: give a number, and "
@@ -295,6 +300,8 @@ def distil(
     for check in domain_checks(source, chosen):
         if check.verdict in (Verdict.LOOK, Verdict.REFUSED):
             logger.warning("the teacher and the trajectory: %s", check)
+    if getattr(source, "n_members", 1) > 1:
+        check_readout(network, APT)
     aside = dataclasses.replace(training, held_out=0.0)
     with folders.reserved(cache.with_suffix(".lock"), f"the student {path}"):
         by_member = _taught(source, chosen, cache, verbose)

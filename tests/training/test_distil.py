@@ -198,6 +198,16 @@ def test_the_student_of_a_committee_has_the_spread_of_its_members(tmp_path):
     assert_allclose(members.mean(axis=0), student.predict(labels[0].frame), atol=1e-6)
 
 
+def test_a_network_without_a_last_layer_is_refused_before_the_training(tmp_path, monkeypatch):
+    teacher = fit_committee(clusters(4), 2, NETWORK, PLAN, tmp_path / "teacher.h5")
+    monkeypatch.setattr(distilling, "fit", None)
+    with pytest.raises(TrainingError, match="'dipole' has no last layer that could be fitted"):
+        distil(teacher.path, frames(4), tmp_path / "m.h5", network=DipoleConfig(), training=PLAN)
+    with pytest.raises(TrainingError, match="'dipole' has no last layer that could be fitted"):
+        fit_committee(clusters(4), 2, DipoleConfig(), PLAN, tmp_path / "m.h5", shared_body=True)
+    assert {file.name for file in tmp_path.iterdir()} == {"teacher.h5"}
+
+
 def test_the_spread_of_a_taught_committee_is_calibrated_on_true_labels(tmp_path):
     teacher = fit_committee(clusters(5), 2, NETWORK, PLAN, tmp_path / "teacher.h5")
     student = distil(
@@ -305,6 +315,7 @@ def test_a_teacher_that_diverged_is_no_teacher(tmp_path, quick, monkeypatch):
             "held_out frames",
         ),
         ({"steps": -3}, TrainingError, "steps = -3"),
+        ({"members": 2, "shared_body": True}, TrainingError, "--shared-body goes with no traj"),
     ],
 )
 def test_what_goes_with_no_trajectory_is_refused_before_the_teacher(tmp_path, options, error, said):
