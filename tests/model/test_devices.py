@@ -229,27 +229,6 @@ def test_a_gpu_has_the_same_gradient(network):
 
 
 @ON_A_GPU
-def test_a_run_on_a_gpu_is_resumed(tmp_path, monkeypatch):
-    config = dataclasses.replace(SHORT, device="cuda")
-    validate = Run._validate
-
-    def killed(run):
-        found = validate(run)
-        if run.step == 4:
-            raise KeyboardInterrupt
-        return found
-
-    with monkeypatch.context() as now:
-        now.setattr("mda_aptnn.training.loop.CHECKPOINT_EVERY", 0.0)
-        now.setattr(Run, "_validate", killed)
-        with pytest.raises(KeyboardInterrupt):
-            fit(water(5), NETWORK, config, tmp_path / "model.h5")
-    resumed = fit(water(5), NETWORK, config, tmp_path / "model.h5")
-    assert resumed.info["training"]["device"] == "cuda"
-    assert resumed.contents.members[0].learning["step"].tolist() == [2, 4, 6]
-
-
-@ON_A_GPU
 def test_a_gpu_whose_memory_is_too_small(tmp_path):
     model = fit(water(2), NETWORK, dataclasses.replace(SHORT, steps=1), tmp_path / "model.h5")
     frame = water(1)[0].frame
