@@ -63,7 +63,7 @@ def _command(model: str, n_frames: int) -> dict[str, Any]:
         wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
         json.loads(result.stdout)
         parts = {
-            name: int(share) / 100 for name, share in re.findall(r"(\w+) (\d+) %", result.stderr)
+            name: int(share) / 100 for name, share in re.findall(r"(\w+) (\d+) ?%", result.stderr)
         }
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return {
