@@ -3,10 +3,10 @@
     python benchmarks/devices.py [--model MODEL] [--sizes 384 3072 24576 98304] [--json FILE]
 
 MODEL (default: the bundled one) predicts boxes of water by each engine that there is, in float32
-and on one thread, neighbours included: of 384 atoms 16 frames at a time, of more atoms one. Where
-torch sees a GPU, networks of the default architecture and of the dipole architecture are trained
-for some steps on both devices, with 1, 4 and 16 frames a step. Medians; memory is the most that
-torch held on the GPU.
+and on one thread, neighbours included: as many frames in a call as have 6,144 atoms, at least one.
+Where torch sees a GPU, networks of the default architecture and of the dipole architecture are
+trained for some steps on both devices, with 1, 4 and 16 frames a step. Medians; memory is the most
+that torch held on the GPU.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from typing import Any
 import MDAnalysis as mda
 import numpy as np
 import torch
+from suite.boxes import frames_of
 
-from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame, read_labels
 from mda_aptnn.labels.snapshots import Source, choose_frames
 from mda_aptnn.model.density import LayerConfig, NetworkConfig
@@ -94,15 +94,6 @@ def rms_error(model: Any, labels: Dataset) -> float:
     """Root mean square error per component in e."""
     errors = [model.predict(item.frame) - item.tensors["apt"] for item in labels]
     return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
-
-
-def large_frame() -> Frame:
-    """384 atoms: the first frame of the bundled trajectory, twice along z."""
-    universe = mda.Universe(str(BUNDLED / "water64.pdb"), str(BUNDLED / "water64.h5md"))
-    (one,) = (frame for _, frame in Source([universe], ["water64.h5md"]).frames([0]))
-    assert one.cell is not None
-    positions = np.concatenate([one.positions, one.positions + one.cell[2]])
-    return Frame(np.tile(one.numbers, 2), positions, one.cell * [[1.0], [1.0], [2.0]], pbc=one.pbc)
 
 
 class Campaign:
@@ -178,7 +169,7 @@ class Campaign:
 
     def table(self) -> None:
         """Print all results with times."""
-        known, frame = self.results(), large_frame()
+        known, (frame,) = self.results(), frames_of(384, 1)
         models = {name: load_model(self.file(name)) for name in STUDENTS if name in known}
         times: dict[str, list[float]] = {name: [] for name in models}
         for model in models.values():

@@ -145,39 +145,31 @@ def components(engine: Engine, frames: Sequence[Frame], reach: float) -> list[ND
         If there is no memory even for the smallest part.
     """
     most_atoms = engine.most_atoms
-    try:
-        return _components(engine, frames, reach, most_atoms)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        # without what its traceback holds in memory
-        full = error.with_traceback(None)
-    if len(frames) > 1:
-        return [components(engine, [frame], reach)[0] for frame in frames]
-    (frame,) = frames
-    failed = _largest_part(frame, reach, most_atoms)
     while True:
-        most_atoms = failed // 2
-        largest = (
-            _largest_part(frame, reach, most_atoms) if engine.most_atoms < sys.maxsize else failed
-        )
-        # parts cannot be smaller than what a thin box sees
-        if largest > 0.8 * failed:
-            raise FrameError(
-                f"there is no memory for {failed} atoms at a time: close other programs, or take a "
-                "smaller network (mda-aptnn distil makes one)"
-            ) from full
-        failed = largest
         try:
             found = _components(engine, frames, reach, most_atoms)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
+            # without what its traceback holds in memory
             full = error.with_traceback(None)
-            continue
-        logger.info("memory ran out: up to %d atoms at a time from here on", largest)
-        engine.most_atoms = most_atoms
-        return found
+        else:
+            if most_atoms < engine.most_atoms:
+                engine.most_atoms = most_atoms
+                largest = _largest_part(frames[0], reach, most_atoms)
+                logger.info("memory ran out: up to %d atoms at a time from here on", largest)
+            return found
+        if len(frames) > 1:
+            return [components(engine, [frame], reach)[0] for frame in frames]
+        failed = _largest_part(frames[0], reach, most_atoms)
+        most_atoms = failed // 2
+        sliced = engine.most_atoms < sys.maxsize
+        # parts cannot be smaller than what a thin box sees
+        if not sliced or _largest_part(frames[0], reach, most_atoms) > 0.8 * failed:
+            raise FrameError(
+                f"there is no memory for {failed} atoms at a time: close other programs, or take a "
+                "smaller network (mda-aptnn distil makes one)"
+            ) from full
 
 
 def _largest_part(frame: Frame, reach: float, most_atoms: int) -> int:

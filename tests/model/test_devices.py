@@ -23,6 +23,8 @@ from mda_aptnn.training.loop import Run
 from mda_aptnn.training.samples import make_samples
 from tests.tiny import NETWORK, water
 
+from .test_network import replicated
+
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 DIPOLE = DipoleConfig(NETWORK.layers)
 BOTH = pytest.mark.parametrize("network", [NETWORK, DIPOLE], ids=["density", "dipole"])
@@ -181,14 +183,7 @@ def test_prediction_goes_on_with_fewer_atoms_at_a_time(tmp_path):
     model = fit(water(2), NETWORK, dataclasses.replace(SHORT, steps=1), tmp_path / "model.h5")
     model = load_model(model.path, engine="torch", dtype="float64")
     frames = [item.frame for item in water(3)]
-    large = [
-        frames[0].__class__(
-            np.tile(frames[0].numbers, 8),
-            np.concatenate([frames[0].positions + k * frames[0].cell[2] for k in range(8)]),
-            frames[0].cell * [[1], [1], [8]],
-            frames[0].pbc,
-        )
-    ]
+    large = [replicated(frames[0], (1, 1, 8))]
     for given, room in ((frames, 100), (large, 500)):
         engine = Small(model._engine, room)
         found = components(engine, given, model._reach)
@@ -231,13 +226,7 @@ def test_a_gpu_has_the_same_gradient(network):
 @ON_A_GPU
 def test_a_gpu_whose_memory_is_too_small(tmp_path):
     model = fit(water(2), NETWORK, dataclasses.replace(SHORT, steps=1), tmp_path / "model.h5")
-    frame = water(1)[0].frame
-    tall = frame.__class__(
-        np.tile(frame.numbers, 64),
-        np.concatenate([frame.positions + k * frame.cell[2] for k in range(64)]),
-        frame.cell * [[1], [1], [64]],
-        frame.pbc,
-    )
+    tall = replicated(water(1)[0].frame, (1, 1, 64))
     expected = load_model(model.path, engine="torch").predict(tall)
     small = load_model(model.path, engine="cuda")
     torch.cuda.empty_cache()
