@@ -378,7 +378,7 @@ class DensityNetwork(TensorNetwork):
             If two atoms are on top of each other.
         """
         shells = [layer.shell for layer in self.config.layers]
-        species = species_of(frame, self.numbers)
+        species = species_of(frame, self.numbers, self.scale.device)
         return frame_inputs(frame, species, len(self.numbers), shells, self.scale.dtype)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:

@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.graph import neighbours
 from mda_aptnn.model.architectures import Architecture
 from mda_aptnn.model.density import DensityNetwork, NetworkConfig
-from mda_aptnn.model.inputs import by_element, joined, pair_inputs, species_of
+from mda_aptnn.model.inputs import by_element, joined, pair_inputs, pair_tensors, species_of
 from mda_aptnn.tensors import APT, AnyTarget
 
 #: What the vectors μ start as, in Å times the root mean square of the labels about their means: a
@@ -203,17 +202,17 @@ class DipoleNetwork(torch.nn.Module):
                 f"{len(frame)} atoms are too many for a dipole network ({_MOST_ATOMS} at most): "
                 "distil it into a network of the default architecture"
             )
-        dtype = self.charges.dtype
-        species = species_of(frame, self.numbers)
-        found = neighbours(frame, self.config.cutoff)
+        dtype, device = self.charges.dtype, self.charges.device
+        species = species_of(frame, self.numbers, device)
+        centre, neighbour, vectors = pair_tensors(frame, self.config.cutoff, device)
         whole = DipoleInputs(
             species,
-            torch.arange(len(frame)),
-            torch.zeros(len(frame), dtype=torch.int64),
-            torch.tensor([frame.charge], dtype=dtype),
-            torch.from_numpy(found.centre),
-            torch.from_numpy(found.neighbour),
-            torch.from_numpy(found.vectors).to(dtype),
+            torch.arange(len(frame), device=device),
+            torch.zeros_like(species),
+            torch.tensor([frame.charge], dtype=dtype, device=device),
+            centre,
+            neighbour,
+            vectors.to(dtype),
         )
         return DipoleInputs.together([whole])
 

@@ -12,7 +12,7 @@ from e3nn import o3
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn.frame import Frame
-from mda_aptnn.graph import neighbours
+from mda_aptnn.graph import CLOSEST, neighbours
 from mda_aptnn.model.protocol import check_elements
 
 T = TypeVar("T")
@@ -96,8 +96,10 @@ def by_element(species: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return order, torch.argsort(order)
 
 
-def species_of(frame: Frame, numbers: Sequence[int]) -> torch.Tensor:
-    """Return the index of each atom's element in `numbers`, [n_atoms].
+def species_of(
+    frame: Frame, numbers: Sequence[int], device: torch.device | None = None
+) -> torch.Tensor:
+    """Return the index of each atom's element in `numbers`, [n_atoms], on a device.
 
     Raises
     ------
@@ -107,7 +109,46 @@ def species_of(frame: Frame, numbers: Sequence[int]) -> torch.Tensor:
     check_elements(frame, numbers)
     index = np.zeros(max(numbers) + 1, np.int64)
     index[list(numbers)] = np.arange(len(numbers))
-    return torch.from_numpy(index[frame.numbers])
+    return torch.from_numpy(index[frame.numbers]).to(device)
+
+
+def pair_tensors(
+    frame: Frame, cutoff: float, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return centres, neighbours [n_pairs] and vectors [n_pairs, 3] in Å, as `graph.neighbours`
+    finds them, on a device.
+
+    Raises
+    ------
+    FrameError
+        If two atoms are on top of each other.
+    """
+    if device.type != "cpu":
+        return found_there(frame, cutoff, device)
+    found = neighbours(frame, cutoff)
+    centre, neighbour, vectors = map(
+        torch.from_numpy, (found.centre, found.neighbour, found.vectors)
+    )
+    return centre, neighbour, vectors
+
+
+def found_there(
+    frame: Frame, cutoff: float, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`pair_tensors` by a search on the device itself, whose pairs of one centre come in no
+    particular order.
+    """
+    from vesin import NeighborList
+
+    positions, cell = (
+        torch.as_tensor(x, device=device) for x in (frame.positions, frame.box.filled)
+    )
+    periodic = torch.as_tensor(np.asarray(frame.pbc), device=device)
+    finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
+    centre, neighbour, vectors = finder.compute(positions, cell, periodic, "ijD")
+    if len(vectors) and vectors.norm(dim=1).min() < CLOSEST:
+        neighbours(frame, cutoff)  # raises, and says which atoms
+    return centre.to(torch.int64), neighbour.to(torch.int64), vectors
 
 
 def frame_inputs(
@@ -119,7 +160,7 @@ def frame_inputs(
     ----------
     frame : Frame
     species : Tensor of int64, shape [n_atoms]
-        Index of each atom's element.
+        Index of each atom's element, on the device where the inputs are wanted.
     n_species : int
     layers : sequence of (cutoff in Å, n_radial, lmax)
     dtype : torch.dtype
@@ -129,11 +170,9 @@ def frame_inputs(
     FrameError
         If two atoms are on top of each other.
     """
-    found = neighbours(frame, max(cutoff for cutoff, _, _ in layers))
+    furthest = max(cutoff for cutoff, _, _ in layers)
+    centre, neighbour, vectors = pair_tensors(frame, furthest, species.device)
     order, place = by_element(species)
-    centre, neighbour, vectors = (
-        torch.from_numpy(values) for values in (found.centre, found.neighbour, found.vectors)
-    )
     inputs = pair_inputs(
         species[order], place[centre], place[neighbour], vectors, n_species, layers
     )

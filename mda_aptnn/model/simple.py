@@ -19,14 +19,13 @@ from e3nn.math import soft_one_hot_linspace
 from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork as E3nnNetwork
 
 from mda_aptnn.frame import Frame
-from mda_aptnn.graph import neighbours
 from mda_aptnn.model.architectures import (
     LARGEST_CUTOFF,
     Architecture,
     TensorNetwork,
     check_ranges,
 )
-from mda_aptnn.model.inputs import joined, species_of
+from mda_aptnn.model.inputs import joined, pair_tensors, species_of
 from mda_aptnn.model.irreps import LARGEST_DEGREE
 from mda_aptnn.tensors import AnyTarget, default_dtype
 
@@ -173,9 +172,9 @@ class SimpleNetwork(TensorNetwork):
         FrameError
             If two atoms are on top of each other.
         """
-        found = neighbours(frame, self.config.cutoff)
+        device = self.scale.device
         # from centre to neighbour, as in e3nn: sender minus receiver
-        vectors = torch.from_numpy(found.vectors)
+        centre, neighbour, vectors = pair_tensors(frame, self.config.cutoff, device)
         degrees = list(range(self.config.lmax + 1))
         with default_dtype(torch.float64):
             angular = o3.spherical_harmonics(degrees, vectors, True, normalization="component")
@@ -185,9 +184,9 @@ class SimpleNetwork(TensorNetwork):
             radial = soft_one_hot_linspace(lengths, 0.0, self.config.cutoff, n_basis, **settings)
             radial = radial * n_basis**0.5
         return PairInputs(
-            species_of(frame, self.numbers),
-            torch.from_numpy(found.centre),
-            torch.from_numpy(found.neighbour),
+            species_of(frame, self.numbers, device),
+            centre,
+            neighbour,
             angular.to(self.scale.dtype),
             radial.to(self.scale.dtype),
         )

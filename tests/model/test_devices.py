@@ -10,10 +10,13 @@ from numpy.testing import assert_allclose
 
 import mda_aptnn
 from mda_aptnn.errors import FrameError, ModelError, TrainingError
+from mda_aptnn.frame import Frame
+from mda_aptnn.graph import neighbours
 from mda_aptnn.model.architectures import architecture_of
 from mda_aptnn.model.devices import is_out_of_memory, moved, torch_device
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.engines import components
+from mda_aptnn.model.inputs import found_there
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.simple import SimpleNetworkConfig
 from mda_aptnn.tensors import APT
@@ -69,6 +72,25 @@ def test_without_a_gpu(tmp_path):
     ):
         with pytest.raises(ModelError, match="torch sees no GPU here; choose 'cpu', or 'auto'"):
             use()
+
+
+@pytest.mark.parametrize(("edge", "pbc"), [(9.86, True), (5.2, True), (9.86, False)])
+def test_neighbours_that_a_device_finds_are_the_same(edge, pbc):
+    # here the device is the CPU; with a GPU, also that
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3), -1).reshape(-1, 3) * edge / 3
+    frame = Frame([8] * 27, grid + rng.uniform(0, 0.5, (27, 3)), edge * np.eye(3), [pbc] * 3)
+    expected = neighbours(frame, 6.0)
+    order = np.lexsort((*np.round(expected.vectors.T, 6), expected.neighbour, expected.centre))
+    for device in {"cpu", torch_device("auto").type}:
+        found = [x.cpu().numpy() for x in found_there(frame, 6.0, torch.device(device))]
+        assert (np.diff(found[0]) >= 0).all()  # what pair_inputs relies on
+        own = np.lexsort((*np.round(found[2].T, 6), found[1], found[0]))
+        for values, name in zip(found, ("centre", "neighbour", "vectors"), strict=True):
+            assert_allclose(values[own], getattr(expected, name)[order], atol=1e-9)
+    twice = Frame([8, 8], [[0, 0, 0], [0, 0, 0.1]])
+    with pytest.raises(FrameError, match="atoms 0 and 1"):
+        found_there(twice, 6.0, torch.device("cpu"))
 
 
 def test_what_out_of_memory_looks_like():
