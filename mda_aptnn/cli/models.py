@@ -85,6 +85,7 @@ def train(
     output: opt.Output = Path("model.h5"),
     cell: LabelCell = None,
     config: opt.Plan = None,
+    from_model: str | None = None,
     validation_frames: float | None = None,
     held_out_frames: float | None = None,
     seed: int | None = None,
@@ -109,6 +110,8 @@ def train(
 
     Parameters
     ----------
+    from_model : str
+        Start from the weights of this model (name or file): fewer labels do.
     validation_frames : float
         Frames to choose the best weights by: a number, or a fraction below 1.
     held_out_frames : float
@@ -149,6 +152,7 @@ def train(
         read(labels, cell),
         output,
         plan=config,
+        network=from_model,
         members=members,
         shared_body=shared_body,
         target=target or None,

@@ -187,6 +187,7 @@ _NAMES = {
     "as_json": "--json",
     "file_format": "--format",
     "flux_output": "--flux",
+    "from_model": "--from",
     "mass_weighted": "--mass-weighted/--not-mass-weighted",
 }
 _SHORT = {

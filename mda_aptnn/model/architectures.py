@@ -151,6 +151,16 @@ class TensorNetwork(torch.nn.Module):
         self.scale.copy_(torch.as_tensor(scale))
         self.shift.copy_(torch.as_tensor(shift))
 
+    def take_over(self, other: Any) -> None:
+        """Begin with the weights of another network; see `protocol.Network`."""
+        if self.numbers != other.numbers or self.target != other.target:
+            name = architecture_of(self.config).name
+            raise ModelError(
+                f"a network of the architecture {name!r} can only start from one of the same "
+                "elements and targets"
+            )
+        self.load_state_dict(other.state_dict())
+
     def residuals(
         self,
         inputs: Any,

@@ -318,6 +318,13 @@ class Layer(torch.nn.Module):
         return gated
 
 
+def _of_elements(values: torch.Tensor, rows: Sequence[int | None], axis: int) -> torch.Tensor:
+    """Rows of an axis, one for each element; the mean of all where there is none."""
+    mean = values.mean(dim=axis, keepdim=True)
+    parts = [mean if row is None else values.narrow(axis, row, 1) for row in rows]
+    return torch.cat(parts, dim=axis)
+
+
 class DensityNetwork(TensorNetwork):
     """Atomic tensors of a frame, by layers in the density form.
 
@@ -365,6 +372,32 @@ class DensityNetwork(TensorNetwork):
                 f"the last layer's features lack {', '.join(missing)}, which {target.name} has"
             )
         self.readout = Mixing(features, self.outputs, n_species)
+
+    def take_over(self, other: DensityNetwork) -> None:
+        """Begin with the weights of another network; see `protocol.Network`.
+
+        An element that the other does not know begins as the mean of those that it knows. The last
+        layer stays new where the targets are others.
+        """
+        rows = [other.numbers.index(z) if z in other.numbers else None for z in self.numbers]
+        known = [k for k, row in enumerate(rows) if row is not None]
+        found = other.state_dict()
+        own = ("readout.", "scale", "shift") if self.target != other.target else ()
+        for name, values in self.state_dict().items():
+            if name.startswith(own):
+                continue
+            old = found[name]
+            if name.startswith("layers.0.collect."):
+                # its inputs are densities of each element, whose number they are divided by
+                of_neighbours = old.unflatten(1, (len(other.numbers), -1))
+                old = _of_elements(of_neighbours, rows, 1).flatten(1, 2)
+                old = old * math.sqrt(len(self.numbers) / len(other.numbers))
+            if name in ("scale", "shift"):
+                values[known] = old[[rows[k] for k in known]]
+            elif name.endswith("bias") or ".weights." in name:
+                values.copy_(_of_elements(old, rows, 0))
+            else:
+                values.copy_(old)
 
     def inputs(self, frame: Frame) -> Inputs:
         """Return what the network needs of a frame: geometry in float64, then cast to the network's

@@ -185,6 +185,13 @@ class DipoleNetwork(torch.nn.Module):
         self.charges.copy_(torch.as_tensor(charges))
         self.body.scale[:] = _LENGTH * float(np.sqrt(np.mean(scale**2)))
 
+    def take_over(self, other: DipoleNetwork) -> None:
+        """Begin with the weights of another network; see `protocol.Network`."""
+        self.body.take_over(other.body)
+        for row, number in enumerate(self.numbers):
+            if number in other.numbers:
+                self.charges[row] = other.charges[other.numbers.index(number)]
+
     def inputs(self, frame: Frame) -> DipoleInputs:
         """Return what the network needs of a frame: vectors in float64, then cast to the network's
         dtype.

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mda_aptnn.errors import FrameError, ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.architectures import ARCHITECTURES
-from mda_aptnn.model.devices import is_out_of_memory, torch_device
+from mda_aptnn.model.devices import is_out_of_memory, moved, torch_device
 from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.inputs import frames_apart, joined_inputs
 from mda_aptnn.model.protocol import Engine
@@ -85,6 +85,7 @@ class TorchEngine:
         # a dipole network differentiates, which inference mode forbids
         with torch.no_grad(), _threads(self.n_threads):
             together = joined_inputs([first.inputs(frame) for frame in frames])
+            together = moved(together, self.device)  # a network elsewhere may make them here
             if self.device.type == "cuda":
                 torch.cuda.synchronize()  # so that the times tell what they say
             middle = time.perf_counter()

@@ -59,6 +59,10 @@ class Network(Protocol):
         The last layer, where it is linear. Then ``body(inputs)`` gives the features before it and
         ``read(features, inputs)`` the outputs, so that the members of a committee can share the
         body.
+
+    It may have ``take_over(other)``, to begin with the weights of a trained network of the same
+    settings, which raises `ModelError` if its elements or targets are others and cannot be carried
+    over.
     """
 
     config: Any

@@ -27,7 +27,7 @@ from mda_aptnn.training import samples
 from mda_aptnn.training.calibration import calibrate
 from mda_aptnn.training.card import accuracies, model_card
 from mda_aptnn.training.config import TrainingConfig, split
-from mda_aptnn.training.fit import fit
+from mda_aptnn.training.fit import fit, origin, started
 from mda_aptnn.training.loop import identity
 from mda_aptnn.training.ripples import without_ripples
 from mda_aptnn.training.samples import Array
@@ -100,6 +100,7 @@ def fit_committee(
     """
     target = target or samples.labelled_target(dataset)
     dataset = samples.with_all_parts(dataset, target)
+    start, network = started(network)
     network, training = network_for(network, target), training or TrainingConfig()
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
@@ -126,7 +127,8 @@ def fit_committee(
         options = {"validation": dataset.subset(own), "target": target, "verbose": verbose}
         trained_on.append(dataset.subset(sorted(set(frames) - set(own))))
         config = dataclasses.replace(training, seed=training.seed + number, held_out=0.0)
-        files.append(_fit_member(folder, number, trained_on[-1], network, config, options))
+        begin = network if start is None else start.single(number % len(start.members))
+        files.append(_fit_member(folder, number, trained_on[-1], begin, config, options))
     singles = [ModelFile.load(file) for file in files]
     if shared_body:
         contents = bootstrap_readouts(singles[0], trained_on[0], n_members, training.seed)
@@ -158,7 +160,9 @@ def _fit_member(
     folder: Path, number: int, data: Dataset, network: Any, config: TrainingConfig, options: Any
 ) -> Path:
     """Train a member, unless it is there; its file is named by all that it depends on."""
-    settings = {"network": dataclasses.asdict(network), "training": dataclasses.asdict(config)}
+    start, shape = started(network)
+    settings = {"network": dataclasses.asdict(shape), "training": dataclasses.asdict(config)}
+    settings |= origin(start)
     parts = {"training": data, "validation": options["validation"]}
     who = identity(settings, parts, options["target"])
     folder.mkdir(exist_ok=True)

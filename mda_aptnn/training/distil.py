@@ -43,7 +43,7 @@ from mda_aptnn.training.committee import (
     fit_to_the_end,
     taught_readouts,
 )
-from mda_aptnn.training.config import TrainingConfig, planned, split
+from mda_aptnn.training.config import TrainingConfig, planned, read_plan, split
 from mda_aptnn.training.fit import fit
 from mda_aptnn.training.loop import CHECKPOINT_EVERY, identity
 from mda_aptnn.training.ripples import Ripple, without_ripples
@@ -103,7 +103,8 @@ def train(
     plan : path, optional
         TOML file with the tables [training] and [network].
     network : optional
-        Settings of the network, where no plan has them.
+        Settings of the network, where no plan has them; or a trained model (name, path, `Model`)
+        that training starts from, see `fit`.
     members : int
         Members of a committee, whose spread tells the error; 1: a single model.
     shared_body : bool
@@ -151,6 +152,7 @@ def train(
     options: dict[str, Any] = {"verbose": verbose, **given}
     options["target"] = None if wanted is None else joint(map(as_target, wanted))
     dataset = samples.as_dataset(labels)
+    network = _start(network, plan, trajectory)
     if members > 1 and "validation" in given:
         raise TrainingError(
             "the members of a committee have validation frames of their own: give their number"
@@ -195,6 +197,25 @@ def train(
         verbose=verbose,
         **settings,
     )
+
+
+def _start(network: Any, plan: Any, trajectory: Any) -> Any:
+    """Settings of a network as they are; the file of a model that training is to start from."""
+    if network is None or dataclasses.is_dataclass(network):
+        return network
+    if trajectory is not None:
+        raise TrainingError(
+            "a model to start from goes with no trajectory, whose teacher learns from nothing: "
+            "train from it first, and `distil` that"
+        )
+    if plan is not None and read_plan(plan)[0] is not None:
+        raise TrainingError(
+            f"{plan} has a table [network], and so has the model to start from: leave one out"
+        )
+    model = load_model(network)
+    if not isinstance(model, Model):
+        raise TrainingError(f"{model!r} has no weights to start from: give a model file")
+    return model.contents
 
 
 def _teacher(

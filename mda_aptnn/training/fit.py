@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from typing import Any
 
@@ -46,9 +47,10 @@ def fit(
         Ripples of the real-space grid that made the labels (see `ripples`) are taken out of those
         that are trained on, unless ``training.keep_ripples``; the card's `grid_ripples_removed` has
         them.
-    network : NetworkConfig, DipoleConfig or SimpleNetworkConfig, optional
+    network : NetworkConfig, DipoleConfig, SimpleNetworkConfig or ModelFile, optional
         Shape of the network, and by its class the architecture; by default that which suits the
-        target.
+        target. Of a trained model, its shape and its weights, which training starts from: an
+        element that is new begins as the mean of the others, a new target with a new last layer.
     training : TrainingConfig, optional
         Settings of the loop.
     path : path
@@ -83,6 +85,7 @@ def fit(
         If another process trains the same file.
     """
     target = target or samples.labelled_target(dataset)
+    start, network = started(network)
     network, training = network_for(network, target), training or TrainingConfig()
     if held_out is not None:
         training = dataclasses.replace(training, held_out=0.0)
@@ -94,6 +97,13 @@ def fit(
     numbers = samples.check_labels(parts, target)
     labels, ripples = without_ripples(parts["training"], target, keep=training.keep_ripples)
     module = _initial_network(network, parts["training"], numbers, target, training.seed)
+    if start is not None:
+        if not hasattr(module, "take_over"):
+            raise TrainingError(
+                f"architecture {start.architecture!r} cannot start from a trained model: it has no "
+                "method take_over"
+            )
+        module.take_over(start.build())
     learned = samples.make_samples(module, labels, target, training.element_weights)
     chosen = samples.make_samples(module, parts["validation"], target)
     run = Run(module, learned, chosen, target, training)
@@ -105,7 +115,7 @@ def fit(
     own = {name: part for name, part in parts.items() if held_out is None or name != "held_out"}
     state = checkpoint_path(path)
     with folders.reserved(state.with_suffix(".lock"), f"the training of {path}"):
-        divergence = run.run(state, identity(settings, own, target), verbose)
+        divergence = run.run(state, identity(settings | origin(start), own, target), verbose)
         if run.best:
             card = model_card(parts, target) | {
                 "grid_ripples_removed": [ripple.summary() for ripple in ripples],
@@ -115,6 +125,7 @@ def fit(
                     "seconds": round(run.seconds, 1),
                 },
                 "accuracy": {},
+                **origin(start),
             }
             curve = {name: np.asarray(values) for name, values in run.learning.items()}
             member = Member(run.best, state_arrays(run.average), curve)
@@ -138,6 +149,22 @@ def fit(
         )
     found: Model = load_model(path)
     return found
+
+
+def started(network: Any) -> tuple[ModelFile | None, Any]:
+    """The model that a training starts from, if its network is one; and the network's settings."""
+    return (network, network.config) if isinstance(network, ModelFile) else (None, network)
+
+
+def origin(start: ModelFile | None) -> dict[str, dict[str, Any]]:
+    """What a card, and the identity of a run, say of the model that it starts from."""
+    if start is None:
+        return {}
+    digest = hashlib.sha256()
+    for name, values in sorted((start.shared | start.members[0].weights).items()):
+        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    level = start.card.get("level_of_theory", "")
+    return {"started_from": {"weights": digest.hexdigest()[:16], "level_of_theory": level}}
 
 
 def _split(
