@@ -104,11 +104,6 @@ class TrainingConfig:
     4.0}``.
     """
 
-    sum_rule: float = _setting(0.0, "[0, inf)")
-    """Weight in the loss of the squared error of a frame's summed tensors over its number of atoms,
-    where every atom is labelled: 1 lets the sum count as much as the tensors, were their errors
-    independent. A dipole network keeps the sum rule anyway."""
-
     device: str = _setting("cpu", DEVICES)
     """Where to train: "cpu", "cuda" (a GPU), or "auto", a GPU where torch sees one. A GPU adds up
     in no fixed order, so that two runs differ in their last digits."""

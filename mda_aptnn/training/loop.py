@@ -218,14 +218,7 @@ class Run:
         it stays in memory where that ran out.
         """
         errors, weights = self._training_errors(join(part).on(self._device))
-        loss = (weights * errors**2).sum()
-        if self.config.sum_rule:
-            sizes = [len(sample.labels) for sample in part]
-            for own, known in zip(errors.split(sizes, -2), weights.split(sizes, -2), strict=True):
-                if (known > 0).all():
-                    squares = (own.sum(dim=-2) ** 2).sum() / own.shape[-2]
-                    loss = loss + self.config.sum_rule * squares
-        loss = loss / (size * self._loss_unit)
+        loss = (weights * errors**2).sum() / (size * self._loss_unit)
         loss.backward()
         return float(loss.detach()), *_squares(errors.detach(), weights)
 

@@ -114,22 +114,6 @@ def test_an_irrep_that_never_varied_gets_no_zero_scale():
     assert (scale > 0).all() and (scale < 0.01).all()
 
 
-def test_the_sum_of_a_frames_tensors_counts_in_the_loss_where_all_atoms_are_labelled():
-    whole, part = molecule(water(1)[0], 0, 6), molecule(water(1)[0], 9, 3)
-    part = with_labels(part, np.where(np.arange(3)[:, None, None] == 1, np.nan, part.apt))
-    module, losses = network(), []
-    for weight in (0.0, 2.5):
-        config = TrainingConfig(batch_frames=2, sum_rule=weight, clip_norm=1e9)
-        run = Run(module, make_samples(module, Dataset([whole, part]), APT), [], APT, config)
-        losses.append(run._differentiate(run._batch())[0])
-    basis = torch.tensor(APT.basis.reshape(9, 9)).float()
-    found = (module(module.inputs(whole.frame)) @ basis).detach().double().numpy()
-    excess = found.sum(axis=0) - whole.apt.sum(axis=0).ravel()
-    labels = np.concatenate([whole.apt.ravel(), part.apt.ravel()])
-    expected = 2.5 * np.sum(excess**2) / 6 / np.nansum(labels**2)
-    assert losses[1] - losses[0] == pytest.approx(expected, rel=1e-4)
-
-
 def test_the_step_is_that_of_the_weighted_error_of_what_is_labelled():
     """The gradient against one that is written out by itself, with missing labels and weights."""
     rng = np.random.default_rng(5)
