@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from mda_aptnn.elements import SYMBOLS
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.architectures import (
@@ -35,6 +36,7 @@ from mda_aptnn.model.irreps import (
     Coupling,
     Features,
     Irrep,
+    Kinds,
     Mixing,
     Products,
     add,
@@ -118,6 +120,10 @@ class NetworkConfig:
     ----------
     layers : tuple of LayerConfig
         Dictionaries of their fields will do, so that a configuration can come from JSON or TOML.
+    n_kinds : int
+        Elements are combinations of so many kinds of atoms, which share what they learn: for more
+        elements than have labels enough of their own. 0: each has weights of its own. The last
+        layer always has.
     """
 
     layers: tuple[LayerConfig, ...] = (
@@ -130,8 +136,10 @@ class NetworkConfig:
             n_mixed=4,
         ),
     )
+    n_kinds: int = 0
 
     def __post_init__(self) -> None:
+        check_ranges("a network", self, n_kinds=(0, len(SYMBOLS)))
         try:
             layers = tuple(
                 x if isinstance(x, LayerConfig) else LayerConfig(**x) for x in self.layers
@@ -245,8 +253,15 @@ class Layer(torch.nn.Module):
     density of each element); irreps_out: `features`, those of the configuration that can arise.
     """
 
-    def __init__(self, config: LayerConfig, before: Mapping[Irrep, int], n_species: int) -> None:
+    def __init__(
+        self,
+        config: LayerConfig,
+        before: Mapping[Irrep, int],
+        n_species: int,
+        kinds: Kinds | None = None,
+    ) -> None:
         super().__init__()
+        own = n_species, kinds
         wanted = irreps_of(config.features)
         width = wanted[0, 1]
         if config.order > 1 and set(wanted.values()) != {width}:
@@ -258,30 +273,30 @@ class Layer(torch.nn.Module):
             degrees = range(config.lmax + 1)
             found = {(degree, (-1) ** degree): n_species * config.n_radial for degree in degrees}
         else:
-            self.send = Mixing(before, irreps_of(config.messages), n_species)
+            self.send = Mixing(before, irreps_of(config.messages), *own)
             self.convolution = Convolution(config, self.send.outputs, list(wanted))
-            self.remain = Mixing(before, wanted, n_species)
+            self.remain = Mixing(before, wanted, *own)
             found = self.convolution.outputs
-        self.collect = Mixing(found, wanted, n_species)
+        self.collect = Mixing(found, wanted, *own, of_neighbours=self.first)
         linear = self.collect.outputs if self.first else self.collect.outputs | self.remain.outputs
         factors = irreps_of(config.factors) or wanted
         self.factors = {irrep: count for irrep, count in linear.items() if irrep in factors}
         self.bias = torch.nn.Parameter(torch.zeros(n_species, 1, width, dtype=torch.float32))
         # the left factor of a square is another mixture than the right one: 1o x 1o -> 1e needs two
         # vectors
-        self.left = Mixing(linear, self.factors, n_species) if config.order > 1 else None
+        self.left = Mixing(linear, self.factors, *own) if config.order > 1 else None
         self.products, self.mixings = torch.nn.ModuleList(), torch.nn.ModuleList()
         left, self.features = self.factors, dict(linear)
         for _ in range(config.order - 1):
             lefts = [irrep for irrep in left if irrep in factors]
             products = Products(lefts, self.factors, wanted, width)
-            mixing = Mixing(products.outputs, wanted, n_species)
+            mixing = Mixing(products.outputs, wanted, *own)
             self.products.append(products)
             self.mixings.append(mixing)
             left = mixing.outputs
             self.features |= left
         n_gates = sum(self.features.values()) - width
-        self.gates = Mixing({(0, 1): width}, {(0, 1): n_gates}, n_species)
+        self.gates = Mixing({(0, 1): width}, {(0, 1): n_gates}, *own)
 
     def forward(
         self, features: Features, inputs: Inputs, layer: int, counts: list[int]
@@ -357,10 +372,11 @@ class DensityNetwork(TensorNetwork):
     def __init__(self, config: NetworkConfig, numbers: Sequence[int], target: AnyTarget) -> None:
         super().__init__(config, numbers, target)
         n_species = len(self.numbers)
+        self.kinds = Kinds(n_species, config.n_kinds) if config.n_kinds else None
         features: dict[Irrep, int] = {}
         layers = []
         for layer in config.layers:
-            layers.append(Layer(layer, features, n_species))
+            layers.append(Layer(layer, features, n_species, self.kinds))
             features = layers[-1].features
         self.layers = torch.nn.ModuleList(layers)
         self.outputs: dict[Irrep, int] = collections.Counter()
@@ -387,14 +403,16 @@ class DensityNetwork(TensorNetwork):
             if name.startswith(own):
                 continue
             old = found[name]
+            of_element = name.startswith(("kinds.", "readout.")) or name.endswith("bias")
             if name.startswith("layers.0.collect."):
                 # its inputs are densities of each element, whose number they are divided by
-                of_neighbours = old.unflatten(1, (len(other.numbers), -1))
-                old = _of_elements(of_neighbours, rows, 1).flatten(1, 2)
+                if self.kinds is None:
+                    of_neighbours = old.unflatten(1, (len(other.numbers), -1))
+                    old = _of_elements(of_neighbours, rows, 1).flatten(1, 2)
                 old = old * math.sqrt(len(self.numbers) / len(other.numbers))
             if name in ("scale", "shift"):
                 values[known] = old[[rows[k] for k in known]]
-            elif name.endswith("bias") or ".weights." in name:
+            elif of_element or (self.kinds is None and ".weights." in name):
                 values.copy_(_of_elements(old, rows, 0))
             else:
                 values.copy_(old)

@@ -111,29 +111,80 @@ class Coupling(ExactModule):
         return list(zip(self.outputs, coupled.split(widths), strict=True))
 
 
+class Kinds(torch.nn.Module):
+    """What each element is made of, as a centre and as a neighbour: combinations of `rank` kinds of
+    atoms, so that what is learned of one element helps others.
+
+    Attributes
+    ----------
+    centre, neighbour : Parameter, shape [n_species, rank]
+    """
+
+    def __init__(self, n_species: int, rank: int) -> None:
+        super().__init__()
+        self.rank = rank
+        self.centre, self.neighbour = (
+            torch.nn.Parameter(torch.randn(n_species, rank) / math.sqrt(rank)) for _ in range(2)
+        )
+
+
 class Mixing(torch.nn.Module):
     """Linear map of channels, separate for each irrep and each element of the atom.
 
     irreps_in: `inputs`; irreps_out: those of `outputs` that also are in `inputs`. The map is
     weights / √inputs: weights of order one everywhere, so that one learning rate and one weight
     decay suit them all.
+
+    Parameters
+    ----------
+    inputs, outputs : mapping of Irrep to int
+        Channels.
+    n_species : int
+    kinds : Kinds, optional
+        What elements have in common: then each has its own combination of a few maps that all
+        learn. Each has maps of its own otherwise.
+    of_neighbours : bool
+        The inputs are densities of each element: combinations of these as well.
     """
 
     def __init__(
-        self, inputs: Mapping[Irrep, int], outputs: Mapping[Irrep, int], n_species: int
+        self,
+        inputs: Mapping[Irrep, int],
+        outputs: Mapping[Irrep, int],
+        n_species: int,
+        kinds: Kinds | None = None,
+        *,
+        of_neighbours: bool = False,
     ) -> None:
         super().__init__()
         self.irreps = [irrep for irrep in outputs if inputs.get(irrep)]
         self.outputs = {irrep: outputs[irrep] for irrep in self.irreps}
+        # the network's own, which it holds itself: no further copy in its state
+        self._kinds, self._of_neighbours = [kinds], of_neighbours
+        shape: tuple[int, ...] = (n_species,)
+        if kinds is not None:
+            shape = (kinds.rank, kinds.rank) if of_neighbours else (kinds.rank,)
+        n_own = n_species if kinds is not None and of_neighbours else 1
         self.weights = torch.nn.ParameterList(
-            torch.randn(n_species, inputs[irrep], outputs[irrep], dtype=torch.float32)
+            torch.randn(*shape, inputs[irrep] // n_own, outputs[irrep], dtype=torch.float32)
             for irrep in self.irreps
         )
+
+    def of_elements(self) -> list[torch.Tensor]:
+        """Return the weights of each element, [n_species, n_inputs, n_outputs] for each irrep."""
+        kinds = self._kinds[0]
+        if kinds is None:
+            return list(self.weights)
+        centre, neighbour = kinds.centre, kinds.neighbour
+        if not self._of_neighbours:
+            return [torch.einsum("sk,kio->sio", centre, own) for own in self.weights]
+        found = (torch.einsum("sk,zl,klio->szio", centre, neighbour, own) for own in self.weights)
+        return [weights.flatten(1, 2) for weights in found]
 
     def forward(self, features: Features, counts: list[int]) -> Features:
         """Return the mixed features of atoms that are sorted by element, `counts` of each."""
         mixed = {}
-        for irrep, weights in zip(self.irreps, self.weights, strict=True):
+        for irrep, weights in zip(self.irreps, self.of_elements(), strict=True):
             maps = (weights / math.sqrt(weights.shape[1])).unbind()
             parts = zip(features[irrep].split(counts, dim=1), maps, strict=True)
             mixed[irrep] = torch.cat([values @ matrix for values, matrix in parts], dim=1)

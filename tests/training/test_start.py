@@ -31,7 +31,13 @@ def made(kind, config, numbers, target=APT, seed=1):
 
 
 @pytest.mark.parametrize(
-    ("kind", "config"), [(DensityNetwork, NETWORK), (DipoleNetwork, DipoleConfig(NETWORK.layers))]
+    ("kind", "config"),
+    [
+        (DensityNetwork, NETWORK),
+        (DensityNetwork, dataclasses.replace(NETWORK, n_kinds=3)),
+        (DipoleNetwork, DipoleConfig(NETWORK.layers)),
+        (DipoleNetwork, DipoleConfig(NETWORK.layers, n_kinds=3)),
+    ],
 )
 def test_what_was_known_is_not_changed_by_new_elements(kind, config):
     frame = clusters(1)[0].frame
@@ -46,7 +52,7 @@ def test_what_was_known_is_not_changed_by_new_elements(kind, config):
         assert torch.isfinite(found).all()
         assert float((found - old(old.inputs(frame))).abs().max()) > 1e-3
         if kind is DensityNetwork:
-            weights = new.layers[1].send.weights[0]
+            weights = new.layers[1].send.of_elements()[0].detach()
             assert_allclose(weights[1], weights[[0, 2]].mean(dim=0), atol=1e-12)
     # and the way back: fewer elements
     less = made(kind, config, (1, 8), seed=3)

@@ -526,7 +526,7 @@ def mixing_weights(mixing: Mixing) -> dict[Irrep, NDArray[np.float64]]:
     """Return the matrices of a mixing, [n_species, n, m] for each irrep, norms included."""
     return {
         irrep: weights.numpy().astype(np.float64) / math.sqrt(weights.shape[1])
-        for irrep, weights in zip(mixing.irreps, mixing.weights, strict=True)
+        for irrep, weights in zip(mixing.irreps, mixing.of_elements(), strict=True)
     }
 
 
