@@ -12,6 +12,8 @@ exponent and draws FOLDER/learning-curve.png.
 
 Data economy, direct and with a teacher, is ``--frames 3 5 10 24 --networks density dipole taught``
 with the default recipes; the frames that the teacher labels are of the bundled trajectory.
+"taught-by-two" is `mda-aptnn train --trajectory --members 2`: each of its two teachers chooses
+validation frames of its own.
 "density-3000" has fewer steps, the reference network the recipe of its paper:
 Adam(amsgrad) at 0.01, times 0.1 after ten validations without progress, 1,000 steps a point. Its
 sums are done in another order than e3nn's (`pair_sums.py`), so that a step takes 1.3 CPU seconds
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +32,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from pair_sums import sums_first
-from published_apt import CELL, FILES, read, taught_and_tested, train_and_test
+from published_apt import CELL, FILES, demonstration, read, taught_and_tested, train_and_test
 
 from mda_aptnn.labels.dataset import read_labels
 from mda_aptnn.model.density import NetworkConfig
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.simple import SimpleNetworkConfig
 from mda_aptnn.training.config import TrainingConfig
-from mda_aptnn.training.distil import STUDENT, STUDENT_NETWORK, TEACHER
+from mda_aptnn.training.distil import STUDENT, STUDENT_NETWORK, TEACHER, train
+from mda_aptnn.training.evaluate import evaluate
 
 #: Settings of the network and of its training, by architecture.
 RECIPES: dict[str, tuple[Any, TrainingConfig]] = {
     "density": (NetworkConfig(), TrainingConfig()),
     "dipole": (DipoleConfig(), TEACHER),
     "taught": (STUDENT_NETWORK, STUDENT),
+    "taught-by-two": (STUDENT_NETWORK, STUDENT),
     "density-3000": (NetworkConfig(), TrainingConfig(steps=3000)),
     "simple-network": (
         SimpleNetworkConfig(),
@@ -73,6 +78,12 @@ def point(data: Path, folder: Path, name: str, n_frames: int) -> dict[str, Any]:
         if name == "taught":
             point(data, folder, "dipole", n_frames)
             result = taught_and_tested(split, folder / f"dipole-{n_frames}.h5", model)
+        elif name == "taught-by-two":
+            cpu = time.process_time()
+            known = everything.subset(sorted(parts[0] + parts[1]))
+            student = train(known, model, members=2, trajectory=demonstration(), verbose=True)
+            result = {"cpu_seconds": round(time.process_time() - cpu, 1)}
+            result["test"] = evaluate(student, test).summary()
         else:
             with sums_first():
                 result = train_and_test(split, network, recipe, model, verbose=True)

@@ -109,11 +109,15 @@ def teach_and_test(data: Split, seed: int, folder: Path, path: Path) -> dict[str
     }
 
 
+def demonstration() -> mda.Universe:
+    """The bundled trajectory."""
+    return mda.Universe(str(BUNDLED / "water64.pdb"), str(BUNDLED / "water64.h5md"))
+
+
 def taught_and_tested(data: Split, teacher: Path, path: Path, seed: int = 0) -> dict[str, Any]:
     """Train a student on the labels and on frames of the bundled trajectory, and test it."""
     cpu = time.process_time()
-    universe = mda.Universe(str(BUNDLED / "water64.pdb"), str(BUNDLED / "water64.h5md"))
-    student = distil(teacher, universe, path, labels=data[0], seed=seed, verbose=True)
+    student = distil(teacher, demonstration(), path, labels=data[0], seed=seed, verbose=True)
     result: dict[str, Any] = {
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "error_from_teacher": student.info["accuracy"]["validation"]["rmse"],
