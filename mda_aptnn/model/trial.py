@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +97,7 @@ class _Trial:
         shape = (len(self.frame), *self.target.shape)
         meaning = f"It must return finite floating-point numbers of shape {shape}."
         try:
-            tensors = np.asarray(self.model.predict(copy.deepcopy(self.frame)))
+            tensors = np.asarray(self.model.predict(dataclasses.replace(self.frame)))
         except Exception as error:  # of whatever kind: it is what the caller is told
             yield _check("shape and dtype", meaning, _told(error), False)
             return
@@ -135,7 +134,11 @@ class _Trial:
                 "Tensors must not depend on the origin",
             ),
             "permutation": (
-                moved(numbers=frame.numbers[order], positions=frame.positions[order]),
+                moved(
+                    numbers=frame.numbers[order],
+                    positions=frame.positions[order],
+                    atoms=None if frame.atoms is None else frame.atoms[order],
+                ),
                 tensors[order],
                 "Tensors must go with their atoms, whatever the order of these",
             ),
