@@ -146,7 +146,7 @@ class TBLite(InProcess):
     def calculate(
         self, frame: Frame, field: NDArray[np.float64], wanted: frozenset[str], settings: Any
     ) -> Output:
-        """Compute a frame in a field; LabelError if it is periodic."""
+        """Compute a frame in a field; LabelError if it is periodic, ModelError if it cannot be."""
         if frame.pbc.any():
             raise LabelError(
                 "tblite labels molecules and ions in vacuum, and the frame is periodic: take "
@@ -230,6 +230,19 @@ class XTB:
                 where = "" if frame.number is None else f"frame {frame.number}, "
                 raise ModelError(f"{where}{name} ({len(cluster)} atoms): {error}") from error
         return tensors if rows is None else tensors[rows]
+
+    def dipole(self, atoms: Any) -> tuple[Array, Array]:
+        """Return the dipole [3] in e·Å of a sample without a cell, and charges of zero [n_atoms].
+
+        Raises
+        ------
+        ModelError
+            If it is periodic: clusters have no dipole together.
+        """
+        frame, _ = as_frame(atoms)
+        if frame.pbc.any():
+            raise ModelError(f"xtb:{self.method} has no dipole of a periodic sample")
+        return single_point(frame, self.method)["dipole"] * BOHR, np.zeros(len(frame))
 
 
 def _whole(frame: Frame) -> Iterator[tuple[Indices, Frame, str]]:

@@ -12,7 +12,7 @@ from MDAnalysis.exceptions import NoDataError
 from numpy.typing import ArrayLike
 
 from mda_aptnn import io, units
-from mda_aptnn.elements import NUMBERS
+from mda_aptnn.elements import NUMBERS, symbols_of
 from mda_aptnn.errors import FileFormatError, ModelError
 from mda_aptnn.frame import Array, Frame
 from mda_aptnn.tensors import APT
@@ -100,14 +100,15 @@ class FixedCharges:
             return self.by_atom
         if not self.by_name:
             return _of_topology(frame)
-        charges = [self._by_number.get(number) for number in frame.numbers.tolist()]
+        numbers = frame.numbers.tolist()
+        charges = [self._by_number.get(number) for number in numbers]
         for place, kind in enumerate(getattr(frame.atoms, "types", ())):
             charges[place] = self.by_name.get(str(kind), charges[place])
-        unknown = [symbol for symbol, q in zip(frame.symbols, charges, strict=True) if q is None]
+        unknown = {number for number, q in zip(numbers, charges, strict=True) if q is None}
         if unknown:
             raise ModelError(
-                f"the model does not know {', '.join(dict.fromkeys(unknown))}: give a charge of "
-                "each element, or of each atom type of the topology"
+                f"the model does not know {', '.join(symbols_of(sorted(unknown)))}: give a charge "
+                "of each element, or of each atom type of the topology"
             )
         return np.array(charges, dtype=np.float64)
 

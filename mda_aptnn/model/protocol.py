@@ -166,6 +166,8 @@ class Predictor(Protocol):
     `info` (the model card, a dictionary; what it says of itself under "rough" is marked in every
     result); `n_members`, ``predict_members(frame)`` and
     ``predict_with_spread(frame)`` of a committee; ``predict_tensors(frame)`` of several heads;
+    ``dipole(frame)``, the dipole [3] in e·Å whose derivatives the tensors are, less that of charges
+    [n_atoms] in e, and these;
     `seconds`, as of `Engine`.
     """
 

@@ -133,7 +133,7 @@ def test_unknown_elements_are_refused_with_a_way_on(model, name):
 
 
 def test_fixed_charges_ask_for_a_charge():
-    with pytest.raises(ModelError, match="does not know (Na, Cl|Cl, Na): give a charge"):
+    with pytest.raises(ModelError, match="does not know Na, Cl: give a charge"):
         FixedCharges({"O": -0.8, "H": 0.4}).predict(RUNS["gromacs salt"][0])
 
 
