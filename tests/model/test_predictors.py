@@ -2,22 +2,40 @@
 
 import dataclasses
 import importlib.metadata
+from pathlib import Path
 
+import MDAnalysis
+import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from typer.testing import CliRunner
 
-from mda_aptnn import UniverseFrames, check_model, load_model
+import mda_aptnn
+from mda_aptnn import DipoleFlux, UniverseFrames, check_model, load_model
 from mda_aptnn.checks import Verdict
+from mda_aptnn.cli import app
+from mda_aptnn.errors import FileFormatError, ModelError, UnitError
+from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
 from mda_aptnn.model import predict
 from mda_aptnn.model.dipole import DipoleConfig, DipoleNetwork
 from mda_aptnn.model.file import Member, ModelFile, state_arrays
+from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.tensors import APT
 from tests import systems
 from tests.molecules import ACETATE, METHYLACETAMIDE, ice, isolated
-from tests.tiny import clusters
+from tests.tiny import clusters, water, with_labels
 
+PLAN = """
+[training]
+steps = 4
+validate_every = 2
+[[network.layers]]
+features = "2x0e+2x1o+2x1e+2x2e"
+cutoff = 3.0
+n_radial = 2
+"""
 TYPES = ["OW", "HW", "HW"] * 2
 CHARGES = [-0.8, 0.5, 0.3] * 2
 
@@ -225,3 +243,95 @@ def test_what_is_no_model_is_refused_with_those_that_are(name, said):
     with pytest.raises(ModelError, match=said) as caught:
         load_model(name)
     assert "\n" not in str(caught.value)
+
+
+#: What `gas` has, as CHARMM's programs write it.
+PSF = """PSF
+
+       1 !NTITLE
+ REMARKS three molecules of water
+
+       9 !NATOM
+{atoms}
+
+       6 !NBOND: bonds
+       1       2       1       3       4       5       4       6
+       7       8       7       9
+
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A folder with three molecules of water in a box, their topology, and the command line."""
+    monkeypatch.chdir(tmp_path)
+    atoms = [
+        f"{k + 1:8d} W    {k // 3 + 1:<4d} WAT  {name:4s} {kind:4s} {charge:9.4f} {mass:12.4f} 0"
+        for k, (name, kind, charge, mass) in enumerate(
+            [("O", "OW", -0.8, 15.999), ("H1", "HW", 0.4, 1.008), ("H2", "HW", 0.4, 1.008)] * 3
+        )
+    ]
+    (tmp_path / "gas.psf").write_text(PSF.format(atoms="\n".join(atoms)))
+    universe = systems.gas(n_frames=6, seed=3)
+    with MDAnalysis.Writer("gas.trr", 9) as writer:
+        for _ in universe.trajectory:
+            writer.write(universe.atoms)
+    (tmp_path / "charges.toml").write_text("OW = -0.8\nH = 0.4\n")
+
+    def command(*words, code=0):
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exit_code == code, done.output
+        return done
+
+    return command
+
+
+def test_the_command_line_takes_charges_by_name(run):
+    """Those of the topology, of a file and of Python are one flux, also of two workers."""
+    universe = MDAnalysis.Universe("gas.psf", "gas.trr")
+    expected = DipoleFlux(universe, FixedCharges({"O": -0.8, "H": 0.4})).run().series.flux
+    assert np.abs(expected).max() > 1
+    for k, (name, *more) in enumerate(
+        [("charges:topology",), ("charges:charges.toml",), ("charges:topology", "--workers", "2")]
+    ):
+        run("flux", "gas.psf", "gas.trr", "--model", name, "-o", f"{k}.h5", *more)
+        series = mda_aptnn.load(f"{k}.h5")
+        # MDAnalysis has charges in single precision
+        assert_allclose(series.flux, expected, rtol=1e-7)
+        assert series.info["model"].startswith(name)
+    assert "(sha256 " in mda_aptnn.load("1.h5").info["model"]
+    said = run("flux", "gas.psf", "gas.trr", "--model", "charges:q.toml", code=1).output
+    assert "charges:q.toml: there is no such file" in said
+    words = ("gas.psf", "gas.trr", "-m", "charges:charges.toml", "-o", "charges.toml")
+    said = run("predict", *words, code=1).output
+    assert "charges.toml" in said and Path("charges.toml").read_text().startswith("OW")
+
+
+def test_the_command_line_takes_stored_tensors(run):
+    """`predict` stores them, `flux` finds them frame by frame, and names one that is not there."""
+    pytest.importorskip("tblite")
+    run("predict", "gas.psf", "gas.trr", "--model", "xtb:GFN2", "--frames", ":4", "-o", "apt.h5")
+    run("flux", "gas.psf", "gas.trr", "--stop", "4", "-m", "labels:apt.h5", "-o", "stored.h5")
+    run("flux", "gas.psf", "gas.trr", "--stop", "4", "-m", "xtb:GFN2", "-o", "xtb.h5")
+    stored, computed = (mda_aptnn.load(f"{name}.h5") for name in ("stored", "xtb"))
+    assert_allclose(stored.flux, computed.flux, atol=1e-6)
+    assert "GFN2-xTB" in computed.info["level_of_theory"]
+    assert any("0.06 e from PBE0" in note for note in computed.info["notes"])
+    said = run("flux", "gas.psf", "gas.trr", "-m", "labels:apt.h5", code=1).output
+    assert "frame 4 is not among the 4 of apt.h5" in said
+    said = run("raman", "gas.psf", "gas.trr", "-m", "xtb:GFN2", "-T", "300 K", code=1).output
+    assert "'xtb:GFN2' predicts no polarizability gradients" in said
+    assert "rough: GFN2-xTB" in run("info", "xtb:GFN2").output
+
+
+def test_xtb_teaches_a_model_that_says_that_it_is_rough(run):
+    pytest.importorskip("tblite")
+    Path("plan.toml").write_text(PLAN)
+    words = ("gas.psf", "gas.trr", "--frames", 4, "--config", "plan.toml", "-o", "rough.h5")
+    run("distil", "xtb:GFN2", *words)
+    model = load_model("rough.h5")
+    assert model.info["teacher"]["name"] == "xtb:GFN2" and model.info["teacher"]["n_frames"] == 4
+    assert model.info["level_of_theory"] == "GFN2-xTB, rough"
+    assert "label frames of your own" in model.info["rough"]
+    checks = run("check", "gas.psf", "gas.trr", "--model", "rough.h5", "--allow-outside-domain")
+    assert "the model: rough. GFN2-xTB" in checks.output
