@@ -82,10 +82,9 @@ class StoredTensors:
                 raise ModelError(f"frame {number} of {self._path} has atoms without a tensor")
             self._next = number + 1
             return item
-        which = "the frame" if frame.number is None else f"frame {frame.number}"
+        which = "the frame" if frame.number is None else f"frame {frame.number} (counted from 0)"
         raise ModelError(
-            f"{which} is not among the {count} of {self._path}: predict or label it first (counted "
-            "from 0)"
+            f"{which} is not among the {count} of {self._path}: predict or label it first"
         )
 
 

@@ -318,7 +318,7 @@ def test_the_command_line_takes_stored_tensors(run):
     assert "GFN2-xTB" in computed.info["level_of_theory"]
     assert any("0.06 e from PBE0" in note for note in computed.info["notes"])
     said = run("flux", "gas.psf", "gas.trr", "-m", "labels:apt.h5", code=1).output
-    assert "frame 4 is not among the 4 of apt.h5" in said
+    assert "frame 4 (counted from 0) is not among the 4 of apt.h5" in said
     said = run("raman", "gas.psf", "gas.trr", "-m", "xtb:GFN2", "-T", "300 K", code=1).output
     assert "'xtb:GFN2' predicts no polarizability gradients" in said
     assert "rough: GFN2-xTB" in run("info", "xtb:GFN2").output
