@@ -323,7 +323,13 @@ class Frame:
         return float(np.sqrt(max(0.0, np.linalg.det(directions @ directions.T))))
 
     def content(self) -> dict[str, Any]:
-        """Return the fields that make the configuration, without where it is from."""
+        """Return the fields that make the configuration, without where it is from.
+
+        Returns
+        -------
+        dict
+            numbers, positions, cell, pbc and charge.
+        """
         names = "numbers", "positions", "cell", "pbc", "charge"
         return {name: getattr(self, name) for name in names}
 

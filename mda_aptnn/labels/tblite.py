@@ -44,9 +44,7 @@ IONS = dict.fromkeys(("Li", "Na", "K", "Rb", "Cs"), 1) | dict.fromkeys(
 IONS |= dict.fromkeys(("F", "Cl", "Br", "I"), -1)
 
 
-def single_point(
-    frame: Frame, method: str, field: Array | None = None, start: Any = None
-) -> dict[str, Any]:
+def single_point(frame: Frame, method: str, field: Array | None = None, start: Any = None) -> Any:
     """Return energy (hartree), gradient (hartree/bohr) and dipole (e·bohr) of an isolated frame.
 
     Parameters
