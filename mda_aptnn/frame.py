@@ -182,6 +182,11 @@ class Frame:
         Which cell vectors repeat.
     charge : float
         Total charge in e.
+    atoms : MDAnalysis.AtomGroup, optional
+        The atoms of a Universe that these are, in this order, for what does not change along its
+        trajectory: charges, types, bonds. Its positions are those of whatever was read last.
+    number : int, optional
+        Of the frame in its trajectory, counted from 0, for messages.
 
     Raises
     ------
@@ -195,6 +200,8 @@ class Frame:
     cell: Array = dataclasses.field(default_factory=lambda: np.zeros((3, 3)))
     pbc: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(3, bool))
     charge: float = 0.0
+    atoms: Any = dataclasses.field(default=None, compare=False, repr=False)
+    number: int | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name, kind in (
@@ -314,6 +321,17 @@ class Frame:
             return 0.0
         directions = self.cell[self.pbc] / lengths[:, None]
         return float(np.sqrt(max(0.0, np.linalg.det(directions @ directions.T))))
+
+    def content(self) -> dict[str, Any]:
+        """Return the fields that make the configuration, without where it is from.
+
+        Returns
+        -------
+        dict
+            numbers, positions, cell, pbc and charge.
+        """
+        names = "numbers", "positions", "cell", "pbc", "charge"
+        return {name: getattr(self, name) for name in names}
 
     def fingerprint(self) -> str:
         """Return a hash of the content, the same for the same configuration to 1e-3 Å in the same

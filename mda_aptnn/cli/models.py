@@ -37,6 +37,7 @@ def predict(
     from mda_aptnn.flux.guard import refuse_or_warn
     from mda_aptnn.labels.dataset import LabelledFrame, write_labels
     from mda_aptnn.model.domain import OPTION, domain_checks
+    from mda_aptnn.model.protocol import tensors_by_name
     from mda_aptnn.tensors import sum_rule_residual
 
     predictor = mda_aptnn.load_model(model)
@@ -62,7 +63,7 @@ def predict(
         for universe, source in zip(universes, sources, strict=True):
             for now in tqdm(universe.trajectory[chosen], unit="frame"):
                 frame = source.frame()
-                tensors = predictor.predict_tensors(frame)
+                tensors = tensors_by_name(predictor, frame)
                 residuals.append(float(abs(sum_rule_residual(tensors["apt"], charge)).max()))
                 info = {
                     "frame": int(now.frame),
@@ -234,7 +235,7 @@ def distil(
     Parameters
     ----------
     teacher : str
-        Model that labels the frames: a name or a file.
+        Model that labels the frames: a file, or a name as for --model.
     labels : paths
         True labels, kept in the training beside the teacher's; repeatable.
     held_out_frames : float

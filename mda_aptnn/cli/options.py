@@ -132,7 +132,8 @@ class Shared:
     labels : paths
         Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both.
     model : str
-        Name of a bundled model, or a model file.
+        Model file or bundled model; or charges:topology, charges:FILE, labels:FILE, xtb:GFN2,
+        python:MODULE.NAME, or a name of another package.
     group : list of str
         NAME=SELECTION, repeatable: "O=element O".
     element : list of str

@@ -256,10 +256,10 @@ def info(name: str, *, out: Outputs = opt.writes()) -> None:
     Parameters
     ----------
     name : str
-        Name of a bundled model, or any file of mda-aptnn.
+        Any file of mda-aptnn, or a model by name.
     """
     if io.kind_of(name) in (None, "model"):
-        found = {"model": name, **mda_aptnn.load_model(name).info}
+        found = {"model": name, **getattr(mda_aptnn.load_model(name), "info", {})}
     else:
         found = _describe_file(Path(name))
     out.tell(found, _lines(found))

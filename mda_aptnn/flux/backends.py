@@ -38,13 +38,13 @@ _KILLED = (
 
 
 @functools.lru_cache(maxsize=1)
-def loaded(path: Any, changed: int, n_threads: int) -> Any:
-    """Return the model of a file, last changed then; parts that a worker takes one after the other
-    share it.
+def loaded(name: Any, changed: int, n_threads: int) -> Any:
+    """Return the model of a name or a file, last changed then; parts that a worker takes one after
+    the other share it.
 
     Loading it takes as long as predicting dozens of frames.
     """
-    return load_model(path, n_threads=n_threads)
+    return load_model(name, n_threads=n_threads)
 
 
 class _WithBar(BackendBase):

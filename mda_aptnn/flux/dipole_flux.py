@@ -22,7 +22,7 @@ from mda_aptnn.flux.frame_flux import FrameFlux, known_freedom
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import checkpoint_plan, description, frame_fingerprint
 from mda_aptnn.flux.pipeline import PARTS, Pipeline, batch_size, predictions
-from mda_aptnn.model.predict import Model, load_model, model_path
+from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.tensors import APT, PGT
 from mda_aptnn.trajectory.molecules import broken_note
 
@@ -40,10 +40,10 @@ class DipoleFlux(CheckedAnalysis):
     atomgroup : MDAnalysis.AtomGroup or MDAnalysis.Universe
         Whose flux is wanted. The model always sees all atoms of the Universe.
     model : str, path or object
-        Name of a bundled model, a model file, or any object with ``predict(frame) -> [n_atoms, 3,
-        3]`` in e. With ``predict_tensors(frame)``, which returns "apt" and polarizability gradients
-        "pgt" [n_atoms, 3, 3, 3] in Å², α̇ = Σ_i G_i v_i is kept in the same pass, for Raman and
-        sum-frequency spectra.
+        A model file, a name that `load_model` knows, or any object with ``predict(frame) ->
+        [n_atoms, 3, 3]`` in e. With ``predict_tensors(frame)``, which returns "apt" and
+        polarizability gradients "pgt" [n_atoms, 3, 3, 3] in Å², α̇ = Σ_i G_i v_i is kept in the
+        same pass, for Raman and sum-frequency spectra.
     groups : mapping of str to str or AtomGroup, optional
         Selections within `atomgroup`, which must not overlap, made in the first frame. What they
         leave out is the group "rest". An AtomGroup that is updated, such as a shell, is selected
@@ -152,6 +152,9 @@ class DipoleFlux(CheckedAnalysis):
         super().__init__(atomgroup, verbose, **reading)
         if hasattr(self._model, "check"):
             self._model.check(self._first)
+        path = getattr(self._model, "path", None)
+        #: By which a worker loads the model, and when its file was changed.
+        self._named = (model, 0) if path is None else (path, path.stat().st_mtime_ns)
         how: dict[str, Any] = {"per": per, "updating": updating, "also": ("atom",)}
         chosen, taken_apart = self._take_apart(groups, motions, **how)
         frames = self._frames
@@ -299,8 +302,7 @@ class DipoleFlux(CheckedAnalysis):
 
     def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
         if self._model is None:
-            path = model_path(self._source)
-            self._model = backends.loaded(path, path.stat().st_mtime_ns, self._n_threads)
+            self._model = backends.loaded(*self._named, self._n_threads)
         more = self._n_members or self._with_gradients
         batch = batch_size(self._model, len(self._frames.numbers), more)
         try:
@@ -388,7 +390,7 @@ class DipoleFlux(CheckedAnalysis):
             results.correlation = self._series.correlation()
 
     def __getstate__(self) -> dict[str, Any]:
-        # a model that came from a file is loaded again where it is used
+        # a model that has a name is loaded again where it is used
         state = self.__dict__.copy()
         if isinstance(self._source, str | os.PathLike):
             state["_model"] = None

@@ -316,8 +316,8 @@ def _write_task(
     record = {
         **_recipe_record(recipe, route),
         "runs": [dataclasses.asdict(run) for run in runs],
-        "frame": dataclasses.asdict(frame),
-        "placed": dataclasses.asdict(placed),
+        "frame": frame.content(),
+        "placed": placed.content(),
     }
     content = [record, texts, {name: _sha256(data) for name, data in files.items()}]
     name = _sha256(io.json_text(content, sort_keys=True).encode())[:16]

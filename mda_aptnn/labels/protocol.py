@@ -371,7 +371,10 @@ class InProcess(LabellingCode):
 
 
 #: This package's codes.
-OWN = {"cp2k": "mda_aptnn.labels.cp2k:CP2K"}
+OWN = {
+    "cp2k": "mda_aptnn.labels.cp2k:CP2K",
+    "tblite": "mda_aptnn.labels.tblite:TBLite",
+}
 #: Codes by name, each a class without arguments.
 CODES: Plugins[Callable[[], LabellingCode]] = Plugins(
     "mda_aptnn.labelling_codes", OWN, "labelling code", CampaignError

@@ -226,19 +226,23 @@ def domain_checks(
     -------
     list of Check
         Elements, density, temperature, environments and sum rule; only the first three if an
-        element is unknown, since then nothing can be predicted.
+        element is unknown, since then nothing can be predicted. A model that says that it is rough
+        has one more.
     """
     card: Mapping[str, Any] = getattr(model, "info", None) or {}
     domain = card.get("domain")
+    rough = card.get("rough")
+    doubts = [Check("the model", "rough", Verdict.LOOK, str(rough))] if rough else []
     if not domain:
         why = (
             "the model has no card that says what it was made for, so that nothing can be compared"
         )
-        return [Check("the model's domain", "not stated", Verdict.UNKNOWN, why)]
+        return [*doubts, Check("the model's domain", "not stated", Verdict.UNKNOWN, why)]
     every = math.ceil(len(samples) / max(1, MOST_ATOMS // len(samples[0])))
     samples, tensors = samples[::every], None if tensors is None else tensors[::every]
     elements = _elements(domain, getattr(model, "numbers", None), samples)
     checks = [
+        *doubts,
         elements,
         _density(domain, samples),
         temperature_check(domain.get("temperature"), temperature),

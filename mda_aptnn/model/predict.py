@@ -1,11 +1,17 @@
-"""What everybody calls to predict: a model by name or path, tensors of frames and AtomGroups."""
+"""What everybody calls to predict: a model by name or path, tensors of frames and AtomGroups.
+
+`load_model` is the only place where names are looked up, and `MODELS` the only list of those that
+are neither a file nor bundled.
+"""
 
 from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import os
-from collections.abc import Sequence
+import pkgutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +20,33 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io
 from mda_aptnn.elements import symbols_of
-from mda_aptnn.errors import FrameError, ModelError
+from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.committee import Members, stretched
 from mda_aptnn.model.engines import DTYPES, ENGINES, components, fastest_engine
 from mda_aptnn.model.file import ModelFile, as_json
-from mda_aptnn.model.protocol import check_elements
+from mda_aptnn.model.protocol import Predictor, check_elements
+from mda_aptnn.plugins import Plugins
 from mda_aptnn.tensors import Target, card_key, component_slices
+from mda_aptnn.trajectory.universe_frames import as_frame
 
 #: Folder of the bundled models, each NAME.h5.
 BUNDLED = Path(__file__).parent.parent / "data"
+
+#: Predictors by the word before a colon, each a class or function that is called with what stands
+#: behind it, "xtb:GFN2"; or, where nothing does, without an argument. Those of other packages may
+#: be objects with predict(frame) as well.
+MODELS: Plugins[Callable[..., Predictor] | Predictor] = Plugins(
+    "mda_aptnn.models",
+    {
+        "charges": "mda_aptnn.model.fixed_charges:named_charges",
+        "labels": "mda_aptnn.labels.stored:StoredTensors",
+        "xtb": "mda_aptnn.labels.tblite:XTB",
+        "python": "mda_aptnn.model.predict:from_python",
+    },
+    "model",
+    ModelError,
+)
 
 #: Frames are predicted together until a batch has this many atoms; more does not make it faster.
 BATCH_ATOMS = 512
@@ -288,8 +311,10 @@ def load_model(
     Parameters
     ----------
     model : str, path, ModelFile or object
-        The name of a bundled model ("water-rpbe-d3"), the path of a model file or its contents, or
-        any object with ``predict(frame) -> [n_atoms, 3, 3]``, which is returned as it is.
+        The path of a model file or its contents; the name of a bundled model ("water-rpbe-d3"), or
+        of another predictor in `MODELS` ("charges:topology", "charges:FILE", "labels:FILE",
+        "xtb:GFN2", "python:module.name"); or any object with ``predict(frame) -> [n_atoms, 3, 3]``,
+        which is returned as it is.
     engine : {"auto", "cpu", "torch", "cuda"}
         What evaluates the network: compiled kernels ("cpu"), the network itself, the network on a
         GPU, or the faster of the first two that can.
@@ -300,12 +325,12 @@ def load_model(
 
     Returns
     -------
-    Model, or the object that was given
+    Model, or another object with ``predict(frame)``
 
     Raises
     ------
     ModelError
-        If there is no such name or file.
+        If there is no such name or file; lists those that there are.
     FileFormatError
         If the file is truncated, foreign or damaged.
     """
@@ -318,12 +343,52 @@ def load_model(
         raise ModelError(
             f"{model!r} is no model: give a name, a path, or an object with predict(frame)"
         )
+    if str(model).partition(":")[0] in MODELS and not Path(model).is_file():
+        return _named(str(model))
     path = model_path(model)
     return Model(ModelFile.load(path), **settings, path=path)
 
 
+def _named(name: str) -> Any:
+    """The predictor of a name in `MODELS`."""
+    word, colon, rest = name.partition(":")
+    return _made(name, MODELS[word], *([rest] if colon else []))
+
+
+def _made(name: str, found: Any, *words: str) -> Any:
+    """An object with ``predict(frame)``, or the one that a class or function makes."""
+    if isinstance(found, type) or not hasattr(found, "predict"):
+        try:
+            inspect.signature(found).bind(*words)
+        except TypeError as error:
+            raise ModelError(f"the model {name!r}: {error}") from error
+        found = found(*words)
+    if not callable(getattr(found, "predict", None)):
+        raise ModelError(f"{name!r} is no model: it has no predict(frame)")
+    return found
+
+
+def from_python(name: str) -> Any:
+    """Return the predictor "MODULE.NAME": an object, or what a class or function without arguments
+    makes.
+
+    Raises
+    ------
+    ModelError
+        If there is no such name, or it is no predictor.
+    """
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelError(
+            f"python:{name}: {error}; write python:MODULE.NAME, of a module that is installed or "
+            "in a folder of PYTHONPATH"
+        ) from error
+    return _made(f"python:{name}", found)
+
+
 def model_identity(source: Any, model: Any) -> str:
-    """Name and content hash of a model file, the class of any other object.
+    """Name and content hash of a model file, a name as the user gave it, the class of an object.
 
     Parameters
     ----------
@@ -335,7 +400,10 @@ def model_identity(source: Any, model: Any) -> str:
     path = getattr(model, "path", None)
     if path is not None:
         return f"{Path(path).stem} (sha256 {io.file_hash(path)[:16]})"
-    return type(source).__name__
+    if not isinstance(source, str):
+        return type(source).__name__
+    named = source.partition(":")[2]
+    return f"{source} (sha256 {io.file_hash(named)[:16]})" if os.path.isfile(named) else source
 
 
 def model_path(name: str | os.PathLike[str]) -> Path:
@@ -344,7 +412,7 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ModelError
-        If there is neither; lists the bundled names.
+        If there is neither; lists the names that there are.
     """
     path = Path(name)
     if path.is_file():
@@ -356,35 +424,6 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     models = sorted(file.stem for file in BUNDLED.glob("*.h5") if io.kind_of(file) == "model")
     names = ", ".join(models) or "none"
     raise ModelError(
-        f"no model {str(name)!r}: there is no such file, and the bundled models are: {names}"
+        f"no model {str(name)!r}: there is no such file, and the bundled models are: {names}; "
+        f"other names begin with {', '.join(f'{word}:' for word in MODELS)}"
     )
-
-
-def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:
-    """Return the frame of `atoms`, and the rows in it of a group's atoms (None: all, in order).
-
-    Raises
-    ------
-    FrameError
-        If `atoms` is no configuration, or a group holds massless sites, which no network sees.
-    """
-    if isinstance(atoms, Frame):
-        return atoms, None
-    if not hasattr(atoms, "universe"):
-        raise FrameError(f"{atoms!r} is neither a Frame nor an AtomGroup or Universe")
-    # who predicts single frames needs no trajectories
-    from mda_aptnn.trajectory.universe_frames import UniverseFrames
-
-    frames = UniverseFrames(atoms.universe, velocities=None)
-    row_of = np.full(len(atoms.universe.atoms), -1)
-    row_of[frames.indices] = np.arange(len(frames.indices))
-    if not hasattr(atoms, "indices"):  # a Universe: all that the network sees
-        return frames.frame(), None
-    rows = row_of[atoms.indices]
-    if (rows < 0).any():
-        sites = atoms.indices[rows < 0][:5].tolist()
-        raise FrameError(
-            f"atoms {sites} (counted from 0) are massless sites without a tensor; select 'not mass "
-            "0'"
-        )
-    return frames.frame(), rows

@@ -167,8 +167,11 @@ class Predictor(Protocol):
 
     What else it may offer is used where it is there: ``predict_many(frames)``; ``check(frame)``,
     which refuses frames that it does not know; `cutoff` in Å; `target`; `numbers` (atomic numbers);
-    `info` (the model card, a dictionary); `n_members`, ``predict_members(frame)`` and
+    `info` (the model card, a dictionary; what it says of itself under "rough" is marked in every
+    result); `n_members`, ``predict_members(frame)`` and
     ``predict_with_spread(frame)`` of a committee; ``predict_tensors(frame)`` of several heads;
+    ``dipole(frame)``, the dipole [3] in e·Å whose derivatives the tensors are, less that of charges
+    [n_atoms] in e, and these;
     `seconds`, as of `Engine`.
     """
 
@@ -196,7 +199,7 @@ def unknown_elements(unknown: set[int], known: Sequence[int] | set[int]) -> str:
     return (
         f"the model does not know {names[0]}; it was made for {names[1]}. Label some twenty frames "
         "of this system and train a model of its own (mda-aptnn label plan, then train), or take "
-        "fixed charges in Python: model=FixedCharges({symbol: charge})"
+        "fixed charges (--model charges:topology, or charges:FILE)"
     )
 
 
@@ -205,3 +208,10 @@ def tensors_of(model: Any, frame: Frame, target: Target) -> NDArray[np.float64]:
     own = getattr(model, "target", APT).parts[0]
     found = model.predict(frame) if target == own else model.predict_tensors(frame)[target.name]
     return np.asarray(found)
+
+
+def tensors_by_name(model: Any, frame: Frame) -> dict[str, NDArray[np.float64]]:
+    """Return all that any predictor says of a frame: "apt" [n_atoms, 3, 3] in e, and "pgt"."""
+    if hasattr(model, "predict_tensors"):
+        return dict(model.predict_tensors(frame))
+    return {APT.name: np.asarray(model.predict(frame))}

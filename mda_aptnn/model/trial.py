@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,10 @@ from mda_aptnn.graph import neighbours
 from mda_aptnn.model.inputs import frames_apart, joined_inputs
 from mda_aptnn.model.protocol import Engine, Network, Predictor
 from mda_aptnn.tensors import APT, Target, sum_rule_residual, turned
+
+#: Å by which atoms are displaced, once and twice as far, and by how much in e the dipole's change
+#: may miss the tensor.
+STEP, DERIVATIVE = 0.01, 1e-4
 
 
 def check_model(
@@ -59,6 +62,7 @@ def check_model(
             *trial.symmetries(),
             trial.cutoff(),
             trial.batches(),
+            trial.derivative(),
             trial.sum_rule(),
             trial.indices(reference),
         ]
@@ -98,7 +102,7 @@ class _Trial:
         shape = (len(self.frame), *self.target.shape)
         meaning = f"It must return finite floating-point numbers of shape {shape}."
         try:
-            tensors = np.asarray(self.model.predict(copy.deepcopy(self.frame)))
+            tensors = np.asarray(self.model.predict(dataclasses.replace(self.frame)))
         except Exception as error:  # of whatever kind: it is what the caller is told
             yield _check("shape and dtype", meaning, _told(error), False)
             return
@@ -135,7 +139,11 @@ class _Trial:
                 "Tensors must not depend on the origin",
             ),
             "permutation": (
-                moved(numbers=frame.numbers[order], positions=frame.positions[order]),
+                moved(
+                    numbers=frame.numbers[order],
+                    positions=frame.positions[order],
+                    atoms=None if frame.atoms is None else frame.atoms[order],
+                ),
                 tensors[order],
                 "Tensors must go with their atoms, whatever the order of these",
             ),
@@ -210,6 +218,30 @@ class _Trial:
             return np.asarray(np.subtract(together, alone))
 
         return self.vanishes("batches", meaning, difference)
+
+    def derivative(self) -> Check:
+        """Displace three atoms: the dipole must change as their tensors say."""
+        name, meaning = "derivative of the dipole", "P[i, a, b] must be ∂M_a/∂r_ib."
+        try:
+            charges = self.model.dipole(self.frame)[1]
+        except (AttributeError, ModelError):
+            return _check(name, "A method `dipole` says what they derive from.", "no dipole", None)
+        places = np.unique(np.linspace(0, len(self.frame) - 1, 3).astype(int))
+
+        def moment(atom: int, arm: Array) -> Array:
+            positions = self.frame.positions.copy()
+            positions[atom] += arm
+            return np.asarray(self.model.dipole(self.frame.moved_to(positions))[0])
+
+        worst = 0.0
+        for atom in places:
+            expected = charges[atom] * np.eye(3)
+            for b, arm in enumerate(STEP * np.eye(3)):
+                near, far = (moment(atom, k * arm) - moment(atom, -k * arm) for k in (1, 2))
+                expected[:, b] += (8 * near - far) / (12 * STEP)
+            worst = max(worst, float(np.abs(self.tensors[atom] - expected).max()))
+        found = f"off by {worst:.1e} e at most, of {len(places)} atoms"
+        return _check(name, meaning, found, worst <= DERIVATIVE)
 
     def sum_rule(self) -> Check:
         """Report ``Σ_i P_i − Q·1``, which vanishes for the exact tensors."""

@@ -24,8 +24,9 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.predict import Model
 from mda_aptnn.tensors import APT, Target, card_key
-from mda_aptnn.training.evaluate import Evaluation, evaluate, molecules_of, rms
+from mda_aptnn.training.evaluate import Evaluation, evaluate, rms
 from mda_aptnn.training.samples import Array
+from mda_aptnn.trajectory.molecules import molecules_of
 from mda_aptnn.trajectory.motions.internal_coordinates import InternalCoordinates
 from mda_aptnn.trajectory.motions.rigid_motions import RigidMotions
 

@@ -313,6 +313,9 @@ def distil(
     path = io.check_writable(path)
     on_gpu = torch_device(training.device).type == "cuda"
     source = load_model(teacher, engine="cuda" if on_gpu else "auto")
+    who = model_identity(teacher, source)
+    # an object without a name cannot be told from another
+    kept = isinstance(teacher, str) or getattr(source, "path", None) is not None
     cache = cache_path(path)
     chosen = _chosen_frames(frames, n_frames, elements=elements, cell=cell, pbc=pbc)
     true = None if labels is None else samples.as_dataset(labels)
@@ -325,7 +328,7 @@ def distil(
         check_readout(network, APT)
     aside = dataclasses.replace(training, held_out=0.0)
     with folders.reserved(cache.with_suffix(".lock"), f"the student {path}"):
-        by_member = _taught(source, chosen, cache, verbose)
+        by_member = _taught(source, chosen, who, cache if kept else None, verbose)
         taught = _mean(by_member)
         learned, validation, _ = split(len(taught), aside)
         own, held_out, ripples = taught.subset(learned), None, list[Ripple]()
@@ -336,22 +339,25 @@ def distil(
         if len(by_member) > 1:
             model = _committee(model, [member.subset(learned) for member in by_member])
         card = model.contents.card
-        level = (getattr(source, "info", None) or {}).get("level_of_theory", "")
+        of_teacher = getattr(source, "info", None) or {}
+        level = of_teacher.get("level_of_theory", "")
         card["teacher"] = {
-            "name": model_identity(source, source),
+            "name": who,
             "n_frames": len(taught),
             "members": len(by_member),
             "level_of_theory": level,
         }
         if true is None:
             card["level_of_theory"] = level
+        if "rough" in of_teacher:
+            card["rough"] = of_teacher["rough"]
         # those of the true labels, and what is left of them among the teacher's
         removed = [ripple.summary() for ripple in ripples]
         card["grid_ripples_removed"] = removed + card["grid_ripples_removed"]
         if len(by_member) > 1 and held_out:
             calibrate(model, held_out, (APT,), "held-out frames")
         model.contents.save(path)
-        if _has_file(source):
+        if kept:
             io.remove(cache, Dataset.kind)
     found: Model = load_model(path)
     return found
@@ -405,12 +411,9 @@ def _with_true(
     return together, labels.subset(kept), ripples
 
 
-def _has_file(model: Any) -> bool:
-    """Whether the teacher's labels are kept: an object from no file cannot be told from another."""
-    return getattr(model, "path", None) is not None
-
-
-def _taught(teacher: Any, frames: list[Frame], cache: Path, verbose: bool) -> list[Dataset]:
+def _taught(
+    teacher: Any, frames: list[Frame], who: str, cache: Path | None, verbose: bool
+) -> list[Dataset]:
     """The tensors of each member of the teacher; frames that are in the cache are not computed
     again.
     """
@@ -418,11 +421,10 @@ def _taught(teacher: Any, frames: list[Frame], cache: Path, verbose: bool) -> li
         raise LabelError(
             f"{len(frames)} frames are too few to teach with: give two or more, better {N_FRAMES}"
         )
-    sources = {"teacher": model_identity(teacher, teacher)}
+    sources = {"teacher": who}
     n_members = getattr(teacher, "n_members", 1)
     labelled: dict[str, list[LabelledFrame]] = {}
-    kept = _has_file(teacher)
-    if kept and cache.exists():
+    if cache is not None and cache.exists():
         found = Dataset.load(cache)
         if found.sources != sources:
             raise TrainingError(
@@ -435,7 +437,7 @@ def _taught(teacher: Any, frames: list[Frame], cache: Path, verbose: bool) -> li
 
     def save() -> None:
         items = [item for members in labelled.values() for item in members]
-        if kept and items:
+        if cache is not None and items:
             Dataset(items, sources=sources).save(cache)
 
     saved = time.monotonic()
@@ -452,7 +454,7 @@ def _taught(teacher: Any, frames: list[Frame], cache: Path, verbose: bool) -> li
                 raise LabelError(
                     "the teacher's tensors are not finite: it cannot teach these frames"
                 )
-            info = {"source": sources["teacher"]}
+            info = {"source": who}
             labelled[frame.fingerprint()] = [
                 LabelledFrame(frame, {APT.name: np.asarray(member, dtype=float)}, info)
                 for member in tensors

@@ -7,14 +7,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import MDAnalysis as mda
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from mda_aptnn.elements import SYMBOLS, masses_of, symbols_of
 from mda_aptnn.errors import LabelError
-from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.protocol import tensors_of
@@ -22,7 +20,7 @@ from mda_aptnn.tensors import APT, Target, flux_error, sum_rule_residual, turned
 from mda_aptnn.text import table
 from mda_aptnn.training import samples
 from mda_aptnn.training.samples import Array, Labels, complete_atoms, complete_labels
-from mda_aptnn.trajectory.molecules import Molecules, find_molecules
+from mda_aptnn.trajectory.molecules import molecules_of
 
 MEASURES = ("rmse", "mae", "r2")
 #: Bins of atoms with rising spread, in tables and pictures.
@@ -387,11 +385,6 @@ def invariant_part(tensor: Array, target: Target) -> Array:
         invariant[block] = name.split(".")[0] == "0e"
     result: Array = target.to_cartesian(target.to_irreps(tensor[None]) * invariant)[0]
     return result
-
-
-def molecules_of(frame: Frame) -> Molecules:
-    """Return the molecules of a frame, by distances: label files know no bonds."""
-    return find_molecules(mda.Universe.empty(len(frame)), np.arange(len(frame)), frame)
 
 
 def rigid_tensors(dataset: Dataset, target: Target) -> list[Array]:

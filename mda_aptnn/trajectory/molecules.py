@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from typing import Any
 
+import MDAnalysis as mda
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -149,6 +150,15 @@ def find_molecules(universe: Any, indices: Indices, frame: Frame) -> Molecules:
     endless = no.copy()
     endless[membership[bonds[np.linalg.norm(closing, axis=1) > 1e-3, 0]]] = True
     return dataclasses.replace(found, linear=_linear(found, whole), endless=endless)
+
+
+def molecules_of(frame: Frame) -> Molecules:
+    """Return the molecules of one frame: as `find_molecules`; by distances if it is of no Universe,
+    as frames of label files.
+    """
+    if frame.atoms is None:
+        return find_molecules(mda.Universe.empty(len(frame)), np.arange(len(frame)), frame)
+    return find_molecules(frame.atoms.universe, frame.atoms.ix, frame)
 
 
 def near_pairs(frame: Frame) -> tuple[Indices, Indices, Array]:

@@ -128,12 +128,12 @@ def test_unknown_elements_are_refused_with_a_way_on(model, name):
     ) as predicted:
         model.predict(RUNS[name][0])
     for error in (raised, predicted):
-        assert "mda-aptnn label plan" in str(error.value) and "FixedCharges" in str(error.value)
+        assert "mda-aptnn label plan" in str(error.value) and "charges:FILE" in str(error.value)
         assert "\n" not in str(error.value)
 
 
 def test_fixed_charges_ask_for_a_charge():
-    with pytest.raises(ModelError, match="does not know Na, Cl: give FixedCharges a charge"):
+    with pytest.raises(ModelError, match="does not know Na, Cl: give a charge"):
         FixedCharges({"O": -0.8, "H": 0.4}).predict(RUNS["gromacs salt"][0])
 
 

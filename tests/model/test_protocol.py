@@ -42,6 +42,7 @@ PROPERTIES = [
     "periodic images",
     "continuity at the cutoff",
     "batches",
+    "derivative of the dipole",
     "acoustic sum rule, Σ P − Q·1",
     "order of indices",
 ]

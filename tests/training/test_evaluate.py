@@ -15,8 +15,9 @@ from mda_aptnn.model.file import ModelFile
 from mda_aptnn.model.fixed_charges import FixedCharges
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.tensors import APT
-from mda_aptnn.training.evaluate import evaluate, molecules_of, rigid_tensors
+from mda_aptnn.training.evaluate import evaluate, rigid_tensors
 from mda_aptnn.training.plotting import plot_learning, plot_parity, plot_spread
+from mda_aptnn.trajectory.molecules import molecules_of
 from tests.tiny import LABELS, clusters, model_file, molecule, water, with_labels
 
 
