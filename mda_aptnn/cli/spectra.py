@@ -68,13 +68,12 @@ class OfFlux(Reading, opt.Estimate):
 
     def check_gradients(self) -> None:
         """Refuse a model without polarizability gradients before the long run."""
-        from mda_aptnn.model.file import stored_target
-        from mda_aptnn.model.predict import model_path
         from mda_aptnn.tensors import APT, PGT
 
         if self.is_flux or self.is_stored:
             return
-        if not {APT, PGT} <= set(stored_target(model_path(self.model)).parts):
+        target = getattr(mda_aptnn.load_model(self.model), "target", APT)
+        if not {APT, PGT} <= set(target.parts):
             raise OptionError(
                 f"the model {self.model!r} predicts no polarizability gradients; train one with "
                 "labels that have them (mda-aptnn label plan --route field-raman) and name it by "

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -250,14 +249,6 @@ def from_json(values: Any) -> AnyTarget:
             )
     targets = tuple(Target(**part) for part in parts)
     return JointTarget(targets) if isinstance(values, list) else targets[0]
-
-
-def stored_target(path: str | os.PathLike[str]) -> AnyTarget:
-    """Return what the model in a file predicts, without reading its weights; errors as of
-    `ModelFile.load`.
-    """
-    with io.open_checked(path, "model") as file:
-        return from_json(io.read_json(file, "target", (dict, list)))
 
 
 def state_arrays(network: torch.nn.Module) -> Arrays:

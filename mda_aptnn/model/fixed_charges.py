@@ -12,8 +12,8 @@ from mda_aptnn import units
 from mda_aptnn.elements import SYMBOLS, atomic_numbers, symbols_of
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
-from mda_aptnn.model.predict import as_frame
 from mda_aptnn.tensors import APT
+from mda_aptnn.trajectory.universe_frames import as_frame
 
 
 class FixedCharges:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io
 from mda_aptnn.elements import symbols_of
-from mda_aptnn.errors import FrameError, ModelError
+from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.committee import Members, stretched
 from mda_aptnn.model.engines import DTYPES, ENGINES, components, fastest_engine
 from mda_aptnn.model.file import ModelFile, as_json
+from mda_aptnn.model.mixture import Mixture
 from mda_aptnn.model.protocol import check_elements
 from mda_aptnn.tensors import Target, card_key, component_slices
+from mda_aptnn.trajectory.universe_frames import as_frame
 
 #: Folder of the bundled models, each NAME.h5.
 BUNDLED = Path(__file__).parent.parent / "data"
@@ -287,9 +289,11 @@ def load_model(
 
     Parameters
     ----------
-    model : str, path, ModelFile or object
+    model : str, path, ModelFile, mapping or object
         The name of a bundled model ("water-rpbe-d3"), the path of a model file or its contents, or
-        any object with ``predict(frame) -> [n_atoms, 3, 3]``, which is returned as it is.
+        any object with ``predict(frame) -> [n_atoms, 3, 3]``, which is returned as it is. A mapping
+        of selections to any of these is a mixture, ``{"water": "water-rpbe-d3", "protein":
+        charges}``: each model predicts its own atoms, and sees all whose elements it knows.
     engine : {"auto", "cpu", "torch", "cuda"}
         What evaluates the network: compiled kernels ("cpu"), the network itself, the network on a
         GPU, or the faster of the first two that can.
@@ -300,7 +304,7 @@ def load_model(
 
     Returns
     -------
-    Model, or the object that was given
+    Model, a mixture, or the object that was given
 
     Raises
     ------
@@ -310,6 +314,12 @@ def load_model(
         If the file is truncated, foreign or damaged.
     """
     settings: dict[str, Any] = {"engine": engine, "dtype": dtype, "n_threads": n_threads}
+    if isinstance(model, Mapping):
+        # one that is named twice is loaded and evaluated once
+        keys = {name: own if isinstance(own, str) else id(own) for name, own in model.items()}
+        each = {keys[name]: own for name, own in model.items()}
+        loaded = {key: load_model(own, **settings) for key, own in each.items()}
+        return Mixture({name: loaded[key] for name, key in keys.items()})
     if isinstance(model, ModelFile):
         return Model(model, **settings)
     if callable(getattr(model, "predict", None)):
@@ -323,7 +333,7 @@ def load_model(
 
 
 def model_identity(source: Any, model: Any) -> str:
-    """Name and content hash of a model file, the class of any other object.
+    """Name and content hash of a model file, the class of any other object; of each of a mixture.
 
     Parameters
     ----------
@@ -332,6 +342,10 @@ def model_identity(source: Any, model: Any) -> str:
     model : object
         What it became.
     """
+    if isinstance(model, Mixture):
+        names = source if isinstance(source, Mapping) else model.models
+        each = model.models.items()
+        return "; ".join(f"{name}: {model_identity(names[name], own)}" for name, own in each)
     path = getattr(model, "path", None)
     if path is not None:
         return f"{Path(path).stem} (sha256 {io.file_hash(path)[:16]})"
@@ -358,33 +372,3 @@ def model_path(name: str | os.PathLike[str]) -> Path:
     raise ModelError(
         f"no model {str(name)!r}: there is no such file, and the bundled models are: {names}"
     )
-
-
-def as_frame(atoms: Any) -> tuple[Frame, NDArray[np.int64] | None]:
-    """Return the frame of `atoms`, and the rows in it of a group's atoms (None: all, in order).
-
-    Raises
-    ------
-    FrameError
-        If `atoms` is no configuration, or a group holds massless sites, which no network sees.
-    """
-    if isinstance(atoms, Frame):
-        return atoms, None
-    if not hasattr(atoms, "universe"):
-        raise FrameError(f"{atoms!r} is neither a Frame nor an AtomGroup or Universe")
-    # who predicts single frames needs no trajectories
-    from mda_aptnn.trajectory.universe_frames import UniverseFrames
-
-    frames = UniverseFrames(atoms.universe, velocities=None)
-    row_of = np.full(len(atoms.universe.atoms), -1)
-    row_of[frames.indices] = np.arange(len(frames.indices))
-    if not hasattr(atoms, "indices"):  # a Universe: all that the network sees
-        return frames.frame(), None
-    rows = row_of[atoms.indices]
-    if (rows < 0).any():
-        sites = atoms.indices[rows < 0][:5].tolist()
-        raise FrameError(
-            f"atoms {sites} (counted from 0) are massless sites without a tensor; select 'not mass "
-            "0'"
-        )
-    return frames.frame(), rows

@@ -165,7 +165,8 @@ class Predictor(Protocol):
     which refuses frames that it does not know; `cutoff` in Å; `target`; `numbers` (atomic numbers);
     `info` (the model card, a dictionary); `n_members`, ``predict_members(frame)`` and
     ``predict_with_spread(frame)`` of a committee; ``predict_tensors(frame)`` of several heads;
-    `seconds`, as of `Engine`.
+    `seconds`, as of `Engine`; ``of_universe(frames)``, which returns the predictor of the atoms of
+    these `UniverseFrames`; ``domain_checks(samples, temperature)``, in place of those of a card.
     """
 
     def predict(self, frame: Frame) -> NDArray[np.float64]:
@@ -194,6 +195,14 @@ def unknown_elements(unknown: set[int], known: Sequence[int] | set[int]) -> str:
         "of this system and train a model of its own (mda-aptnn label plan, then train), or take "
         "fixed charges in Python: model=FixedCharges({symbol: charge})"
     )
+
+
+def of_universe(model: Any, frames: Any) -> Any:
+    """Return the predictor of the atoms of these `UniverseFrames`, where it depends on more than
+    elements and positions, such as selections; any other as it is.
+    """
+    made = getattr(model, "of_universe", None)
+    return model if made is None else made(frames)
 
 
 def tensors_of(model: Any, frame: Frame, target: Target) -> NDArray[np.float64]:

@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.elements import find_atoms
-from mda_aptnn.errors import TrajectoryError
-from mda_aptnn.frame import DENSEST, Array, Cell, Frame, cell_matrix, periodic_directions
+from mda_aptnn.errors import FrameError, TrajectoryError
+from mda_aptnn.frame import (
+    DENSEST,
+    Array,
+    Cell,
+    Frame,
+    Indices,
+    cell_matrix,
+    periodic_directions,
+)
 from mda_aptnn.trajectory.h5md import read_in_blocks
 from mda_aptnn.trajectory.kinetics import Moment, Usual, is_plausible, likely_unit
 from mda_aptnn.trajectory.readers import (
@@ -578,3 +586,30 @@ def _moved(before: Place, middle: Place, after: Place) -> Array:
     fractions = cell.fractions(positions)
     first, last = (box.nearest_to(places, fractions) for places, box in (before, after))
     return last - first
+
+
+def as_frame(atoms: Any) -> tuple[Frame, Indices | None]:
+    """Return the frame of `atoms`, and the rows in it of a group's atoms (None: all, in order).
+
+    Raises
+    ------
+    FrameError
+        If `atoms` is no configuration, or a group holds massless sites, which no network sees.
+    """
+    if isinstance(atoms, Frame):
+        return atoms, None
+    if not hasattr(atoms, "universe"):
+        raise FrameError(f"{atoms!r} is neither a Frame nor an AtomGroup or Universe")
+    frames = UniverseFrames(atoms.universe, velocities=None)
+    row_of = np.full(len(atoms.universe.atoms), -1)
+    row_of[frames.indices] = np.arange(len(frames.indices))
+    if not hasattr(atoms, "indices"):  # a Universe: all that the network sees
+        return frames.frame(), None
+    rows = row_of[atoms.indices]
+    if (rows < 0).any():
+        sites = atoms.indices[rows < 0][:5].tolist()
+        raise FrameError(
+            f"atoms {sites} (counted from 0) are massless sites without a tensor; select 'not mass "
+            "0'"
+        )
+    return frames.frame(), rows
