@@ -14,7 +14,6 @@ import dataclasses
 import enum
 import functools
 import inspect
-import itertools
 import re
 from collections.abc import Callable
 from enum import StrEnum
@@ -65,9 +64,7 @@ def models(items: list[str], name: str) -> str | dict[str, str]:
     found: dict[str, str] = {}
     for item in items:
         ends = [-1, *(k for k, sign in enumerate(item) if sign == "=")]
-        # charges of a file stand behind a word
-        is_file = (Path(item[k + 1 :].strip().rpartition(":")[2]).is_file() for k in ends)
-        end = next(itertools.compress(ends, is_file), ends[-1])
+        end = next((k for k in ends if _is_file(item[k + 1 :].strip())), ends[-1])
         selection, model = item[: max(end, 0)].strip(), item[end + 1 :].strip()
         if end < 0 and len(items) == 1:
             return model
@@ -80,6 +77,12 @@ def models(items: list[str], name: str) -> str | dict[str, str]:
             raise OptionError(f"{name}: the selection {selection!r} comes twice")
         found[selection] = model
     return found
+
+
+def _is_file(model: str) -> bool:
+    """Whether a model is a file, or made of one: charges:FILE."""
+    word, _, rest = model.partition(":")
+    return Path(rest if rest and word.isidentifier() else model).is_file()
 
 
 def _coordinates(items: list[str] | None, name: str) -> dict[str, tuple[str, ...]] | None:

@@ -193,7 +193,8 @@ class Mixture(Members):
         for model, own in parts:
             name = _name(model)
             where = " or ".join(text for text, other in self.models.items() if other is model)
-            charge = float(np.trace(tensors[own].sum(axis=0))) / 3
+            # 0.0 is added to what would be -0
+            charge = round(float(np.trace(tensors[own].sum(axis=0))) / 3, 2) + 0.0
             seam.append(f"{name} for {own.sum()} atoms ({where}), net charge {charge:.2f} e")
             seen, cutoff = _seen(model, numbers, own), getattr(model, "cutoff", None)
             if cutoff is None:
@@ -263,8 +264,9 @@ def _share_near(
 
 
 def _name(model: Any) -> str:
-    path = getattr(model, "path", None)
-    return type(model).__name__ if path is None else Path(path).stem
+    path, card = getattr(model, "path", None), getattr(model, "info", None) or {}
+    kind = card.get("architecture") or type(model).__name__
+    return str(kind) if path is None else Path(path).stem
 
 
 def _named(chosen: NDArray[np.bool_], frames: Any) -> str:
