@@ -386,7 +386,7 @@ def _environments(
 
 
 def compare_environments(
-    statistics: Mapping[str, Any], samples: Sequence[Frame], rows: Any = slice(None)
+    statistics: Mapping[str, Any], samples: Sequence[Frame], chosen: Any = slice(None)
 ) -> list[tuple[str, float, float, int, float]]:
     """Return how the environments in samples differ from those of training, element by element.
 
@@ -396,7 +396,7 @@ def compare_environments(
         From `environment_statistics`.
     samples : sequence of Frame
         Of known elements.
-    rows : ndarray of int or slice
+    chosen : ndarray of int or slice
         The atoms that are compared.
 
     Returns
@@ -407,8 +407,8 @@ def compare_environments(
     """
     numbers = sorted(atomic_numbers(statistics["elements"]).tolist())
     shell = statistics["cutoff"], statistics["n_radial"]
-    together = np.concatenate([environments(frame, numbers, *shell)[rows] for frame in samples])
-    elements = np.concatenate([frame.numbers[rows] for frame in samples])
+    together = np.concatenate([environments(frame, numbers, *shell)[chosen] for frame in samples])
+    elements = np.concatenate([frame.numbers[chosen] for frame in samples])
     rows = []
     for number in np.unique(elements):
         symbol, values = SYMBOLS[int(number)], together[elements == number]
