@@ -22,6 +22,7 @@ from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import description
 from mda_aptnn.model.domain import OPTION, domain_checks
 from mda_aptnn.model.predict import load_model
+from mda_aptnn.model.protocol import of_universe
 from mda_aptnn.spectra import infrared
 from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
 from mda_aptnn.spectra.lag_sums import LagSums
@@ -107,6 +108,7 @@ class FluxStream:
         self._estimator = Estimator(resolution, window)
         self._model = load_model(model, n_threads=n_threads)
         self._frames = UniverseFrames(atoms.universe, velocities=None, **reading)
+        self._model = of_universe(self._model, self._frames)
         self._frames.watch_volume()
         self._factor = units.velocity_factor(velocity_unit)
         self.notes: list[str] = self._frames.notes

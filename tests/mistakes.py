@@ -47,6 +47,15 @@ MISTAKES: list[tuple[str, str]] = [
     ("a word that is no unit", "flux water.pdb water.trr --velocity-unit furlong"),
     ("a unit of another dimension", "flux water.pdb water.trr --velocity-unit kelvin"),
     ("a model that is not there", "flux water.pdb water.trr --model water-pbe"),
+    (
+        "several models, and not whose they are",
+        "flux water.pdb water.trr --model water-rpbe-d3 --model 'element O=water-rpbe-d3'",
+    ),
+    (
+        "atoms of two models",
+        "flux water.pdb water.trr --model 'all=water-rpbe-d3' --model 'index 5:6=water-rpbe-d3'",
+    ),
+    ("atoms without a model", "flux water.pdb water.trr --model 'element O=water-rpbe-d3'"),
     ("a file that is no model", "flux water.pdb water.trr --model labels.xyz"),
     ("a model file cut short", "flux water.pdb water.trr --model cut.h5"),
     ("a model file with a flipped bit", "flux water.pdb water.trr --model flipped.h5"),

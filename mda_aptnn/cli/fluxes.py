@@ -43,7 +43,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         Folder for finished frames; the same command again goes on from there.
     """
 
-    model: str = "water-rpbe-d3"
+    model: opt.Models = "water-rpbe-d3"
     updating: bool = False
     path_integral: Beads | None = None
     allow_outside_domain: bool = False
@@ -253,7 +253,7 @@ def flux(reading: Reading, *, out: Outputs = opt.writes(flux="flux.h5")) -> None
 def check(
     reading: opt.Moving,
     *,
-    model: str | None = None,
+    model: opt.Models = None,
     allow_outside_domain: bool = False,
     out: Outputs = opt.writes(),
 ) -> None:
@@ -262,11 +262,12 @@ def check(
 
     Parameters
     ----------
-    model : str
-        Also hold the frames against what this model knows.
+    model : list of str
+        Also hold the frames against what this model knows. SELECTION=MODEL, repeatable.
     """
     from mda_aptnn.flux.checked_analysis import chosen_timeline
     from mda_aptnn.flux.guard import check_replicas, check_run
+    from mda_aptnn.model.protocol import of_universe
 
     known = None if model is None else mda_aptnn.load_model(model)
     options = reading.keywords()
@@ -278,7 +279,8 @@ def check(
     for universe in reading.universes():
         frames = mda_aptnn.UniverseFrames(universe, **options)
         wanted, timeline = chosen_timeline(frames, *reading.chosen(), None)
-        found += check_run(frames, wanted, timeline, model=known, **allowed).checks
+        own = of_universe(known, frames)
+        found += check_run(frames, wanted, timeline, model=own, **allowed).checks
         readers.append(frames)
         about.append(
             f"{len(wanted)} frames of {len(frames.numbers)} atoms, {1000 * timeline.spacing:g} fs "

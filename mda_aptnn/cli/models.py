@@ -18,7 +18,7 @@ from mda_aptnn.text import table
 def predict(
     reading: opt.Trajectory,
     *,
-    model: str = "water-rpbe-d3",
+    model: opt.Models = "water-rpbe-d3",
     charge: float = 0.0,
     out: Outputs = opt.writes(labels="apt.h5"),
 ) -> None:
@@ -37,7 +37,8 @@ def predict(
     from mda_aptnn.flux.guard import refuse_or_warn
     from mda_aptnn.labels.dataset import LabelledFrame, write_labels
     from mda_aptnn.model.domain import OPTION, domain_checks
-    from mda_aptnn.model.protocol import tensors_by_name
+    from mda_aptnn.model.predict import model_identity
+    from mda_aptnn.model.protocol import of_universe, tensors_by_name
     from mda_aptnn.tensors import sum_rule_residual
 
     predictor = mda_aptnn.load_model(model)
@@ -46,6 +47,7 @@ def predict(
     sources = [
         mda_aptnn.UniverseFrames(universe, velocities=None, **options) for universe in universes
     ]
+    predictor = of_universe(predictor, sources[0])
     # tensors of atoms that the model was not made for are no spectrum yet: marked, not refused
     samples = []
     for universe, source in zip(universes, sources, strict=True):
@@ -74,7 +76,8 @@ def predict(
                     info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
                 yield LabelledFrame(frame, tensors, info)
 
-    n_frames = write_labels(predicted(), out.files["labels"], f"predicted by {model}")
+    name = model if isinstance(model, str) else model_identity(model, predictor)
+    n_frames = write_labels(predicted(), out.files["labels"], f"predicted by {name}")
     report = {"n_frames": n_frames, "sum_rule_residual_max": max(residuals)}
     line = f"{n_frames} frames, largest component of Σ P − Q: {max(residuals):.3f} e"
     out.tell(report, line, checks)

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from typer import Argument, Option
 
@@ -48,6 +48,41 @@ def pairs(items: list[str] | None, name: str) -> dict[str, str] | None:
             raise OptionError(f"{name}: the name {key!r} comes twice")
         found[key] = value
     return found or None
+
+
+def models(items: list[str], name: str) -> str | dict[str, str]:
+    """Return the model of all atoms, or that of each selection: SELECTION=MODEL.
+
+    An item is parted at its last "=", or before that at the first behind which there is a file:
+    selections and paths may have such signs of their own.
+
+    Raises
+    ------
+    OptionError
+        If one of several has no selection or no model, or a selection comes twice.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        ends = [-1, *(k for k, sign in enumerate(item) if sign == "=")]
+        end = next((k for k in ends if _is_file(item[k + 1 :].strip())), ends[-1])
+        selection, model = item[: max(end, 0)].strip(), item[end + 1 :].strip()
+        if end < 0 and len(items) == 1:
+            return model
+        if not selection or not model:
+            raise OptionError(
+                f"{name} {item!r}: of several models each has its atoms; write SELECTION=MODEL, "
+                f'such as {name} "resname SOL=water-rpbe-d3"'
+            )
+        if selection in found:
+            raise OptionError(f"{name}: the selection {selection!r} comes twice")
+        found[selection] = model
+    return found
+
+
+def _is_file(model: str) -> bool:
+    """Whether a model is a file, or made of one: charges:FILE."""
+    word, _, rest = model.partition(":")
+    return Path(rest if rest and word.isidentifier() else model).is_file()
 
 
 def _coordinates(items: list[str] | None, name: str) -> dict[str, tuple[str, ...]] | None:
@@ -104,6 +139,7 @@ Velocities = StrEnum("Velocities", {"trajectory": "trajectory", "finite": "finit
 
 Names = dict[str, str] | None
 Group = Annotated[Names, pairs]
+Models = Annotated[Any, models]
 Temperature = Annotated[Any, positive(units.TEMPERATURE)]
 Volume = Annotated[Any, positive(units.VOLUME)]
 Resolution = Annotated[Any, positive(units.WAVENUMBER)]
@@ -131,9 +167,10 @@ class Shared:
         Folder of the campaign.
     labels : paths
         Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both.
-    model : str
+    model : list of str
         Model file or bundled model; or charges:topology, charges:FILE, labels:FILE, xtb:GFN2,
-        python:MODULE.NAME, or a name of another package.
+        python:MODULE.NAME, or a name of another package. SELECTION=MODEL, repeatable: each for its
+        own atoms, "resname SOL=water-rpbe-d3".
     group : list of str
         NAME=SELECTION, repeatable: "O=element O".
     element : list of str
@@ -523,6 +560,8 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
             readers[name] = read
             # typer gives the text as that takes it
             hint = next(iter(get_type_hints(read).values()))
+            if get_origin(hint) is list and isinstance(default, str):
+                default = [default]
         options = [item for item in given if not callable(item)]
         option = copy.copy(options[0]) if options else Argument() if is_argument else Option()
         option.help = said.get(name) or option.help or shared.get(name)

@@ -116,7 +116,7 @@ def live(
     charges: opt.Charges,
     every: opt.Count = 10_000,
     stop: int | None = None,
-    model: str = "water-rpbe-d3",
+    model: opt.Models = "water-rpbe-d3",
     group: opt.Group = None,
     element: opt.Group = None,
     temperature: opt.Temperature = None,

@@ -63,8 +63,11 @@ def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
     written: list[Any] = []
     for name, value in options.items():
         for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, Path) or (name in _NAMES and isinstance(item, str)):
+            if isinstance(item, Path):
                 (written if name in _WRITTEN else read).append(item)
+            elif name in _NAMES and isinstance(item, str):
+                # SELECTION=PATH
+                read += [item.split("=", k)[-1] for k in range(item.count("=") + 1)]
     with io.protecting(read), _locks:
         names = {os.path.realpath(path) for path in read}
         for path in written:

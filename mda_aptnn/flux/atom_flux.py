@@ -22,6 +22,7 @@ from mda_aptnn.errors import FileFormatError, GroupError
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.frame_flux import FrameFlux, sum_groups
 from mda_aptnn.flux.groups import Groups, choose_groups
+from mda_aptnn.flux.origin import shares_of_models
 from mda_aptnn.frame import Cell, Frame
 from mda_aptnn.trajectory.molecules import Molecules, MoleculesOnDemand, broken_note
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
@@ -50,6 +51,7 @@ def write_atom_flux(
     rows: Iterable[tuple[NDArray[np.int64], Mapping[str, NDArray[Any]]]],
     frames: UniverseFrames,
     sums: FrameFlux,
+    which: NDArray[np.int64] | None = None,
 ) -> None:
     """Write a flux file that also has every atom's flux, position and velocity, copied block by
     block.
@@ -67,12 +69,16 @@ def write_atom_flux(
         another topology is recognised by.
     sums : FrameFlux
         Of the rows.
+    which : ndarray of int, shape [n_atoms], optional
+        Number of the model of each atom, of a mixture.
     """
     with io.create(path, "flux") as file:
         series._write(file)
         group = file.create_group("atoms")
         for name in ("indices", "numbers"):
             io.write_array(group, name, getattr(frames, name)[sums.groups.wanted])
+        if which is not None:
+            io.write_array(group, "models", which[sums.groups.wanted])
         group.attrs["n_particles"] = len(frames.universe.atoms)
         if sums.motion_names is not None:
             group.attrs["motions"] = json.dumps(sums.motion_names)
@@ -243,7 +249,12 @@ def load_groups(
             broken = _broken_bonds(atoms, molecules.found)
             numbers = np.arange(len(series))
             notes += broken_note(molecules.found, broken, numbers, series.times, indices)
+        which = None
+        if "models" in atoms.data:
+            which = io.read_array(atoms.data, "models", shape=(len(indices),), kinds="iu")
     info = series.info | {"notes": list(dict.fromkeys([*series.info.get("notes", []), *notes]))}
+    if which is not None:
+        info["mixture"] = shares_of_models(info.get("mixture", []), which, chosen)
     arrays: dict[str, Any] = {"members": None, "polarizability": None} | sums
     return dataclasses.replace(series, groups=terms, labels=labels, info=info, **arrays)
 

@@ -23,6 +23,7 @@ from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import checkpoint_plan, description, frame_fingerprint
 from mda_aptnn.flux.pipeline import PARTS, Pipeline, batch_size, predictions
 from mda_aptnn.model.predict import Model, load_model
+from mda_aptnn.model.protocol import of_universe
 from mda_aptnn.tensors import APT, PGT
 from mda_aptnn.trajectory.molecules import broken_note
 
@@ -39,11 +40,12 @@ class DipoleFlux(CheckedAnalysis):
     ----------
     atomgroup : MDAnalysis.AtomGroup or MDAnalysis.Universe
         Whose flux is wanted. The model always sees all atoms of the Universe.
-    model : str, path or object
+    model : str, path, mapping or object
         A model file, a name that `load_model` knows, or any object with ``predict(frame) ->
-        [n_atoms, 3, 3]`` in e. With ``predict_tensors(frame)``, which returns "apt" and
-        polarizability gradients "pgt" [n_atoms, 3, 3, 3] in Å², α̇ = Σ_i G_i v_i is kept in the
-        same pass, for Raman and sum-frequency spectra.
+        [n_atoms, 3, 3]`` in e; or a mixture of these, a mapping of selections to them. With
+        ``predict_tensors(frame)``, which returns "apt" and polarizability gradients "pgt" [n_atoms,
+        3, 3, 3] in Å², α̇ = Σ_i G_i v_i is kept in the same pass, for Raman and sum-frequency
+        spectra.
     groups : mapping of str to str or AtomGroup, optional
         Selections within `atomgroup`, which must not overlap, made in the first frame. What they
         leave out is the group "rest". An AtomGroup that is updated, such as a shell, is selected
@@ -150,6 +152,7 @@ class DipoleFlux(CheckedAnalysis):
         self._source, self._model = model, load_model(model, n_threads=n_threads)
         self._per, self._n_threads = per, n_threads
         super().__init__(atomgroup, verbose, **reading)
+        self._model = of_universe(self._model, self._frames)
         if hasattr(self._model, "check"):
             self._model.check(self._first)
         path = getattr(self._model, "path", None)
@@ -293,7 +296,8 @@ class DipoleFlux(CheckedAnalysis):
             self.series.save(path)
         else:
             rows = self._store.rows(self._wanted)
-            write_atom_flux(path, self.series, rows, self._frames, self._sums)
+            which = getattr(self._model, "which", None)
+            write_atom_flux(path, self.series, rows, self._frames, self._sums, which)
 
     def _fingerprint(self, number: int) -> np.uint64:
         """That of a frame of the trajectory, which is left there."""

@@ -284,6 +284,7 @@ class FluxSeries(io.Stored):
             "groups": self.groups,
             **{name: value if value == value else None for name, value in found.items()},
             "sum_rule_residual_max": float(abs(self.residuals).max()),
+            **{name: self.info[name] for name in ["mixture"] if name in self.info},
             "notes": self.info.get("notes", []),
         }
 
@@ -304,6 +305,12 @@ class FluxSeries(io.Stored):
         if len(names) > _LISTED:
             listed = f"{len(names)} groups: {names[0]}, {names[1]}, ... {names[-1]}"
         lines = [f"{self._extent}; {listed}"]
+        for part in values.get("mixture", ()):
+            shares = ", ".join(f"{name} ({n})" for name, n in part["groups"].items())
+            lines.append(
+                f"flux of {part['n_atoms']} atoms of {part['selection']!r} from {part['model']}: "
+                f"{shares or 'not counted'}"
+            )
         if values["temperature"] is not None:
             lines.append(f"kinetic temperature: {values['temperature']:.1f} K")
         if values["equipartition_ratio"] is not None:

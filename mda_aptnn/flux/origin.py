@@ -5,18 +5,23 @@ run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.flux.frame_flux import FrameFlux
+from mda_aptnn.flux.groups import Groups
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.domain import expected_residual
+from mda_aptnn.model.mixture import Mixture
 from mda_aptnn.model.predict import model_identity
 from mda_aptnn.trajectory.motions.motions import take_apart
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
+
+#: More groups are not listed one by one.
+LISTED = 20
 
 
 def trajectory_files(trajectory: Any) -> list[str]:
@@ -53,6 +58,14 @@ def frame_fingerprint(frame: Frame, velocities: NDArray[np.float64]) -> np.uint6
 def description(source: Any, model: Any, sums: FrameFlux, trajectory: Any) -> dict[str, Any]:
     """Return what is stored with a flux: model, level of theory, sum rule, charge, atoms, files."""
     card = getattr(model, "info", None) or {}
+    mixture = {}
+    if isinstance(model, Mixture) and model.which is not None:
+        names = source if isinstance(source, Mapping) else model.models
+        parts = [
+            {"selection": name, "model": model_identity(names[name], own)}
+            for name, own in model.models.items()
+        ]
+        mixture = {"mixture": shares_of_models(parts, model.which, sums.groups)}
     return {
         "model": model_identity(source, model),
         "level_of_theory": str(card.get("level_of_theory", "")),
@@ -63,7 +76,39 @@ def description(source: Any, model: Any, sums: FrameFlux, trajectory: Any) -> di
         "n_atoms": len(sums.masses),
         "trajectory": trajectory_files(trajectory),
         "band_spread": dict(getattr(model, "band_spread", {})),
+        **mixture,
     }
+
+
+def shares_of_models(
+    parts: Sequence[Mapping[str, Any]], which: NDArray[np.int64], groups: Groups
+) -> list[dict[str, Any]]:
+    """Return which groups' fluxes come from which model of a mixture.
+
+    Parameters
+    ----------
+    parts : sequence of mapping
+        Of each model, such as its selection and name.
+    which : ndarray of int, shape [n_atoms]
+        Number of the model of each atom.
+    groups : Groups
+
+    Returns
+    -------
+    list of dict
+        JSON-able: the same with n_atoms that count, and how many of them each of the groups has; of
+        many groups together.
+    """
+    rows: list[dict[str, Any]] = []
+    for place, part in enumerate(parts):
+        of = groups.fixed[(which == place) & groups.wanted]
+        counts = np.bincount(of, minlength=len(groups.names)).tolist()
+        shares = {name: n for name, n in zip(groups.names, counts, strict=True) if n}
+        if len(shares) > LISTED:
+            first, *_, last = shares
+            shares = {f"{len(shares)} groups from {first} to {last}": len(of)}
+        rows.append({**part, "n_atoms": len(of), "groups": shares})
+    return rows
 
 
 def checkpoint_plan(

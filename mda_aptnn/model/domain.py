@@ -207,6 +207,7 @@ def domain_checks(
     samples: Sequence[Frame],
     temperature: float | None = None,
     tensors: Sequence[NDArray[np.float64]] | None = None,
+    rows: NDArray[np.int64] | None = None,
 ) -> list[Check]:
     """Compare samples of a run with the card of the model that is to predict it.
 
@@ -221,14 +222,22 @@ def domain_checks(
         Kinetic temperature of the run in K; NaN where it is not known.
     tensors : sequence of ndarray, shape [n_atoms, 3, 3], optional
         What the model predicts of the samples, where that is known already.
+    rows : ndarray of int, optional
+        The atoms that it predicts, where it does not all that it sees.
 
     Returns
     -------
     list of Check
         Elements, density, temperature, environments and sum rule; only the first three if an
-        element is unknown, since then nothing can be predicted. A model that says that it is rough
-        has one more.
+        element is unknown, since then nothing can be predicted. Of a part of a sample those that
+        are of atoms: temperature and environments. A model that says that it is rough has one more.
     """
+    every = math.ceil(len(samples) / max(1, MOST_ATOMS // len(samples[0])))
+    samples, tensors = samples[::every], None if tensors is None else tensors[::every]
+    own = getattr(model, "domain_checks", None)
+    if own is not None:
+        found: list[Check] = own(samples, temperature)
+        return found
     card: Mapping[str, Any] = getattr(model, "info", None) or {}
     domain = card.get("domain")
     rough = card.get("rough")
@@ -238,8 +247,13 @@ def domain_checks(
             "the model has no card that says what it was made for, so that nothing can be compared"
         )
         return [*doubts, Check("the model's domain", "not stated", Verdict.UNKNOWN, why)]
-    every = math.ceil(len(samples) / max(1, MOST_ATOMS // len(samples[0])))
-    samples, tensors = samples[::every], None if tensors is None else tensors[::every]
+    path = str(getattr(model, "path", None) or "MODEL")
+    if rows is not None:
+        return [
+            *doubts,
+            temperature_check(domain.get("temperature"), temperature),
+            _environments(domain, samples, path, rows),
+        ]
     elements = _elements(domain, getattr(model, "numbers", None), samples)
     checks = [
         *doubts,
@@ -249,7 +263,6 @@ def domain_checks(
     ]
     if elements.verdict is Verdict.REFUSED:
         return checks
-    path = str(getattr(model, "path", None) or "MODEL")
     checks.append(_environments(domain, samples, path))
     if APT in getattr(getattr(model, "target", APT), "parts", ()):
         if tensors is None:
@@ -329,13 +342,15 @@ def _range(trained: Sequence[float], unit: str) -> str:
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 
-def _environments(domain: Mapping[str, Any], samples: Sequence[Frame], path: str) -> Check:
+def _environments(
+    domain: Mapping[str, Any], samples: Sequence[Frame], path: str, rows: Any = slice(None)
+) -> Check:
     name, statistics = "environments of atoms", domain.get("environments")
     if not statistics:
         meaning = f"The model's card has no statistics of its training; {ADD.format(path=path)}."
         return Check(name, "not compared", Verdict.UNKNOWN, meaning)
     found, verdicts = [], []
-    for symbol, share, shift, n_atoms, n_each in compare_environments(statistics, samples):
+    for symbol, share, shift, n_atoms, n_each in compare_environments(statistics, samples, rows):
         if not n_atoms:
             verdicts.append(Verdict.UNKNOWN)
             found.append(f"{symbol}: no statistics")
@@ -375,7 +390,7 @@ def _environments(domain: Mapping[str, Any], samples: Sequence[Frame], path: str
 
 
 def compare_environments(
-    statistics: Mapping[str, Any], samples: Sequence[Frame]
+    statistics: Mapping[str, Any], samples: Sequence[Frame], chosen: Any = slice(None)
 ) -> list[tuple[str, float, float, int, float]]:
     """Return how the environments in samples differ from those of training, element by element.
 
@@ -385,6 +400,8 @@ def compare_environments(
         From `environment_statistics`.
     samples : sequence of Frame
         Of known elements.
+    chosen : ndarray of int or slice
+        The atoms that are compared.
 
     Returns
     -------
@@ -394,8 +411,8 @@ def compare_environments(
     """
     numbers = sorted(atomic_numbers(statistics["elements"]).tolist())
     shell = statistics["cutoff"], statistics["n_radial"]
-    together = np.concatenate([environments(frame, numbers, *shell) for frame in samples])
-    elements = np.concatenate([frame.numbers for frame in samples])
+    together = np.concatenate([environments(frame, numbers, *shell)[chosen] for frame in samples])
+    elements = np.concatenate([frame.numbers[chosen] for frame in samples])
     rows = []
     for number in np.unique(elements):
         symbol, values = SYMBOLS[int(number)], together[elements == number]

@@ -137,7 +137,8 @@ def _of_topology(frame: Frame) -> Array:
         raise ModelError(f"the topology has no charges: {way}") from error
     if not charges.any() or not np.isfinite(charges).all():
         raise ModelError(f"the charges of the topology are all zero, or not finite: {way}")
-    sites = frame.atoms.universe.atoms - frame.atoms
+    sites = frame.atoms.residues.atoms - frame.atoms
+    sites = sites[sites.masses == 0]
     if len(sites) and np.abs(sites.charges).max() > _ROUNDING:
         raise ModelError(
             f"{len(sites)} sites without a mass have charges in the topology, which move with "

@@ -11,7 +11,7 @@ import functools
 import inspect
 import os
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.model.committee import Members, stretched
 from mda_aptnn.model.engines import DTYPES, ENGINES, components, fastest_engine
 from mda_aptnn.model.file import ModelFile, as_json
+from mda_aptnn.model.mixture import Mixture
 from mda_aptnn.model.protocol import Predictor, check_elements
 from mda_aptnn.plugins import Plugins
 from mda_aptnn.tensors import Target, card_key, component_slices
@@ -310,11 +311,13 @@ def load_model(
 
     Parameters
     ----------
-    model : str, path, ModelFile or object
+    model : str, path, ModelFile, mapping or object
         The path of a model file or its contents; the name of a bundled model ("water-rpbe-d3"), or
         of another predictor in `MODELS` ("charges:topology", "charges:FILE", "labels:FILE",
         "xtb:GFN2", "python:module.name"); or any object with ``predict(frame) -> [n_atoms, 3, 3]``,
-        which is returned as it is.
+        which is returned as it is. A mapping of selections to any of these is a mixture, ``{"water":
+        "water-rpbe-d3", "protein": "charges:topology"}``: each model predicts its own atoms, and
+        sees all whose elements it knows.
     engine : {"auto", "cpu", "torch", "cuda"}
         What evaluates the network: compiled kernels ("cpu"), the network itself, the network on a
         GPU, or the faster of the first two that can.
@@ -325,7 +328,7 @@ def load_model(
 
     Returns
     -------
-    Model, or another object with ``predict(frame)``
+    Model, a mixture, or another object with ``predict(frame)``
 
     Raises
     ------
@@ -335,6 +338,12 @@ def load_model(
         If the file is truncated, foreign or damaged.
     """
     settings: dict[str, Any] = {"engine": engine, "dtype": dtype, "n_threads": n_threads}
+    if isinstance(model, Mapping):
+        # one that is named twice is loaded and evaluated once
+        keys = {name: own if isinstance(own, str) else id(own) for name, own in model.items()}
+        each = {keys[name]: own for name, own in model.items()}
+        loaded = {key: load_model(own, **settings) for key, own in each.items()}
+        return Mixture({name: loaded[key] for name, key in keys.items()})
     if isinstance(model, ModelFile):
         return Model(model, **settings)
     if callable(getattr(model, "predict", None)):
@@ -388,7 +397,8 @@ def from_python(name: str) -> Any:
 
 
 def model_identity(source: Any, model: Any) -> str:
-    """Name and content hash of a model file, a name as the user gave it, the class of an object.
+    """Name and content hash of a model file, a name as the user gave it, the class of an object;
+    those of each model of a mixture.
 
     Parameters
     ----------
@@ -397,6 +407,10 @@ def model_identity(source: Any, model: Any) -> str:
     model : object
         What it became.
     """
+    if isinstance(model, Mixture):
+        names = source if isinstance(source, Mapping) else model.models
+        each = model.models.items()
+        return "; ".join(f"{name}: {model_identity(names[name], own)}" for name, own in each)
     path = getattr(model, "path", None)
     if path is not None:
         return f"{Path(path).stem} (sha256 {io.file_hash(path)[:16]})"

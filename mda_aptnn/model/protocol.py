@@ -171,8 +171,9 @@ class Predictor(Protocol):
     result); `n_members`, ``predict_members(frame)`` and
     ``predict_with_spread(frame)`` of a committee; ``predict_tensors(frame)`` of several heads;
     ``dipole(frame)``, the dipole [3] in e·Å whose derivatives the tensors are, less that of charges
-    [n_atoms] in e, and these;
-    `seconds`, as of `Engine`.
+    [n_atoms] in e, and these; `seconds`, as of `Engine`; ``of_universe(frames)``, which returns the
+    predictor of the atoms of these `UniverseFrames`; ``domain_checks(samples, temperature)``, in
+    place of those of a card.
     """
 
     def predict(self, frame: Frame) -> NDArray[np.float64]:
@@ -201,6 +202,14 @@ def unknown_elements(unknown: set[int], known: Sequence[int] | set[int]) -> str:
         "of this system and train a model of its own (mda-aptnn label plan, then train), or take "
         "fixed charges (--model charges:topology, or charges:FILE)"
     )
+
+
+def of_universe(model: Any, frames: Any) -> Any:
+    """Return the predictor of the atoms of these `UniverseFrames`, where it depends on more than
+    elements and positions, such as selections; any other as it is.
+    """
+    made = getattr(model, "of_universe", None)
+    return model if made is None else made(frames)
 
 
 def tensors_of(model: Any, frame: Frame, target: Target) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose
 
 from mda_aptnn.checks import Verdict
 from mda_aptnn.data import WATER64_TOPOLOGY
+from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
 from mda_aptnn.trajectory.kinetics import constrained_bonds, kinetic_temperature
@@ -56,6 +57,40 @@ gen-vel = yes
 gen-temp = 300
 gen-seed = 1
 continuation = no
+"""
+
+#: Heavy atoms of alanine dipeptide, planar; pdb2gmx adds the hydrogens.
+DIPEPTIDE = """\
+ATOM      1  CH3 ACE A   1       2.000   2.090   0.000
+ATOM      2  C   ACE A   1       3.427   2.641   0.000
+ATOM      3  O   ACE A   1       4.391   1.877   0.000
+ATOM      4  N   ALA A   2       3.555   3.970   0.000
+ATOM      5  CA  ALA A   2       4.853   4.614   0.000
+ATOM      6  CB  ALA A   2       5.661   4.221  -1.232
+ATOM      7  C   ALA A   2       4.713   6.129   0.000
+ATOM      8  O   ALA A   2       3.601   6.653   0.000
+ATOM      9  N   NME A   3       5.846   6.835   0.000
+ATOM     10  CH3 NME A   3       5.846   8.284   0.000
+END
+"""
+FLEXIBLE_RUN = """
+integrator = {integrator}
+dt = 0.0005
+nsteps = {n_steps}
+define = -DFLEXIBLE
+nstxout = 8
+nstvout = 8
+nstlist = 10
+cutoff-scheme = Verlet
+coulombtype = PME
+rcoulomb = 0.8
+rvdw = 0.8
+tc-grps = system
+tau-t = 0.1
+ref-t = 300
+gen-vel = yes
+gen-temp = 300
+gen-seed = 1
 """
 
 
@@ -216,3 +251,69 @@ def test_command_line(flexible, tmp_path):
     wavenumber = found.wavenumber.magnitude
     beyond_the_bend = wavenumber > 2500
     assert 3000 < wavenumber[beyond_the_bend][found.curve().value[beyond_the_bend].argmax()] < 4300
+
+
+def mda_aptnn(*words):
+    command = [sys.executable, "-m", "mda_aptnn.cli", *map(str, words)]
+    how = {"capture_output": True, "text": True, "timeout": 300}
+    return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **how)
+
+
+@pytest.mark.slow
+def test_a_solute_in_water_by_two_models(tmp_path):
+    """Alanine dipeptide by the charges of its force field, in flexible water by the network."""
+    (tmp_path / "dipeptide.pdb").write_text(DIPEPTIDE)
+    for words in (
+        "pdb2gmx -f dipeptide.pdb -ignh -ff amber99sb-ildn -water spc -o solute.gro -p topol.top",
+        "editconf -f solute.gro -box 1.75 1.75 1.75 -c -o box.gro",
+        "solvate -cp box.gro -cs spc216.gro -p topol.top -o start.gro",
+    ):
+        gmx(tmp_path, *words.split())
+    for name, start, integrator, n_steps in (
+        ("em", "start", "steep", 200),
+        ("md", "em", "sd", 800),
+    ):
+        text = FLEXIBLE_RUN.format(integrator=integrator, n_steps=n_steps)
+        (tmp_path / f"{name}.mdp").write_text(text)
+        files = f"-f {name}.mdp -c {start}.gro -p topol.top -o {name}.tpr -maxwarn 3"
+        gmx(tmp_path, "grompp", *files.split())
+        gmx(tmp_path, "mdrun", "-deffnm", name, "-nt", "1")
+    files = [tmp_path / "md.tpr", tmp_path / "md.trr", "--frames", "30:"]
+    mixture = ["--model", "resname SOL=water-rpbe-d3", "--model", "protein=charges:topology"]
+    outputs = ["-o", tmp_path / "ir.h5", "--plot", tmp_path / "ir.png", "--flux", tmp_path / "f.h5"]
+    groups = ["--group", "peptide=protein", "--group", "water=resname SOL"]
+    command = ["spectrum", *files, *mixture, *groups, *outputs, "--resolution", "300 cm^-1"]
+    refused = mda_aptnn(*command)
+    assert refused.returncode == 1
+    assert re.search(
+        r"atoms blind to neighbours: \d+ % of the atoms of water-rpbe-d3 have C, N within its "
+        r"cutoff of 6 Å, which it does not know.*--allow-outside-domain",
+        refused.stderr,
+    )
+    done = mda_aptnn(*command, "--allow-outside-domain", "--json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    universe = MDAnalysis.Universe(*map(str, files[:2]))
+    protein, water = map(universe.select_atoms, ("protein", "resname SOL"))
+    assert len(protein) == 22 and len(protein) + len(water) == len(universe.atoms)
+    assert [part["groups"] for part in report["mixture"]] == [
+        {"water": len(water)},
+        {"peptide": 22},
+    ]
+    doubts = {c["name"]: c["found"] for c in report["checks"] if c["verdict"] == "look at this"}
+    assert f"water-rpbe-d3 for {len(water)} atoms (resname SOL)" in doubts["seam between models"]
+    assert (
+        "fixed charges for 22 atoms (protein), net charge 0.00 e" in doubts["seam between models"]
+    )
+    assert "atoms blind to neighbours" in doubts
+    assert (tmp_path / "ir.png").stat().st_size > 10_000
+    spectrum = Spectrum.load(tmp_path / "ir.h5")
+    assert spectrum.info["mixture"] == report["mixture"]
+    assert any(note.startswith("look at this: seam between") for note in spectrum.notes)
+    # of the peptide, the charge current by what GROMACS has written
+    flux = FluxSeries.load(tmp_path / "f.h5")
+    current = [protein.charges @ protein.velocities for _ in universe.trajectory[30:]]
+    assert_allclose(flux.flux[:, flux.groups.index("peptide")], current, atol=1e-3)
+    # the network has most of the absorption
+    water_part = spectrum.curve("water", "water").value
+    assert water_part.max() > 0.5 * spectrum.curve().value.max()
