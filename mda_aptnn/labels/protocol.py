@@ -382,7 +382,7 @@ class InProcess(LabellingCode):
         if self.kind is None:
             return table
         missing = dataclasses.MISSING
-        known = {
+        known: dict[str, Any] = {
             field.name: field.default if field.default_factory is missing else {}
             for field in dataclasses.fields(self.kind)
         }

@@ -82,7 +82,7 @@ def test_its_tensors_are_refused_if_transposed_or_of_the_other_sign(tmp_path, fr
             "",
             Frame(WATER.numbers, WATER.positions, 12 * np.eye(3), [True] * 3),
             FieldRoute(),
-            "PySCF labels molecules and ions in vacuum, and the frame is periodic: add --pbc none, wi",
+            "PySCF labels molecules and ions in vacuum, and the frame is periodic: add --pbc none",
         ),
     ],
 )
