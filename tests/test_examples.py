@@ -163,6 +163,7 @@ def files(tmp_path_factory):
         trajectory_files.write(every_second(10 * number), folder / f"bead-{number}.trr")
     for name in ("water.pdb", "md.pdb", "topology.pdb"):
         shutil.copy(WATER64_TOPOLOGY, folder / name)
+    MDAnalysis.Universe(WATER64_TOPOLOGY).atoms[:3].write(folder / "molecule.xyz")
     if shutil.which("gmx"):
         write_tpr(folder)
     write_data(folder)

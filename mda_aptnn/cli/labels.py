@@ -1,4 +1,4 @@
-"""``mda-aptnn label``: plan, run, script, collect and check a labelling campaign with CP2K."""
+"""``mda-aptnn label``: plan, run, script, collect and check a labelling campaign."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def plan(
     time_step: str | None = None,
     out: Outputs = opt.writes(),
 ) -> None:
-    """Choose snapshots and write a folder of CP2K inputs for each.
+    """Choose snapshots and write a folder of inputs for each.
 
     Parameters
     ----------

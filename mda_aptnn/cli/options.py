@@ -202,9 +202,9 @@ class Shared:
     as_json : bool
         Print one JSON object instead of text.
     template : path
-        Your working CP2K input.
+        Your working CP2K input, or the settings (TOML) of another code.
     code : str
-        Program that labels: its name here, or of an entry point.
+        What labels: "cp2k", "pyscf", "ase", or a code of another package by its name.
     route : str
         "field" (6 runs a snapshot), "displacement" (6 an atom), "analytic" (CP2K's own);
         "field-raman" (12) and "displacement-raman" (6 an atom) label polarizability gradients as

@@ -310,7 +310,7 @@ def _write_task(
 ) -> str:
     """Write the directory of a task under its name, if it is not there yet, and return the name."""
     placed, runs = recipe.placed(snapshot.frame), route.runs(atoms)
-    frame = dataclasses.replace(snapshot.frame, charge=recipe.charge)
+    frame = dataclasses.replace(snapshot.frame, charge=placed.charge)
     texts = recipe.inputs(placed, runs, route)
     files = {name: path.read_bytes() for name, path in recipe.files.items()}
     record = {

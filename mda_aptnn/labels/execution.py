@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 from mda_aptnn import folders, io
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.labels.campaign import Campaign, Task
-from mda_aptnn.labels.protocol import Job, Run
+from mda_aptnn.labels.protocol import InProcess, Job, Run
 
 #: How often a worker looks whether it should stop, in seconds.
 _PATIENCE = 0.2
@@ -142,9 +142,12 @@ def run_campaign(
 
 
 def _words(campaign: Campaign, command: str | None, here: bool) -> list[str]:
-    """The command as words, after a look whether there is such a program here."""
-    usual, title = campaign.code.command, campaign.code.title
+    """The command as words, after a look whether the program, or the package, is here."""
+    code = campaign.code
+    usual, title = code.command, code.title
     if usual is None:
+        if here and isinstance(code, InProcess):
+            code.check_installed()
         return []
     words = shlex.split(usual if command is None else command)
     if not words:

@@ -9,12 +9,13 @@ entry point group ``mda_aptnn.labelling_codes``.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,8 +228,8 @@ class Recipe:
         What the user wrote, as Latin-1, so that every byte is kept.
     level_of_theory : str
         In one line; what makes labels comparable.
-    charge : float
-        Total charge of a snapshot, in e.
+    charge : float, optional
+        Total charge of a snapshot, in e; None if each frame says its own.
     files : dict of str to Path
         What every run needs beside its own input, by the name that it has there.
     """
@@ -236,7 +237,7 @@ class Recipe:
     code: str
     text: str
     level_of_theory: str
-    charge: float = 0.0
+    charge: float | None = 0.0
     files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
     def check(self, route: Route) -> None:
@@ -251,7 +252,7 @@ class Recipe:
 
     def placed(self, frame: Frame) -> Frame:
         """Return the frame as the program sees it; CampaignError if it cannot be computed."""
-        return dataclasses.replace(frame, charge=self.charge)
+        return frame if self.charge is None else dataclasses.replace(frame, charge=self.charge)
 
     def inputs(self, frame: Frame, runs: Sequence[Run], route: Route) -> dict[str, str]:
         """Return the input of each run of a placed frame, by the run's name, to be ``<run>.inp``.
@@ -306,14 +307,58 @@ class LabellingCode(Protocol):
         return None
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(Recipe):
+    """The recipe of a code that computes in the worker's process.
+
+    Attributes
+    ----------
+    settings : object
+        As the code understands them.
+    """
+
+    settings: Any = dataclasses.field(kw_only=True)
+
+    def placed(self, frame: Frame) -> Frame:
+        """Return the frame with its charge; CampaignError if frame and code contradict."""
+        code = cast("InProcess", find_code(self.code))
+        if code.isolated and frame.pbc.any():
+            raise CampaignError(
+                f"{code.title} labels molecules and ions in vacuum, and the frame is periodic: add "
+                "--pbc none, with the molecule whole"
+            )
+        if self.charge is not None and frame.charge not in (0.0, self.charge):
+            raise CampaignError(
+                f"the frame has a charge of {frame.charge:g} e, the settings say {self.charge:g} e"
+            )
+        return super().placed(frame)
+
+    def inputs(self, frame: Frame, runs: Sequence[Run], route: Route) -> dict[str, str]:
+        """Return the settings for each run, if the code can compute it; CampaignError if not."""
+        cast("InProcess", find_code(self.code)).check(frame, runs, self.settings)
+        return super().inputs(frame, runs, route)
+
+
 class InProcess(LabellingCode):
     """Base of codes that compute in the worker's process: give `calculate` and a name.
 
     Their recipe is a TOML file, which `calculate` gets as a dictionary; ``charge`` in it is the
-    total charge.
+    total charge, that of the frame if it is not there.
+
+    Attributes
+    ----------
+    package : str or None
+        What must be importable; an extra of mda-aptnn has the same name.
+    kind : type or None
+        Dataclass whose fields are the settings, which `calculate` gets then.
+    isolated : bool
+        Whether periodic frames are refused.
     """
 
     command: ClassVar[str | None] = None
+    package: ClassVar[str | None] = None
+    kind: ClassVar[type | None] = None
+    isolated: ClassVar[bool] = False
     offers: ClassVar[frozenset[str]] = frozenset({"forces", "dipole"})
 
     def calculate(
@@ -325,34 +370,70 @@ class InProcess(LabellingCode):
         """
         raise NotImplementedError
 
-    def level_of_theory(self, settings: Mapping[str, Any]) -> str:
+    def check_installed(self) -> None:
+        """Raise CampaignError, with what to type, if the package is not there."""
+        if self.package is not None and importlib.util.find_spec(self.package) is None:
+            raise CampaignError(
+                f'{self.title} is not installed: pip install "mda-aptnn[{self.package}]"'
+            )
+
+    def settings(self, table: dict[str, Any]) -> Any:
+        """Return the settings as `calculate` gets them; ValueError for a wrong name or value."""
+        if self.kind is None:
+            return table
+        missing = dataclasses.MISSING
+        known: dict[str, Any] = {
+            field.name: field.default if field.default_factory is missing else {}
+            for field in dataclasses.fields(self.kind)
+        }
+        given = {name: value for name, value in table.items() if name != "charge"}
+        for name, value in given.items():
+            if name not in known:
+                there = ", ".join([*known, "charge"])
+                raise ValueError(f"there is no setting {name!r}; there are {there}")
+            # text, if it must be given
+            of = str if known[name] is missing else type(known[name])
+            if not isinstance(value, (int, float) if of is float else of):
+                raise ValueError(f"{name} = {value!r} must be of type {of.__name__}")
+        for name in (name for name in known if known[name] is missing and name not in given):
+            raise ValueError(f"the setting {name!r} is missing")
+        return self.kind(**given)
+
+    def check(self, frame: Frame, runs: Sequence[Run], settings: Any) -> None:
+        """Refuse, when it is planned, a frame that cannot be computed (CampaignError)."""
+
+    def level_of_theory(self, settings: Any) -> str:
         """Return the method in one line: the settings, unless a code knows better."""
         return " ".join([self.title, *(f"{key}={value}" for key, value in settings.items())])
 
-    def recipe(self, path: str | os.PathLike[str]) -> Recipe:
+    def recipe(self, path: str | os.PathLike[str]) -> Settings:
         """Read the settings.
 
         Raises
         ------
         CampaignError
-            If there is no such file, or it is not TOML.
+            If there is no such file, it is not TOML, or the package is not installed.
         """
+        self.check_installed()
         path = Path(path)
         if not path.is_file():
             raise CampaignError(f"there is no file {path} with the settings of {self.title}")
         io.protect([path])
         data = path.read_bytes()
         try:
-            settings = tomllib.loads(data.decode())
-            level, charge = self.level_of_theory(settings), float(settings.get("charge", 0))
+            table = tomllib.loads(data.decode())
+            charge = float(table["charge"]) if "charge" in table else None
+            settings = self.settings(table)
+            level = self.level_of_theory(settings)
         except (TypeError, ValueError) as error:
             raise CampaignError(f"{path}: {error}") from error
-        return Recipe(self.name, data.decode("latin-1"), level, charge)
+        return Settings(self.name, data.decode("latin-1"), level, charge, settings=settings)
 
     def compute(self, job: Job) -> int:
         """Compute a run and write all of its output as JSON."""
-        settings = tomllib.loads((job.folder / job.run.input).read_bytes().decode())
+        table = tomllib.loads((job.folder / job.run.input).read_bytes().decode())
         try:
+            settings = self.settings(table)
             output = self.calculate(job.frame, np.array(job.run.field), job.wanted, settings)
         except Exception as error:  # whatever somebody else's library raises, others go on
             raise LabelError(str(error) or type(error).__name__) from error
@@ -374,6 +455,8 @@ class InProcess(LabellingCode):
 OWN = {
     "cp2k": "mda_aptnn.labels.cp2k:CP2K",
     "tblite": "mda_aptnn.labels.tblite:TBLite",
+    "pyscf": "mda_aptnn.labels.pyscf:PySCF",
+    "ase": "mda_aptnn.labels.ase:ASE",
 }
 #: Codes by name, each a class without arguments.
 CODES: Plugins[Callable[[], LabellingCode]] = Plugins(

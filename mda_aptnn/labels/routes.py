@@ -173,7 +173,7 @@ class FieldRoute(Route):
             raise LabelError(
                 "the dipole does not follow the field (polarizability "
                 f"{(diagonal / BOHR**3).round(2).tolist()} a.u.): {outputs[ZERO.name].version} has "
-                "a wrong sign in fields with this method (GFN1-xTB of 2023.1 has); use --route "
+                "a wrong sign in fields with this method (as GFN1-xTB of CP2K 2023.1); use --route "
                 "displacement"
             )
         return {"apt": forces.transpose(1, 0, 2), "polarizability": polarizability}
@@ -351,23 +351,26 @@ def difference(quantity: str, plus: Output, minus: Output, frame: Frame) -> Arra
 
 
 def check_orientation(frame: Frame, apt: Array, dipole: Array) -> None:
-    """Turn an isolated, neutral molecule: its dipole must turn with it.
+    """Turn an isolated molecule or ion: its dipole must turn with it.
 
     ``Σ_i P_i (ω × r_i) = ω × M`` for every ω; the sum rule of translations is as good for
-    transposed tensors, this one is not. Nothing is checked in a cell, of ions, or if some atoms
-    have no label.
+    transposed tensors, this one is not. The dipole of an ion depends on an origin, which programs
+    choose: what is left is that ``ω·Σ_i P_i (ω × r_i) = 0``, and the sum rule tells the sign.
+    Nothing is checked in a cell, or if some atoms have no label.
 
     Raises
     ------
     LabelError
         If the transposed tensors obey the rule and these do not, or those of the other sign.
     """
-    if frame.pbc.any() or frame.charge or np.isnan(apt).any():
+    if frame.pbc.any() or np.isnan(apt).any():
         return
     arms, turns = frame.positions - frame.positions.mean(axis=0), np.eye(3)
 
     def missed(tensors: Array) -> float:
         turned = np.einsum("iab,iwb->wa", tensors, np.cross(turns, arms[:, None]))
+        if frame.charge:
+            return float(np.abs(turned + turned.T).max() / 2)
         return float(np.abs(turned - np.cross(turns, dipole)).max())
 
     for wrong, what in ((apt.transpose(0, 2, 1), "are transposed"), (-apt, "have a wrong sign")):
@@ -411,7 +414,8 @@ def check_sum_rules(labels: LabelledFrame, thresholds: Mapping[str, float]) -> d
             raise LabelError(
                 f"the sum rule is off: {what} is {residual:.4f} {unit} over {n_atoms} atoms, "
                 f"{residual / n_atoms:.5f} {unit} an atom, above the {thresholds[name]:g} {unit} "
-                f"accepted: tighten EPS_SCF and CUTOFF, enlarge the cell, or raise {option}"
+                f"accepted: tighten the SCF and the grid (EPS_SCF and CUTOFF of CP2K), enlarge the "
+                f"cell, compare the charge, or raise {option}"
             )
         info |= {f"{key}_residual": residual, f"{key}_threshold": thresholds[name]}
     return info

@@ -138,7 +138,7 @@ class Template(Recipe):
             raise CampaignError(
                 f"the molecule does not fit into the &CELL of {name}: make it larger"
             )
-        return Frame(frame.numbers, positions, box, np.zeros(3, bool), self.charge)
+        return Frame(frame.numbers, positions, box, np.zeros(3, bool), self.charge or 0.0)
 
     def _box(self) -> NDArray[np.float64]:
         """The template's own cell in Å, for molecules in vacuum."""
