@@ -233,7 +233,7 @@ def wigner_3j(first: int, second: int, third: int) -> Array:
     return symbols
 
 
-def _real_harmonics(degree: int) -> NDArray[np.complex128]:
+def _real_harmonics(degree: int) -> Any:
     """Complex spherical harmonics in terms of real ones, [2l+1, 2l+1], and the phase (-i)^l."""
     matrix = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=complex)
     matrix[degree, degree] = 1.0

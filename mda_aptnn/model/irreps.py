@@ -98,8 +98,7 @@ class Coupling(ExactModule):
             (l3, p3) for l3, p3 in keep if abs(l1 - l2) <= l3 <= l1 + l2 and p3 == p1 * p2
         ]
         blocks = [
-            math.sqrt(2 * l3 + 1)
-            * torch.tensor(wigner_3j(l1, l2, l3)).reshape(-1, 2 * l3 + 1)
+            math.sqrt(2 * l3 + 1) * torch.tensor(wigner_3j(l1, l2, l3)).reshape(-1, 2 * l3 + 1)
             for l3, _ in self.outputs
         ]
         if blocks:
