@@ -7,9 +7,12 @@ The index order of the atomic polar tensor is fixed here, for the whole package:
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -191,17 +194,84 @@ def default_dtype(dtype: Any) -> Iterator[None]:
 
 
 @functools.cache
-def _reduction(formula: str) -> tuple[tuple[tuple[int, int, int], ...], Array]:
-    # e3nn takes a second to import, and only who predicts needs it
-    import torch
-    from e3nn import o3
+def wigner_3j(first: int, second: int, third: int) -> Array:
+    """Return the Wigner 3j symbols of real spherical harmonics, of norm 1.
 
-    with default_dtype(torch.float64):
-        product = o3.ReducedTensorProducts(formula, **dict.fromkeys(formula.split("=")[0], "1o"))
-    irreps = tuple((count, irrep.l, irrep.p) for count, irrep in product.irreps_out)
-    basis = product.change_of_basis.detach().numpy().astype(np.float64)
+    Racah's formula (D. A. Varshalovich et al., Quantum Theory of Angular Momentum, eq. 8.2.1(3)).
+    Order and phases are those of e3nn from 0.5 on. Earlier versions have the other sign for some
+    degrees of an odd sum; weights of a model depend on it, so that it is fixed here.
+
+    Parameters
+    ----------
+    first, second, third : int
+        Degrees l that fulfil the triangle inequality.
+
+    Returns
+    -------
+    ndarray, shape [2l₁+1, 2l₂+1, 2l₃+1]
+    """
+    degrees, f = (first, second, third), math.factorial
+    coupled = np.zeros([2 * degree + 1 for degree in degrees])
+    excess = first + second - third
+    for m1, m2 in itertools.product(range(-first, first + 1), range(-second, second + 1)):
+        if abs(m1 + m2) > third:
+            continue
+        start = max(0, second - third - m1, first - third + m2)
+        total = sum(
+            (-1) ** k
+            / (f(k) * f(excess - k) * f(first - m1 - k) * f(second + m2 - k))
+            / (f(third - second + m1 + k) * f(third - first - m2 + k))
+            for k in range(start, min(excess, first - m1, second + m2) + 1)
+        )
+        orders = zip(degrees, (m1, m2, m1 + m2), strict=True)
+        size = math.prod(f(degree + m) * f(degree - m) for degree, m in orders)
+        coupled[first + m1, second + m2, third + m1 + m2] = math.sqrt(size) * total
+    one, two, three = map(_real_harmonics, degrees)
+    symbols = np.einsum("ijk,ia,jb,kc->abc", coupled, one, two, three.conj()).real
+    symbols /= np.linalg.norm(symbols)
+    symbols.setflags(write=False)
+    return symbols
+
+
+def _real_harmonics(degree: int) -> Any:
+    """Complex spherical harmonics in terms of real ones, [2l+1, 2l+1], and the phase (-i)^l."""
+    matrix = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=complex)
+    matrix[degree, degree] = 1.0
+    for m in range(1, degree + 1):
+        cosine, sine = degree + m, degree - m
+        matrix[degree - m, [cosine, sine]] = np.array([1, -1j]) / math.sqrt(2)
+        matrix[degree + m, [cosine, sine]] = np.array([1, 1j]) * (-1) ** m / math.sqrt(2)
+    return matrix * (-1j) ** degree
+
+
+@functools.cache
+def _reduction(formula: str) -> tuple[tuple[tuple[int, int, int], ...], Array]:
+    """Irreps of a product of polar vectors and its orthonormal change of basis.
+
+    One vector is coupled after the other. Of a tensor that is symmetric in its first two indices,
+    those paths are kept that begin with an even degree.
+    """
+    indices, *same = formula.split("=")
+    rank = len(indices)
+    if same not in ([], [indices[1::-1] + indices[2:]]):
+        raise ValueError(f"{formula!r}: only the first two indices may be symmetric")
+    paths = [(1, np.eye(3))]
+    for step in range(1, rank):
+        paths = [
+            (
+                degree,
+                math.sqrt(2 * degree + 1)
+                * np.einsum("m...,mbn->n...b", basis, wigner_3j(before, 1, degree)),
+            )
+            for before, basis in paths
+            for degree in range(abs(before - 1), before + 2)
+            if not (same and step == 1 and degree % 2)
+        ]
+    paths.sort(key=lambda path: path[0])
+    counts = collections.Counter(degree for degree, _ in paths)
+    basis = np.concatenate([basis for _, basis in paths])
     basis.setflags(write=False)
-    return irreps, basis
+    return tuple((count, degree, (-1) ** rank) for degree, count in counts.items()), basis
 
 
 #: Order of the components of a symmetric tensor of rank 2, such as the polarizability.

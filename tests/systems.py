@@ -5,11 +5,12 @@ from MDAnalysis import Universe
 from MDAnalysis.coordinates.memory import MemoryReader
 from scipy.constants import N_A, atomic_mass, c, e, epsilon_0, k
 
+from mda_aptnn.elements import STANDARD
 from mda_aptnn.spectra import raman, sfg
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import infrared
 
-MASSES = {"H": 1.008, "C": 12.011, "N": 14.007, "O": 15.999, "M": 0.0}
+MASSES = STANDARD | {"H": 1.008, "C": 12.011, "N": 14.007, "O": 15.999, "M": 0.0}
 #: Boltzmann constant in u Å²/(ps² K) and speed of light in cm/ps, from SI and not from the package.
 BOLTZMANN = k / atomic_mass * 1e-4
 LIGHT = c * 1e-10

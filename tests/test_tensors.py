@@ -1,13 +1,18 @@
+import itertools
+
 import numpy as np
 import pytest
+import torch
 
 from mda_aptnn.tensors import (
     APT,
     PGT,
     SumRuleNameError,
+    Target,
     apply_sum_rule,
     as_target,
     sum_rule_residual,
+    wigner_3j,
 )
 from tests.systems import random_tensors
 
@@ -102,3 +107,28 @@ def test_unknown_names_are_refused():
     assert as_target("apt") is APT and as_target(PGT) is PGT
     with pytest.raises(KeyError, match="apt, pgt"):
         as_target("dipole")
+
+
+def test_wigner_symbols_are_those_of_e3nn():
+    """Up to the sign, which e3nn chose anew in version 0.5; weights of a model depend on it."""
+    # with this package's help to read its constants
+    from mda_aptnn.model.irreps import LARGEST_DEGREE, o3
+
+    levi_civita = np.cross(np.eye(3)[:, None], np.eye(3)[None])
+    np.testing.assert_allclose(wigner_3j(1, 1, 1), levi_civita / np.sqrt(6), atol=1e-15)
+    signs = {}
+    for degrees in itertools.product(range(LARGEST_DEGREE + 1), repeat=3):
+        if abs(degrees[0] - degrees[1]) <= degrees[2] <= degrees[0] + degrees[1]:
+            own, other = wigner_3j(*degrees), o3.wigner_3j(*degrees, dtype=torch.float64).numpy()
+            signs[degrees] = round(float((own * other).sum()))
+            np.testing.assert_allclose(own, signs[degrees] * other, atol=1e-12)
+    # that of no even sum, and of those before 0.5 none that is not odd
+    changed = {degrees for degrees, sign in signs.items() if sign != 1}
+    assert all(sum(degrees) % 2 for degrees in changed)
+    assert (1, 2, 2) in changed or not changed
+    assert len(signs) == 175
+
+
+def test_other_symmetries_are_refused():
+    with pytest.raises(ValueError, match="only the first two"):
+        Target("other", "ijk=ikj", "e").basis  # noqa: B018

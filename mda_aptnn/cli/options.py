@@ -169,7 +169,7 @@ class Shared:
         Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both.
     model : list of str
         Model file or bundled model; or charges:topology, charges:FILE, labels:FILE, xtb:GFN2,
-        python:MODULE.NAME, or a name of another package. SELECTION=MODEL, repeatable: each for its
+        mace:FILE, python:MODULE.NAME, or a name of another package. SELECTION=MODEL, repeatable: each for its
         own atoms, "resname SOL=water-rpbe-d3".
     group : list of str
         NAME=SELECTION, repeatable: "O=element O".

@@ -120,15 +120,28 @@ class _Normal:
         covariance = squares / n - np.outer(mean, mean)
         weight = len(mean) / (len(mean) + n)
         own = np.diag(np.maximum(np.diag(covariance), 0.0))
+        if n < len(mean):
+            # of many elements it would be dear as well: d² numbers for each
+            return cls(mean, np.diag(1 / np.sqrt(np.diag(own) + FLOOR**2)))
         covariance = (1 - weight) * covariance + weight * own + FLOOR**2 * np.eye(len(mean))
         return cls(mean, np.linalg.cholesky(np.linalg.inv(covariance)))
 
     @classmethod
     def of_card(cls, own: Mapping[str, Any]) -> _Normal:
-        """From mean and lower triangle."""
-        whitening = np.zeros((len(own["mean"]), len(own["mean"])))
-        whitening[np.tril_indices(len(whitening))] = own["whitening"]
+        """From mean and `triangle`."""
+        d = len(own["mean"])
+        whitening = np.zeros((d, d))
+        places = np.diag_indices(d) if len(own["whitening"]) == d else np.tril_indices(d)
+        whitening[places] = own["whitening"]
         return cls(own["mean"], whitening)
+
+    @property
+    def triangle(self) -> NDArray[np.float64]:
+        """Lower triangle of the whitening, row by row; its diagonal where there is nothing else."""
+        diagonal = np.diag(self.whitening)
+        if np.array_equal(self.whitening, np.diag(diagonal)):
+            return diagonal
+        return np.asarray(self.whitening[np.tril_indices(len(diagonal))])
 
     def distances(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """√((x − mean)ᵀ C⁻¹ (x − mean)) of each row."""
@@ -144,10 +157,10 @@ def environment_statistics(frames: Iterable[tuple[Frame, NDArray[np.bool_]]]) ->
     """Return what a card keeps of the environments of training.
 
     The covariance C of d densities of n atoms is made ``(1 − λ) C + λ diag C + FLOOR²`` with λ =
-    d/(d + n), so that it can be inverted for any n. The limit is such that 99.9 % of the training
-    atoms would be within, if the logarithm of their distance is normal, each judged by the
-    statistics of all *other* frames: atoms that a mean and a covariance were made of lie too near
-    to them.
+    d/(d + n), so that it can be inverted for any n; of fewer atoms than densities λ is 1. The limit
+    is such that 99.9 % of the training atoms would be within, if the logarithm of their distance is
+    normal, each judged by the statistics of all *other* frames: atoms that a mean and a covariance
+    were made of lie too near to them.
 
     Parameters
     ----------
@@ -158,8 +171,8 @@ def environment_statistics(frames: Iterable[tuple[Frame, NDArray[np.bool_]]]) ->
     -------
     dict
         JSON-able: cutoff in Å, n_radial, elements, and for each symbol n_atoms, n_frames, mean [d],
-        whitening (the lower triangle of L with C⁻¹ = L Lᵀ, row by row) and limit; elements that are
-        in one frame only are left out.
+        whitening (the lower triangle of L with C⁻¹ = L Lᵀ, row by row, or its diagonal if the rest
+        is zero) and limit; elements that are in one frame only are left out.
     """
     frames = list(frames)
     numbers = sorted({int(z) for frame, _ in frames for z in frame.numbers})
@@ -185,7 +198,7 @@ def environment_statistics(frames: Iterable[tuple[Frame, NDArray[np.bool_]]]) ->
             "n_atoms": int(whole[0]),
             "n_frames": len(parts),
             "mean": _rounded(normal.mean),
-            "whitening": _rounded(normal.whitening[np.tril_indices(len(normal.mean))]),
+            "whitening": _rounded(normal.triangle),
             "limit": _rounded(np.exp(logarithms.mean() + DEVIATE * logarithms.std()))[0],
         }
     symbols = [SYMBOLS[number] for number in numbers]

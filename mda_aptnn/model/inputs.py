@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from e3nn import o3
 from numpy.typing import ArrayLike, NDArray
 
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import CLOSEST, neighbours
+from mda_aptnn.model.irreps import o3
 from mda_aptnn.model.protocol import check_elements
 
 T = TypeVar("T")

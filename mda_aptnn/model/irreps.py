@@ -9,13 +9,18 @@ is one matrix product.
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from e3nn import o3
 
 from mda_aptnn.errors import ModelError
+from mda_aptnn.tensors import wigner_3j
+
+# e3nn 0.4, which MACE asks for, has slices in a file of constants; torch from 2.6 on would refuse
+with getattr(torch.serialization, "safe_globals", contextlib.nullcontext)([slice]):
+    from e3nn import o3 as o3
 
 Irrep = tuple[int, int]
 Features = dict[Irrep, torch.Tensor]
@@ -93,8 +98,7 @@ class Coupling(ExactModule):
             (l3, p3) for l3, p3 in keep if abs(l1 - l2) <= l3 <= l1 + l2 and p3 == p1 * p2
         ]
         blocks = [
-            math.sqrt(2 * l3 + 1)
-            * o3.wigner_3j(l1, l2, l3, dtype=torch.float64).reshape(-1, 2 * l3 + 1)
+            math.sqrt(2 * l3 + 1) * torch.tensor(wigner_3j(l1, l2, l3)).reshape(-1, 2 * l3 + 1)
             for l3, _ in self.outputs
         ]
         if blocks:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from e3nn import o3
-from e3nn.math import soft_one_hot_linspace
-from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork as E3nnNetwork
 
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.architectures import (
@@ -26,8 +24,8 @@ from mda_aptnn.model.architectures import (
     check_ranges,
 )
 from mda_aptnn.model.inputs import joined, pair_tensors, species_of
-from mda_aptnn.model.irreps import LARGEST_DEGREE
-from mda_aptnn.tensors import AnyTarget, default_dtype
+from mda_aptnn.model.irreps import LARGEST_DEGREE, o3
+from mda_aptnn.tensors import AnyTarget, default_dtype, wigner_3j
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +128,8 @@ class SimpleNetwork(TensorNetwork):
     def __init__(
         self, config: SimpleNetworkConfig, numbers: Sequence[int], target: AnyTarget
     ) -> None:
+        from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork as E3nnNetwork
+
         super().__init__(config, numbers, target)
         irreps = [(count, (degree, parity)) for count, degree, parity in target.irreps]
         with default_dtype(torch.float64):
@@ -145,6 +145,11 @@ class SimpleNetwork(TensorNetwork):
                 pool_nodes=False,
             )
         self._constants = {name: values.clone() for name, values in self.e3nn.named_buffers()}
+        for name in self._constants:
+            # with the signs that all versions of e3nn have here
+            if degrees := re.search(r"_w3j_(\d+)_(\d+)_(\d+)$", name):
+                symbols = wigner_3j(*map(int, degrees.groups()))
+                self._constants[name] = torch.tensor(symbols)
         self.float()
 
     def _apply(
@@ -172,6 +177,8 @@ class SimpleNetwork(TensorNetwork):
         FrameError
             If two atoms are on top of each other.
         """
+        from e3nn.math import soft_one_hot_linspace
+
         device = self.scale.device
         # from centre to neighbour, as in e3nn: sender minus receiver
         centre, neighbour, vectors = pair_tensors(frame, self.config.cutoff, device)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork as E3nnNetwork
 from numpy.testing import assert_allclose
 
 from mda_aptnn.errors import FileFormatError, ModelError
@@ -45,6 +44,9 @@ def test_tensors_turn_with_the_frame(target, reflected):
 
 def test_it_is_the_function_of_e3nn():
     """Against e3nn's own forward, which finds its own pairs among atoms that do not repeat."""
+    # after this package, which lets torch read e3nn 0.4's constants
+    from e3nn.nn.models.v2106.gate_points_networks import SimpleNetwork as E3nnNetwork
+
     network, frame = made(), water(pbc=(False, False, False))
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
