@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import mda_aptnn
 from mda_aptnn import io
@@ -14,10 +17,39 @@ from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
 from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.text import table
 
+if TYPE_CHECKING:
+    from mda_aptnn.labels.dataset import LabelledFrame
+
+#: Atoms of all frames whose tensors are in memory together where workers predict: 0.3 GB.
+_ATOMS_TOGETHER = 4_000_000
+
+
+def _tensors(source: Any, model: Any, charge: float, numbers: Any) -> list[LabelledFrame]:
+    """Frames of `source` by their numbers, with what a predictor, or a model by name, predicts."""
+    from mda_aptnn.flux.backends import loaded
+    from mda_aptnn.labels.dataset import LabelledFrame
+    from mda_aptnn.tensors import sum_rule_residual
+
+    predictor, found = loaded(model) if isinstance(model, str) else model, list[LabelledFrame]()
+    for number in map(int, numbers):
+        now = source.universe.trajectory[number]
+        frame = source.frame()
+        tensors = predictor.predict_tensors(frame)
+        info = {
+            "frame": int(now.frame),
+            "time_ps": float(now.time),
+            "sum_rule_residual": float(abs(sum_rule_residual(tensors["apt"], charge)).max()),
+        }
+        if "pgt" in tensors:
+            info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
+        found.append(LabelledFrame(frame, tensors, info))
+    return found
+
 
 def predict(
     reading: opt.Trajectory,
     *,
+    machines: opt.Machines,
     model: str = "water-rpbe-d3",
     charge: float = 0.0,
     out: Outputs = opt.writes(labels="apt.h5"),
@@ -32,12 +64,20 @@ def predict(
     charge : float
         Total charge of the sample in e.
     """
+    # a scheduler that does not answer is known before anything is read
+    with machines.executor() as executor:
+        _predict(reading, executor, model, charge, out)
+
+
+def _predict(
+    reading: opt.Trajectory, executor: Any, model: str, charge: float, out: Outputs
+) -> None:
     from tqdm.auto import tqdm
 
     from mda_aptnn.flux.guard import refuse_or_warn
-    from mda_aptnn.labels.dataset import LabelledFrame, write_labels
+    from mda_aptnn.flux.origin import trajectory_files
+    from mda_aptnn.labels.dataset import write_labels
     from mda_aptnn.model.domain import OPTION, domain_checks
-    from mda_aptnn.tensors import sum_rule_residual
 
     predictor = mda_aptnn.load_model(model)
     universes, chosen = reading.universes(), slice(*reading.chosen())
@@ -56,22 +96,26 @@ def predict(
         raise OptionError("no frames in the chosen range")
     checks = Checks(tuple(domain_checks(predictor, samples))).allowing([OPTION])
     refuse_or_warn(checks)
-    residuals = []
+    residuals: list[float] = []
+
+    # workers load a model that has a file themselves
+    which = model if getattr(predictor, "path", None) and executor is not None else predictor
 
     def predicted() -> Iterator[LabelledFrame]:
-        for universe, source in zip(universes, sources, strict=True):
-            for now in tqdm(universe.trajectory[chosen], unit="frame"):
-                frame = source.frame()
-                tensors = predictor.predict_tensors(frame)
-                residuals.append(float(abs(sum_rule_residual(tensors["apt"], charge)).max()))
-                info = {
-                    "frame": int(now.frame),
-                    "time_ps": float(now.time),
-                    "sum_rule_residual": residuals[-1],
-                }
-                if "pgt" in tensors:
-                    info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
-                yield LabelledFrame(frame, tensors, info)
+        for source in sources:
+            numbers = np.arange(len(source.universe.trajectory))[chosen]
+            n_atoms, n_parts, apply = len(source.numbers), len(numbers), map
+            if executor is not None:
+                n_parts, apply = -(-len(numbers) * n_atoms // _ATOMS_TOGETHER), executor.apply
+                executor.files = [*trajectory_files(source.universe.trajectory), model]
+            work = functools.partial(_tensors, source, which, charge)
+            with tqdm(total=len(numbers), unit="frame") as bar:
+                for together in np.array_split(numbers, n_parts):
+                    shares = 1 if executor is None else executor.n_parts(len(together), n_atoms)
+                    for found in apply(work, np.array_split(together, shares)):
+                        residuals.extend(item.info["sum_rule_residual"] for item in found)
+                        yield from found
+                    bar.update(len(together))
 
     n_frames = write_labels(predicted(), out.files["labels"], f"predicted by {model}")
     report = {"n_frames": n_frames, "sum_rule_residual_max": max(residuals)}
