@@ -91,7 +91,6 @@ def connected(scheduler: str, n_workers: int = 1) -> Iterator[Any]:
                 warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
                 client = distributed.Client(address, timeout=_ANSWER, set_as_default=False)
             stack.enter_context(client)
-            versions = client.get_versions(packages=_PACKAGES)
         except WorkerError:
             raise
         except Exception as error:  # what answers there may be anything
@@ -99,7 +98,11 @@ def connected(scheduler: str, n_workers: int = 1) -> Iterator[Any]:
                 f"no Dask scheduler answers at {address} within {_ANSWER:.0f} s: start one (dask "
                 "scheduler), or see whether its address is right"
             ) from error
-        _compare(versions)
+        try:
+            ask: Any = client._get_versions  # the public one has no limit of time
+            _compare(client.sync(ask, packages=_PACKAGES, callback_timeout=_ANSWER))
+        except TimeoutError:
+            logger.warning("a Dask worker does not answer: versions are not compared")
         yield client
 
 
@@ -133,13 +136,14 @@ def _address(scheduler: str) -> str:
 def _compare(versions: dict[str, Any]) -> None:
     """Refuse workers with another version of this package, and warn of other differences."""
     mine = versions["client"]["packages"]
+    own = {"mda-aptnn": versions["scheduler"]["packages"].get("mda-aptnn")}
     others: dict[str, set[str]] = {}
-    for found in versions["workers"].values():
-        for name, there in found["packages"].items():
+    for packages in (own, *(found["packages"] for found in versions["workers"].values())):
+        for name, there in packages.items():
             if there != mine.get(name):
                 others.setdefault(name, set()).add(str(there))
     differ = [
-        f"{name} {mine.get(name)} here, {' and '.join(sorted(there))} on workers"
+        f"{name} {mine.get(name)} here, {' and '.join(sorted(there))} there"
         for name, there in sorted(others.items())
     ]
     if "mda-aptnn" in others:
@@ -167,40 +171,37 @@ def finished(client: Any, futures: Iterable[Any]) -> Iterator[Any]:
         If the scheduler is lost, or there are no workers for ten minutes.
     """
     address, done, left = client.scheduler.address, queue.SimpleQueue[Any](), set(futures)
-    lost = f"the Dask scheduler at {address} was lost: start one and repeat the command"
     for future in left:
         future.add_done_callback(done.put)
-    idle_since = None
+    alone_since = None
     while left:
-        try:
+        future = None
+        with contextlib.suppress(queue.Empty):
             future = done.get(timeout=_POLL)
-        except queue.Empty:
-            try:
-                workers = client.sync(client.scheduler.ncores, callback_timeout=_ANSWER)
-            except Exception as error:  # whatever a connection fails with
-                if any(future.cancelled() for future in left):
-                    continue
-                raise WorkerError(lost) from error
-            if workers:
-                idle_since = None
-            elif idle_since is None:
-                idle_since = time.monotonic()
-                minutes = f"{_PATIENCE / 60:.0f} minutes"
-                logger.warning(
-                    "the Dask scheduler at %s has no workers: waiting for one, up to %s "
-                    "(dask worker %s)",
-                    *(address, minutes, address),
-                )
-            elif time.monotonic() - idle_since > _PATIENCE:
-                raise WorkerError(
-                    f"the Dask scheduler at {address} has no workers: start some (dask worker "
-                    f"{address}) and repeat the command"
-                ) from None
+        if any(each.cancelled() for each in ([future] if future else left)):
+            raise WorkerError(
+                f"the Dask scheduler at {address} was lost: start one and repeat the command"
+            )
+        if future is not None:
+            left.discard(future)
+            yield future
             continue
-        if future.cancelled():
-            raise WorkerError(lost)
-        left.discard(future)
-        yield future
+        with contextlib.suppress(Exception):  # of a connection that is being lost
+            if client.sync(client.scheduler.ncores, callback_timeout=_ANSWER):
+                alone_since = None
+                continue
+        if alone_since is None:
+            alone_since = time.monotonic()
+            logger.warning(
+                "the Dask scheduler at %s has no workers: waiting for one, up to %.0f minutes "
+                "(dask worker %s)",
+                *(address, _PATIENCE / 60, address),
+            )
+        elif time.monotonic() - alone_since > _PATIENCE:
+            raise WorkerError(
+                f"the Dask scheduler at {address} has no workers: start some (dask worker "
+                f"{address}) and repeat the command"
+            )
 
 
 def result(future: Any) -> Any:

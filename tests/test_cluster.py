@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import sys
@@ -153,17 +152,15 @@ class TestDask:
         cluster._compare(versions)
         [record] = caplog.records
         here = versions["client"]["packages"]
-        assert f"torch {here['torch']} here, 1.0 on workers" in record.getMessage()
+        assert f"torch {here['torch']} here, 1.0 there" in record.getMessage()
         there["mda-aptnn"] = "0.0.1"
-        with pytest.raises(WorkerError, match=r"mda-aptnn .* here, 0\.0\.1 on workers.*install"):
+        with pytest.raises(WorkerError, match=r"mda-aptnn .* here, 0\.0\.1 there.*install"):
             cluster._compare(versions)
 
 
 @contextlib.contextmanager
 def started(folder):
-    """A scheduler and two workers as a user starts them; the second one is stopped, so that it
-    takes work and does not do it.
-    """
+    """A scheduler and two workers as a user starts them."""
     file = folder / "scheduler.json"
     options = ["--scheduler-file", str(file)]
     kinds = [("scheduler", ["--port", "0", "--no-dashboard"])]
@@ -176,58 +173,62 @@ def started(folder):
             processes.append(
                 subprocess.Popen(words, stderr=subprocess.DEVNULL, cwd=folder, env=environment)
             )
-            await_file(file)
-        with distributed.Client(scheduler_file=str(file)) as client:
-            client.wait_for_workers(2, timeout=60)
+            await_file(file, 120)
+        with distributed.Client(scheduler_file=str(file), timeout=120) as client:
+            client.wait_for_workers(2, timeout=120)
             pids = client.run(os.getpid)
         assert set(pids.values()) == {process.pid for process in processes[1:]}
-        processes[2].send_signal(signal.SIGSTOP)
-        yield file, processes[0], processes[2]
+        yield file, *processes
     finally:
         for process in processes:
             process.kill()
             process.wait()
 
 
-def begin(*words):
-    """A command in a process of its own, of which some frames are finished."""
+def lose(process, *words):
+    """Kill a process when a command has finished some of its 16 parts; how the command ends."""
     words = [sys.executable, "-m", "mda_aptnn.cli", *map(str, words)]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    for _ in range(1200):
-        if list(Path.cwd().glob("*.unfinished/part-1/block-*.h5")):
-            return process
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    raise AssertionError("nothing was finished")
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as command:
+        blocks = []
+        while not blocks:
+            assert command.poll() is None, command.stderr.read()
+            time.sleep(0.01)
+            blocks = list(Path.cwd().glob("*.unfinished/part-1/block-*.h5"))
+        process.kill()
+        assert len(blocks) < 12
+        said = command.communicate(timeout=120)[1]
+    return command.returncode, said
+
+
+@pytest.fixture
+def long_system(system, tmp_path):
+    """A trajectory that takes workers some seconds."""
+    u = gas(1000)
+    u.atoms.write(str(tmp_path / "gas.trr"), frames="all")
+    return system
 
 
 @pytest.mark.slow
-def test_a_killed_worker_changes_no_bit(system, tmp_path):
-    run("flux", *system, "-o", "one.h5")
-    with started(tmp_path) as (file, _, worker):
-        command = begin("flux", *system, "-o", "many.h5", "--dask", file)
-        assert not Path("many.h5").exists()
-        worker.kill()
-        said = command.communicate(timeout=60)[1]
-    assert command.returncode == 0, said
+def test_a_killed_worker_changes_no_bit(long_system, tmp_path):
+    run("flux", *long_system, "-o", "one.h5")
+    with started(tmp_path) as (file, _, _, worker):
+        code, said = lose(worker, "flux", *long_system, "-o", "many.h5", "--dask", file)
+    assert code == 0, said
     same(FluxSeries.load("many.h5"), FluxSeries.load("one.h5"))
 
 
 @pytest.mark.slow
-def test_a_lost_scheduler_is_one_line_and_the_same_command_goes_on(system, tmp_path, caplog):
-    caplog.set_level("INFO")
-    run("flux", *system, "-o", "one.h5")
-    with started(tmp_path) as (file, scheduler, _):
-        command = begin("flux", *system, "-o", "many.h5", "--dask", file)
-        scheduler.kill()
-        said = command.communicate(timeout=60)[1]
-    assert command.returncode == 1
+def test_a_lost_scheduler_is_one_line_and_the_same_command_goes_on(long_system, tmp_path, caplog):
+    with started(tmp_path) as (file, scheduler, *_):
+        code, said = lose(scheduler, "flux", *long_system, "-o", "many.h5", "--dask", file)
+    assert code == 1
     assert "Traceback" not in said
-    [line] = [line for line in said.splitlines() if line.startswith("error:")]
+    [line] = [line for line in said.splitlines() if "error:" in line]
     assert "was lost" in line and "kept in many.unfinished" in line
-    caplog.clear()
-    run("flux", *system, "-o", "many.h5")
-    assert "of 40 frames are in many.unfinished" in caplog.text
+    caplog.set_level("INFO")
+    run("flux", *long_system, "-o", "many.h5")
+    assert "of 1000 frames are in many.unfinished" in caplog.text
+    run("flux", *long_system, "-o", "one.h5")
     same(FluxSeries.load("many.h5"), FluxSeries.load("one.h5"))
 
 
