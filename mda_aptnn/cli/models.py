@@ -104,13 +104,14 @@ def _predict(
     def predicted() -> Iterator[LabelledFrame]:
         for source in sources:
             numbers = np.arange(len(source.universe.trajectory))[chosen]
-            n_atoms, n_parts, apply = len(source.numbers), len(numbers), map
+            n_atoms, most, apply = len(source.numbers), 1, map
             if executor is not None:
-                n_parts, apply = -(-len(numbers) * n_atoms // _ATOMS_TOGETHER), executor.apply
+                most, apply = max(1, _ATOMS_TOGETHER // n_atoms), executor.apply
                 executor.files = [*trajectory_files(source.universe.trajectory), model]
             work = functools.partial(_tensors, source, which, charge)
-            with tqdm(total=len(numbers), unit="frame") as bar:
-                for together in np.array_split(numbers, n_parts):
+            with tqdm(total=len(numbers), unit="frame", disable=executor is not None) as bar:
+                for first in range(0, len(numbers), most):
+                    together = numbers[first : first + most]
                     shares = 1 if executor is None else executor.n_parts(len(together), n_atoms)
                     for found in apply(work, np.array_split(together, shares)):
                         residuals.extend(item.info["sum_rule_residual"] for item in found)

@@ -289,8 +289,8 @@ class DipoleFlux(CheckedAnalysis):
             if isinstance(executor, backends.Dask):
                 alone.enter_context(executor.connected())
                 executor.files = [*trajectory_files(self._trajectory), self._source]
-                if self._store is not None:
-                    self._rows, executor.keep = [], self._keep_rows
+                executor.keep = self._keep_rows
+                self._rows = None if self._store is None else []
             if not isinstance(executor, str):
                 n_atoms = len(self._frames.numbers)
                 n_parts = n_parts or executor.n_parts(len(todo), n_atoms)
@@ -336,11 +336,12 @@ class DipoleFlux(CheckedAnalysis):
         }
 
     def _keep_rows(self, part: _Part) -> None:
-        """Store what a worker sent."""
-        assert self._store is not None
-        for number, row in part.rows or ():
-            self._store.add(number, row)
-        self._store.flush()
+        """Store what a worker sent, and keep it no longer in memory."""
+        if self._store is not None and part.rows:
+            for number, row in part.rows:
+                self._store.add(number, row)
+            part.rows.clear()
+            self._store.flush()
 
     @property
     def knows_temperature(self) -> bool:
