@@ -1,4 +1,4 @@
-"""Fifty mistakes that a user can make, and the message that each is answered with.
+"""Some fifty mistakes that a user can make, and the message that each is answered with.
 
     python -m tests.mistakes > docs/mistakes.md
 
@@ -97,6 +97,9 @@ MISTAKES: list[tuple[str, str]] = [
         "spectrum flux.h5 --resolution '1000 cm^-1' --group 'O=element O'",
     ),
     ("a flux file cut short", "spectrum cut-flux.h5 --resolution '1000 cm^-1'"),
+    ("a part that there is not", "flux water.pdb water.trr --part 4/3"),
+    ("a part of a run that is missing", "merge part-1of3.h5 part-3of3.h5"),
+    ("a Dask scheduler that is not there", "flux water.pdb water.trr --dask scheduler.json"),
     ("training on one frame", "train one.xyz"),
     ("labels that are all NaN", "train nan.xyz"),
     ("a configuration without labels", "train two.xyz --cell none"),
@@ -161,6 +164,8 @@ def prepare(folder: Path) -> None:
     )
     # what succeeds, once
     answer("flux water.pdb water.trr -o flux.h5", succeeds=True)
+    for number in (1, 3):
+        answer(f"flux water.pdb water.trr --part {number}/3 -o part.h5", succeeds=True)
     flux = (folder / "flux.h5").read_bytes()
     (folder / "cut-flux.h5").write_bytes(flux[: len(flux) // 2])
     answer(

@@ -793,8 +793,8 @@ class TestSignals:
         assert "error: the Dask scheduler at" in said and "was lost" in said
 
 
-def await_file(path):
-    for _ in range(600):
+def await_file(path, seconds=30):
+    for _ in range(20 * seconds):
         if path.exists():
             return
         time.sleep(0.05)

@@ -27,13 +27,13 @@ Beads = StrEnum("Beads", ["beads", "centroid"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Reading(opt.Charges, opt.Terms, opt.Moving):
+class Reading(opt.Machines, opt.Charges, opt.Terms, opt.Moving):
     """How a flux is made of a trajectory and a model, or found in files.
 
     Attributes
     ----------
     topology : path
-        Topology that MDAnalysis reads, or a flux file alone.
+        Topology that MDAnalysis reads, or flux files alone, which are merged.
     updating : bool
         Select the groups again in each frame, as for a shell.
     path_integral : str
@@ -48,7 +48,6 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
     path_integral: Beads | None = None
     allow_outside_domain: bool = False
     checkpoint: Path | None = None
-    workers: opt.Count = 1
 
     @property
     def is_stored(self) -> bool:
@@ -69,8 +68,8 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
 
     @property
     def is_flux(self) -> bool:
-        """Whether a flux file is all that was named."""
-        return not self.trajectory and io.kind_of(self.topology) == "flux"
+        """Whether flux files are all that was named."""
+        return io.kind_of(self.topology) == "flux" and (not self.trajectory or self.is_stored)
 
     def stored(self) -> FluxSeries:
         """Return the flux of new groups from files with every atom's flux, without predicting
@@ -125,7 +124,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         return [centroid_universe(found)]
 
     def predicted(
-        self, output: Path, *, temperature_needed: bool = False
+        self, output: Path, part: tuple[int, int] | None = None, *, temperature_needed: bool = False
     ) -> tuple[FluxSeries, list[Any]]:
         """Return the merged flux of all trajectories, or the mean over beads, and the analyses that
         made its parts.
@@ -133,6 +132,13 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so
         that the same command goes on after an interruption or an error in a late frame.
         """
+        # a scheduler that does not answer is known before anything is read
+        with self.executor() as executor:
+            return self._predicted(output, part, executor, temperature_needed)
+
+    def _predicted(
+        self, output: Path, part: tuple[int, int] | None, executor: Any, temperature_needed: bool
+    ) -> tuple[FluxSeries, list[Any]]:
         from mda_aptnn.flux import blocks
         from mda_aptnn.flux.guard import check_replicas
         from mda_aptnn.flux.path_integrals import average_beads
@@ -141,6 +147,8 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         universes = self.universes()
         if self.per == "atom" and len(universes) > 1:
             raise OptionError("--per atom takes one trajectory at a time; run the command for each")
+        if part is not None and len(universes) > 1:
+            raise OptionError("--part takes one trajectory at a time; run the command for each")
         frames, folder = self.chosen(), self._finished_frames(output)
         blocks.check_folder(folder)
         is_ours = self.checkpoint is None or not folder.exists()
@@ -154,16 +162,16 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         # in a log file, each time a bar is drawn is a line more
         seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0}
         how: dict[str, Any] = {"progressbar_kwargs": seldom}
-        if self.workers > 1:
-            how = {"backend": "multiprocessing", "n_workers": self.workers}
+        if executor is not None:
+            how = {"backend": executor}
         hold(folder)
         try:
             analyses = []
             for number, universe in enumerate(universes):
-                part = folder / f"part-{number + 1}"
+                own = folder / f"part-{number + 1}"
                 atoms = select(universe, self.select, "--select")
                 analyses.append(
-                    mda_aptnn.DipoleFlux(atoms, self.model, self.group, checkpoint=part, **options)
+                    mda_aptnn.DipoleFlux(atoms, self.model, self.group, checkpoint=own, **options)
                 )
             if temperature_needed and not all(each.knows_temperature for each in analyses):
                 raise OptionError(
@@ -173,7 +181,7 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
                 )
             check_replicas([analysis.universe_frames for analysis in analyses]).raise_refused()
             for analysis in analyses:
-                analysis.run(*frames, verbose=True, **how)
+                analysis.run(*frames, verbose=True, part=part, **how)
             parts = [analysis.series for analysis in analyses]
             return average_beads(parts) if beads else mda_aptnn.FluxSeries.merge(parts), analyses
         finally:
@@ -204,9 +212,9 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
         command, output = next(iter(out.files.items()))
         kept, sums, is_new = out.files.get("flux"), None, False
         if self.is_flux:
-            self._refuse_unused(self.topology, {"group"})
+            self._refuse_unused(self.topology, {"group", "trajectory"})
             sums = {name: parts.split("+") for name, parts in (self.group or {}).items()} or None
-            series = mda_aptnn.FluxSeries.load(self.topology)
+            series = _merged([self.topology, *(self.trajectory or [])])
         elif self.trajectory and self.is_stored:
             series = self.stored()
         elif self.per == "atom":
@@ -233,18 +241,70 @@ class Reading(opt.Charges, opt.Terms, opt.Moving):
             self.forget(output)
 
 
-def flux(reading: Reading, *, out: Outputs = opt.writes(flux="flux.h5")) -> None:
+def _merged(paths: list[Path]) -> FluxSeries:
+    """The flux of files, which errors call by their names."""
+    return mda_aptnn.FluxSeries.merge(
+        map(mda_aptnn.FluxSeries.load, paths), names=[str(path) for path in paths]
+    )
+
+
+def merge(flux: list[Path], *, out: Outputs = opt.writes(flux="flux.h5")) -> None:
+    """Make one flux of several: of the parts of a run (`flux --part`), or of runs that continue
+    each other or are replicas.
+
+    Parameters
+    ----------
+    flux : paths
+        Flux files, two or more.
+    """
+    if len(flux) < 2:
+        raise OptionError(f"{flux[0]} is one flux file; give two or more to merge")
+    for path in flux:
+        with io.open_checked(path, "flux") as file:
+            if "atoms" in file:
+                raise OptionError(
+                    f"{path} has every atom's flux, which are not merged into one file; give the "
+                    "files together in the place of the trajectory, with the topology before them"
+                )
+    series = _merged(flux)
+    out.save(series)
+    out.tell(series.summary(), series.describe(), series.check())
+
+
+def flux(
+    reading: Reading,
+    *,
+    part: opt.Part = None,
+    out: Outputs = opt.writes(flux="flux.h5"),
+) -> None:
     """Predict polar tensors along a trajectory and store the dipole flux of groups of atoms.
 
     With --per atom every atom's flux is kept: such a file can stand in the place of the trajectory
     in this command and in `spectrum`, for other groups without a new prediction.
+
+    Parameters
+    ----------
+    part : str
+        NUMBER/COUNT: only this part of the chosen frames; flux.h5 becomes flux-03of20.h5 with 3/20,
+        and `merge` makes one flux of all.
     """
+    if part is not None:
+        number, count = part
+        path = out.files["flux"]
+        name = f"{path.stem}-{number:0{len(str(count))}}of{count}{path.suffix}"
+        out.files["flux"] = path.with_name(name)
+        io.refuse_input(out.files["flux"])
+        io.check_writable(out.files["flux"])
+    if reading.is_flux:
+        raise OptionError(f"{reading.topology} is a flux already; mda-aptnn merge joins several")
     if reading.is_stored:
+        if part is not None:
+            raise OptionError(f"{reading.names[0]} is a flux already: --part cannot change it")
         series = reading.stored()
         out.save(series)
     else:
         output = out.files["flux"]
-        series, analyses = reading.predicted(output)
+        series, analyses = reading.predicted(output, part)
         out.save(analyses[0] if reading.per == "atom" else series)
         reading.forget(output)
     out.tell(series.summary(), series.describe(), series.check())

@@ -40,6 +40,7 @@ COMMANDS = (
     spectra.raman,
     spectra.sfg,
     fluxes.flux,
+    fluxes.merge,
     spectra.distances,
     spectra.profile,
     spectra.spectrogram,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import mda_aptnn
 from mda_aptnn import io
@@ -14,10 +17,40 @@ from mda_aptnn.cli.labels import LabelCell, LabelFiles, read
 from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.text import table
 
+if TYPE_CHECKING:
+    from mda_aptnn.labels.dataset import LabelledFrame
+
+#: Atoms of all frames whose tensors are in memory together where workers predict: 0.3 GB.
+_ATOMS_TOGETHER = 4_000_000
+
+
+def _tensors(source: Any, model: Any, charge: float, numbers: Any) -> list[LabelledFrame]:
+    """Frames of `source` by their numbers, with what a predictor, or a model by name, predicts."""
+    from mda_aptnn.flux.backends import loaded
+    from mda_aptnn.labels.dataset import LabelledFrame
+    from mda_aptnn.model.protocol import tensors_by_name
+    from mda_aptnn.tensors import sum_rule_residual
+
+    predictor, found = loaded(model) if isinstance(model, str) else model, list[LabelledFrame]()
+    for number in map(int, numbers):
+        now = source.universe.trajectory[number]
+        frame = source.frame()
+        tensors = tensors_by_name(predictor, frame)
+        info = {
+            "frame": int(now.frame),
+            "time_ps": float(now.time),
+            "sum_rule_residual": float(abs(sum_rule_residual(tensors["apt"], charge)).max()),
+        }
+        if "pgt" in tensors:
+            info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
+        found.append(LabelledFrame(frame, tensors, info))
+    return found
+
 
 def predict(
     reading: opt.Trajectory,
     *,
+    machines: opt.Machines,
     model: opt.Models = "water-rpbe-d3",
     charge: float = 0.0,
     out: Outputs = opt.writes(labels="apt.h5"),
@@ -32,14 +65,22 @@ def predict(
     charge : float
         Total charge of the sample in e.
     """
+    # a scheduler that does not answer is known before anything is read
+    with machines.executor() as executor:
+        _predict(reading, executor, model, charge, out)
+
+
+def _predict(
+    reading: opt.Trajectory, executor: Any, model: Any, charge: float, out: Outputs
+) -> None:
     from tqdm.auto import tqdm
 
     from mda_aptnn.flux.guard import refuse_or_warn
-    from mda_aptnn.labels.dataset import LabelledFrame, write_labels
+    from mda_aptnn.flux.origin import files_of, trajectory_files
+    from mda_aptnn.labels.dataset import write_labels
     from mda_aptnn.model.domain import OPTION, domain_checks
     from mda_aptnn.model.predict import model_identity
-    from mda_aptnn.model.protocol import of_universe, tensors_by_name
-    from mda_aptnn.tensors import sum_rule_residual
+    from mda_aptnn.model.protocol import of_universe
 
     predictor = mda_aptnn.load_model(model)
     universes, chosen = reading.universes(), slice(*reading.chosen())
@@ -59,22 +100,27 @@ def predict(
         raise OptionError("no frames in the chosen range")
     checks = Checks(tuple(domain_checks(predictor, samples))).allowing([OPTION])
     refuse_or_warn(checks)
-    residuals = []
+    residuals: list[float] = []
+
+    # workers load a model that has a file themselves
+    which = model if getattr(predictor, "path", None) and executor is not None else predictor
 
     def predicted() -> Iterator[LabelledFrame]:
-        for universe, source in zip(universes, sources, strict=True):
-            for now in tqdm(universe.trajectory[chosen], unit="frame"):
-                frame = source.frame()
-                tensors = tensors_by_name(predictor, frame)
-                residuals.append(float(abs(sum_rule_residual(tensors["apt"], charge)).max()))
-                info = {
-                    "frame": int(now.frame),
-                    "time_ps": float(now.time),
-                    "sum_rule_residual": residuals[-1],
-                }
-                if "pgt" in tensors:
-                    info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
-                yield LabelledFrame(frame, tensors, info)
+        for source in sources:
+            numbers = np.arange(len(source.universe.trajectory))[chosen]
+            n_atoms, most, apply = len(source.numbers), 1, map
+            if executor is not None:
+                most, apply = max(1, _ATOMS_TOGETHER // n_atoms), executor.apply
+                executor.files = [*trajectory_files(source.universe.trajectory), *files_of(model)]
+            work = functools.partial(_tensors, source, which, charge)
+            with tqdm(total=len(numbers), unit="frame", disable=executor is not None) as bar:
+                for first in range(0, len(numbers), most):
+                    together = numbers[first : first + most]
+                    shares = 1 if executor is None else executor.n_parts(len(together), n_atoms)
+                    for found in apply(work, np.array_split(together, shares)):
+                        residuals.extend(item.info["sum_rule_residual"] for item in found)
+                        yield from found
+                    bar.update(len(together))
 
     name = model if isinstance(model, str) else model_identity(model, predictor)
     n_frames = write_labels(predicted(), out.files["labels"], f"predicted by {name}")

@@ -9,13 +9,14 @@ function that reads its text, as `Group` does. Help that several commands share 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import enum
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
@@ -131,6 +132,14 @@ def _segments(text: str, name: str) -> int | str | None:
     return None if text == "none" else text
 
 
+def _part(text: str, name: str) -> tuple[int, int]:
+    """Return which part of how many: "3/20"."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise OptionError(f"{name} {text!r}: write NUMBER/COUNT, counted from 1, such as 3/20")
+    return int(match[1]), int(match[2])
+
+
 Window = StrEnum("Window", ["gaussian", "parzen", "bartlett", "hann", "none"])
 SumRule = StrEnum("SumRule", ["none", "mass", "uniform"])
 Per = StrEnum("Per", ["group", "element", "resname", "residue", "molecule", "atom"])
@@ -146,6 +155,7 @@ Resolution = Annotated[Any, positive(units.WAVENUMBER)]
 Numbers = Annotated[list[float] | None, numbers]
 Coordinates = Annotated[dict[str, tuple[str, ...]] | None, _coordinates]
 Segments = Annotated[int | str | None, _segments]
+Part = Annotated[tuple[int, int] | None, _part]
 Count = Annotated[int, Option(min=1)]
 Several = Annotated[int, Option(min=2)]
 Output = Path
@@ -169,8 +179,8 @@ class Shared:
         Labelled frames: HDF5 of mda-aptnn, or extended XYZ with apt:R:9, pgt:R:27 or both.
     model : list of str
         Model file or bundled model; or charges:topology, charges:FILE, labels:FILE, xtb:GFN2,
-        mace:FILE, python:MODULE.NAME, or a name of another package. SELECTION=MODEL, repeatable: each for its
-        own atoms, "resname SOL=water-rpbe-d3".
+        mace:FILE, python:MODULE.NAME, or a name of another package. SELECTION=MODEL, repeatable:
+        each for its own atoms, "resname SOL=water-rpbe-d3".
     group : list of str
         NAME=SELECTION, repeatable: "O=element O".
     element : list of str
@@ -522,6 +532,50 @@ class Terms(Options):
         if self.normal_modes is not None:
             motions = mda_aptnn.NormalModes.from_molden(self.normal_modes)
         return {"per": self.per, "motions": motions}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Machines(Options):
+    """Who computes.
+
+    Attributes
+    ----------
+    workers : int
+        Processes that share the work.
+    dask : str
+        Workers of a Dask scheduler: its address tcp://HOST:8786, its scheduler file, or "local"
+        for one with --workers processes.
+    """
+
+    workers: Count = 1
+    dask: str | None = None
+
+    @contextlib.contextmanager
+    def executor(self) -> Iterator[Any]:
+        """Give the backend that the work is shared out by, or None where this process does it all.
+
+        Raises
+        ------
+        WorkerError
+            If there is no such scheduler, or it does not answer.
+        OptionError
+            If the workers of a scheduler are counted.
+        """
+        if self.dask is None and self.workers == 1:
+            yield None
+            return
+        if self.dask not in (None, "local") and self.workers > 1:
+            raise OptionError(
+                f"--workers {self.workers}: the scheduler at {self.dask} has workers of its own; "
+                "leave it out"
+            )
+        from mda_aptnn.flux import backends
+
+        if self.dask is None:
+            yield backends.ProgressMultiprocessing(self.workers, verbose=True)
+            return
+        with backends.Dask(self.workers, verbose=True, scheduler=self.dask).connected() as found:
+            yield found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from mda_aptnn.errors import AptnnError
 #: place: an option that is forgotten here shows itself by an error.
 _WRITTEN = frozenset({"output", "csv", "plot", "plot_spread", "flux_output"})
 #: Options that are names or paths.
-_NAMES = frozenset({"model"})
+_NAMES = frozenset({"model", "dask"})
 
 
 class OptionError(AptnnError, ValueError):

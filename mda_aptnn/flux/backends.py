@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -13,19 +14,23 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from MDAnalysis.analysis.backends import BackendBase, BackendDask, BackendMultiprocessing
+from MDAnalysis.analysis.backends import BackendBase, BackendMultiprocessing
 from MDAnalysis.lib.log import ProgressBar
 from tqdm.auto import tqdm
 
+from mda_aptnn import cluster
 from mda_aptnn.errors import WorkerError
-from mda_aptnn.model.predict import load_model
+
+logger = logging.getLogger(__name__)
 
 #: Parts per worker: enough for a bar that moves, few enough that starting them costs nothing.
-PARTS_PER_WORKER = 8
+_PARTS_PER_WORKER = 8
+#: Of one on another machine, a part has up to so many atoms of all its frames, some 20 s: what is
+#: lost with a worker, and 50 MB of a flux of atoms to send.
+_PART_ATOMS = 1_000_000
 
 #: How long a worker may take to write what it has computed, in s.
 _PATIENCE = 60.0
@@ -37,26 +42,41 @@ _KILLED = (
 )
 
 
-@functools.lru_cache(maxsize=1)
-def loaded(name: Any, changed: int, n_threads: int) -> Any:
-    """Return the model of a name or a file, last changed then; parts that a worker takes one after
-    the other share it.
+def loaded(source: Any, n_threads: int = 1) -> Any:
+    """Return the model of a name or file; parts that a worker takes one after the other share it.
 
     Loading it takes as long as predicting dozens of frames.
     """
-    return load_model(name, n_threads=n_threads)
+    changed = os.stat(source).st_mtime_ns if os.path.isfile(source) else 0
+    return _loaded(source, changed, n_threads)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(source: Any, changed: int, n_threads: int) -> Any:
+    # heavy: not before a scheduler has answered
+    from mda_aptnn.model.predict import load_model
+
+    return load_model(source, n_threads=n_threads)
 
 
 class _WithBar(BackendBase):
     """A backend with a progress bar."""
 
+    #: Files that the work reads, which workers of other machines must see.
+    files: Sequence[Any] = ()
+
     def __init__(self, n_workers: int, verbose: bool) -> None:
         super().__init__(n_workers)
+        self.n_workers: int = n_workers
         self._verbose = verbose
 
     def bar(self, n_parts: int) -> Any:
         """Return a progress bar of this many parts."""
         return tqdm(total=n_parts, unit="part", disable=not self._verbose)
+
+    def n_parts(self, n_frames: int, n_atoms: int) -> int:
+        """Return how many parts so many frames of so many atoms are shared out in."""
+        return max(1, min(n_frames, _PARTS_PER_WORKER * self.n_workers))
 
 
 class ProgressMultiprocessing(_WithBar, BackendMultiprocessing):
@@ -139,18 +159,82 @@ def _start() -> tuple[Any, Any]:
     return pipe, process
 
 
-class ProgressDask(_WithBar, BackendDask):
-    """Processes of dask's local scheduler."""
+class Dask(_WithBar):
+    """Workers of a Dask cluster. Parts come back to this process as they finish; one whose worker
+    is lost is done by another.
+
+    Parameters
+    ----------
+    n_workers : int
+        Processes of a local cluster. Of another one, this becomes the number that it has.
+    verbose : bool
+        Show a progress bar.
+    scheduler : str
+        As for `mda_aptnn.cluster.connected`.
+    """
+
+    def __init__(self, n_workers: int = 1, verbose: bool = False, scheduler: str = "local") -> None:
+        super().__init__(n_workers, verbose)
+        self._scheduler = scheduler
+        self._client: Any = None
+        #: What is done with the result of each part as soon as it is there.
+        self.keep: Callable[[Any], None] = lambda result: None
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Dask]:
+        """Keep the connection for several calls of `apply`; raises as `cluster.connected`.
+
+        Yields
+        ------
+        Dask
+            Itself.
+        """
+        if self._client is not None:
+            yield self
+            return
+        with cluster.connected(self._scheduler, self.n_workers) as client:
+            threads = client.nthreads()
+            self._client, self.n_workers = client, max(1, len(threads))
+            if max(threads.values(), default=1) > 1:
+                logger.warning(
+                    "a Dask worker does one part at a time, whatever threads it has: start workers "
+                    "with --nthreads 1, and as many as there are cores by --nworkers"
+                )
+            try:
+                yield self
+            finally:
+                self._client = None
+
+    def n_parts(self, n_frames: int, n_atoms: int) -> int:
+        """Return how many parts so many frames of so many atoms are shared out in."""
+        small = -(-n_frames * n_atoms // _PART_ATOMS)
+        return max(super().n_parts(n_frames, n_atoms), min(n_frames, small))
 
     def apply(self, func: Callable[[Any], Any], computations: list[Any]) -> list[Any]:
-        """Apply `func` to each part; results in the order of the parts."""
-        from dask.callbacks import Callback
+        """Apply `func` to each part; results in the order of the parts.
 
-        with self.bar(len(computations)) as bar, Callback(posttask=lambda *_: bar.update()):
-            try:
-                return list(super().apply(functools.partial(_part, func), computations))
-            except BrokenProcessPool as error:
-                raise WorkerError(_KILLED) from error
+        Raises
+        ------
+        WorkerError
+            If the scheduler is lost, there are no workers for ten minutes, or a file is not there
+            for them; else what `func` raises.
+        """
+        results: list[Any] = [None] * len(computations)
+        with self.connected(), self.bar(len(computations)) as bar:
+            submit = functools.partial(self._client.submit, pure=False)
+            # sent once, and kept by the scheduler in case its worker is lost
+            work = submit(bytes, pickle.dumps(func))
+            where = os.getcwd(), cluster.states(self.files)
+            places = {
+                submit(cluster.compute, *where, work, part): k
+                for k, part in enumerate(computations)
+            }
+            for future in cluster.finished(self._client, places):
+                place = places.pop(future)
+                results[place] = cluster.result(future)
+                self.keep(results[place])
+                bar.update()
+        return results
 
 
 class _Worker:
@@ -247,7 +331,7 @@ def configure(backend: Any, n_workers: int | None, verbose: bool) -> BackendBase
                 'backend="multiprocessing" (or "dask")'
             )
         return "serial"
-    kinds = {"multiprocessing": ProgressMultiprocessing, "dask": ProgressDask}
+    kinds = {"multiprocessing": ProgressMultiprocessing, "dask": Dask}
     if backend not in kinds:
         raise ValueError(f"backend {backend!r}: choose serial, multiprocessing or dask")
     return kinds[backend](n_workers or 1, verbose)

@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from MDAnalysis.analysis.results import Results, ResultsGroup
+from numpy.typing import NDArray
 
 from mda_aptnn.flux import backends
 from mda_aptnn.flux.atom_flux import write_atom_flux
 from mda_aptnn.flux.blocks import BlockStore
 from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.facade import LateMethod
-from mda_aptnn.flux.flux_series import ARRAYS, FluxSeries
+from mda_aptnn.flux.flux_series import ARRAYS, FluxSeries, part_note
 from mda_aptnn.flux.frame_flux import FrameFlux, known_freedom
 from mda_aptnn.flux.guard import refuse_or_warn
-from mda_aptnn.flux.origin import checkpoint_plan, description, frame_fingerprint
+from mda_aptnn.flux.origin import (
+    checkpoint_plan,
+    description,
+    files_of,
+    frame_fingerprint,
+    trajectory_files,
+)
 from mda_aptnn.flux.pipeline import PARTS, Pipeline, batch_size, predictions
 from mda_aptnn.model.predict import Model, load_model
 from mda_aptnn.model.protocol import of_universe
 from mda_aptnn.tensors import APT, PGT
 from mda_aptnn.trajectory.molecules import broken_note
+from mda_aptnn.trajectory.times import Timeline
 
 #: Up to so many groups, correlation functions are a result of every run.
 _FEW = 16
 
 logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """What `AnalysisBase.run` takes of some frames, and rows for a store that is elsewhere."""
+
+    frames: NDArray[np.int64]
+    times: NDArray[np.float64]
+    results: Results
+    rows: list[tuple[int, dict[str, Any]]] | None
 
 
 class DipoleFlux(CheckedAnalysis):
@@ -155,9 +175,6 @@ class DipoleFlux(CheckedAnalysis):
         self._model = of_universe(self._model, self._frames)
         if hasattr(self._model, "check"):
             self._model.check(self._first)
-        path = getattr(self._model, "path", None)
-        #: By which a worker loads the model, and when its file was changed.
-        self._named = (model, 0) if path is None else (path, path.stat().st_mtime_ns)
         how: dict[str, Any] = {"per": per, "updating": updating, "also": ("atom",)}
         chosen, taken_apart = self._take_apart(groups, motions, **how)
         frames = self._frames
@@ -191,9 +208,15 @@ class DipoleFlux(CheckedAnalysis):
         if checkpoint is None and per == "atom":
             self._scratch = tempfile.TemporaryDirectory(prefix="mda-aptnn-")
             checkpoint = self._scratch.name
+        self._part: dict[str, Any] | None = None
+        self._plan: Callable[[], dict[str, Any]] | None = functools.partial(
+            checkpoint_plan, model, self._model, self._sums, frames, self._first, groups
+        )
         self._store: BlockStore | None = None
+        #: Rows for the store in a worker that may not see its folder; else None.
+        self._rows: list[tuple[int, dict[str, Any]]] | None = None
         if checkpoint is not None:
-            plan = checkpoint_plan(model, self._model, self._sums, frames, self._first, groups)
+            plan = self._plan()
             self._store = BlockStore(checkpoint, plan, plan["trajectory"])
 
     def run(
@@ -206,12 +229,14 @@ class DipoleFlux(CheckedAnalysis):
         n_workers: int | None = None,
         n_parts: int | None = None,
         backend: Any = None,
+        part: tuple[int, int] | None = None,
         **options: Any,
     ) -> DipoleFlux:
         """Predict and sum over the chosen frames; parameters as in MDAnalysis' `AnalysisBase.run`.
 
         With ``backend="multiprocessing"`` or ``"dask"``, every worker uses one thread, and a
-        progress bar (`verbose`) advances as parts finish.
+        progress bar (`verbose`) advances as parts finish. For workers on other machines, give
+        ``backend=mda_aptnn.flux.backends.Dask(scheduler="tcp://HOST:8786")``.
 
         Parameters
         ----------
@@ -224,7 +249,11 @@ class DipoleFlux(CheckedAnalysis):
         n_workers, n_parts : int, optional
             Processes, one by default, and parts that the frames are shared out in; with a parallel
             backend.
-        backend : {"serial", "multiprocessing", "dask"}, optional
+        backend : {"serial", "multiprocessing", "dask"} or Dask, optional
+            "dask" starts processes of this machine.
+        part : tuple of two int, optional
+            (3, 20): only the third of twenty parts of the chosen frames that follow each other.
+            `FluxSeries.merge` makes the flux of all of them, as one run would have.
         **options
             Further ones of MDAnalysis.
 
@@ -240,11 +269,12 @@ class DipoleFlux(CheckedAnalysis):
         CheckError
             If a check refuses the run; see `check`.
         ValueError
-            If workers are asked of the serial backend.
+            If workers are asked of the serial backend, or `part` is none.
         BusyError
             If another process fills the checkpoint.
         WorkerError
-            If a worker is killed; what is computed is in the checkpoint, if there is one.
+            If a worker is killed, or no Dask scheduler answers; what is computed is in the
+            checkpoint, if there is one.
         """
         verbose = bool(self._verbose if verbose is None else verbose)
         executor = backends.configure(backend, n_workers, verbose)
@@ -253,13 +283,21 @@ class DipoleFlux(CheckedAnalysis):
         if serial and n_parts not in (None, 1):
             raise ValueError('n_parts needs backend="multiprocessing" or "dask"')
         self._doubts = refuse_or_warn(self.check(start, stop, step, frames))
+        self._earliest, self._rows = int(self._wanted[0]), None
+        self._part = None if part is None else self._take_part(*part)
         todo = self._wanted
         with contextlib.ExitStack() as alone:
             if self._store is not None:
                 alone.enter_context(self._store.alone())
                 todo = self._store.missing(self._wanted, self._fingerprint)
+            if isinstance(executor, backends.Dask):
+                alone.enter_context(executor.connected())
+                executor.files = [*trajectory_files(self._trajectory), *files_of(self._source)]
+                executor.keep = self._keep_rows
+                self._rows = None if self._store is None else []
             if not isinstance(executor, str):
-                n_parts = n_parts or min(len(todo), backends.PARTS_PER_WORKER * executor.n_workers)
+                n_atoms = len(self._frames.numbers)
+                n_parts = n_parts or executor.n_parts(len(todo), n_atoms)
                 options["unsupported_backend"] = True
             super().run(
                 frames=todo,
@@ -270,6 +308,44 @@ class DipoleFlux(CheckedAnalysis):
                 **options,
             )
         return self
+
+    def _take_part(self, number: int, count: int) -> dict[str, Any]:
+        """Leave a part of the chosen frames, with the spacing of all; return which part it is."""
+        wanted, whole, of_all = self._wanted, self._timeline, len(self._wanted)
+        if not 1 <= number <= count or of_all < 2 * count:
+            raise ValueError(
+                f"part {number}/{count}: {of_all} frames make up to {of_all // 2} parts of two or "
+                "more, counted from 1"
+            )
+        places = np.array_split(np.arange(of_all), count)[number - 1]
+        first, end = int(places[0]), int(places[-1]) + 1
+        within = whole.starts[(whole.starts > first) & (whole.starts < end)] - first
+        self._wanted = wanted[first:end]
+        self._timeline = Timeline(
+            whole.times[first:end], np.concatenate([[0], within]), whole.spacing
+        )
+        assert self._plan is not None
+        plan = self._plan()
+        for name in ("trajectory", "first frame", "groups"):
+            del plan[name]
+        # files may be copies on other machines; what is in them tells
+        ends = [int(self._fingerprint(int(frame))) for frame in wanted[[0, -1]]]
+        run = plan | {"n_frames": of_all, "first frame": ends[0], "last frame": ends[1]}
+        return {
+            "number": number,
+            "count": count,
+            "frames": [first, end],
+            "continues": first not in whole.starts,
+            "run": run,
+        }
+
+    def _keep_rows(self, part: _Part) -> None:
+        """Store what a worker sent, and keep it no longer in memory."""
+        if self._store is not None and part.rows:
+            for number, row in part.rows:
+                self._store.add(number, row)
+            part.rows.clear()
+            self._store.flush()
 
     @property
     def knows_temperature(self) -> bool:
@@ -304,11 +380,12 @@ class DipoleFlux(CheckedAnalysis):
         self._trajectory[number]
         return frame_fingerprint(self._frames.frame(), self._frames.velocities())
 
-    def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> DipoleFlux:
+    def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> _Part:
         if self._model is None:
-            self._model = backends.loaded(*self._named, self._n_threads)
+            self._model = backends.loaded(self._source, self._n_threads)
         more = self._n_members or self._with_gradients
         batch = batch_size(self._model, len(self._frames.numbers), more)
+        self._read_before(indexed_frames[:1, 1])
         try:
             with Pipeline(self._predict, batch, self._ahead, self._model) as pipeline:
                 self._pipeline = pipeline
@@ -319,7 +396,14 @@ class DipoleFlux(CheckedAnalysis):
             self._pipeline = None
             if self._store is not None:
                 self._store.flush()
-        return self
+        return _Part(self.frames, self.times, self.results, self._rows)
+
+    def _read_before(self, numbers: NDArray[np.int64]) -> None:
+        """Read the chosen frame before this one, which is held against it: parts have no seams."""
+        for number in numbers - (self._wanted[1] - self._wanted[0]):
+            if number >= self._earliest:
+                self._trajectory[int(number)]
+                self._frames.read()
 
     def _prepare(self) -> None:
         self.results = self._empty(self.n_frames)
@@ -351,8 +435,11 @@ class DipoleFlux(CheckedAnalysis):
             row = self._sums.row(tensors, *read, *more)
             for name in self.results:
                 self.results[name][index] = row[name]
-            if self._store is not None:
-                self._store.add(number, row | {"fingerprint": frame_fingerprint(*read[:2])})
+            row = row | {"fingerprint": frame_fingerprint(*read[:2])}
+            if self._rows is not None:
+                self._rows.append((number, row))
+            elif self._store is not None:
+                self._store.add(number, row)
 
     def _get_aggregator(self) -> ResultsGroup:
         names = (*ARRAYS, "broken_bond", "seconds")
@@ -370,6 +457,10 @@ class DipoleFlux(CheckedAnalysis):
         if sums.molecules is not None:
             broken = arrays.pop("broken_bond")
             notes += broken_note(sums.molecules, broken, self._wanted, times, frames.indices)
+        more = {}
+        if self._part is not None:
+            more["part"] = self._part
+            notes.append(part_note(self._part))
         names, labels = sums.groups.terms(sums.motion_names)
         origin = description(self._source, self._model, sums, self._trajectory)
         self._series = FluxSeries(
@@ -378,7 +469,7 @@ class DipoleFlux(CheckedAnalysis):
             spacing=self._timeline.spacing,
             starts=self._timeline.starts.tolist(),
             finite_difference=self._finite_difference,
-            info={**origin, **self._findings.info, "notes": notes},
+            info={**origin, **self._findings.info, "notes": notes, **more},
             labels=labels,
             **arrays,
         )
@@ -398,5 +489,5 @@ class DipoleFlux(CheckedAnalysis):
         state = self.__dict__.copy()
         if isinstance(self._source, str | os.PathLike):
             state["_model"] = None
-        state["_scratch"] = None
+        state["_scratch"] = state["_plan"] = None
         return state

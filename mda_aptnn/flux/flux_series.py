@@ -364,16 +364,19 @@ class FluxSeries(io.Stored):
         )
 
     @classmethod
-    def merge(cls, parts: Iterable[FluxSeries]) -> FluxSeries:
+    def merge(cls, parts: Iterable[FluxSeries], names: Sequence[str] | None = None) -> FluxSeries:
         """Put runs together: continuing times make one series, anything else is a replica of its
         own.
 
-        Which of the two each part became stands in ``info["notes"]`` and in the log.
+        Which of the two each part became stands in ``info["notes"]`` and in the log. Parts of one
+        run, of ``DipoleFlux.run(part=...)``, become what that run would have been in one go.
 
         Parameters
         ----------
         parts : iterable of FluxSeries
-            In the order of their times.
+            In the order of their times; in any order if they are parts of one run.
+        names : sequence of str, optional
+            What errors and notes call them: "part 1", "part 2", ... by default.
 
         Returns
         -------
@@ -383,7 +386,7 @@ class FluxSeries(io.Stored):
         ------
         TrajectoryError
             If there is nothing to merge, or spacings, atoms, charge or the treatment of the sum
-            rule differ.
+            rule differ; or parts of one run overlap, lack frames or are of another run.
         GroupError
             If the groups differ.
         CheckError
@@ -392,9 +395,12 @@ class FluxSeries(io.Stored):
         parts = list(parts)
         if not parts:
             raise TrajectoryError("there is no flux to merge")
+        names = names or [f"part {number}" for number in range(1, len(parts) + 1)]
+        if len(parts) > 1 and any("part" in part.info for part in parts):
+            return _whole(parts, names)
         first, starts, notes, n_frames = parts[0], list(parts[0].starts), [], len(parts[0])
         for number, (earlier, part) in enumerate(itertools.pairwise(parts), start=2):
-            name = f"part {number}"
+            name = names[number - 1]
             if part.groups != first.groups:
                 raise GroupError(
                     f"{name} has the groups {part.groups}, the first one {first.groups}"
@@ -413,8 +419,8 @@ class FluxSeries(io.Stored):
             for place, other in enumerate(parts[: number - 1], start=1):
                 if (shared := shared_frames(part, other)) > 1:
                     raise CheckError(
-                        f"{name} has the same flux as part {place} in {shared} frames: the same "
-                        "frames twice are no more statistics, and error bars of them are too "
+                        f"{name} has the same flux as {names[place - 1]} in {shared} frames: the "
+                        "same frames twice are no more statistics, and error bars of them are too "
                         "small; give each frame once"
                     )
             gap = float(part.times[0] - earlier.times[-1])
@@ -434,6 +440,68 @@ class FluxSeries(io.Stored):
             "notes": list(dict.fromkeys([*joined(parts, "notes"), *notes])),
         }
         return combined(parts, np.concatenate, info, starts=starts)
+
+
+def part_note(part: Mapping[str, Any]) -> str:
+    """Return the note of a flux that is a part of a run."""
+    first, end = part["frames"]
+    return (
+        f"part {part['number']} of {part['count']} of a run: {end - first} of its "
+        f"{part['run']['n_frames']} frames"
+    )
+
+
+def _whole(parts: Sequence[FluxSeries], names: Sequence[str]) -> FluxSeries:
+    """The flux of a run of all its parts, to the last bit; raises as `FluxSeries.merge`."""
+    for part, name in zip(parts, names, strict=True):
+        if "part" not in part.info:
+            raise TrajectoryError(
+                f"{name} is no part of a run, as the others are: merge the parts first"
+            )
+    order = sorted(zip(parts, names, strict=True), key=lambda each: each[0].info["part"]["frames"])
+    parts, names = zip(*order, strict=True)
+    said = [part.info["part"] for part in parts]
+    run, n_frames, starts = said[0]["run"], 0, list[int]()
+    for k, (part, name) in enumerate(order):
+        if differ := io.differing(said[k]["run"], run):
+            raise TrajectoryError(
+                f"{name} is a part of another run than {names[0]}: they differ in "
+                f"{', '.join(differ)}"
+            )
+        if part.groups != parts[0].groups:
+            raise GroupError(f"{name} has other groups than {names[0]}")
+        first, end = said[k]["frames"]
+        if first < n_frames:
+            raise CheckError(
+                f"{names[k - 1]} and {name} overlap: part {said[k - 1]['number']} of "
+                f"{said[k - 1]['count']} and part {said[k]['number']} of {said[k]['count']} have "
+                "frames in common; give each frame once"
+            )
+        if first > n_frames:
+            raise _lacking(said, n_frames, first)
+        starts += [n_frames + start for start in part.starts[said[k]["continues"] :]]
+        n_frames = end
+    if n_frames < run["n_frames"]:
+        raise _lacking(said, n_frames, run["n_frames"])
+    own = {part_note(each) for each in said}
+    notes = [note for note in dict.fromkeys(joined(parts, "notes")) if note not in own]
+    info = {name: value for name, value in parts[0].info.items() if name != "part"}
+    whole = combined(parts, np.concatenate, {}, starts=starts)
+    return dataclasses.replace(whole, info=info | {"notes": notes})
+
+
+def _lacking(said: Sequence[Mapping[str, Any]], first: int, end: int) -> TrajectoryError:
+    """The error of a run of which these frames are in no part."""
+    counts = {part["count"] for part in said}
+    what_next = ""
+    if len(counts) == 1:
+        [count] = counts
+        missing = set(range(1, count + 1)) - {part["number"] for part in said}
+        what_next = f": give {' and '.join(f'--part {k}/{count}' for k in sorted(missing))} too"
+    return TrajectoryError(
+        f"frames {first} to {end - 1} of the {said[0]['run']['n_frames']} of the run, counted from "
+        f"0, are in none of the parts{what_next}"
+    )
 
 
 def combined(

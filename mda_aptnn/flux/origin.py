@@ -5,6 +5,7 @@ run.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,12 @@ def trajectory_files(trajectory: Any) -> list[str]:
         readers += getattr(step, "others", [])
     names = [getattr(reader, "filenames", [reader.filename]) for reader in readers]
     return [str(name) for own in names for name in own if name is not None]
+
+
+def files_of(source: Any) -> list[Any]:
+    """Names of models that may be files, of one or of a mixture."""
+    each = source.values() if isinstance(source, Mapping) else [source]
+    return [own for own in each if isinstance(own, str | os.PathLike)]
 
 
 def frame_fingerprint(frame: Frame, velocities: NDArray[np.float64]) -> np.uint64:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import logging
 import os
 import platform
 import re
@@ -30,7 +29,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from mda_aptnn import folders, io
+from mda_aptnn import cluster, folders, io
 from mda_aptnn.errors import CampaignError, LabelError
 from mda_aptnn.labels.campaign import Campaign, Task
 from mda_aptnn.labels.protocol import InProcess, Job, Run
@@ -106,6 +105,8 @@ def run_campaign(
     ------
     CampaignError
         If the command does not exist, or there is no such task.
+    WorkerError
+        If no Dask scheduler answers, or it is lost, or has no workers for ten minutes.
     """
     words = _words(campaign, command, here=dask is None)
     if workers < 1:
@@ -359,27 +360,10 @@ def _run_here(
 def _run_on_dask(
     directories: Sequence[Path], command: Sequence[str], address: str
 ) -> Generator[Outcome, None, None]:
-    try:
-        from distributed import Client
-        from distributed import as_completed as completed
-    except ImportError as error:
-        raise CampaignError("--dask needs dask: pip install 'mda-aptnn[dask]'") from error
-    for name in ("client", "utils", "comm"):  # a scheduler that is lost is said below, in one line
-        logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
-    is_file = Path(address).is_file()
-    try:
-        client: Any = Client(scheduler_file=address) if is_file else Client(address, timeout="20s")
-    except (OSError, ValueError, TimeoutError) as error:
-        raise CampaignError(f"no Dask scheduler answers at {address}: {error}") from error
-    with client:
+    with cluster.connected(address) as client:
         submit = functools.partial(client.submit, run_task, pure=False, retries=0)
         names = {submit(str(path), list(command)): path.name for path in directories}
-        for future in completed(names):
-            if future.cancelled():
-                raise CampaignError(
-                    f"the Dask scheduler at {address} was lost: start one and repeat the command, "
-                    "finished tasks are kept"
-                )
+        for future in cluster.finished(client, names):
             problem = future.exception()
             if problem is None:
                 yield future.result()

@@ -315,8 +315,9 @@ def load_model(
     model : str, path, ModelFile, mapping or object
         The path of a model file or its contents; the name of a bundled model ("water-rpbe-d3"), or
         of another predictor in `MODELS` ("charges:topology", "charges:FILE", "labels:FILE",
-        "xtb:GFN2", "mace:FILE", "python:module.name"); or any object with ``predict(frame) -> [n_atoms, 3, 3]``,
-        which is returned as it is. A mapping of selections to any of these is a mixture,
+        "xtb:GFN2", "mace:FILE", "python:module.name"); or any object with ``predict(frame) ->
+        [n_atoms, 3, 3]``, which is returned as it is. A mapping of selections to any of these is a
+        mixture,
         ``{"water": "water-rpbe-d3", "protein": "charges:topology"}``: each model predicts its own
         atoms, and sees all whose elements it knows.
     engine : {"auto", "cpu", "torch", "cuda"}

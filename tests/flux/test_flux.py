@@ -164,14 +164,11 @@ def test_massless_sites_are_left_out_and_rows_stay_with_their_atoms():
     )
 
 
-@pytest.mark.parametrize("backend", ["multiprocessing", "dask"])
-def test_backends_and_parts_agree_bit_for_bit(rattling, model, reference, backend):
-    if backend == "dask":
-        # processes that have everything imported already
-        pytest.importorskip("dask").config.set({"multiprocessing.context": "fork"})
-    for n_parts in (2, 7) if backend == "multiprocessing" else (3,):
+def test_workers_and_parts_agree_bit_for_bit(rattling, model, reference):
+    """Those of Dask: `test_cluster.py`."""
+    for n_parts in (2, 7):
         found = DipoleFlux(rattling, model, GROUPS, **READING).run(
-            backend=backend, n_workers=2, n_parts=n_parts
+            backend="multiprocessing", n_workers=2, n_parts=n_parts
         )
         same(found, reference)
         np.testing.assert_array_equal(found.results.correlation, reference.results.correlation)
