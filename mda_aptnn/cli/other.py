@@ -56,7 +56,7 @@ def demo(
         resolution="40 cm^-1",
     )
     out = Outputs(as_json, spectrum=result, flux=flux, csv=table, plot=picture)
-    spectra.spectrum(how, out=out)
+    spectra.spectrum(how, shown=opt.Shown(), out=out)
 
 
 def _of_a_demo(path: Path) -> bool:

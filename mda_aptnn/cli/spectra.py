@@ -85,6 +85,7 @@ class OfFlux(Reading, opt.Estimate):
 def spectrum(
     how: OfFlux,
     *,
+    shown: opt.Shown,
     volume: opt.Volume = None,
     quantum_correction: Correction = Correction.harmonic,
     out: Outputs = opt.writes(spectrum="spectrum.h5", csv=None, plot=None, flux=None),
@@ -100,12 +101,12 @@ def spectrum(
     quantum_correction : str
         Factor that turns classical intensities into quantum ones.
     """
-    how.make(
-        out,
-        mda_aptnn.FluxSeries.spectrum,
-        volume=volume,
-        quantum_correction=quantum_correction,
-    )
+    shown.check()
+
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return shown.of(series.spectrum(**settings))
+
+    how.make(out, make, volume=volume, quantum_correction=quantum_correction)
 
 
 def raman(
