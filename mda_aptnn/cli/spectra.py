@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Correction = StrEnum("Correction", ["harmonic", "standard", "schofield", "none"])
 Detection = StrEnum("Detection", ["power", "photons"])
 Bose = StrEnum("Bose", ["stokes", "classical", "none"])
+Base = StrEnum("Base", {"e": "e", "ten": "10"})
 Axis = StrEnum("Axis", ["x", "y", "z"])
 Origin = StrEnum("Origin", ["cell", "centre"])
 
@@ -466,36 +467,90 @@ def compare(
     *,
     band: Bands,
     same_trajectory: bool = False,
+    shown: opt.Shown,
+    base: Base | None = None,
+    x_unit: str | None = None,
+    scaled: bool = False,
+    fit_frequency: bool = False,
     out: Outputs = opt.writes(plot=None),
 ) -> None:
-    """Intensity, shift and shape of the second spectrum beside the first, with errors.
+    """Intensity, shift and shape of a second spectrum, or a measured one, beside the first, with
+    errors.
+
+    A measured spectrum is text in two columns, CSV or JCAMP-DX, or the bundled
+    "water-hale-querry-1973". What its header does not say, --quantity, --base and --x-unit do.
 
     Parameters
     ----------
-    first, second : path
+    first : path
         HDF5 file of a spectrum.
+    second : path
+        The same, or a measured spectrum.
     band : list of str
         LOW-HIGH in cm⁻¹, repeatable: "2800-4000".
     same_trajectory : bool
         Both are of the same frames: what is common is in no error.
+    base : str
+        Of what was measured.
+    x_unit : str
+        Of its first column: "cm-1", "um".
+    scaled : bool
+        Compare with heights times one factor.
+    fit_frequency : bool
+        Compare with wavenumbers times one factor, the best.
     """
+    from mda_aptnn.spectra.experiment import ARBITRARY, compare_with_experiment, read_experiment
     from mda_aptnn.spectra.infrared import Spectrum
     from mda_aptnn.spectra.plots import plot_together
 
-    one, other = Spectrum.load(first), Spectrum.load(second)
-    found = [
-        mda_aptnn.compare(one, other, *limits, same_trajectory=same_trajectory) for limits in band
-    ]
-    if plot := out.files.get("plot"):
-        plot_together({first.stem: one, second.stem: other}, plot)
+    one, plot = Spectrum.load(first), out.files.get("plot")
+    if io.kind_of(second) is None:
+        settings = shown.values()
+        measured = read_experiment(
+            second,
+            settings.pop("quantity"),
+            base=base,
+            x_unit=x_unit,
+            otherwise=ARBITRARY if scaled else None,
+        )
+        beside = compare_with_experiment(
+            one, measured, band, scaled=scaled, fit_frequency=fit_frequency, **settings
+        )
+        found, lines = beside.bands, [str(beside)]
+        more = {"quantity": measured.quantity, "notes": measured.notes}
+        for name in ("scale", "frequency_factor"):
+            factor = getattr(beside, name)
+            more |= {} if factor is None else _number(name, factor)
+        if plot:
+            beside.plot(plot)
+    else:
+        if base or x_unit or scaled or fit_frequency:
+            raise OptionError(
+                f"{second} is a spectrum of this package: --base, --x-unit, --scaled and "
+                "--fit-frequency are for a measured one"
+            )
+        one, other = shown.of(one), shown.of(Spectrum.load(second))
+        found = [
+            mda_aptnn.compare(one, other, *limits, same_trajectory=same_trajectory)
+            for limits in band
+        ]
+        lines, more = [str(comparison) for comparison in found], {}
+        if plot:
+            plot_together({first.stem: one, second.stem: other}, plot)
     report = []
     for comparison in found:
-        values = {"low": comparison.low, "high": comparison.high, "noise": comparison.noise}
+        noise = comparison.noise
+        row = {"low": comparison.low, "high": comparison.high}
+        row |= {"noise": noise if noise == noise else None}
         for name in ("intensity", "shift", "shape"):
-            measured = getattr(comparison, name)
-            values |= {name: measured.value, f"{name}_error": measured.error}
-        report.append({k: value if value == value else None for k, value in values.items()})
-    out.tell({"bands": report}, [str(comparison) for comparison in found])
+            row |= _number(name, getattr(comparison, name))
+        report.append(row)
+    out.tell({"bands": report, **more}, lines)
+
+
+def _number(name: str, found: Any) -> dict[str, float | None]:
+    """A number and its error for JSON, which has no NaN."""
+    return {name: found.value, f"{name}_error": None if found.error != found.error else found.error}
 
 
 def _no_error_bars(series: FluxSeries, resolution: float) -> str:

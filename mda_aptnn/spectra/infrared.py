@@ -324,7 +324,7 @@ class Spectrum(Absorption):
             shown = dataclasses.replace(shown, molecule=name, count=count)
         return dataclasses.replace(self, shown_as=dataclasses.asdict(shown))
 
-    def _as_shown(self, sections: Array, total: Array) -> Array:
+    def as_shown(self, sections: Array, total: Array) -> Array:
         """What is shown of V·n·α in Å² [n_frequencies, ...], of the sample or parts of it."""
         volume = None if self.volume is None else float(self.volume.m)
         factor = self.shown.factor(self.wavenumber.magnitude, total, volume)
@@ -344,7 +344,7 @@ class Spectrum(Absorption):
             [n_frequencies], in `unit`.
         """
         return self._measure(
-            term, self.unit, lambda curve: curve, lambda rows: self._as_shown(rows[0], rows[-1])
+            term, self.unit, lambda curve: curve, lambda rows: self.as_shown(rows[0], rows[-1])
         )
 
     @property
@@ -494,7 +494,7 @@ class Spectrum(Absorption):
             lambda values: values.sum(axis=1),
             shown.unit,
             prominence,
-            lambda total: shown._as_shown(total, total),
+            lambda total: shown.as_shown(total, total),
         )
 
     def _measure(
@@ -568,7 +568,7 @@ class Spectrum(Absorption):
         named = self.named_terms() if len(self.groups) > 1 else {}
         columns |= {f"{name}{unit}": values for name, values in named.items()}
         by_axis = np.einsum("faa->fa", self.cross_section_components.magnitude)
-        for name, values in zip("xyz", self._as_shown(by_axis, by_axis.sum(axis=1)).T, strict=True):
+        for name, values in zip("xyz", self.as_shown(by_axis, by_axis.sum(axis=1)).T, strict=True):
             columns[f"{name}{name}{unit}"] = values
         return columns
 
@@ -587,7 +587,7 @@ class Spectrum(Absorption):
         """
         if not self.shown.is_additive:
             return {}
-        terms = self._as_shown(self.values, self.values.sum(axis=1))
+        terms = self.as_shown(self.values, self.values.sum(axis=1))
         return {
             a if a == b else f"{a}{times}{b}": values
             for (a, b), values in zip(self.pairs(), terms.T, strict=True)
