@@ -24,10 +24,10 @@ from mda_aptnn.figures import new_figure
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.checks import check_spectrum
 from mda_aptnn.spectra.infrared import Spectrum
-from mda_aptnn.spectra.result import Measured
 from mda_aptnn.spectra.spatial import DistanceSpectrum
 from mda_aptnn.spectra.spectrogram import spectrogram
 from mda_aptnn.spectra.term_plots import BANDS, plot_matrix, plot_stacked
+from mda_aptnn.text import with_error
 
 #: Groups whose terms can be told apart in a stacked picture, and in a matrix.
 _STACKED, _MATRIX = 5, 200
@@ -150,22 +150,11 @@ def _bands(spectrum: Spectrum) -> str:
         if low < last:
             found = spectrum.band(low, high)
             limits = f"{low:g} to {min(high, last):.0f}"
-            rows.append([limits, _with_error(found), f"{found.value / whole:.1%}"])
+            rows.append([limits, with_error(found), f"{found.value / whole:.1%}"])
     head = ["Band / cm⁻¹", "Intensity per sample / km mol⁻¹", "Share"]
     styles = ["", "number", "number"]
-    maxima = ", ".join(_with_error(peak.position) for peak in spectrum.peaks())
+    maxima = ", ".join(with_error(peak.position) for peak in spectrum.peaks())
     return _table(rows, styles, head) + f"<p>Maxima at {maxima} cm⁻¹.</p>"
-
-
-def _with_error(found: Measured) -> str:
-    """A number and its error, which has two digits."""
-    if not (np.isfinite(found.error) and found.error > 0):
-        return f"{found.value:.5g}"
-    digits = 1 - int(np.floor(np.log10(found.error)))
-    value, error = (
-        f"{round(number, digits):.{max(digits, 0)}f}" for number in (found.value, found.error)
-    )
-    return f"{value} ± {error}"
 
 
 def _draw_temperatures(series: FluxSeries, ax: Any) -> None:

@@ -177,6 +177,8 @@ class Shared:
         Also draw the error against a committee's spread.
     csv : path
         Also write columns of numbers.
+    latex : path
+        Also write the table for LaTeX.
     flux_output : path
         Also keep the flux, to make other spectra of it.
     as_json : bool
@@ -217,7 +219,13 @@ _SHORT = {
     "temperature": "-T",
 }
 #: Files that a command may write beside the first, by their names in its JSON: the parameters.
-_FILES = {"csv": "csv", "plot": "plot", "spread plot": "plot_spread", "flux": "flux_output"}
+_FILES = {
+    "csv": "csv",
+    "latex": "latex",
+    "plot": "plot",
+    "spread plot": "plot_spread",
+    "flux": "flux_output",
+}
 
 
 def writes(**files: str | None) -> Any:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Correction = StrEnum("Correction", ["harmonic", "standard", "schofield", "none"])
 Detection = StrEnum("Detection", ["power", "photons"])
 Bose = StrEnum("Bose", ["stokes", "classical", "none"])
+Profile = StrEnum("Profile", ["gaussian", "lorentzian", "voigt", "brendel"])
 Base = StrEnum("Base", {"e": "e", "ten": "10"})
 Axis = StrEnum("Axis", ["x", "y", "z"])
 Origin = StrEnum("Origin", ["cell", "centre"])
@@ -459,6 +460,56 @@ def dielectric(
     out.finish(
         dielectric_spectrum(source, epsilon_infinity, subtract_conduction=subtract_conduction)
     )
+
+
+def bands(
+    spectrum: Path,
+    *,
+    band: Bands,
+    profile: Profile = Profile.voigt,
+    at: list[float] | None = None,
+    terms: bool = False,
+    flat: bool = False,
+    shown: opt.Shown,
+    out: Outputs = opt.writes(csv=None, latex=None, plot=None),
+) -> None:
+    """Position, width, height and area of bands, fitted, with errors, and the integral of each
+    range in km/mol.
+
+    Parameters
+    ----------
+    spectrum : path
+        HDF5 file of `mda-aptnn spectrum`.
+    band : list of str
+        Range of the fit, LOW-HIGH in cm⁻¹, repeatable: "1400-1900".
+    profile : str
+        Of every band.
+    at : list of float
+        Where bands are, in cm⁻¹, repeatable; else the maxima that stand out of the noise.
+    terms : bool
+        Fit the auto and cross terms too.
+    flat : bool
+        No straight line below the bands.
+    """
+    from mda_aptnn.spectra.band_fits import fit_bands
+    from mda_aptnn.spectra.infrared import Spectrum
+
+    source = shown.of(Spectrum.load(spectrum))
+    how: dict[str, Any] = {"at": at, "terms": terms, "baseline": not flat}
+    found = fit_bands(source, band, profile, **how, molecules=shown.molecules)
+    out.save(found)
+    rows: list[dict[str, Any]] = []
+    for each in found.bands:
+        row: dict[str, Any] = {"term": each.term}
+        for name in found.heads:
+            row |= _number(name, getattr(each, name))
+        rows.append(row)
+    integrals = [
+        {"low": low, "high": high, **_number("integral", value)}
+        for (low, high), value in found.integrals.items()
+    ]
+    report = {"profile": profile, "bands": rows, "units": found.heads, "integrals": integrals}
+    out.tell({**report, "per": found.molecule, "notes": found.notes}, str(found))
 
 
 def compare(

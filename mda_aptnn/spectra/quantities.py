@@ -75,13 +75,14 @@ def _above_zero(grid: Array) -> Array:
 
 
 _TRANSMITTANCE = "transmittance"
-_PER_CM = r"cm$^{-1}$"
+#: In labels.
+PER_CM = r"cm$^{-1}$"
 #: By their names on the command line.
 QUANTITIES: dict[str, Quantity] = {
     "n-alpha": Quantity(
         "refractive index times absorption coefficient",
         r"n(\omega)\,\alpha(\omega)",
-        _PER_CM,
+        PER_CM,
         units.ABSORPTION,
         "e",
         lambda shown, grid: 1.0,
@@ -89,7 +90,7 @@ QUANTITIES: dict[str, Quantity] = {
     "alpha": Quantity(
         "absorption coefficient",
         r"\alpha",
-        _PER_CM,
+        PER_CM,
         units.ABSORPTION,
         "e",
         lambda shown, grid: 1.0,
