@@ -103,18 +103,15 @@ Motions = StrEnum("Motions", ["rigid", "stored"])
 Quantity = StrEnum(
     "Quantity",
     {
-        name.replace("-", "_"): name
-        for name in (
-            "n-alpha",
-            "alpha",
-            "epsilon",
-            "molar-absorption",
-            "absorbance",
-            "transmittance",
-            "k",
-            "dielectric-loss",
-            "conductivity",
-        )
+        "n_alpha": "n-alpha",
+        "alpha": "alpha",
+        "epsilon": "epsilon",
+        "molar_absorption": "molar-absorption",
+        "absorbance": "absorbance",
+        "transmittance": "transmittance",
+        "k": "k",
+        "dielectric_loss": "dielectric-loss",
+        "conductivity": "conductivity",
     },
 )
 Velocities = StrEnum("Velocities", {"trajectory": "trajectory", "finite": "finite-difference"})

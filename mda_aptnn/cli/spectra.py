@@ -568,7 +568,7 @@ def compare(
             one, measured, band, scaled=scaled, fit_frequency=fit_frequency, **settings
         )
         found, lines = beside.bands, [str(beside)]
-        more = {"quantity": measured.quantity, "notes": measured.notes}
+        more: dict[str, Any] = {"quantity": measured.quantity, "notes": measured.notes}
         for name in ("scale", "frequency_factor"):
             factor = getattr(beside, name)
             more |= {} if factor is None else _number(name, factor)
@@ -591,7 +591,7 @@ def compare(
     report = []
     for comparison in found:
         noise = comparison.noise
-        row = {"low": comparison.low, "high": comparison.high}
+        row: dict[str, Any] = {"low": comparison.low, "high": comparison.high}
         row |= {"noise": noise if noise == noise else None}
         for name in ("intensity", "shift", "shape"):
             row |= _number(name, getattr(comparison, name))

@@ -354,20 +354,14 @@ def _bands_of(
     unit = units.ureg.Unit(spectrum.unit)
     area = str(unit * units.ureg.Unit(units.WAVENUMBER))
     own = (units.WAVENUMBER, units.WAVENUMBER, spectrum.unit, area)
-    places = parameters.reshape(-1, 3)
-    bands = [
-        Band(
-            term,
-            *(
-                Measured(value, error, unit, found.degrees_of_freedom, model_error=model)
-                for value, error, unit, model in zip(*row, own, model_row, strict=True)
-            ),
-            parameters=np.exp(places[number]),
-        )
-        for number, (*row, model_row) in enumerate(
-            zip(found.value, found.error, found.model_error, strict=True)
-        )
-    ]
+    bands = []
+    rows_of = zip(found.value, found.error, found.model_error, strict=True)
+    for place, row in zip(np.exp(parameters).reshape(-1, 3), rows_of, strict=True):
+        four = {
+            name: Measured(value, error, unit, found.degrees_of_freedom, model_error=model)
+            for name, unit, value, error, model in zip(_NUMBERS, own, *row, strict=True)
+        }
+        bands.append(Band(term, **four, parameters=place))
     return bands, parameters, fit.line(shown(rows(spectrum.values)), parameters)
 
 

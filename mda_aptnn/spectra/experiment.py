@@ -106,7 +106,7 @@ class Experiment:
         ndarray, shape [n]
         """
         inside = PchipInterpolator(self.wavenumber, self.values, extrapolate=False)(wavenumber)
-        return np.nan_to_num(np.asarray(inside, dtype=float))
+        return np.asarray(np.nan_to_num(inside), dtype=float)
 
     def check_band(self, low: float, high: float) -> None:
         """Refuse a band that is not measured, or has a gap of more than a quarter.
@@ -286,8 +286,8 @@ def _read_jcamp(path: Path) -> _Columns:
         raise FileFormatError(f"{path} has {len(found['children'])} spectra; keep one of them")
     x, y = (np.asarray(found.get(name, ()), dtype=float) for name in "xy")
     if said.getvalue() or len(x) != len(y) or len(y) < _FEWEST:
-        text = said.getvalue().splitlines()[:1] or [f"{len(x)} wavenumbers and {len(y)} values"]
-        raise FileFormatError(f"{path}: its numbers do not fit its header: {text[0]}")
+        contradiction = said.getvalue().split("\n")[0] or f"{len(x)} wavenumbers, {len(y)} values"
+        raise FileFormatError(f"{path}: its numbers do not fit its header: {contradiction}")
     notes, length = [], None
     given = str(found.get("path length", found.get("pathlength", ""))).strip()
     if given:
@@ -528,7 +528,7 @@ def compare_with_experiment(
 
     def estimate(section: Array) -> Array:
         factor, scale, curve = moved(section)
-        rows = [[factor, scale, 0.0]]
+        rows: list[Any] = [[factor, scale, 0.0]]
         for within, weight in zip(inside, weights, strict=True):
             intensity = (measured @ weight) / (curve @ weight)
             found = shift_and_cosine(grid, within, curve, measured, resolution)
@@ -553,9 +553,10 @@ def compare_with_experiment(
     ends = np.cumsum([within.sum() for within in inside])[:-1]
 
     def number(row: int, column: int, unit: str = "", positive: bool = False) -> Measured:
-        parts = (part[row, column] for part in (found.value, found.error))
-        model = found.model_error[row, column]
-        return Measured(*parts, unit, found.degrees_of_freedom, positive, model)
+        value, error, model = (
+            float(part[row, column]) for part in (found.value, found.error, found.model_error)
+        )
+        return Measured(value, error, unit, found.degrees_of_freedom, positive, model)
 
     return ComparisonWithExperiment(
         spectrum,

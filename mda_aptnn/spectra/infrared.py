@@ -325,7 +325,20 @@ class Spectrum(Absorption):
         return dataclasses.replace(self, shown_as=dataclasses.asdict(shown))
 
     def as_shown(self, sections: Array, total: Array) -> Array:
-        """What is shown of V·n·α in Å² [n_frequencies, ...], of the sample or parts of it."""
+        """Return what is shown of V·n·α of the sample, or of parts of it.
+
+        Parameters
+        ----------
+        sections : ndarray, shape [n_frequencies, ...]
+            In Å².
+        total : ndarray, shape [n_frequencies]
+            Of the sample, which n(ν) follows from.
+
+        Returns
+        -------
+        ndarray, shape [n_frequencies, ...]
+            In `unit`.
+        """
         volume = None if self.volume is None else float(self.volume.m)
         factor = self.shown.factor(self.wavenumber.magnitude, total, volume)
         return self.shown.values(sections.T, factor).T

@@ -16,7 +16,8 @@ from mda_aptnn.spectra.quantities import Shown
 from mda_aptnn.spectra.windows import WIDER
 
 if TYPE_CHECKING:
-    from mda_aptnn.spectra.result import Measured, Result
+    from mda_aptnn.spectra.infrared import Absorption
+    from mda_aptnn.spectra.result import Measured
 
 Array = NDArray[np.float64]
 
@@ -101,7 +102,7 @@ def draw_curve(
 
 
 def plot_together(
-    spectra: Mapping[str, Result],
+    spectra: Mapping[str, Absorption],
     path: str | os.PathLike[str] | None = None,
     *,
     ax: Any = None,
@@ -112,7 +113,7 @@ def plot_together(
 
     Parameters
     ----------
-    spectra : mapping of str to Result
+    spectra : mapping of str to Absorption
         By the name in the legend; all with a volume, or none.
     path, ax, limit
         As in `Result.plot`.
@@ -129,7 +130,7 @@ def plot_together(
         If some have a volume and others not, or they are shown as different quantities.
     """
     curves = {name: spectrum.curve() for name, spectrum in spectra.items()}
-    labels = {getattr(spectrum, "label", None) for spectrum in spectra.values()}
+    labels = {spectrum.label for spectrum in spectra.values()}
     if len({spectrum.volume is None for spectrum in spectra.values()}) > 1:
         raise SpectrumError(
             "some spectra have a volume and others not; give volume= to those that have none"

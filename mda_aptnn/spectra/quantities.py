@@ -71,7 +71,7 @@ class Quantity:
 
 def _above_zero(grid: Array) -> Array:
     """Wavenumbers to divide by: at zero that of the next point."""
-    return np.maximum(grid, grid[1])
+    return np.asarray(np.maximum(grid, grid[1]))
 
 
 _TRANSMITTANCE = "transmittance"
