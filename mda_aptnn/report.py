@@ -148,11 +148,7 @@ def _pictures(
 
 
 def _bands(spectrum: Spectrum) -> str:
-    name, count = spectrum.shown.molecule, spectrum.shown.count
-    if not name:
-        name, count = "sample", 1
-        with contextlib.suppress(SpectrumError):
-            name, count = spectrum.molecules()
+    name, count = spectrum.per()
     whole, last = spectrum.band(n_molecules=count).value, spectrum.wavenumber.magnitude[-1]
     rows = []
     for low, high in BANDS:

@@ -261,7 +261,7 @@ def fit_bands(
     baseline : bool
         Add a straight line in each range, for what other bands leave there.
     molecules : int or str, optional
-        Of what the integrals are per mole, as in `Spectrum.to`; the sample if that is not known.
+        Of what the integrals are per mole, as in `Spectrum.to`; by default as `Spectrum.per` says.
 
     Returns
     -------
@@ -315,12 +315,7 @@ def fit_bands(
             found += bands
             if not names_of_term:
                 start, lines[low, high] = parameters, line
-    try:
-        name, count = spectrum.molecules(molecules)
-    except SpectrumError:
-        if molecules is not None:
-            raise
-        name, count = "sample", 1
+    name, count = spectrum.per() if molecules is None else spectrum.molecules(molecules)
     integrals = {(low, high): spectrum.band(low, high, n_molecules=count) for low, high in ranges}
     return BandTable(spectrum, profile, found, integrals, name, lines, notes)
 

@@ -270,7 +270,7 @@ def dielectric_spectrum(
             known[name] = dataclasses.replace(known[name], terms=terms)
     known["wavenumber"] = spectrum.wavenumber[1:]
     known["info"] = {**spectrum.info, "subtract_conduction": subtract_conduction}
-    total = spectrum.curve()
+    total = spectrum.to("n-alpha").curve()
     value, error = (CONDUCTIVITY * float(part[0]) for part in (total.value, total.error))
     return DielectricSpectrum(
         **known,

@@ -94,7 +94,7 @@ class Experiment:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def at(self, wavenumber: Array) -> Array:
-        """Return values between the points, 0 beyond them.
+        """Return values between the points, and that of the nearest beyond them.
 
         Parameters
         ----------
@@ -105,8 +105,8 @@ class Experiment:
         -------
         ndarray, shape [n]
         """
-        inside = PchipInterpolator(self.wavenumber, self.values, extrapolate=False)(wavenumber)
-        return np.asarray(np.nan_to_num(inside), dtype=float)
+        inside = np.clip(wavenumber, self.wavenumber[0], self.wavenumber[-1])
+        return np.asarray(PchipInterpolator(self.wavenumber, self.values)(inside), dtype=float)
 
     def check_band(self, low: float, high: float) -> None:
         """Refuse a band that is not measured, or has a gap of more than a quarter.

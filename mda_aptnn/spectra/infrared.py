@@ -324,6 +324,22 @@ class Spectrum(Absorption):
             shown = dataclasses.replace(shown, molecule=name, count=count)
         return dataclasses.replace(self, shown_as=dataclasses.asdict(shown))
 
+    def per(self) -> tuple[str, int]:
+        """Return what intensities of bands are told per: the molecules of what is shown, the only
+        kind there is, or the sample; and how many of them there are.
+
+        Returns
+        -------
+        name : str
+        count : int
+        """
+        if self.shown.molecule:
+            return self.shown.molecule, self.shown.count
+        try:
+            return self.molecules()
+        except SpectrumError:
+            return "sample", 1
+
     def as_shown(self, sections: Array, total: Array) -> Array:
         """Return what is shown of V·n·α of the sample, or of parts of it.
 

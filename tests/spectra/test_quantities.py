@@ -72,6 +72,15 @@ def test_alpha_is_that_of_the_dielectric_function(spectrum):
     )
 
 
+def test_what_is_made_of_it_does_not_depend_on_what_is_shown(spectrum):
+    shown = spectrum.to("epsilon", refractive_index=1.3)
+    one, other = (dielectric_spectrum(source, 1.8) for source in (spectrum, shown))
+    assert one.static_conductivity.value == pytest.approx(other.static_conductivity.value)
+    np.testing.assert_allclose(one.epsilon.magnitude, other.epsilon.magnitude)
+    assert spectrum.band(100, 900).value == shown.band(100, 900).value
+    assert spectrum.share(100, 900, "a").value == shown.share(100, 900, "a").value
+
+
 def test_a_band_per_molecule_is_the_integral_by_hand(spectrum):
     shown = spectrum.to("molar-absorption", molecules="H2O")
     grid = spectrum.wavenumber.magnitude
@@ -158,6 +167,8 @@ def test_molecules_are_known_or_said():
     mixture = water(H2O=60, CH4O=4)
     assert mixture.molecules("CH4O") == ("CH4O", 4)
     assert "per CH4O" in mixture.to("epsilon", molecules="CH4O").label
+    assert mixture.to("epsilon", molecules="CH4O").per() == ("CH4O", 4)
+    assert mixture.per() == ("sample", 1) and water().per() == ("H2O", 64)
     with pytest.raises(SpectrumError, match=r"say per mole of which .*H2O \(60\), CH4O \(4\)"):
         mixture.to("epsilon")
     unknown = dataclasses.replace(mixture, info={})
