@@ -9,7 +9,7 @@ import contextlib
 import html
 import os
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -24,10 +24,10 @@ from mda_aptnn.figures import new_figure
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.checks import check_spectrum
 from mda_aptnn.spectra.infrared import Spectrum
-from mda_aptnn.spectra.result import Measured
 from mda_aptnn.spectra.spatial import DistanceSpectrum
 from mda_aptnn.spectra.spectrogram import spectrogram
 from mda_aptnn.spectra.term_plots import BANDS, plot_matrix, plot_stacked
+from mda_aptnn.text import with_error
 
 #: Groups whose terms can be told apart in a stacked picture, and in a matrix.
 _STACKED, _MATRIX = 5, 200
@@ -63,6 +63,7 @@ def write_report(
     title: str = "Infrared spectrum",
     source: str | os.PathLike[str] | None = None,
     distances: DistanceSpectrum | None = None,
+    shown: Mapping[str, Any] | None = None,
     **how: Any,
 ) -> Checks:
     """Write the report of a flux.
@@ -77,6 +78,8 @@ def write_report(
         File of the flux, named with its hash.
     distances : DistanceSpectrum, optional
         Drawn as well.
+    shown : mapping, optional
+        What pictures of the spectrum show: arguments of `Spectrum.to`.
     **how
         Options of `FluxSeries.spectrum`: temperature, resolution, window, volume.
 
@@ -93,6 +96,7 @@ def write_report(
     io.check_writable(path)
     spectrum = series.spectrum(**how)
     checks = check_spectrum(series, spectrum)
+    spectrum = spectrum if shown is None else spectrum.to(**shown)
     sections = dict.fromkeys(("Spectrum", "Bands", "Decomposition", "By distance", "In time"), "")
     for name, draw in _pictures(series, spectrum, distances, how).items():
         section, size = _PICTURES[name]
@@ -144,28 +148,21 @@ def _pictures(
 
 
 def _bands(spectrum: Spectrum) -> str:
-    whole, last = spectrum.band().value, spectrum.wavenumber.magnitude[-1]
+    name, count = spectrum.per()
+    whole, last = spectrum.band(n_molecules=count).value, spectrum.wavenumber.magnitude[-1]
     rows = []
     for low, high in BANDS:
         if low < last:
-            found = spectrum.band(low, high)
+            found = spectrum.band(low, high, n_molecules=count)
             limits = f"{low:g} to {min(high, last):.0f}"
-            rows.append([limits, _with_error(found), f"{found.value / whole:.1%}"])
-    head = ["Band / cm⁻¹", "Intensity per sample / km mol⁻¹", "Share"]
+            rows.append([limits, with_error(found), f"{found.value / whole:.1%}"])
+    head = ["Band / cm⁻¹", f"Intensity per {name} / km mol⁻¹", "Share"]
     styles = ["", "number", "number"]
-    maxima = ", ".join(_with_error(peak.position) for peak in spectrum.peaks())
-    return _table(rows, styles, head) + f"<p>Maxima at {maxima} cm⁻¹.</p>"
-
-
-def _with_error(found: Measured) -> str:
-    """A number and its error, which has two digits."""
-    if not (np.isfinite(found.error) and found.error > 0):
-        return f"{found.value:.5g}"
-    digits = 1 - int(np.floor(np.log10(found.error)))
-    value, error = (
-        f"{round(number, digits):.{max(digits, 0)}f}" for number in (found.value, found.error)
-    )
-    return f"{value} ± {error}"
+    maxima = ", ".join(with_error(peak.position) for peak in spectrum.peaks())
+    text = f"<p>Maxima at {maxima} cm⁻¹.</p>"
+    if spectrum.shown_as:
+        text += f"<p>Shown is {html.escape(str(spectrum.shown))}.</p>"
+    return _table(rows, styles, head) + text
 
 
 def _draw_temperatures(series: FluxSeries, ax: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,3 +20,14 @@ def table(rows: Mapping[Any, Mapping[str, Any]]) -> list[str]:
         "  ".join(f"{cell!s:>{width}}" for cell, width in zip(row, widths, strict=True))
         for row in cells
     ]
+
+
+def with_error(found: Any, sign: str = " ± ") -> str:
+    """Return a number and its error (`Measured`), which has two digits, or five digits without."""
+    if not (math.isfinite(found.error) and found.error > 0):
+        return f"{found.value:.5g}"
+    digits = 1 - math.floor(math.log10(found.error))
+    value, error = (
+        f"{round(number, digits):.{max(digits, 0)}f}" for number in (found.value, found.error)
+    )
+    return f"{value}{sign}{error}"

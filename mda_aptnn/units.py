@@ -48,6 +48,9 @@ _LONGEST_UNIT, _LARGEST_POWER = 100, 1000
 _EXPONENT = re.compile(
     r"\s*(?:\(\s*[-+]?\s*(\d{1,2}(?:\.\d*)?)(?:/\d{1,2})?\s*\)|[-+]?\s*(\d{1,2}(?:\.\d*)?)(?![\w.]))"
 )
+#: A power without a sign for it, "cm-1", and Å as it is typed.
+_PLAIN_POWER = re.compile(r"(?<![\d.])([^\W\d_])(-?\d)(?![\w.])")
+_PLAIN_ANGSTROM = re.compile(r"(?<![^\W\d])A(?![^\W\d])")
 
 
 def magnitude(value: Any, unit: str, name: str = "value") -> Any:
@@ -98,8 +101,10 @@ def _parse(text: str, unit: str, name: str) -> Any:
     try:
         if match is None:
             raise ValueError(text)
-        _check_powers(match[2])
-        return ureg.Quantity(float(match[1]), match[2] or unit)
+        text_of_unit = _spelt(match[2])
+        if unit == TEMPERATURE and text_of_unit in ("C", "°C"):
+            text_of_unit = "degC"
+        return ureg.Quantity(float(match[1]), text_of_unit or unit)
     except Exception as error:
         message = (
             f"{name}: {_short(text)} is not a quantity; write a number and a unit, like '1 {unit}'"
@@ -107,8 +112,11 @@ def _parse(text: str, unit: str, name: str) -> Any:
         raise UnitError(message) from error
 
 
-def _check_powers(text: str) -> None:
-    """Refuse a unit before pint computes its powers with whole numbers of any size:
+def _spelt(text: str) -> str:
+    """Return a unit as pint spells it: "cm-1" is cm^-1, "A3" is angstrom^3, as no unit here has
+    amperes.
+
+    Powers are refused before pint computes them with whole numbers of any size:
     ``angstrom**9**9**9``.
 
     Raises
@@ -119,6 +127,7 @@ def _check_powers(text: str) -> None:
     """
     if len(text) > _LONGEST_UNIT:
         raise ValueError("too long for a unit")
+    text = _PLAIN_ANGSTROM.sub("angstrom", _PLAIN_POWER.sub(r"\1^\2", text))
     # all spellings of powers, such as ^, ² and "cubic", become **
     _, *parts = string_preprocessor(text).split("**")
     product = 1.0
@@ -129,6 +138,7 @@ def _check_powers(text: str) -> None:
         product *= max(1.0, float(match[1] or match[2]))
     if product > _LARGEST_POWER:
         raise ValueError("powers that are too large")
+    return text
 
 
 def _short(text: str) -> str:
@@ -193,10 +203,8 @@ def factor(source: str, target: str) -> float:
         If the dimensions differ, a unit is unknown, or they have different zeros (degC).
     """
     try:
-        _check_powers(source)
-        one, two = (
-            float(ureg.Quantity(value, source).to(target).magnitude) for value in (1.0, 2.0)
-        )
+        spelt = _spelt(source)
+        one, two = (float(ureg.Quantity(value, spelt).to(target).magnitude) for value in (1.0, 2.0))
     except Exception as error:
         # units come from files as well, and pint's parser fails in many ways
         raise UnitError(f"cannot convert {_short(source)} to {target!r}: {error}") from error

@@ -1,4 +1,4 @@
-"""Some fifty mistakes that a user can make, and the message that each is answered with.
+"""Mistakes that a user can make, and the message that each is answered with.
 
     python -m tests.mistakes > docs/mistakes.md
 
@@ -8,6 +8,7 @@ labelled frames.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY
 from mda_aptnn.labels.dataset import Dataset, read_labels, write_xyz
 from mda_aptnn.model.predict import BUNDLED
+from mda_aptnn.spectra.infrared import Spectrum
 from tests import trajectory_files
 from tests.labelling_data import DATA
 
@@ -96,6 +98,28 @@ MISTAKES: list[tuple[str, str]] = [
         "new groups from a flux of groups",
         "spectrum flux.h5 --resolution '1000 cm^-1' --group 'O=element O'",
     ),
+    (
+        "an absorbance without a path length",
+        "spectrum flux.h5 --resolution '1000 cm^-1' --quantity absorbance",
+    ),
+    (
+        "a transmittance without a refractive index",
+        "spectrum flux.h5 --resolution 1000cm-1 --quantity transmittance --path-length 10um",
+    ),
+    (
+        "a path length of a sample without a volume",
+        "bands gas.h5 --band 1000-3000 --quantity absorbance --path-length 10um",
+    ),
+    ("a range outside of the spectrum", "bands spectrum.h5 --band 5000-90000"),
+    ("a measured spectrum without a quantity", "compare spectrum.h5 bare.csv --band 1000-3000"),
+    (
+        "a measured spectrum without a base",
+        "compare spectrum.h5 bare.csv --band 1000-3000 --quantity alpha --x-unit cm-1",
+    ),
+    (
+        "a band that was not measured",
+        "compare spectrum.h5 bare.csv --band 100-3000 --quantity k --x-unit cm-1 --scaled",
+    ),
     ("a flux file cut short", "spectrum cut-flux.h5 --resolution '1000 cm^-1'"),
     ("a part that there is not", "flux water.pdb water.trr --part 4/3"),
     ("a part of a run that is missing", "merge part-1of3.h5 part-3of3.h5"),
@@ -168,6 +192,11 @@ def prepare(folder: Path) -> None:
         answer(f"flux water.pdb water.trr --part {number}/3 -o part.h5", succeeds=True)
     flux = (folder / "flux.h5").read_bytes()
     (folder / "cut-flux.h5").write_bytes(flux[: len(flux) // 2])
+    answer("spectrum flux.h5 --resolution 1000cm-1 -o spectrum.h5", succeeds=True)
+    gas = Spectrum.load(folder / "spectrum.h5")
+    dataclasses.replace(gas, volume=None).save(folder / "gas.h5")
+    rows = [f"{wavenumber},1.5\n" for wavenumber in range(900, 3200, 20)]
+    (folder / "bare.csv").write_text("".join(rows))
     answer(
         "label plan water.pdb water.trr --template user.inp --frames 2 -o campaign", succeeds=True
     )

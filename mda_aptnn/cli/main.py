@@ -48,6 +48,7 @@ COMMANDS = (
     spectra.dielectric,
     spectra.vdos,
     spectra.dipoles,
+    spectra.bands,
     spectra.compare,
     other.report,
     other.live,

@@ -144,6 +144,20 @@ Window = StrEnum("Window", ["gaussian", "parzen", "bartlett", "hann", "none"])
 SumRule = StrEnum("SumRule", ["none", "mass", "uniform"])
 Per = StrEnum("Per", ["group", "element", "resname", "residue", "molecule", "atom"])
 Motions = StrEnum("Motions", ["rigid", "stored"])
+Quantity = StrEnum(
+    "Quantity",
+    {
+        "n_alpha": "n-alpha",
+        "alpha": "alpha",
+        "epsilon": "epsilon",
+        "molar_absorption": "molar-absorption",
+        "absorbance": "absorbance",
+        "transmittance": "transmittance",
+        "k": "k",
+        "dielectric_loss": "dielectric-loss",
+        "conductivity": "conductivity",
+    },
+)
 Velocities = StrEnum("Velocities", {"trajectory": "trajectory", "finite": "finite-difference"})
 
 Names = dict[str, str] | None
@@ -152,6 +166,7 @@ Models = Annotated[Any, models]
 Temperature = Annotated[Any, positive(units.TEMPERATURE)]
 Volume = Annotated[Any, positive(units.VOLUME)]
 Resolution = Annotated[Any, positive(units.WAVENUMBER)]
+PathLength = Annotated[Any, positive("cm")]
 Numbers = Annotated[list[float] | None, numbers]
 Coordinates = Annotated[dict[str, tuple[str, ...]] | None, _coordinates]
 Segments = Annotated[int | str | None, _segments]
@@ -207,6 +222,8 @@ class Shared:
         Also draw the error against a committee's spread.
     csv : path
         Also write columns of numbers.
+    latex : path
+        Also write the table for LaTeX.
     flux_output : path
         Also keep the flux, to make other spectra of it.
     as_json : bool
@@ -248,7 +265,13 @@ _SHORT = {
     "temperature": "-T",
 }
 #: Files that a command may write beside the first, by their names in its JSON: the parameters.
-_FILES = {"csv": "csv", "plot": "plot", "spread plot": "plot_spread", "flux": "flux_output"}
+_FILES = {
+    "csv": "csv",
+    "latex": "latex",
+    "plot": "plot",
+    "spread plot": "plot_spread",
+    "flux": "flux_output",
+}
 
 
 def writes(**files: str | None) -> Any:
@@ -319,6 +342,58 @@ class Estimate(ErrorBars):
     """
 
     unbiased: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shown(Options):
+    """What an infrared spectrum is shown as, in numbers, tables and pictures.
+
+    Attributes
+    ----------
+    quantity : str
+        What is shown; n-alpha by default, molar-absorption without a volume.
+    molecules : str
+        Of what a molar quantity is per mole, and a band per molecule: a formula, "H2O", or their
+        number in the sample; not needed where there is one kind.
+    path_length : str
+        Of absorbance and transmittance, "10 um".
+    epsilon_infinity : float
+        n² of visible light: n(ν) by Kramers and Kronig, for alpha, epsilon, absorbance, ...; else
+        these are shown times n.
+    refractive_index : float
+        n in the place of n(ν).
+    """
+
+    quantity: Quantity | None = None
+    molecules: str | None = None
+    path_length: PathLength = None
+    epsilon_infinity: float | None = None
+    refractive_index: float | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot go together before a long run.
+
+        Raises
+        ------
+        OptionError
+            If there is no quantity that a setting could be of.
+        SpectrumError
+            As `Spectrum.to`.
+        """
+        from mda_aptnn.spectra import quantities
+
+        given = self.values()
+        del given["quantity"], given["molecules"]
+        if self.quantity is not None:
+            quantities.Shown(quantity=self.quantity, **given)
+        for name, value in given.items():
+            if self.quantity is None and value is not None:
+                raise OptionError(f"{option_name(name)} needs --quantity, such as absorbance")
+
+    def of(self, spectrum: Any) -> Any:
+        """Return a spectrum shown as it is asked for."""
+        self.check()
+        return spectrum if self.quantity is None else spectrum.to(**self.values())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ def demo(
         resolution="40 cm^-1",
     )
     out = Outputs(as_json, spectrum=result, flux=flux, csv=table, plot=picture)
-    spectra.spectrum(how, out=out)
+    spectra.spectrum(how, shown=opt.Shown(), out=out)
 
 
 def _of_a_demo(path: Path) -> bool:
@@ -76,6 +76,7 @@ def report(
     *,
     sample: opt.Sample,
     lines: opt.Lines,
+    shown: opt.Shown,
     title: str | None = None,
     out: Outputs = opt.writes(report="report.html"),
 ) -> None:
@@ -89,6 +90,7 @@ def report(
     title : str
         Name of the flux file if not given.
     """
+    shown.check()
     settings = {**sample.values(), **lines.values()}
     flux, distances = files[0], None
     if len(files) > 1:
@@ -103,6 +105,7 @@ def report(
         title=title or flux.stem,
         source=flux,
         distances=distances,
+        shown=shown.values() if shown.quantity else None,
         **settings,
     )
     out.tell({}, (), checks)

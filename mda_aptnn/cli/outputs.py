@@ -18,7 +18,7 @@ from mda_aptnn.errors import AptnnError
 
 #: Options that name what a command writes. Every other path is read, and nothing is written in its
 #: place: an option that is forgotten here shows itself by an error.
-_WRITTEN = frozenset({"output", "csv", "plot", "plot_spread", "flux_output"})
+_WRITTEN = frozenset({"output", "csv", "latex", "plot", "plot_spread", "flux_output"})
 #: Options that are names or paths.
 _NAMES = frozenset({"model", "dask"})
 
@@ -117,7 +117,7 @@ class Outputs:
         """Write a result: columns, a picture, and what is neither as its HDF5 file if it is the
         first.
         """
-        ways = {"csv": "to_csv", "plot": "plot"}
+        ways = {"csv": "to_csv", "latex": "to_latex", "plot": "plot"}
         for number, (name, path) in enumerate(self.files.items()):
             if name in ways or number == 0:
                 getattr(result, ways.get(name, "save"))(path)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Correction = StrEnum("Correction", ["harmonic", "standard", "schofield", "none"])
 Detection = StrEnum("Detection", ["power", "photons"])
 Bose = StrEnum("Bose", ["stokes", "classical", "none"])
+Profile = StrEnum("Profile", ["gaussian", "lorentzian", "voigt", "brendel"])
+Base = StrEnum("Base", {"e": "e", "ten": "10"})
 Axis = StrEnum("Axis", ["x", "y", "z"])
 Origin = StrEnum("Origin", ["cell", "centre"])
 
@@ -84,6 +86,7 @@ class OfFlux(Reading, opt.Estimate):
 def spectrum(
     how: OfFlux,
     *,
+    shown: opt.Shown,
     volume: opt.Volume = None,
     quantum_correction: Correction = Correction.harmonic,
     out: Outputs = opt.writes(spectrum="spectrum.h5", csv=None, plot=None, flux=None),
@@ -99,12 +102,12 @@ def spectrum(
     quantum_correction : str
         Factor that turns classical intensities into quantum ones.
     """
-    how.make(
-        out,
-        mda_aptnn.FluxSeries.spectrum,
-        volume=volume,
-        quantum_correction=quantum_correction,
-    )
+    shown.check()
+
+    def make(series: FluxSeries, **settings: Any) -> Any:
+        return shown.of(series.spectrum(**settings))
+
+    how.make(out, make, volume=volume, quantum_correction=quantum_correction)
 
 
 def raman(
@@ -458,42 +461,146 @@ def dielectric(
     )
 
 
+def bands(
+    spectrum: Path,
+    *,
+    band: Bands,
+    profile: Profile = Profile.voigt,
+    at: list[float] | None = None,
+    terms: bool = False,
+    flat: bool = False,
+    shown: opt.Shown,
+    out: Outputs = opt.writes(csv=None, latex=None, plot=None),
+) -> None:
+    """Position, width, height and area of bands, fitted, with errors, and the integral of each
+    range in km/mol.
+
+    Parameters
+    ----------
+    spectrum : path
+        HDF5 file of `mda-aptnn spectrum`.
+    band : list of str
+        Range of the fit, LOW-HIGH in cm⁻¹, repeatable: "1400-1900".
+    profile : str
+        Of every band.
+    at : list of float
+        Where bands are, in cm⁻¹, repeatable; else the maxima that stand out of the noise.
+    terms : bool
+        Fit the auto and cross terms too.
+    flat : bool
+        No straight line below the bands.
+    """
+    from mda_aptnn.spectra.band_fits import fit_bands
+    from mda_aptnn.spectra.infrared import Spectrum
+
+    source = shown.of(Spectrum.load(spectrum))
+    how: dict[str, Any] = {"at": at, "terms": terms, "baseline": not flat}
+    found = fit_bands(source, band, profile, **how, molecules=shown.molecules)
+    out.save(found)
+    rows: list[dict[str, Any]] = []
+    for each in found.bands:
+        row: dict[str, Any] = {"term": each.term}
+        for name in found.heads:
+            row |= _number(name, getattr(each, name))
+        rows.append(row)
+    integrals = [
+        {"low": low, "high": high, **_number("integral", value)}
+        for (low, high), value in found.integrals.items()
+    ]
+    report = {"profile": profile, "bands": rows, "units": found.heads, "integrals": integrals}
+    out.tell({**report, "per": found.molecule, "notes": found.notes}, str(found))
+
+
 def compare(
     first: Path,
     second: Path,
     *,
     band: Bands,
     same_trajectory: bool = False,
+    shown: opt.Shown,
+    base: Base | None = None,
+    x_unit: str | None = None,
+    scaled: bool = False,
+    fit_frequency: bool = False,
     out: Outputs = opt.writes(plot=None),
 ) -> None:
-    """Intensity, shift and shape of the second spectrum beside the first, with errors.
+    """Intensity, shift and shape of a second spectrum, or a measured one, beside the first, with
+    errors.
+
+    A measured spectrum is text in two columns, CSV or JCAMP-DX, or the bundled
+    "water-hale-querry-1973". What its header does not say, --quantity, --base and --x-unit do.
 
     Parameters
     ----------
-    first, second : path
+    first : path
         HDF5 file of a spectrum.
+    second : path
+        The same, or a measured spectrum.
     band : list of str
         LOW-HIGH in cm⁻¹, repeatable: "2800-4000".
     same_trajectory : bool
         Both are of the same frames: what is common is in no error.
+    base : str
+        Of what was measured.
+    x_unit : str
+        Of its first column: "cm-1", "um".
+    scaled : bool
+        Compare with heights times one factor.
+    fit_frequency : bool
+        Compare with wavenumbers times one factor, the best.
     """
+    from mda_aptnn.spectra.experiment import ARBITRARY, compare_with_experiment, read_experiment
     from mda_aptnn.spectra.infrared import Spectrum
     from mda_aptnn.spectra.plots import plot_together
 
-    one, other = Spectrum.load(first), Spectrum.load(second)
-    found = [
-        mda_aptnn.compare(one, other, *limits, same_trajectory=same_trajectory) for limits in band
-    ]
-    if plot := out.files.get("plot"):
-        plot_together({first.stem: one, second.stem: other}, plot)
+    one, plot = Spectrum.load(first), out.files.get("plot")
+    if io.kind_of(second) is None:
+        settings = shown.values()
+        measured = read_experiment(
+            second,
+            settings.pop("quantity"),
+            base=base,
+            x_unit=x_unit,
+            otherwise=ARBITRARY if scaled else None,
+        )
+        beside = compare_with_experiment(
+            one, measured, band, scaled=scaled, fit_frequency=fit_frequency, **settings
+        )
+        found, lines = beside.bands, [str(beside)]
+        more: dict[str, Any] = {"quantity": measured.quantity, "notes": measured.notes}
+        for name in ("scale", "frequency_factor"):
+            factor = getattr(beside, name)
+            more |= {} if factor is None else _number(name, factor)
+        if plot:
+            beside.plot(plot)
+    else:
+        if base or x_unit or scaled or fit_frequency:
+            raise OptionError(
+                f"{second} is a spectrum of this package: --base, --x-unit, --scaled and "
+                "--fit-frequency are for a measured one"
+            )
+        one, other = shown.of(one), shown.of(Spectrum.load(second))
+        found = [
+            mda_aptnn.compare(one, other, *limits, same_trajectory=same_trajectory)
+            for limits in band
+        ]
+        lines, more = [str(comparison) for comparison in found], {}
+        if plot:
+            plot_together({first.stem: one, second.stem: other}, plot)
     report = []
     for comparison in found:
-        values = {"low": comparison.low, "high": comparison.high, "noise": comparison.noise}
+        noise = comparison.noise
+        row: dict[str, Any] = {"low": comparison.low, "high": comparison.high}
+        row |= {"noise": noise if noise == noise else None}
         for name in ("intensity", "shift", "shape"):
-            measured = getattr(comparison, name)
-            values |= {name: measured.value, f"{name}_error": measured.error}
-        report.append({k: value if value == value else None for k, value in values.items()})
-    out.tell({"bands": report}, [str(comparison) for comparison in found])
+            row |= _number(name, getattr(comparison, name))
+        report.append(row)
+    out.tell({"bands": report, **more}, lines)
+
+
+def _number(name: str, found: Any) -> dict[str, float | None]:
+    """A number and its error for JSON, which has no NaN."""
+    return {name: found.value, f"{name}_error": None if found.error != found.error else found.error}
 
 
 def _no_error_bars(series: FluxSeries, resolution: float) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,11 +61,14 @@ class Findings:
         constrained; NaN where it is not known.
     constrained : bool
         Whether bonds are held.
+    molecules : dict of str to int
+        How many molecules of each formula the sample has.
     """
 
     checks: Checks
     kinetic: tuple[float, float]
     constrained: bool
+    molecules: dict[str, int]
 
     @property
     def info(self) -> dict[str, Any]:
@@ -73,6 +77,7 @@ class Findings:
             "checks": self.checks.to_json(),
             "kinetic_temperature": [None if value != value else value for value in self.kinetic],
             "constrained_bonds": self.constrained,
+            "molecules": self.molecules,
         }
 
 
@@ -139,7 +144,8 @@ def check_run(
     }
     checks = Checks(check for check in found if check is not None)
     options = [option for option, yes in allowed.items() if yes]
-    return Findings(checks.allowing(options), kinetic, held)
+    molecules = dict(Counter(look.molecules.formulas()))
+    return Findings(checks.allowing(options), kinetic, held, molecules)
 
 
 def refuse_or_warn(checks: Checks) -> list[str]:

@@ -99,7 +99,11 @@ def _between_minima(curve: Array, tops: NDArray[np.int64]) -> list[tuple[int, in
 
 
 def find_peaks(
-    result: Result, total: Callable[[Array], Array], unit: str, prominence: float = 0.02
+    result: Result,
+    total: Callable[[Array], Array],
+    unit: str,
+    prominence: float = 0.02,
+    shown: Callable[[Array], Array] = lambda curve: curve,
 ) -> list[Peak]:
     """Return the band maxima of a curve that stand out of the noise, with their errors.
 
@@ -113,6 +117,8 @@ def find_peaks(
     prominence : float
         The least height of a band above its surroundings, as a part of the highest maximum. Smaller
         than what noise makes, it has no effect.
+    shown : callable
+        What is drawn of the curve, in `unit`, if that is not linear.
 
     Returns
     -------
@@ -132,7 +138,7 @@ def find_peaks(
     spacing = float(grid[1] - grid[0])
     width = result.effective_resolution or result.resolution
     points = max(1.0, float(width.magnitude) / spacing)
-    curve = result.measure(lambda values: values, unit, of=total, positive=True)
+    curve = result.measure(shown, unit, of=total, positive=True)
     tops = maxima_of(curve.value, prominence, _relative_noise(result, curve, points), points)
     ranges = [
         _top_of_band(curve.value, int(top), low, high, points)
@@ -140,7 +146,8 @@ def find_peaks(
     ]
 
     def summits(values: Array) -> Array:
-        found = [_summit(values[first : last + 1]) for first, last in ranges]
+        drawn = shown(values)
+        found = [_summit(drawn[first : last + 1]) for first, last in ranges]
         shifts = [(first, 0) for first, _ in ranges]
         return np.asarray(np.reshape(found, (-1, 2)) + np.reshape(shifts, (-1, 2)))
 

@@ -100,7 +100,7 @@ def compare(
     def estimate(pair: Array) -> Array:
         one, other = pair
         intensity = other @ weights / (one @ weights)
-        return np.array([intensity, *_shift_and_cosine(grid, inside, one, other, resolution)])
+        return np.array([intensity, *shift_and_cosine(grid, inside, one, other, resolution)])
 
     one = first.scale * first.values.sum(axis=1)
     other = _on(grid, second, second.scale * second.values.sum(axis=1))
@@ -172,7 +172,7 @@ def _on(grid: Array, spectrum: Spectrum, values: Array) -> Array:
     return interpolated
 
 
-def _shift_and_cosine(
+def shift_and_cosine(
     grid: Array, inside: NDArray[np.bool_], one: Array, other: Array, resolution: float
 ) -> tuple[float, float]:
     """Shift in cm⁻¹ that makes two curves most alike, and the cosine of their angle then."""

@@ -14,24 +14,19 @@ from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.infrared import Spectrum
+from mda_aptnn.spectra.quantities import CONDUCTIVITY, permittivity
 from mda_aptnn.spectra.result import Measured, Result, array, attribute
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _SIEMENS = "siemens/meter"
-#: ε₀c: n·α in cm⁻¹ to the real part of the conductivity in S/m.
-_CONDUCTIVITY = units.factor("1/cm*vacuum_permittivity*speed_of_light", _SIEMENS)
-#: How much finer than the trajectory the correlation function is interpolated for its one-sided
-#: transform.
-_OVERSAMPLING = 16
 #: What follows from ε and the wavenumber, with its unit.
 _CURVES: dict[str, tuple[Callable[[NDArray[Any], Array], Array], str]] = {
     "epsilon real": (lambda epsilon, grid: epsilon.real, ""),
@@ -92,7 +87,7 @@ class DielectricSpectrum(Result):
         """Frequency-dependent complex σ [n_frequencies] in S/m, of nuclei and their electrons; the
         real part is ε₀c n(ω)α(ω).
         """
-        omega = 2 * np.pi * self.wavenumber.magnitude * _CONDUCTIVITY
+        omega = 2 * np.pi * self.wavenumber.magnitude * CONDUCTIVITY
         sigma = -1j * omega * (self.values - self.epsilon_infinity)
         if self.info.get("subtract_conduction"):
             sigma = sigma + self.static_conductivity.value
@@ -161,23 +156,6 @@ class DielectricSpectrum(Result):
         if self.error is None or term[0] == "kappa":
             return found
         return dataclasses.replace(found, error=self.error[:, list(_CURVES).index(term[0])])
-
-    def molar_coefficient(self, n_molecules: int) -> Any:
-        """Return the decadic molar absorption coefficient α V N_A/(N ln 10) [n_frequencies] in
-        L/(mol cm).
-
-        Parameters
-        ----------
-        n_molecules : int
-            N, molecules in the sample.
-
-        Returns
-        -------
-        pint.Quantity, shape [n_frequencies]
-            In L/(mol cm).
-        """
-        molar = self.absorption_coefficient * self.volume * units.ureg.avogadro_constant
-        return (molar / (n_molecules * np.log(10))).to("liter/mol/cm")
 
     def _draw(self, axes: Any, limit: float) -> None:
         """ε′ and ε″, and below them n and α, with standard errors."""
@@ -292,8 +270,8 @@ def dielectric_spectrum(
             known[name] = dataclasses.replace(known[name], terms=terms)
     known["wavenumber"] = spectrum.wavenumber[1:]
     known["info"] = {**spectrum.info, "subtract_conduction": subtract_conduction}
-    total = spectrum.curve()
-    value, error = (_CONDUCTIVITY * float(part[0]) for part in (total.value, total.error))
+    total = spectrum.to("n-alpha").curve()
+    value, error = (CONDUCTIVITY * float(part[0]) for part in (total.value, total.error))
     return DielectricSpectrum(
         **known,
         epsilon=units.quantity(epsilon(absorption), ""),
@@ -301,57 +279,3 @@ def dielectric_spectrum(
         epsilon_infinity=float(epsilon_infinity),
         volume=spectrum.volume,
     )
-
-
-def permittivity(
-    wavenumber: Array,
-    absorption: Array,
-    epsilon_infinity: float,
-    *,
-    subtract_conduction: bool = False,
-) -> Complex:
-    """Return the complex relative permittivity [n_frequencies − 1] at all but the first wavenumber.
-
-    Parameters
-    ----------
-    wavenumber : ndarray, shape [n_frequencies]
-        In cm⁻¹, equidistant from 0.
-    absorption : ndarray, shape [n_frequencies]
-        n·α in cm⁻¹.
-    epsilon_infinity : float
-        Electronic permittivity.
-    subtract_conduction : bool
-        Leave out the pole of direct current.
-    """
-    sigma = causal_transform(absorption)
-    if subtract_conduction:
-        sigma = sigma - sigma[0].real
-    return epsilon_infinity + 1j * sigma[1:] / (2 * np.pi * wavenumber[1:])
-
-
-def causal_transform(real: Array) -> Complex:
-    """Return the function, analytic in the upper half plane, that has this real part.
-
-    Parameters
-    ----------
-    real : ndarray, shape [n_frequencies]
-        ∫ dt cos(ωt) φ(t) over t > 0, on an equidistant grid from 0, and zero above it.
-
-    Returns
-    -------
-    ndarray of complex, shape [n_frequencies]
-        ∫ dt e^{iωt} φ(t) over t > 0.
-
-    Notes
-    -----
-    φ(t), even, is interpolated by zeros above the grid (it is limited in frequency), cut at t = 0
-    and transformed.
-    """
-    n_fine = (len(real) - 1) * _OVERSAMPLING
-    padded = np.zeros(n_fine + 1)
-    padded[: len(real)] = real
-    phi = scipy.fft.irfft(padded, 2 * n_fine)
-    phi[n_fine + 1 :] = 0.0
-    phi[[0, n_fine]] *= 0.5
-    result: Complex = 2 * scipy.fft.rfft(phi)[: len(real)].conj()
-    return result

@@ -15,16 +15,14 @@ from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.spectra import plots, result
 from mda_aptnn.spectra.bands import Peak, find_peaks
 from mda_aptnn.spectra.estimator import Estimator, Rates, component_correlation
+from mda_aptnn.spectra.quantities import MOLAR, SECTION, Shown
 from mda_aptnn.spectra.quantum import quantum_factor
 from mda_aptnn.spectra.windows import WIDER
 
 Array = NDArray[np.float64]
 
-SECTION = "angstrom^2"
 #: In the place of a second group: all but the first, where these are too many to be kept apart.
 OTHERS = "all others"
-#: V·n·α in Å² to molar absorption in km/mol·cm.
-_MOLAR = units.factor(SECTION, "angstrom^3/cm") * units.MOLAR_FACTOR
 
 
 def section_factor(temperature: float) -> float:
@@ -57,10 +55,17 @@ class Absorption(result.Result):
         return units.MOLAR_ABSORPTION if self.volume is None else units.ABSORPTION
 
     @property
+    def label(self) -> str:
+        """Of the vertical axis of a picture."""
+        return plots.LABELS[self.unit]
+
+    @property
     def scale(self) -> float:
-        """What a cross section in Å² is multiplied with to be in `unit`."""
+        """What a cross section in Å² is multiplied with to be n·α in cm⁻¹, or molar absorption
+        where there is no volume.
+        """
         if self.volume is None:
-            return _MOLAR
+            return MOLAR
         return units.factor(SECTION, "angstrom^3/cm") / float(self.volume.to(units.VOLUME).m)
 
     def curve(self, *term: str) -> result.Measured:
@@ -84,7 +89,7 @@ class Absorption(result.Result):
         high: Any = None,
         term: str | Sequence[str] = (),
         *,
-        n_molecules: int = 1,
+        n_molecules: int | str = 1,
     ) -> result.Measured:
         """Return the integrated molar intensity of a band in km/mol, with its errors.
 
@@ -94,8 +99,8 @@ class Absorption(result.Result):
             Limits of the band in cm⁻¹; the whole spectrum by default.
         term : str or sequence of str
             Names of the term, as in `curve`; the total by default.
-        n_molecules : int
-            Molecules in the sample that share the band.
+        n_molecules : int or str
+            Molecules in the sample that share the band: their number, or their formula.
 
         Returns
         -------
@@ -105,8 +110,48 @@ class Absorption(result.Result):
         -----
         A harmonic mode with ∂μ/∂Q = 1 D/Å/√u has 42.2561 km/mol, at any temperature.
         """
-        weights = result.band_weights(self.wavenumber.magnitude, low, high) * _MOLAR / n_molecules
+        count = self.molecules(n_molecules)[1]
+        weights = result.band_weights(self.wavenumber.magnitude, low, high) * MOLAR / count
         return self._measure(_names_of(term), "km/mol", lambda curve: weights @ curve)
+
+    def molecules(self, wanted: int | str | None = None) -> tuple[str, int]:
+        """Return the formula and the number of the molecules that a molar quantity is of.
+
+        Parameters
+        ----------
+        wanted : int or str, optional
+            A formula, or the number itself; by default the only kind that there is.
+
+        Returns
+        -------
+        name : str
+            "molecule" where only the number is given.
+        count : int
+
+        Raises
+        ------
+        SpectrumError
+            If there is no such kind, or there are several, or they are not known.
+        """
+        known = self.info.get("molecules") or {}
+        if isinstance(wanted, int) or (wanted is not None and wanted.isdecimal()):
+            if int(wanted) < 1:
+                raise SpectrumError(f"the number of molecules must be positive, not {wanted}")
+            return "molecule", int(wanted)
+        listed = ", ".join(f"{name} ({count})" for name, count in known.items())
+        if not known:
+            raise SpectrumError(
+                "the spectrum does not say which molecules the sample has: give their number "
+                "(molecules=64, --molecules 64)"
+            )
+        if wanted is None and len(known) > 1:
+            raise SpectrumError(
+                f"say per mole of which molecules (molecules=, --molecules): {listed}"
+            )
+        if wanted is not None and wanted not in known:
+            raise SpectrumError(f"there is no molecule {wanted!r}; the sample has {listed}")
+        name = wanted or next(iter(known))
+        return name, int(known[name])
 
     def per_volume(self, section: Any) -> Any:
         """Return n·α in cm⁻¹ of a V·n·α in Å².
@@ -151,7 +196,7 @@ class Absorption(result.Result):
     @property
     def molar_absorption(self) -> Any:
         """n(ω)α(ω)·V·N_A per mole of samples [n_frequencies], in km/mol per cm⁻¹ (base e)."""
-        return units.quantity(_MOLAR * self.cross_section.m, units.MOLAR_ABSORPTION)
+        return units.quantity(MOLAR * self.cross_section.m, units.MOLAR_ABSORPTION)
 
 
 def _old_pairs(file: h5py.File) -> Any:
@@ -195,6 +240,9 @@ class Spectrum(Absorption):
     signed : list of str
         Groups that have no flux of their own, whose auto term may be negative: the distinct part of
         molecules.
+    shown_as : dict
+        What `curve`, tables and pictures show, see `to`; empty for n·α, or molar absorption without
+        a volume.
     """
 
     kind: ClassVar[str] = "spectrum"
@@ -207,6 +255,126 @@ class Spectrum(Absorption):
     correlation: Any = result.array(units.FLUX_CORRELATION, "lags", "groups", "others")
     quantum_correction: str = result.attribute(str, "harmonic")
     signed: list[str] = result.attribute(list, [])
+    shown_as: dict[str, Any] = result.attribute(dict, {})
+
+    @property
+    def shown(self) -> Shown:
+        """What `curve`, tables and pictures show; see `to`."""
+        default = "n-alpha" if self.volume is not None else "molar-absorption"
+        return Shown(**({"quantity": default} | self.shown_as))
+
+    @property
+    def unit(self) -> str:
+        """Unit of plain numbers: of what is shown."""
+        return self.shown.kind.unit
+
+    @property
+    def label(self) -> str:
+        """Of the vertical axis of a picture."""
+        return self.shown.label
+
+    def to(
+        self,
+        quantity: str,
+        *,
+        molecules: int | str | None = None,
+        path_length: Any = None,
+        epsilon_infinity: float | None = None,
+        refractive_index: float | None = None,
+    ) -> Spectrum:
+        """Return the same spectrum shown as another quantity: its curves, band maxima, tables,
+        pictures.
+
+        Parameters
+        ----------
+        quantity : str
+            One of `mda_aptnn.spectra.quantities.QUANTITIES`: "n-alpha", "alpha", "epsilon",
+            "molar-absorption", "absorbance", "transmittance", "k", "dielectric-loss",
+            "conductivity".
+        molecules : int or str, optional
+            Of what a molar quantity is per mole: a formula ("H2O"), or the number of molecules in
+            the sample. Not needed where all molecules are of one kind.
+        path_length : float, str or pint.Quantity, optional
+            Of absorbance and transmittance, in cm.
+        epsilon_infinity : float, optional
+            ε∞, n² of visible light: what is of α is then divided by n(ν), by Kramers and Kronig.
+        refractive_index : float, optional
+            n in the place of n(ν). With neither, the quantity is shown times n and says so; without
+            a volume n is 1.
+
+        Returns
+        -------
+        Spectrum
+
+        Raises
+        ------
+        SpectrumError
+            If there is no such quantity, or what it needs is not known or does not go together.
+        """
+        if path_length is not None:
+            path_length = units.magnitude(path_length, "cm", "path length")
+        how: dict[str, Any] = {"quantity": quantity, "path_length": path_length}
+        how |= {"epsilon_infinity": epsilon_infinity, "refractive_index": refractive_index}
+        shown = Shown(**how, count=1)
+        if self.volume is None and shown.is_times_n:
+            shown = dataclasses.replace(shown, refractive_index=1.0)
+        shown.check(None if self.volume is None else float(self.volume.m))
+        if shown.kind.per_molecule or molecules is not None:
+            name, count = self.molecules(molecules)
+            shown = dataclasses.replace(shown, molecule=name, count=count)
+        return dataclasses.replace(self, shown_as=dataclasses.asdict(shown))
+
+    def per(self) -> tuple[str, int]:
+        """Return what intensities of bands are told per: the molecules of what is shown, the only
+        kind there is, or the sample; and how many of them there are.
+
+        Returns
+        -------
+        name : str
+        count : int
+        """
+        if self.shown.molecule:
+            return self.shown.molecule, self.shown.count
+        try:
+            return self.molecules()
+        except SpectrumError:
+            return "sample", 1
+
+    def as_shown(self, sections: Array, total: Array) -> Array:
+        """Return what is shown of V·n·α of the sample, or of parts of it.
+
+        Parameters
+        ----------
+        sections : ndarray, shape [n_frequencies, ...]
+            In Å².
+        total : ndarray, shape [n_frequencies]
+            Of the sample, which n(ν) follows from.
+
+        Returns
+        -------
+        ndarray, shape [n_frequencies, ...]
+            In `unit`.
+        """
+        volume = None if self.volume is None else float(self.volume.m)
+        factor = self.shown.factor(self.wavenumber.magnitude, total, volume)
+        return self.shown.values(sections.T, factor).T
+
+    def curve(self, *term: str) -> result.Measured:
+        """Return the total or a term with its errors, as it is shown.
+
+        Parameters
+        ----------
+        *term : str
+            The total by default.
+
+        Returns
+        -------
+        Measured
+            [n_frequencies], in `unit`.
+        """
+        return self._measure(
+            term, self.unit, lambda curve: curve, lambda rows: self.as_shown(rows[0], rows[-1])
+        )
 
     @property
     def summed(self) -> bool:
@@ -344,16 +512,29 @@ class Spectrum(Absorption):
         Returns
         -------
         list of Peak
-            By rising wavenumber; see `mda_aptnn.spectra.bands.find_peaks`.
+            By rising wavenumber, with heights as the spectrum is shown (absorbance, if that is
+            transmittance); see `mda_aptnn.spectra.bands.find_peaks`.
         """
+        shown = self
+        if not self.shown.is_additive:
+            shown = dataclasses.replace(self, shown_as=self.shown_as | {"quantity": "absorbance"})
         return find_peaks(
-            self, lambda values: self.scale * values.sum(axis=1), self.unit, prominence
+            shown,
+            lambda values: values.sum(axis=1),
+            shown.unit,
+            prominence,
+            lambda total: shown.as_shown(total, total),
         )
 
     def _measure(
-        self, term: tuple[str, ...], unit: str, reduce: Callable[[Array], Any]
+        self,
+        term: tuple[str, ...],
+        unit: str,
+        reduce: Callable[[Array], Any],
+        function: Callable[[Array], Any] = lambda rows: rows[0],
     ) -> result.Measured:
-        """Something linear in the total or a term.
+        """Something linear in the total or a term, and a `function` of it and, as its last row, of
+        the total.
 
         The relative error of the segments is that of the whole. A cross term is scaled like the
         geometric mean of its two auto terms, and what has no such term (`signed`) like the total.
@@ -364,16 +545,15 @@ class Spectrum(Absorption):
             columns += [self.pair_index(name) for name in names]
 
         def rows(values: Array) -> Array:
-            curves = [values[:, column] for column in columns]
-            if len(curves) < 2:
-                curves.append(values.sum(axis=1))
+            curves = [*values[:, columns].T, values.sum(axis=1)]
             return np.array([reduce(curve) for curve in curves])
 
+        like = (1, 2) if len(columns) > 1 else (-1, -1)
         return self.measure(
-            lambda found: found[0],
+            function,
             unit,
             of=rows,
-            like=lambda found: np.sqrt(np.abs(found[-1] * found[1 if len(found) > 2 else -1])),
+            like=lambda found: np.sqrt(np.abs(found[like[0]] * found[like[1]])),
             positive=not term or (len({*term}) == 1 and term[0] not in self.signed),
         )
 
@@ -403,21 +583,27 @@ class Spectrum(Absorption):
 
     def columns(self) -> Mapping[str, Array]:
         """Return wavenumber, total, its errors, every term and the diagonal components."""
-        total, unit = self.curve(), self.unit
-        columns = {"wavenumber [1/cm]": self.wavenumber.magnitude, f"total [{unit}]": total.value}
+        total = self.curve()
+        unit = f" [{self.unit}]" if self.unit else ""
+        what = f" {self.shown.heading}" if self.shown_as else ""
+        columns = {"wavenumber [1/cm]": self.wavenumber.magnitude}
+        columns[f"total{what}{unit}"] = total.value
         if self.segments is not None:
-            columns[f"standard error [{unit}]"] = total.error
+            columns[f"standard error{unit}"] = total.error
         if self.members is not None:
-            columns[f"{self.members.label} [{unit}]"] = total.model_error
+            columns[f"{self.members.label}{unit}"] = total.model_error
+        if not self.shown.is_additive:
+            return columns
         named = self.named_terms() if len(self.groups) > 1 else {}
-        columns |= {f"{name} [{unit}]": values for name, values in named.items()}
-        for axis, name in enumerate("xyz"):
-            section = self.cross_section_components[:, axis, axis].magnitude
-            columns[f"{name}{name} [{unit}]"] = self.scale * section
+        columns |= {f"{name}{unit}": values for name, values in named.items()}
+        by_axis = np.einsum("faa->fa", self.cross_section_components.magnitude)
+        for name, values in zip("xyz", self.as_shown(by_axis, by_axis.sum(axis=1)).T, strict=True):
+            columns[f"{name}{name}{unit}"] = values
         return columns
 
     def named_terms(self, times: str = " x ") -> dict[str, Array]:
-        """Return terms in `unit` by their names; self and distinct parts have no cross terms.
+        """Return terms in `unit` by their names, none where they do not sum to the total
+        (transmittance); self and distinct parts have no cross terms.
 
         Parameters
         ----------
@@ -428,9 +614,12 @@ class Spectrum(Absorption):
         -------
         dict of str to ndarray, shape [n_frequencies]
         """
+        if not self.shown.is_additive:
+            return {}
+        terms = self.as_shown(self.values, self.values.sum(axis=1))
         return {
-            a if a == b else f"{a}{times}{b}": self.scale * values
-            for (a, b), values in zip(self.pairs(), self.values.T, strict=True)
+            a if a == b else f"{a}{times}{b}": values
+            for (a, b), values in zip(self.pairs(), terms.T, strict=True)
             if values.any() or not self.signed
         }
 
@@ -444,7 +633,7 @@ class Spectrum(Absorption):
             {"total": self.curve()},
             self.named_terms(" × ") if terms else {},
             limit,
-            label=plots.LABELS[self.unit],
+            label=self.label,
             title=plots.title_of(self),
             model_label="" if self.members is None else self.members.label,
             notes=self.notes,
@@ -467,6 +656,7 @@ class Spectrum(Absorption):
                 }
                 for peak in self.peaks()
             ],
+            "quantity": self.shown.heading,
             "unit": self.unit,
             "resolution": float(self.resolution.magnitude),
             "effective_resolution": None if effective is None else float(effective.magnitude),
@@ -485,11 +675,17 @@ class Spectrum(Absorption):
             )
         if self.segments is not None:
             lines.append(f"error bars from {len(self.segments.lengths)} segments")
+        if self.shown_as:
+            lines.append(str(self.shown))
         return "\n".join(lines)
 
     @classmethod
     def _read(cls, file: h5py.File) -> Self:
         found = super()._read(file)
+        try:
+            found.shown.check(None if found.volume is None else float(found.volume.m))
+        except (TypeError, SpectrumError) as error:
+            raise FileFormatError(f"{file.filename}: shown_as is damaged: {error}") from error
         if found.cross_sections.shape[1] != len(found.pairs()):
             raise FileFormatError(
                 f"{file.filename}: cross_sections has shape {found.cross_sections.shape}, expected "

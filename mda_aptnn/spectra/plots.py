@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import draw_doubts, drawing, plain
+from mda_aptnn.spectra.quantities import Shown
 from mda_aptnn.spectra.windows import WIDER
 
 if TYPE_CHECKING:
-    from mda_aptnn.spectra.result import Measured, Result
+    from mda_aptnn.spectra.infrared import Absorption
+    from mda_aptnn.spectra.result import Measured
 
 Array = NDArray[np.float64]
 
-#: What the vertical axis says, by unit.
+#: What the vertical axis says of a sample with a volume and of one without, by unit.
 LABELS = {
-    "1/cm": r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$",
-    "km/mol*cm": r"molar absorption / km mol$^{-1}$ cm",
+    shown.kind.unit: shown.label
+    for shown in (Shown(quantity="n-alpha"), Shown(quantity="molar-absorption"))
 }
 WAVENUMBER_LABEL = r"wavenumber / cm$^{-1}$"
 
@@ -100,7 +102,7 @@ def draw_curve(
 
 
 def plot_together(
-    spectra: Mapping[str, Result],
+    spectra: Mapping[str, Absorption],
     path: str | os.PathLike[str] | None = None,
     *,
     ax: Any = None,
@@ -111,7 +113,7 @@ def plot_together(
 
     Parameters
     ----------
-    spectra : mapping of str to Result
+    spectra : mapping of str to Absorption
         By the name in the legend; all with a volume, or none.
     path, ax, limit
         As in `Result.plot`.
@@ -125,20 +127,23 @@ def plot_together(
     Raises
     ------
     SpectrumError
-        If some have a volume and others not.
+        If some have a volume and others not, or they are shown as different quantities.
     """
     curves = {name: spectrum.curve() for name, spectrum in spectra.items()}
-    if len({curve.unit for curve in curves.values()}) > 1:
+    labels = {spectrum.label for spectrum in spectra.values()}
+    if len({spectrum.volume is None for spectrum in spectra.values()}) > 1:
         raise SpectrumError(
             "some spectra have a volume and others not; give volume= to those that have none"
         )
+    if len(labels) > 1:
+        raise SpectrumError("the spectra are shown as different quantities; use to() on them")
     grids = {name: spectrum.wavenumber.magnitude for name, spectrum in spectra.items()}
     with drawing(path, ax) as ax:
         for name, curve in curves.items():
             scaled = {"value": scale * curve.value, "error": scale * curve.error}
             draw_curve(ax, grids[name], dataclasses.replace(curve, **scaled), name)
         ax.legend(frameon=False)
-        label_axes(ax, max(grids.values(), key=np.max), limit, LABELS[curve.unit])
+        label_axes(ax, max(grids.values(), key=np.max), limit, labels.pop())
     return ax
 
 

@@ -8,7 +8,7 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import h5py
@@ -701,10 +701,10 @@ def error_columns(name: str, found: Measured) -> dict[str, Array]:
 
 
 def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Array]) -> None:
-    """Write a table as CSV: a line of names, then the numbers in eight digits.
+    """Write a table as CSV: a line of names, then the numbers in eight digits, or words.
 
-    A name that begins with one of ``= + - @`` or a tab is a formula to a spreadsheet: it gets ``'``
-    before it, which spreadsheets do not show.
+    A name or word that begins with one of ``= + - @`` or a tab is a formula to a spreadsheet: it
+    gets ``'`` before it, which spreadsheets do not show.
 
     Parameters
     ----------
@@ -712,12 +712,18 @@ def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Array]) ->
     columns : mapping of str to ndarray, shape [n_rows]
         By the name, with its unit, that heads the column.
     """
+
+    def words(texts: Iterable[str]) -> list[str]:
+        return [f"'{text}" if text.startswith(_FORMULA) else text for text in texts]
+
+    cells = (
+        words(values) if values.dtype.kind == "U" else np.char.mod("%.8g", values)
+        for values in columns.values()
+    )
     with io.replacing(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(f"'{name}" if name.startswith(_FORMULA) else name for name in columns)
-        writer.writerows(
-            zip(*(np.char.mod("%.8g", values) for values in columns.values()), strict=True)
-        )
+        writer.writerow(words(columns))
+        writer.writerows(zip(*cells, strict=True))
 
 
 def band_weights(wavenumber: Array, low: Any = 0.0, high: Any = None) -> Array:

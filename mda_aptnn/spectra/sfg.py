@@ -17,9 +17,9 @@ from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.figures import draw_doubts
 from mda_aptnn.spectra import plots, result
-from mda_aptnn.spectra.dielectric import causal_transform
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import check_conditions
+from mda_aptnn.spectra.quantities import causal_transform
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]

@@ -21,7 +21,8 @@ from mda_aptnn.flux.molecular_flux import MolecularFlux
 from mda_aptnn.frame import Cell
 from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
-from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
+from mda_aptnn.spectra.infrared import Absorption, section_factor
+from mda_aptnn.spectra.quantities import SECTION
 from mda_aptnn.spectra.regions import Shells, Slabs
 from mda_aptnn.spectra.result import Measured, array, attribute
 from mda_aptnn.spectra.windows import needed_time

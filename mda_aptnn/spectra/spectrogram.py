@@ -15,7 +15,8 @@ from mda_aptnn.figures import plain
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import Density, Estimator
-from mda_aptnn.spectra.infrared import SECTION, Absorption, section_factor
+from mda_aptnn.spectra.infrared import Absorption, section_factor
+from mda_aptnn.spectra.quantities import SECTION
 from mda_aptnn.spectra.result import Array, Measured, array, attribute
 
 #: The taper is followed down to this value.

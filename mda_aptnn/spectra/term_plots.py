@@ -11,7 +11,7 @@ import numpy as np
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import drawing, plain
-from mda_aptnn.spectra.plots import LABELS, label_axes
+from mda_aptnn.spectra.plots import label_axes
 from mda_aptnn.spectra.result import band_weights
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: Infrared bands of most samples, in cm⁻¹.
 BANDS = ((0.0, 400.0), (400.0, 1000.0), (1000.0, 2000.0), (2000.0, 4500.0))
-#: Intensity of a band: integral of n·α, or of molar absorption.
-_INTEGRALS = {units.ABSORPTION: r"cm$^{-2}$", units.MOLAR_ABSORPTION: "km/mol"}
 #: Groups of a stack: 20 have 210 terms, which nobody can tell apart.
 _STACKED = 20
 #: Groups of a matrix that have room for their numbers.
@@ -79,7 +77,7 @@ def plot_stacked(
         ax.axhline(0.0, color="black", linewidth=0.6)
         columns = 1 if len(terms) < 8 else 2
         ax.legend(frameon=False, fontsize="small", ncols=columns, loc="upper center")
-        label_axes(ax, x, limit, LABELS[spectrum.unit])
+        label_axes(ax, x, limit, spectrum.label)
     return ax
 
 
@@ -125,7 +123,7 @@ def plot_matrix(
             found.append((limits, spectrum.matrix(weights @ spectrum.values)))
     if not found:
         raise SpectrumError(f"none of the bands {list(bands)} is within the spectrum")
-    unit = _INTEGRALS[spectrum.unit]
+    unit = "km/mol" if spectrum.volume is None else r"cm$^{-2}$"
     shares = [100 * values / values.sum() for _, values in found]
     reach = max(float(np.abs(values).max()) for values in shares)
     names = [plain(name) for name in spectrum.groups]

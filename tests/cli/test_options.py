@@ -16,6 +16,7 @@ from mda_aptnn.cli import options as opt
 from mda_aptnn.cli import spectra as spectra_commands
 from mda_aptnn.cli.outputs import OptionError
 from mda_aptnn.flux.groups import KINDS
+from mda_aptnn.spectra.quantities import QUANTITIES
 from mda_aptnn.spectra.quantum import CORRECTIONS
 from mda_aptnn.spectra.raman import BOSE_FACTORS, DETECTIONS
 from mda_aptnn.spectra.windows import WINDOWS
@@ -85,6 +86,7 @@ def test_choices_are_those_of_the_package():
     assert list(opt.Window) == list(WINDOWS)
     assert list(opt.SumRule) == list(SUM_RULES)
     assert set(opt.Per) == {"group", *KINDS, "atom"}
+    assert list(opt.Quantity) == list(QUANTITIES)
     assert list(spectra_commands.Correction) == list(CORRECTIONS)
     assert list(spectra_commands.Detection) == list(DETECTIONS)
     assert list(spectra_commands.Bose) == list(BOSE_FACTORS)
