@@ -48,6 +48,7 @@ COMMANDS = (
     spectra.vdos,
     spectra.dipoles,
     spectra.compare,
+    spectra.plot,
     other.report,
     other.live,
     models.predict,

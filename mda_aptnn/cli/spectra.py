@@ -43,8 +43,14 @@ def _bands(texts: list[str], name: str) -> list[tuple[float, float]]:
     return [_band(text, name) for text in texts]
 
 
+def _ranges(texts: list[str] | None, name: str) -> list[tuple[float, float]] | None:
+    return _bands(texts or [], name) or None
+
+
 Band = Annotated[tuple[float, float], _band]
 Bands = Annotated[list[tuple[float, float]], _bands]
+Ranges = Annotated[list[tuple[float, float]] | None, _ranges]
+Logarithmic = StrEnum("Logarithmic", ["x", "y", "xy"])
 Area = Annotated[Any, opt.positive("angstrom^2")]
 
 
@@ -478,15 +484,15 @@ def compare(
     same_trajectory : bool
         Both are of the same frames: what is common is in no error.
     """
+    from mda_aptnn import figures
     from mda_aptnn.spectra.infrared import Spectrum
-    from mda_aptnn.spectra.plots import plot_together
 
     one, other = Spectrum.load(first), Spectrum.load(second)
     found = [
         mda_aptnn.compare(one, other, *limits, same_trajectory=same_trajectory) for limits in band
     ]
     if plot := out.files.get("plot"):
-        plot_together({first.stem: one, second.stem: other}, plot)
+        figures.plot(dict(zip(_names([first, second]), [one, other], strict=True)), plot)
     report = []
     for comparison in found:
         values = {"low": comparison.low, "high": comparison.high, "noise": comparison.noise}
@@ -495,6 +501,78 @@ def compare(
             values |= {name: measured.value, f"{name}_error": measured.error}
         report.append({k: value if value == value else None for k, value in values.items()})
     out.tell({"bands": report}, [str(comparison) for comparison in found])
+
+
+def plot(
+    files: list[Path],
+    *,
+    label: list[str] | None = None,
+    range: Ranges = None,
+    log: Logarithmic | None = None,
+    offset: float = 0.0,
+    terms: list[str] | None = None,
+    stacked: bool = False,
+    cmap: str | None = None,
+    style: str | None = None,
+    out: Outputs = opt.writes(plot="picture.pdf"),
+) -> None:
+    """Picture of stored results: spectra of any kind, several together where they have the same
+    axes.
+
+    Parameters
+    ----------
+    files : paths
+        HDF5 files of spectra, densities of states, dielectric functions, ...
+    label : list of str
+        In the legend, once for each file; its name by default.
+    range : list of str
+        LOW-HIGH in cm⁻¹; repeated, each has a frame with a vertical axis of its own: a broken axis.
+    log : str
+        Logarithmic axes.
+    offset : float
+        Each file stands higher than the one before, by this part of the highest value: 0.5.
+    terms : list of str
+        Term to draw, repeatable: "O", "O x H"; "all" or "none".
+    stacked : bool
+        Terms as areas on each other.
+    cmap : str
+        Colours, by matplotlib's name; by default such as can be told apart in grey.
+    style : str
+        Style sheet of matplotlib, by name or path: "ggplot".
+    """
+    from mda_aptnn import figures
+
+    if label and len(label) != len(files):
+        raise OptionError(
+            f"{len(label)} labels for {len(files)} files: give --label once for each, in order"
+        )
+    names = label or (_names(files) if len(files) > 1 else [""])
+    if len(set(names)) < len(names):
+        raise OptionError(f"--label {max(names, key=names.count)!r} comes twice")
+    found = {name: mda_aptnn.load(path) for name, path in zip(names, files, strict=True)}
+    for path, result in zip(files, found.values(), strict=True):
+        if not isinstance(result, figures.Drawn):
+            raise OptionError(
+                f"{path} is a {io.kind_of(path)} file: make a spectrum of it first, and plot that"
+            )
+    figures.plot(
+        found,
+        out.files["plot"],
+        range=range,
+        log=log,
+        offset=offset,
+        terms={("all",): True, ("none",): False}.get(tuple(terms or ()), terms or None),
+        stacked=stacked,
+        cmap=cmap,
+        style=style,
+    )
+    out.tell({"labels": names})
+
+
+def _names(files: list[Path]) -> list[str]:
+    """What files are called in a legend: as short as they differ."""
+    stems = [path.stem for path in files]
+    return stems if len(set(stems)) == len(stems) else [str(path) for path in files]
 
 
 def _no_error_bars(series: FluxSeries, resolution: float) -> str:

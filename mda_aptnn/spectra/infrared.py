@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.spectra import plots, result
+from mda_aptnn.figures import TIMES, Panel
+from mda_aptnn.spectra import result
 from mda_aptnn.spectra.bands import Peak, find_peaks
 from mda_aptnn.spectra.estimator import Estimator, Rates, component_correlation
 from mda_aptnn.spectra.quantum import quantum_factor
@@ -21,6 +22,11 @@ from mda_aptnn.spectra.windows import WIDER
 Array = NDArray[np.float64]
 
 SECTION = "angstrom^2"
+#: What the vertical axis of a picture says, by unit.
+_AXIS_LABELS = {
+    units.ABSORPTION: r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$, base e",
+    units.MOLAR_ABSORPTION: r"molar absorption / km mol$^{-1}$ cm, base e",
+}
 #: In the place of a second group: all but the first, where these are too many to be kept apart.
 OTHERS = "all others"
 #: V·n·α in Å² to molar absorption in km/mol·cm.
@@ -50,6 +56,11 @@ class Absorption(result.Result):
     cross_sections: Any = result.array(SECTION, "frequencies")
 
     main: ClassVar[str] = "cross_sections"
+
+    @property
+    def axis_label(self) -> str:
+        """Quantity and unit of what is drawn."""
+        return _AXIS_LABELS[self.unit]
 
     @property
     def unit(self) -> str:
@@ -434,21 +445,10 @@ class Spectrum(Absorption):
             if values.any() or not self.signed
         }
 
-    def _draw(self, ax: Any, limit: float, terms: bool | None = None) -> None:
-        """The total and its terms: auto terms solid, cross terms dashed."""
-        if terms is None:
-            terms = 2 <= len(self.groups) <= 5
-        plots.draw_curves(
-            ax,
-            self.wavenumber.magnitude,
-            {"total": self.curve()},
-            self.named_terms(" × ") if terms else {},
-            limit,
-            label=plots.LABELS[self.unit],
-            title=plots.title_of(self),
-            model_label="" if self.members is None else self.members.label,
-            notes=self.notes,
-        )
+    def _panels(self) -> list[Panel]:
+        """The total and its terms."""
+        curves = {"total": self.curve()}
+        return [Panel(label=self.axis_label, curves=curves, terms=self.named_terms(TIMES))]
 
     def summary(self) -> dict[str, Any]:
         """Return what the spectrum says, as plain numbers."""
