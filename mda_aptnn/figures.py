@@ -389,8 +389,8 @@ def _windows(pictures: Sequence[Picture], wanted: Any) -> list[Window]:
     """
     x_unit, ends = pictures[0].x_unit, [float(one.x[-1]) for one in pictures]
     if wanted is None:
-        limits = [one.end for one in pictures]
-        if None in limits:
+        limits = [one.end for one in pictures if one.end is not None]
+        if not limits:
             return [None]
         return [(0.0, min(max(_last_seen(one) for one in pictures), *limits, max(ends)))]
     pairs = wanted if np.ndim(wanted[0]) == 1 else [wanted]
@@ -419,7 +419,7 @@ def _last_seen(picture: Picture) -> float:
         for values in shown:
             away = np.abs(values - values[-1])
             seen = away > _LEVEL * np.nanmax(away, initial=0.0)
-            last = max(last, *picture.x[below][seen][-1:])
+            last = max([last, *picture.x[below][seen][-1:]])
     return 500.0 * float(np.ceil(last / 500.0)) or float("inf")
 
 
@@ -496,7 +496,7 @@ def _draw_panel(
             }
             ax.plot(x, values + base, linewidth=1.0, **style)
             lows.append(values)
-    handles = ax.get_legend_handles_labels()[0]
+    handles: list[Any] = ax.get_legend_handles_labels()[0]
     if bands:
         colour = bands[0] if alone else "0.5"
         handles.append(Patch(color=colour, alpha=0.2, linewidth=0, label=CONFIDENCE))

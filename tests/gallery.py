@@ -69,7 +69,7 @@ def main() -> None:
         for name in pictures_of(page):
             picture = Image.open(work / name).convert("RGB")
             picture.thumbnail((900, 900))
-            picture.quantize(96).save(FOLDER / name, optimize=True)
+            picture.quantize(256).save(FOLDER / name, optimize=True)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,9 @@ MISTAKES: list[tuple[str, str]] = [
         "spectrum flux.h5 --resolution '1000 cm^-1' --group 'O=element O'",
     ),
     ("a flux file cut short", "spectrum cut-flux.h5 --resolution '1000 cm^-1'"),
+    ("labels that do not match the files", "plot stored.h5 stored.h5 --label one"),
+    ("a range outside the spectrum", "plot stored.h5 --range 90000-95000"),
+    ("a picture of a flux", "plot flux.h5"),
     ("training on one frame", "train one.xyz"),
     ("labels that are all NaN", "train nan.xyz"),
     ("a configuration without labels", "train two.xyz --cell none"),
@@ -146,6 +149,7 @@ def prepare(folder: Path) -> None:
     )
     # what succeeds, once
     answer("flux water.pdb water.trr -o flux.h5", succeeds=True)
+    answer("spectrum flux.h5 --resolution '1000 cm^-1' -o stored.h5", succeeds=True)
     flux = (folder / "flux.h5").read_bytes()
     (folder / "cut-flux.h5").write_bytes(flux[: len(flux) // 2])
     answer(

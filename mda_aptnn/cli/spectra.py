@@ -561,7 +561,7 @@ def plot(
         range=range,
         log=log,
         offset=offset,
-        terms={("all",): True, ("none",): False}.get(tuple(terms or ()), terms or None),
+        terms=terms == ["all"] if terms in (["all"], ["none"]) else terms or None,
         stacked=stacked,
         cmap=cmap,
         style=style,
