@@ -1,5 +1,6 @@
-"""Each picture of the gallery and of the front pages is drawn by a block of its page; that the blocks
-run is for `test_examples.py`.
+"""Each picture of the gallery and of the front pages is drawn by a block below it.
+
+That the blocks run is for `test_examples.py`.
 """
 
 import re
