@@ -291,7 +291,8 @@ class Drawn(abc.ABC):
                 labels = {handle.get_label() for handle in handles}
                 # what is said above is not said again
                 if len(labels) > 1 and not labels <= said:
-                    _add_legend(frame, handles, outside="y" in log, reverse=bool(offset))
+                    outside = "y" in log or len(windows) > 1
+                    _add_legend(frame, handles, outside=outside, reverse=bool(offset))
                 said |= labels
             for place in frames[-1]:
                 place.set_xlabel(first.x_label)
@@ -556,7 +557,7 @@ def _set_scales(ax: Any, log: str, panel: Panel, values: Sequence[Array]) -> Non
 def _add_legend(
     frame: Sequence[Any], handles: Sequence[Any], *, outside: bool, reverse: bool
 ) -> None:
-    """Say what the lines are: beside the axes if there are many, or lines everywhere."""
+    """Say what the lines are: beside the axes if there are many, or little room within them."""
     style: dict[str, Any] = {"frameon": False, "fontsize": "small", "reverse": reverse}
     if len(handles) <= _INSIDE and not outside:
         frame[0].legend(handles=handles, **style)
