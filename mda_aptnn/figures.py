@@ -254,7 +254,7 @@ class Drawn(abc.ABC):
             raise SpectrumError("an offset and a logarithmic vertical axis do not go together")
         if stacked and more:
             raise SpectrumError("areas on each other are of one result: draw each by itself")
-        windows = _windows(list(pictures.values()), range)
+        windows = _windows(pictures, range)
         shown = [
             {
                 name: one if window is None else one.within(*window, beyond=1)
@@ -380,33 +380,42 @@ def _name_of(name: str, known: Iterable[str]) -> str:
     )
 
 
-def _windows(pictures: Sequence[Picture], wanted: Any) -> list[Window]:
+def _windows(results: Mapping[str, Picture], wanted: Any) -> list[Window]:
     """The ranges of the horizontal axis; [None] for all that there is.
 
     Raises
     ------
     SpectrumError
-        If one is empty, or outside of what there is.
+        If one is empty, or outside of what there is, or a result is outside of all.
     """
+    pictures = list(results.values())
     x_unit, ends = pictures[0].x_unit, [float(one.x[-1]) for one in pictures]
     if wanted is None:
         limits = [one.end for one in pictures if one.end is not None]
         if not limits:
             return [None]
         return [(0.0, min(max(_last_seen(one) for one in pictures), *limits, max(ends)))]
-    pairs = wanted if np.ndim(wanted[0]) == 1 else [wanted]
+    pairs = wanted if isinstance(wanted[0], tuple | list) else [wanted]
     found: list[Window] = []
+    seen: set[str] = set()
     for low, high in pairs:
         low, high = (units.magnitude(edge, x_unit, "range") for edge in (low, high))
         if not low < high:
             raise SpectrumError(f"a range from {low:g} to {high:g}: the lower limit comes first")
-        if max(np.count_nonzero((one.x >= low) & (one.x <= high)) for one in pictures) < 2:
+        inside = {
+            name for name, one in results.items() if np.sum((one.x >= low) & (one.x <= high)) > 1
+        }
+        if not inside:
             raise SpectrumError(
                 f"the range {low:g} to {high:g} is outside of what is there: from "
                 f"{min(one.x[0] for one in pictures):.6g} to {max(ends):.6g} {x_unit} in steps of "
                 f"{pictures[0].x[1] - pictures[0].x[0]:.3g}"
             )
         found.append((low, high))
+        seen |= inside
+    for name in results:
+        if name not in seen:
+            raise SpectrumError(f"{name!r} has nothing within the range")
     return found
 
 

@@ -211,6 +211,9 @@ def test_what_cannot_be_drawn_leaves_no_file(spectrum, tmp_path):
     ):
         with pytest.raises(SpectrumError, match=said):
             spectrum.plot(path, **options)
+    short = spectrum.times(np.ones(135), kept=spectrum.wavenumber.magnitude < 1000)
+    with pytest.raises(SpectrumError, match="'short' has nothing within the range"):
+        figures.plot({"whole": spectrum, "short": short}, path, range=(2000, 4000))
     gas = dataclasses.replace(spectrum, volume=None)
     with pytest.raises(SpectrumError, match=r"'one' and 'gas' have no axes in common: \$n.*molar"):
         figures.plot({"one": spectrum, "gas": gas}, path)
