@@ -215,7 +215,7 @@ def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
             alpha=0.2,
             linewidth=0,
         )
-    one.set_ylabel(by_molecule.axis_label)
+    one.set_ylabel(by_molecule.label)
     for pair, colour, label in (
         (("distinct translation",) * 2, colours(3)[0], "translation"),
         (("distinct rotation",) * 2, colours(3)[1], "rotation"),

@@ -478,22 +478,18 @@ def _draw_panel(
             style = {
                 "color": mpl.rcParams["text.color"] if alone else own or next(palette),
                 "linestyle": _DASHES[k % len(_DASHES)] if more or alone else "-",
-                "linewidth": 1.4,
                 "marker": part.marker,
                 "label": plain(", ".join(filter(None, said))),
-                "zorder": 3,
             }
-            [drawn] = ax.plot(x, curve.value + base, **style | given)
+            drawn = draw_curve(ax, x, curve, base=base, **style | given)
             lows.append(curve.value)
-            fill = {"color": drawn.get_color(), "linewidth": 0}
             if curve.degrees_of_freedom:
-                limits = (limit + base for limit in curve.limits())
-                ax.fill_between(x, *limits, alpha=0.2, **fill)
-                bands.append(fill["color"])
+                bands.append(drawn.get_color())
             if part.model_label and not more:
                 error = curve.model_error
-                fill |= {"color": "tab:red", "label": None if k else part.model_label}
-                ax.fill_between(x, curve.value - error, curve.value + error, alpha=0.4, **fill)
+                fill = {"color": "tab:red", "label": None if k else part.model_label}
+                reach = curve.value - error, curve.value + error
+                ax.fill_between(x, *reach, alpha=0.4, linewidth=0, **fill)
         if stacked:
             _draw_areas(ax, x, panel.terms, cmap)
             continue
@@ -516,6 +512,35 @@ def _draw_panel(
     if panel.guide is not None:
         ax.axhline(panel.guide, color="0.6", linewidth=0.8, linestyle=":")
     return handles
+
+
+def draw_curve(
+    ax: Any, x: Array, curve: Measured, *, base: float = 0.0, band_label: str = "", **line: Any
+) -> Any:
+    """Draw a line and the band that holds the truth with 68 %.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    x : ndarray, shape [n_x]
+    curve : Measured
+    base : float
+        Where its zero is.
+    band_label : str
+        Of the band in a legend, such as `CONFIDENCE`.
+    **line
+        Properties of the line.
+
+    Returns
+    -------
+    matplotlib.lines.Line2D
+    """
+    [drawn] = ax.plot(x, curve.value + base, **{"linewidth": 1.4, "zorder": 3} | line)
+    if curve.degrees_of_freedom:
+        limits = (limit + base for limit in curve.limits())
+        fill = {"color": drawn.get_color(), "label": band_label or None}
+        ax.fill_between(x, *limits, alpha=0.2, linewidth=0, **fill)
+    return drawn
 
 
 def _draw_areas(ax: Any, x: Array, terms: Mapping[str, Array], cmap: Any) -> None:

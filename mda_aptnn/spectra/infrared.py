@@ -58,8 +58,8 @@ class Absorption(result.Result):
     main: ClassVar[str] = "cross_sections"
 
     @property
-    def axis_label(self) -> str:
-        """Quantity and unit of what is drawn."""
+    def label(self) -> str:
+        """Of the vertical axis of a picture: quantity, unit and base."""
         return _AXIS_LABELS[self.unit]
 
     @property
@@ -448,7 +448,7 @@ class Spectrum(Absorption):
     def _panels(self) -> list[Panel]:
         """The total and its terms."""
         curves = {"total": self.curve()}
-        return [Panel(label=self.axis_label, curves=curves, terms=self.named_terms(TIMES))]
+        return [Panel(label=self.label, curves=curves, terms=self.named_terms(TIMES))]
 
     def summary(self) -> dict[str, Any]:
         """Return what the spectrum says, as plain numbers."""

@@ -132,9 +132,7 @@ class DistanceSpectrum(Absorption):
         # closer than any two molecules come there is nothing
         first = min(int(np.argmax(self.neighbours > 0)), len(finite) - 2)
         shells = self.scale * self.values[:, 1 : len(finite)] / np.diff(finite)
-        image = Map(
-            edges=finite[first:], values=shells[:, first:], label=f"{self.axis_label} per Å"
-        )
+        image = Map(edges=finite[first:], values=shells[:, first:], label=f"{self.label} per Å")
         cumulative = self.scale * _PARTS["cumulative"](self.values)
         between = np.arange(first + 1, cumulative.shape[1] - 1)
         # some of many shells can be told apart
@@ -143,7 +141,7 @@ class DistanceSpectrum(Absorption):
         terms |= {f"up to {edges[k]:g} Å": cumulative[:, k] for k in chosen}
         return [
             Panel(label="distance at the earlier time / Å", map=image),
-            Panel(label=self.axis_label, curves={"total": self.curve()}, terms=terms, height=0.9),
+            Panel(label=self.label, curves={"total": self.curve()}, terms=terms, height=0.9),
         ]
 
 
@@ -250,7 +248,7 @@ class AxisProfile(Absorption):
                 map=Map(
                     edges=self.edges.magnitude,
                     values=values,
-                    label=self.axis_label,
+                    label=self.label,
                     limits=limits,
                 ),
                 height=0.8,

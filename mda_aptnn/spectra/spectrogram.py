@@ -108,7 +108,7 @@ class Spectrogram(Absorption):
         if len(times) > 1 and (np.diff(times) > 0).all():
             middles, label = (times[1:] + times[:-1]) / 2, "time / ps"
             edges = np.array([2 * times[0] - middles[0], *middles, 2 * times[-1] - middles[-1]])
-        moving = Map(edges=edges, values=self.scale * self.values, label=self.axis_label)
+        moving = Map(edges=edges, values=self.scale * self.values, label=self.label)
         mean = {"mean": self.curve()}
         return [Panel(label="mean", curves=mean, height=0.4), Panel(label=label, map=moving)]
 
