@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from mda_aptnn import DipoleFlux
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+from mda_aptnn.figures import colours
 from mda_aptnn.flux.atom_flux import load_groups
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.infrared import Spectrum
@@ -176,35 +177,17 @@ def print_maximum(by_molecule: Spectrum, by_both: Spectrum) -> None:
 def draw_motions(spectrum: Spectrum, path: Path) -> None:
     """Total and what each motion has of it, with all cross terms together, in two ranges."""
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
-    wavenumber, total = spectrum.wavenumber.magnitude, spectrum.absorption.magnitude
-    autos = {name: spectrum.term(name).magnitude for name in spectrum.groups}
-    lines = [*autos.items(), ("cross terms", total - sum(autos.values()))]
-    highest = spectrum.curve().limits()[1]
-    for ax, (low, high) in zip(
-        figure.subplots(1, 2, width_ratios=(1.15, 1)), ((0, 2100), (2600, 4000)), strict=True
-    ):
-        ax.axhline(0, color="0.8", linewidth=0.8)
-        ax.fill_between(wavenumber, *spectrum.curve().limits(), color="0.8", label="total, 68 %")
-        ax.plot(wavenumber, total, color="black", linewidth=1.2)
-        for name, values in lines:
-            ax.plot(
-                wavenumber,
-                values,
-                "--" if name == "cross terms" else "-",
-                linewidth=1.0,
-                label=name,
-            )
-        ax.set_xlim(low, high)
-        shown = (wavenumber > low) & (wavenumber < high)
-        ax.set_ylim(
-            min(values[shown].min() for _, values in lines) * 1.1, 1.05 * highest[shown].max()
-        )
-        ax.set_xlabel("wavenumber / cm$^{-1}$")
-    figure.axes[0].set_ylabel(r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$")
+    grid, total = spectrum.wavenumber.magnitude, spectrum.absorption.magnitude
+    cross = total - sum(spectrum.term(name).magnitude for name in spectrum.groups)
+    windows = [(0, 2100), (2600, 4000)]
+    axes = spectrum.plot(figure=figure, range=windows, terms=spectrum.groups)
+    for ax, (low, high) in zip(axes, windows, strict=True):
+        seen = (grid > low) & (grid < high)
+        ax.plot(grid[seen], cross[seen], "--", color="0.5", linewidth=1.0, label="cross terms")
     # between libration and bending
-    figure.axes[0].legend(
-        frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0.46, 1.0)
-    )
+    handles = axes[0].get_legend().legend_handles + axes[0].get_lines()[-1:]
+    place = {"loc": "upper left", "bbox_to_anchor": (0.46, 1.0)}
+    axes[0].legend(handles=handles, frameon=False, fontsize="small", **place)
     figure.savefig(path, dpi=130)
 
 
@@ -215,8 +198,8 @@ def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
     wavenumber = by_molecule.wavenumber.magnitude
     for pair, colour, label in (
         (None, "black", "total"),
-        (("self", "self"), "tab:blue", "self"),
-        (("distinct", "distinct"), "tab:red", "distinct"),
+        (("self", "self"), colours(2)[0], "self"),
+        (("distinct", "distinct"), colours(2)[1], "distinct"),
     ):
         one.plot(
             wavenumber,
@@ -232,11 +215,11 @@ def draw_low(by_molecule: Spectrum, by_both: Spectrum, path: Path) -> None:
             alpha=0.2,
             linewidth=0,
         )
-    one.set_ylabel(r"$n(\omega)\,\alpha(\omega)$ / cm$^{-1}$")
+    one.set_ylabel(by_molecule.label)
     for pair, colour, label in (
-        (("distinct translation",) * 2, "tab:green", "translation"),
-        (("distinct rotation",) * 2, "tab:purple", "rotation"),
-        (("distinct translation", "distinct rotation"), "tab:orange", "translation × rotation"),
+        (("distinct translation",) * 2, colours(3)[0], "translation"),
+        (("distinct rotation",) * 2, colours(3)[1], "rotation"),
+        (("distinct translation", "distinct rotation"), colours(3)[2], "translation × rotation"),
     ):
         other.plot(
             wavenumber,

@@ -26,7 +26,7 @@ from mda_aptnn.spectra.checks import check_spectrum
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.spatial import DistanceSpectrum
 from mda_aptnn.spectra.spectrogram import spectrogram
-from mda_aptnn.spectra.term_plots import BANDS, plot_matrix, plot_stacked
+from mda_aptnn.spectra.term_plots import BANDS, plot_matrix
 from mda_aptnn.text import with_error
 
 #: Groups whose terms can be told apart in a stacked picture, and in a matrix.
@@ -125,12 +125,10 @@ def _pictures(
     """What draws each of `_PICTURES` that there is of this flux into a figure."""
     n_groups, known = len(spectrum.groups), spectrum.segments is not None
     draw: dict[str, Callable[[Any], Any]] = {
-        "spectrum" if known else "short": lambda figure: spectrum.plot(
-            ax=figure.subplots(), terms=False
-        )
+        "spectrum" if known else "short": lambda figure: spectrum.plot(figure=figure, terms=False)
     }
     if 2 <= n_groups <= _STACKED:
-        draw["stacked"] = lambda figure: plot_stacked(spectrum, ax=figure.subplots())
+        draw["stacked"] = lambda figure: spectrum.plot(figure=figure, stacked=True)
     if 2 <= n_groups <= _MATRIX and not spectrum.summed:
         draw["matrix"] = lambda figure: plot_matrix(spectrum, figure=figure)
     if distances is not None:

@@ -250,3 +250,5 @@ def test_blocks_run(page, files, tmp_path, monkeypatch):
             shutil.rmtree("campaign")
             unpack("water-field", tmp_path).rename("campaign")
         examples.run(block, names, shortened)
+    for name in re.findall(r"\bgallery/([\w-]+\.png)", (ROOT / page).read_text()):
+        assert (tmp_path / name).exists(), f"{page} shows {name}, and no block of it draws that"

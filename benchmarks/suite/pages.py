@@ -8,6 +8,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from mda_aptnn.figures import colours
+
 #: Keys of the rows of the table of speed, and their headings.
 ENGINES = {
     "kernels_float32": "kernels float32",
@@ -176,10 +178,12 @@ MAKERS = {
 def _draw(rows: dict[str, dict[str, float]], path: Path) -> None:
     """Time per atom over the number of atoms."""
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    for name, label in ENGINES.items():
+    # colours and markers: eight lines can be told apart in grey
+    looks = zip(ENGINES.items(), colours(len(ENGINES)), "os^vD<>p", strict=False)
+    for (name, label), colour, marker in looks:
         points = [(int(n), row[name]) for n, row in rows.items() if name in row]
         if points:
-            axes.plot(*zip(*points, strict=True), "o-", label=label)
+            axes.plot(*zip(*points, strict=True), marker=marker, color=colour, label=label)
     axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel="µs of CPU time per atom and frame")
     axes.set_ylim(bottom=5)
     axes.grid(alpha=0.3, which="both")

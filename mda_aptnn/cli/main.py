@@ -50,6 +50,7 @@ COMMANDS = (
     spectra.dipoles,
     spectra.bands,
     spectra.compare,
+    spectra.plot,
     other.report,
     other.live,
     models.predict,

@@ -45,8 +45,14 @@ def _bands(texts: list[str], name: str) -> list[tuple[float, float]]:
     return [_band(text, name) for text in texts]
 
 
+def _ranges(texts: list[str] | None, name: str) -> list[tuple[float, float]] | None:
+    return _bands(texts or [], name) or None
+
+
 Band = Annotated[tuple[float, float], _band]
 Bands = Annotated[list[tuple[float, float]], _bands]
+Ranges = Annotated[list[tuple[float, float]] | None, _ranges]
+Logarithmic = StrEnum("Logarithmic", ["x", "y", "xy"])
 Area = Annotated[Any, opt.positive("angstrom^2")]
 
 
@@ -549,11 +555,11 @@ def compare(
     fit_frequency : bool
         Compare with wavenumbers times one factor, the best.
     """
+    from mda_aptnn import figures
     from mda_aptnn.spectra.experiment import ARBITRARY, compare_with_experiment, read_experiment
     from mda_aptnn.spectra.infrared import Spectrum
-    from mda_aptnn.spectra.plots import plot_together
 
-    one, plot = Spectrum.load(first), out.files.get("plot")
+    one, picture = Spectrum.load(first), out.files.get("plot")
     if io.kind_of(second) is None:
         settings = shown.values()
         measured = read_experiment(
@@ -571,8 +577,8 @@ def compare(
         for name in ("scale", "frequency_factor"):
             factor = getattr(beside, name)
             more |= {} if factor is None else _number(name, factor)
-        if plot:
-            beside.plot(plot)
+        if picture:
+            beside.plot(picture)
     else:
         if base or x_unit or scaled or fit_frequency:
             raise OptionError(
@@ -585,8 +591,8 @@ def compare(
             for limits in band
         ]
         lines, more = [str(comparison) for comparison in found], {}
-        if plot:
-            plot_together({first.stem: one, second.stem: other}, plot)
+        if picture:
+            figures.plot(dict(zip(_names([first, second]), [one, other], strict=True)), picture)
     report = []
     for comparison in found:
         noise = comparison.noise
@@ -601,6 +607,78 @@ def compare(
 def _number(name: str, found: Any) -> dict[str, float | None]:
     """A number and its error for JSON, which has no NaN."""
     return {name: found.value, f"{name}_error": None if found.error != found.error else found.error}
+
+
+def plot(
+    files: list[Path],
+    *,
+    label: list[str] | None = None,
+    range: Ranges = None,
+    log: Logarithmic | None = None,
+    offset: float = 0.0,
+    terms: list[str] | None = None,
+    stacked: bool = False,
+    cmap: str | None = None,
+    style: str | None = None,
+    out: Outputs = opt.writes(plot="picture.pdf"),
+) -> None:
+    """Picture of stored results: spectra of any kind, several together where they have the same
+    axes.
+
+    Parameters
+    ----------
+    files : paths
+        HDF5 files of spectra, densities of states, dielectric functions, ...
+    label : list of str
+        In the legend, once for each file; its name by default.
+    range : list of str
+        LOW-HIGH in cm⁻¹; repeated, each has a frame with a vertical axis of its own: a broken axis.
+    log : str
+        Logarithmic axes.
+    offset : float
+        Each file stands higher than the one before, by this part of the highest value: 0.5.
+    terms : list of str
+        Term to draw, repeatable: "O", "O x H"; "all" or "none".
+    stacked : bool
+        Terms as areas on each other.
+    cmap : str
+        Colours, by matplotlib's name; by default such as can be told apart in grey.
+    style : str
+        Style sheet of matplotlib, by name or path: "ggplot".
+    """
+    from mda_aptnn import figures
+
+    if label and len(label) != len(files):
+        raise OptionError(
+            f"{len(label)} labels for {len(files)} files: give --label once for each, in order"
+        )
+    names = label or (_names(files) if len(files) > 1 else [""])
+    if len(set(names)) < len(names):
+        raise OptionError(f"--label {max(names, key=names.count)!r} comes twice")
+    found = {name: mda_aptnn.load(path) for name, path in zip(names, files, strict=True)}
+    for path, result in zip(files, found.values(), strict=True):
+        if not isinstance(result, figures.Drawn):
+            raise OptionError(
+                f"{path} is a {io.kind_of(path)} file: make a spectrum of it first, and plot that"
+            )
+    figures.plot(
+        found,
+        out.files["plot"],
+        range=range,
+        log=log,
+        offset=offset,
+        terms=terms == ["all"] if terms in (["all"], ["none"]) else terms or None,
+        stacked=stacked,
+        cmap=cmap,
+        style=style,
+    )
+    out.tell({"labels": names})
+
+
+def _names(files: list[Path]) -> list[str]:
+    """What files are called in a legend: as short as they differ."""
+    stems = [path.stem for path in files]
+    return stems if len(set(stems)) == len(stems) else [str(path) for path in files]
 
 
 def _no_error_bars(series: FluxSeries, resolution: float) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.elements import SYMBOLS
-from mda_aptnn.figures import new_figure, save_figure
+from mda_aptnn.figures import colours, drawing
 from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.tensors import APT, PGT, Target
 
@@ -149,25 +149,24 @@ def _far(values: Array) -> NDArray[np.bool_]:
 
 def plot_quality(quality: Quality, path: str | os.PathLike[str]) -> None:
     """Draw the sum rule of each frame, the linearity where it is known, and distributions."""
-    figure = new_figure(path, (11, 3.4))
-    left, *others = figure.subplots(1, 3)
-    frames = np.arange(len(quality.residuals))
-    left.bar(frames, 1e3 * quality.residuals, color="0.55", label="sum rule")
-    if quality.linearity:
-        changes = 1e3 * np.array(list(quality.linearity.values()))
-        label = "largest change with field strength"
-        left.plot(list(quality.linearity), changes, "o", color="C3", label=label)
-    left.set(xlabel="frame", ylabel="|Σ P − Q·1| per atom / 10⁻³ e")
-    shown = {
-        "trace / 3 [e]": quality.traces,
-        "norm of the antisymmetric part [e]": quality.antisymmetric,
-    }
-    for axis, (label, data) in zip(others, shown.items(), strict=True):
-        edges = np.histogram_bin_edges(np.concatenate(list(data.values())), bins=40)
-        for symbol, values in data.items():
-            weights = np.full(len(values), 1 / len(values))
-            axis.hist(values, edges, weights=weights, alpha=0.6, label=f"{symbol} ({len(values)})")
-        axis.set(xlabel=label, ylabel="share of the element's atoms")
-    for axis in (left, *others):
-        axis.legend(frameon=False, fontsize="small")
-    save_figure(figure, path)
+    with drawing(path, size=(11, 3.4), ncols=3) as axes:
+        left, *others = axes
+        frames = np.arange(len(quality.residuals))
+        left.bar(frames, 1e3 * quality.residuals, color="0.55", label="sum rule")
+        if quality.linearity:
+            changes = 1e3 * np.array(list(quality.linearity.values()))
+            label = "largest change with field strength"
+            left.plot(list(quality.linearity), changes, "o", color="tab:red", label=label)
+        left.set(xlabel="frame", ylabel="|Σ P − Q·1| per atom / 10⁻³ e")
+        shown = {
+            "trace / 3 [e]": quality.traces,
+            "norm of the antisymmetric part [e]": quality.antisymmetric,
+        }
+        for axis, (label, data) in zip(others, shown.items(), strict=True):
+            edges = np.histogram_bin_edges(np.concatenate(list(data.values())), bins=40)
+            for (symbol, values), colour in zip(data.items(), colours(len(data)), strict=True):
+                style = {"color": colour, "alpha": 0.6, "label": f"{symbol} ({len(values)})"}
+                axis.hist(values, edges, weights=np.full(len(values), 1 / len(values)), **style)
+            axis.set(xlabel=label, ylabel="share of the element's atoms")
+        for axis in axes:
+            axis.legend(frameon=False, fontsize="small")

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.figures import drawing
-from mda_aptnn.spectra import plots
+from mda_aptnn.figures import CONFIDENCE, WAVENUMBER_LABEL, draw_curve, drawing
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.quantities import PER_CM
 from mda_aptnn.spectra.result import Measured, error_columns, write_columns
@@ -215,7 +214,7 @@ class BandTable:
         parts = {name: getattr(curve, name)[seen] for name in ("value", "error", "model_error")}
         with drawing(path, ax) as ax:
             shown = dataclasses.replace(curve, **parts)
-            plots.draw_curve(ax, grid[seen], shown, "total", "black")
+            draw_curve(ax, grid[seen], shown, color="black", label="total", band_label=CONFIDENCE)
             for number, ((a, b), line) in enumerate(self.lines.items()):
                 x = np.linspace(a, b, 1000)
                 base = np.interp(x, [a, b], line)
@@ -229,8 +228,8 @@ class BandTable:
                 ax.plot(x, whole, "--", color="tab:red", linewidth=1.2, label=label)
                 ax.plot(x, base, ":", color="0.5", linewidth=1.0)
             ax.legend(frameon=False, fontsize="small")
-            ax.set_title(plots.title_of(self.spectrum), fontsize="medium")
-            ax.set(xlim=(low, high), xlabel=plots.WAVENUMBER_LABEL, ylabel=self.spectrum.label)
+            ax.set_title(self.spectrum._title(), fontsize="medium")
+            ax.set(xlim=(low, high), xlabel=WAVENUMBER_LABEL, ylabel=self.spectrum.label)
         return ax
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.figures import Drawn
+from mda_aptnn.figures import Drawn, Panel, Picture
 from mda_aptnn.flux.flux_series import RECORDS, FluxSeries
 from mda_aptnn.spectra.result import Measured
 from mda_aptnn.spectra.windows import needed_time
@@ -37,30 +36,28 @@ class Convergence(Drawn):
     low: float
     high: float
 
-    size: ClassVar[tuple[float, float]] = (6.0, 5.4)
-    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True}
-
-    def _draw(self, axes: Any, limit: float) -> None:
-        """The integral with its 68 % band, and below it the relative standard error beside
-        1/√length.
-        """
-        upper, lower = axes
-        values, errors = np.array([(found.value, found.error) for found in self.integrals]).T
-        limits = np.array([found.limits() for found in self.integrals])
-        reach = np.abs(limits.T - values)
-        upper.errorbar(self.lengths, values, reach, fmt="ko-", capsize=3, linewidth=1)
-        upper.axhspan(*limits[-1], color="0.9", zorder=0)
-        upper.set_ylabel(f"{self.low:g} to {self.high:g} cm$^{{-1}}$ / km mol$^{{-1}}$")
+    def _picture(self) -> Picture:
+        """The integral, and below it the relative standard error beside 1/√length."""
+        parts = [(found.value, found.error, found.model_error) for found in self.integrals]
+        values, errors, spread = np.array(parts).T
+        degrees = self.integrals[-1].degrees_of_freedom
+        band = f"{self.low:g} to {self.high:g} cm$^{{-1}}$ / km mol$^{{-1}}$"
         relative = 100 * errors / np.abs(values)
         guide = relative[-1] * np.sqrt(self.lengths[-1] / self.lengths)
-        label = r"$\propto 1/\sqrt{\mathrm{length}}$"
-        lower.loglog(self.lengths, relative, "ko-", linewidth=1, label="standard error")
-        lower.loglog(self.lengths, guide, "--", color="0.5", linewidth=1, label=label)
-        for axis in (lower.xaxis, lower.yaxis):
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter("{x:g}")
-        lower.set(xlabel="length of the trajectory / ps", ylabel="standard error / %")
-        lower.legend(frameon=False, fontsize="small")
+        lines = {"standard error": relative, "∝ 1/√length": guide}
+        curve = Measured(values, errors, "km/mol", degrees, True, spread)
+        return Picture(
+            x=self.lengths,
+            x_label="length of the trajectory / ps",
+            x_unit=units.TIME,
+            end=None,
+            log="x",
+            marker="o",
+            panels=[
+                Panel(label=band, curves={"intensity": curve}, height=0.7),
+                Panel(label="standard error / %", terms=lines, height=0.7),
+            ],
+        )
 
 
 def convergence(

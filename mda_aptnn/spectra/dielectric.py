@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra import plots
+from mda_aptnn.figures import Panel, Picture
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.quantities import CONDUCTIVITY, permittivity
 from mda_aptnn.spectra.result import Measured, Result, array, attribute
@@ -66,8 +66,6 @@ class DielectricSpectrum(Result):
 
     kind: ClassVar[str] = "dielectric"
     main: ClassVar[str] = "epsilon"
-    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
-    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True}
     upgrades: ClassVar = {"epsilon": ("permittivity", _old_epsilon)}
 
     epsilon: Any = array("", "frequencies", kinds="fiuc")
@@ -157,24 +155,23 @@ class DielectricSpectrum(Result):
             return found
         return dataclasses.replace(found, error=self.error[:, list(_CURVES).index(term[0])])
 
-    def _draw(self, axes: Any, limit: float) -> None:
-        """ε′ and ε″, and below them n and α, with standard errors."""
-        upper, lower = axes
-        right = lower.twinx()
-        grid = self.wavenumber.magnitude
-        seen = (grid >= self.resolution.magnitude) & (grid <= limit)
-        for ax, name, color, label in (
-            (upper, "epsilon real", "C0", r"$\varepsilon'$"),
-            (upper, "epsilon imaginary", "C3", r"$\varepsilon''$"),
-            (lower, "n", "C0", "$n$"),
-            (right, "alpha", "C3", r"$\alpha$"),
-        ):
-            plots.draw_with_error(ax, grid, self.curve(name), seen, color=color, label=label)
-        upper.legend(frameon=False)
-        upper.set_ylabel("relative permittivity")
-        right.set_ylabel(r"$\alpha$ / cm$^{-1}$", color="C3")
-        plots.label_axes(lower, grid, limit, "refractive index $n$")
-        lower.yaxis.label.set_color("C0")
+    def _panels(self) -> list[Panel]:
+        """ε′ and ε″, n, and α."""
+        parts = {
+            "relative permittivity": {
+                "ε′": "epsilon real",
+                "ε″": "epsilon imaginary",
+            },
+            "refractive index $n$": {"": "n"},
+            r"$\alpha$ / cm$^{-1}$, base e": {"": "alpha"},
+        }
+        return [
+            Panel(label=label, curves={k: self.curve(v) for k, v in names.items()}, height=0.6)
+            for label, names in parts.items()
+        ]
+
+    def _picture(self) -> Picture:
+        return super()._picture().within(float(self.resolution.magnitude))
 
     def columns(self) -> Mapping[str, Array]:
         """Return wavenumber, ε′, ε″, n, α and σ.

@@ -21,8 +21,7 @@ from scipy.optimize import minimize_scalar
 
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError, SpectrumError, UnitError
-from mda_aptnn.figures import drawing, plain
-from mda_aptnn.spectra import plots
+from mda_aptnn.figures import CONFIDENCE, WAVENUMBER_LABEL, draw_curve, drawing, plain
 from mda_aptnn.spectra.comparison import Comparison, shift_and_cosine
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.quantities import QUANTITIES
@@ -424,17 +423,18 @@ class ComparisonWithExperiment:
         seen = (grid >= x[0]) & (grid <= x[-1])
         scaled = {name: values[seen] for name, values in scaled.items()}
         with drawing(path, ax) as ax:
-            plots.draw_curve(ax, grid[seen], dataclasses.replace(curve, **scaled), "trajectory")
+            shown = dataclasses.replace(curve, **scaled)
+            draw_curve(ax, grid[seen], shown, label="trajectory", band_label=CONFIDENCE)
             name = plain(self.experiment.name)
             dots = {"marker": "."} if len(x) < 200 else {}
             ax.plot(x, self.experiment.values, color="black", linewidth=1.0, label=name, **dots)
             for band in self.bands:
                 ax.axvspan(band.low, band.high, color="0.5", alpha=0.08, linewidth=0)
             ax.legend(frameon=False, fontsize="small")
-            title = ", ".join([plots.title_of(self.spectrum), *self.factors])
+            title = ", ".join([self.spectrum._title(), *self.factors])
             ax.set_title(title, fontsize="small")
             arbitrary = self.experiment.quantity == ARBITRARY
-            ax.set(xlim=(x[0], x[-1]), xlabel=plots.WAVENUMBER_LABEL)
+            ax.set(xlim=(x[0], x[-1]), xlabel=WAVENUMBER_LABEL)
             ax.set_ylabel("measured, arbitrary unit" if arbitrary else self.spectrum.label)
         return ax
 

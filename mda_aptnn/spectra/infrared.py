@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.spectra import plots, result
+from mda_aptnn.figures import TIMES, Panel
+from mda_aptnn.spectra import result
 from mda_aptnn.spectra.bands import Peak, find_peaks
 from mda_aptnn.spectra.estimator import Estimator, Rates, component_correlation
 from mda_aptnn.spectra.quantities import MOLAR, SECTION, Shown
@@ -56,8 +57,8 @@ class Absorption(result.Result):
 
     @property
     def label(self) -> str:
-        """Of the vertical axis of a picture."""
-        return plots.LABELS[self.unit]
+        """Of the vertical axis of a picture: quantity, unit and base."""
+        return Shown(quantity="molar-absorption" if self.volume is None else "n-alpha").label
 
     @property
     def scale(self) -> float:
@@ -623,21 +624,10 @@ class Spectrum(Absorption):
             if values.any() or not self.signed
         }
 
-    def _draw(self, ax: Any, limit: float, terms: bool | None = None) -> None:
-        """The total and its terms: auto terms solid, cross terms dashed."""
-        if terms is None:
-            terms = 2 <= len(self.groups) <= 5
-        plots.draw_curves(
-            ax,
-            self.wavenumber.magnitude,
-            {"total": self.curve()},
-            self.named_terms(" × ") if terms else {},
-            limit,
-            label=self.label,
-            title=plots.title_of(self),
-            model_label="" if self.members is None else self.members.label,
-            notes=self.notes,
-        )
+    def _panels(self) -> list[Panel]:
+        """The total and its terms."""
+        curves = {"total": self.curve()}
+        return [Panel(label=self.label, curves=curves, terms=self.named_terms(TIMES))]
 
     def summary(self) -> dict[str, Any]:
         """Return what the spectrum says, as plain numbers."""

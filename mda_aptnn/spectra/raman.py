@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.spectra import plots, result
+from mda_aptnn.figures import TIMES, Panel, Picture
+from mda_aptnn.spectra import result
 from mda_aptnn.spectra.bands import maxima_of
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import check_conditions
@@ -44,8 +45,6 @@ BOSE_FACTORS: dict[str, Callable[[Array], Array]] = {
 #: Depolarization is drawn where VV is more than this part of its maximum: a ratio of nothing to
 #: nothing says nothing.
 _VISIBLE = 0.005
-#: Most groups whose own terms are drawn.
-_FEW = 5
 
 
 def _old_terms(file: h5py.File) -> Array:
@@ -79,8 +78,6 @@ class RamanSpectrum(result.Result):
 
     kind: ClassVar[str] = "raman"
     main: ClassVar[str] = "terms"
-    size: ClassVar[tuple[float, float]] = (7.0, 5.2)
-    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "height_ratios": [3, 1]}
     upgrades: ClassVar = {"terms": ("isotropic_terms", _old_terms)}
 
     groups: list[str] = result.attribute(list)
@@ -300,29 +297,29 @@ class RamanSpectrum(result.Result):
         """The unit as pint writes it, without a doubt about what is divided by."""
         return str(units.ureg.Unit(self.unit))
 
-    def _draw(self, axes: Any, limit: float) -> None:
-        """VV and VH with their 68 % bands, own terms of two to five groups, and the depolarization
-        below.
-        """
-        above, below = axes
-        grid, vv, ratio = self.wavenumber.magnitude, self.curve("vv"), self.depolarization()
-        own = self.groups if 2 <= len(self.groups) <= _FEW else []
-        factors = (f"{name}: {value}" for name, value in self.factors.items())
-        plots.draw_curves(
-            above,
-            grid,
-            {"VV": vv, "VH": self.curve("vh")},
-            {f"VV, {name}": self.curve("vv", name).value for name in own},
-            label=f"VV, VH / {units.ureg.Unit(self.unit):~P}",
-            title="\n".join(filter(None, [plots.title_of(self), ", ".join(factors)])),
-        )
+    def _panels(self) -> list[Panel]:
+        """VV with its terms and VH, and the depolarization below."""
+        vv, ratio = self.curve("vv"), self.depolarization()
         visible = np.where(vv.value > _VISIBLE * vv.value.max(), 1.0, np.nan)
+        terms = np.einsum("k,fkp->pf", KINDS["vv"], self.values)
+        names = [a if a == b else f"{a}{TIMES}{b}" for a, b in result.all_pairs(self.groups)]
         seen = dataclasses.replace(ratio, value=visible * ratio.value)
-        label = "VH / VV"
-        plots.draw_curves(below, grid, {label: seen}, None, limit, label=label, notes=self.notes)
-        above.set_xlabel("")
-        below.set(ylim=(0, 0.8), xlabel=r"Raman shift / cm$^{-1}$")
-        below.axhline(0.75, color="0.6", linewidth=0.8, linestyle=":")
+        return [
+            Panel(
+                label=f"VV, VH / {units.ureg.Unit(self.unit):~P}",
+                curves={"VV": vv, "VH": self.curve("vh")},
+                terms=dict(zip(names, terms, strict=True)),
+                prefix="VV, ",
+            ),
+            Panel(label="VH / VV", curves={"": seen}, limits=(0, 0.8), guide=0.75, height=0.34),
+        ]
+
+    def _title(self) -> str:
+        factors = (f"{name}: {value}" for name, value in self.factors.items())
+        return "\n".join(filter(None, [super()._title(), ", ".join(factors)]))
+
+    def _picture(self) -> Picture:
+        return dataclasses.replace(super()._picture(), x_label=r"Raman shift / cm$^{-1}$")
 
     def columns(self) -> Mapping[str, Array]:
         """Return wavenumber, everything that is measured with its error, and VV and VH of every

@@ -18,7 +18,8 @@ from scipy import stats
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.figures import Drawn
+from mda_aptnn.figures import Drawn, Panel, Picture
+from mda_aptnn.spectra.windows import WIDER
 
 Array = NDArray[np.float64]
 
@@ -548,6 +549,30 @@ class Result(Drawn, io.Stored):
         mapping of str to ndarray, shape [n_rows]
         """
         raise NotImplementedError
+
+    def _panels(self) -> list[Panel]:
+        """What its picture shows over the wavenumbers."""
+        raise NotImplementedError
+
+    def _picture(self) -> Picture:
+        return Picture(
+            x=self.wavenumber.magnitude,
+            panels=self._panels(),
+            title=self._title(),
+            model_label="" if self.members is None else self.members.label,
+            notes=self.notes,
+        )
+
+    def _title(self) -> str:
+        """Temperature and resolution."""
+        kelvin, resolution = self.temperature, float(self.resolution.magnitude)
+        parts = [] if kelvin is None else [f"{kelvin.magnitude:.0f} K"]
+        if resolution > 0:
+            wide, effective = "", self.effective_resolution
+            if effective is not None and abs(effective.magnitude / resolution - 1) > WIDER:
+                wide = f" (lines {effective.magnitude:.3g} cm$^{{-1}}$ wide)"
+            parts.append(f"resolution {resolution:g} cm$^{{-1}}${wide}")
+        return ", ".join(parts)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the columns as text, with eight digits.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError, SpectrumError
-from mda_aptnn.figures import draw_doubts
-from mda_aptnn.spectra import plots, result
+from mda_aptnn.figures import WAVENUMBER_LABEL, Panel, Picture
+from mda_aptnn.spectra import result
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.infrared import check_conditions
 from mda_aptnn.spectra.quantities import causal_transform
@@ -80,8 +80,6 @@ class SumFrequencySpectrum(result.Result):
 
     kind: ClassVar[str] = "sfg"
     main: ClassVar[str] = "terms"
-    size: ClassVar[tuple[float, float]] = (7.0, 7.0)
-    panels: ClassVar[Mapping[str, Any]] = {"nrows": 3, "sharex": True}
 
     groups: list[str] = result.attribute(list)
     component_names: list[str] = result.attribute(list)
@@ -345,25 +343,20 @@ class SumFrequencySpectrum(result.Result):
             columns |= result.error_columns(f"{label} {name} [{unit}]", curve)
         return columns
 
-    def _draw(self, axes: Any, limit: float) -> None:
-        """Im χ, Re χ and the squared magnitude of each component, as `shown`, with standard
-        errors.
-        """
-        grid = self.wavenumber.magnitude
+    def _panels(self) -> list[Panel]:
+        """Im χ, Re χ and the squared magnitude of each component, as `shown`."""
+        panels = []
+        for part in PARTS:
+            curves = {name: self.curve(part, name) for name in self.component_names}
+            quantity = part.replace("chi", "χ").replace("^2", "²")
+            unit = units.ureg.Unit(next(iter(curves.values())).unit)
+            panels.append(Panel(label=f"{quantity} / {unit:~P}", curves=curves, height=0.65))
+        return panels
+
+    def _picture(self) -> Picture:
         # below the resolution the window's tail is divided by ω
-        seen = (grid >= self.resolution.magnitude) & (grid <= limit)
-        for ax, label in zip(axes, PARTS, strict=True):
-            ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
-            for name in self.component_names:
-                curve = self.curve(label, name)
-                plots.draw_with_error(ax, grid, curve, seen, label=name)
-            quantity = label.replace("chi", "χ").replace("^2", "²")
-            ax.set_ylabel(f"{quantity} / {units.ureg.Unit(curve.unit):~P}")
-        axes[0].legend(frameon=False, fontsize="small")
-        axes[0].set_title(plots.title_of(self), fontsize=9)
-        plots.label_axes(axes[2], grid, limit, axes[2].get_ylabel())
-        axes[2].set_xlabel(f"infrared {plots.WAVENUMBER_LABEL}")
-        draw_doubts(axes[2], self.notes)
+        whole = dataclasses.replace(super()._picture(), x_label=f"infrared {WAVENUMBER_LABEL}")
+        return whole.within(float(self.resolution.magnitude))
 
     def summary(self) -> dict[str, Any]:
         """Return what the spectrum says, as plain numbers.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
+from mda_aptnn.figures import Map, Panel
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.molecular_flux import MolecularFlux
 from mda_aptnn.frame import Cell
-from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
 from mda_aptnn.spectra.infrared import Absorption, section_factor
 from mda_aptnn.spectra.quantities import SECTION
@@ -35,6 +35,8 @@ _BLOCK_NUMBERS = 16_000_000
 _FEWEST, _MOST = 0.5, 4.0
 #: Error bars are made of no more segments than this.
 _MOST_SEGMENTS = 8
+#: So many distances are drawn as lines.
+_SHELLS = 5
 
 #: What a spectrum by distance may be asked for, of the self term and the shells.
 _PARTS: dict[str, Callable[[Array], Array]] = {
@@ -67,8 +69,6 @@ class DistanceSpectrum(Absorption):
     """
 
     kind: ClassVar[str] = "distance-spectrum"
-    size: ClassVar[tuple[float, float]] = (7.0, 7.0)
-    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True}
 
     cross_sections: Any = array(SECTION, "frequencies", "parts")
     edges: Any = array(units.LENGTH, "parts")
@@ -121,41 +121,29 @@ class DistanceSpectrum(Absorption):
         rows = zip(self.edges.magnitude, ends, self.neighbours, strict=False)
         return "\n".join(f"{low:g} {end}: {n:.3f} molecules around one" for low, end, n in rows)
 
-    def _draw(self, axes: Any, limit: float) -> None:
+    def _panels(self) -> list[Panel]:
         """What shells contribute as a map, and below it the self term, the total and what lies
         between.
 
         The map is per Å of distance, so that it does not depend on the width of the shells; the
         last shell, which has no end, is left to the lower part.
         """
-        from matplotlib import colormaps
-
-        top, bottom = axes
-        grid, edges = self.wavenumber.magnitude, self.edges.magnitude
-        seen, finite = grid <= limit, edges[np.isfinite(edges)]
-        label = plots.LABELS[self.unit]
-        shells = self.scale * self.values[seen, 1 : len(finite)] / np.diff(finite)
-        plots.draw_map(top, grid[seen], finite, shells, f"{label} per Å", signed=True)
+        edges = self.edges.magnitude
+        finite = edges[np.isfinite(edges)]
         # closer than any two molecules come there is nothing
-        first = int(np.argmax(self.neighbours > 0))
-        top.set(
-            ylim=(edges[min(first, len(edges) - 3)], finite[-1]),
-            ylabel="distance at the earlier time / Å",
-        )
-        top.set_title(plots.title_of(self), fontsize="medium")
+        first = min(int(np.argmax(self.neighbours > 0)), len(finite) - 2)
+        shells = self.scale * self.values[:, 1 : len(finite)] / np.diff(finite)
+        image = Map(edges=finite[first:], values=shells[:, first:], label=f"{self.label} per Å")
         cumulative = self.scale * _PARTS["cumulative"](self.values)
-        bottom.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
-        bottom.plot(grid, cumulative[:, 0], "--", color="black", linewidth=1.4, label="self")
-        between = range(first + 1, cumulative.shape[1] - 1)
-        for k, shade in zip(between, np.linspace(0.1, 0.95, len(between)), strict=True):
-            # some of many shells are named
-            named = (k - first - 1) % max(1, len(between) // 4) == 0
-            text = f"up to {edges[k]:g} Å" if named else None
-            colour = colormaps["viridis_r"](shade)
-            bottom.plot(grid, cumulative[:, k], color=colour, linewidth=0.8, label=text)
-        plots.draw_with_error(bottom, grid, self.curve(), seen, color="black", label="total")
-        bottom.legend(frameon=False, fontsize="small", ncols=2, loc="upper center")
-        plots.label_axes(bottom, grid, limit, label)
+        between = np.arange(first + 1, cumulative.shape[1] - 1)
+        # some of many shells can be told apart
+        chosen = between[:: max(1, -(-len(between) // _SHELLS))]
+        terms = {"self": cumulative[:, 0]}
+        terms |= {f"up to {edges[k]:g} Å": cumulative[:, k] for k in chosen}
+        return [
+            Panel(label="distance at the earlier time / Å", map=image),
+            Panel(label=self.label, curves={"total": self.curve()}, terms=terms, height=0.9),
+        ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -180,8 +168,6 @@ class AxisProfile(Absorption):
     """
 
     kind: ClassVar[str] = "axis-profile"
-    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
-    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "sharey": True}
 
     axis: str = attribute(str)
     cross_sections: Any = array(SECTION, "frequencies", "slabs", 3)
@@ -245,24 +231,31 @@ class AxisProfile(Absorption):
         own = {"edges_angstrom": self.edges.magnitude.tolist(), "molecules": self.density.tolist()}
         return {**own, **super().summary()}
 
-    def _draw(self, axes: Any, limit: float) -> None:
+    def _panels(self) -> list[Panel]:
         """The local n·α along the axis as maps, in the plane and out of it.
 
         The in-plane part is halved: in an isotropic sample both maps are the same.
         """
-        grid = self.wavenumber.magnitude
-        seen = grid <= limit
         maps = {
-            "in-plane, per direction": self.local("in-plane").magnitude[seen] / 2,
-            "out-of-plane": self.local("out-of-plane").magnitude[seen],
+            "in-plane, per direction": self.local("in-plane").magnitude / 2,
+            "out-of-plane": self.local("out-of-plane").magnitude,
         }
-        reach = max(float(np.abs(part).max()) for part in maps.values())
-        label, edges = plots.LABELS[self.unit], self.edges.magnitude
-        for ax, (name, part) in zip(axes, maps.items(), strict=True):
-            plots.draw_map(ax, grid[seen], edges, part, label, signed=True, reach=reach)
-            ax.set_title(name, fontsize="medium")
-            ax.set_ylabel(f"{self.axis} / Å")
-        axes[1].set_xlabel(plots.WAVENUMBER_LABEL)
+        parts = np.array(list(maps.values()))
+        limits = min(0.0, float(parts.min())), float(parts.max())
+        return [
+            Panel(
+                label=f"{self.axis} / Å",
+                title=name,
+                map=Map(
+                    edges=self.edges.magnitude,
+                    values=values,
+                    label=self.label,
+                    limits=limits,
+                ),
+                height=0.8,
+            )
+            for name, values in maps.items()
+        ]
 
 
 def distance_spectrum(

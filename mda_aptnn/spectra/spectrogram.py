@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,9 +11,8 @@ import scipy.fft
 
 from mda_aptnn import units
 from mda_aptnn.errors import GroupError, SpectrumError
-from mda_aptnn.figures import plain
+from mda_aptnn.figures import Map, Panel, plain
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra import plots
 from mda_aptnn.spectra.estimator import Density, Estimator
 from mda_aptnn.spectra.infrared import Absorption, section_factor
 from mda_aptnn.spectra.quantities import SECTION
@@ -46,8 +45,6 @@ class Spectrogram(Absorption):
     """
 
     kind: ClassVar[str] = "spectrogram"
-    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
-    panels: ClassVar[Mapping[str, Any]] = {"nrows": 2, "sharex": True, "height_ratios": [1, 3]}
 
     cross_sections: Any = array(SECTION, "frequencies", "times")
     times: Any = array(units.TIME, "times")
@@ -101,29 +98,27 @@ class Spectrogram(Absorption):
         """
         return f"{len(self.weights)} windows, {self.time_resolution.magnitude:.3g} ps wide"
 
-    def _draw(self, axes: Any, limit: float) -> None:
+    def _panels(self) -> list[Panel]:
         """Time against wavenumber, and the mean over time above it.
 
         Series that do not continue each other stand in the order of their windows, not of their
         times.
         """
-        top, main = axes
-        grid, times = self.wavenumber.magnitude, self.times.magnitude
-        seen = grid <= limit
-        top.plot(grid[seen], self.curve().value[seen], color="black", linewidth=1.2)
-        top.set_ylabel("mean")
-        widths = (
-            f"{self.resolution.magnitude:g} cm$^{{-1}}$ and "
-            f"{self.time_resolution.magnitude:.3g} ps wide"
-        )
-        top.set_title(f"{plain(self.group)}: {widths}", fontsize="medium")
+        times = self.times.magnitude
         edges, label = np.arange(-0.5, len(times)), "window"
         if len(times) > 1 and (np.diff(times) > 0).all():
             middles, label = (times[1:] + times[:-1]) / 2, "time / ps"
             edges = np.array([2 * times[0] - middles[0], *middles, 2 * times[-1] - middles[-1]])
-        values, unit = self.scale * self.values[seen], plots.LABELS[self.unit]
-        plots.draw_map(main, grid[seen], edges, values, unit, signed=False)
-        main.set(xlabel=plots.WAVENUMBER_LABEL, ylabel=label)
+        moving = Map(edges=edges, values=self.scale * self.values, label=self.label)
+        mean = {"mean": self.curve()}
+        return [Panel(label="mean", curves=mean, height=0.4), Panel(label=label, map=moving)]
+
+    def _title(self) -> str:
+        widths = (
+            f"{self.resolution.magnitude:g} cm$^{{-1}}$ and "
+            f"{self.time_resolution.magnitude:.3g} ps wide"
+        )
+        return f"{plain(self.group)}: {widths}"
 
 
 def spectrogram(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
-from mda_aptnn.spectra import plots
+from mda_aptnn.figures import Panel
 from mda_aptnn.spectra.estimator import Estimator, Rates
 from mda_aptnn.spectra.result import Result, Segments, array, attribute
 
@@ -98,17 +98,11 @@ class VibrationalDensity(Result):
             columns["standard error [cm]"] = total.error
         return columns | {f"{name} [cm]": self.term(name).magnitude for name in self.names}
 
-    def _draw(self, ax: Any, limit: float) -> None:
-        """The total with its 68 % band, and the terms."""
-        plots.draw_curves(
-            ax,
-            self.wavenumber.magnitude,
-            {"total": self.curve()},
-            dict(zip(self.names, self.values.T, strict=True)) if len(self.names) > 1 else {},
-            limit,
-            label="degrees of freedom per cm$^{-1}$",
-            notes=self.notes,
-        )
+    def _panels(self) -> list[Panel]:
+        """The total and the terms."""
+        label = "degrees of freedom per cm$^{-1}$"
+        terms = dict(zip(self.names, self.values.T, strict=True))
+        return [Panel(label=label, curves={"total": self.curve()}, terms=terms)]
 
     def summary(self) -> dict[str, Any]:
         """Return what it says, as plain numbers."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mda_aptnn.figures import new_figure, save_figure
+from mda_aptnn.figures import colours, drawing
 from mda_aptnn.training.evaluate import Evaluation, rms, rms_of_atoms
 
 
@@ -30,8 +30,8 @@ def plot_parity(
             unit, shape = part.target.unit, part.target.shape
             diagonal = np.zeros(shape, bool)
             diagonal[tuple(np.arange(3) for _ in shape)] = True
-            kinds = (("off-diagonal", ~diagonal, "tab:orange"), ("diagonal", diagonal, "tab:blue"))
-            for name, chosen, colour in kinds:
+            kinds = {"off-diagonal": ~diagonal, "diagonal": diagonal}
+            for (name, chosen), colour in zip(kinds.items(), colours(2)[::-1], strict=True):
                 x, y = (values[:, chosen].ravel() for values in (part.labels, part.predictions))
                 ax.plot(x, y, ".", ms=2, alpha=0.5, color=colour, label=name, rasterized=True)
             ends = [f([part.labels, part.predictions]) for f in (np.min, np.max)]
@@ -60,7 +60,7 @@ def plot_spread(
     LabelError
         If the model is no committee.
     """
-    style = {"ms": 3, "alpha": 0.4, "color": "tab:blue", "rasterized": True}
+    style = {"ms": 3, "alpha": 0.4, "color": colours(3)[1], "rasterized": True}
     with _panels(evaluations, path, 4.8) as panels:
         for ax, symbol, part in panels:
             unit, row = part.target.unit, part.spread_summary()[symbol]
@@ -89,14 +89,14 @@ def _panels(
     evaluations = [evaluations] if isinstance(evaluations, Evaluation) else evaluations
     rows = [evaluation.by_species() for evaluation in evaluations]
     n_columns = max(map(len, rows))
-    figure = new_figure(path, (4.2 * n_columns, height * len(rows)))
-    axes = figure.subplots(len(rows), n_columns, squeeze=False)
-    yield (
-        (ax, *part)
-        for row, parts in zip(axes, rows, strict=True)
-        for ax, part in zip(row, parts.items(), strict=False)
-    )
-    save_figure(figure, path)
+    size = 4.2 * n_columns, height * len(rows)
+    grid = {"nrows": len(rows), "ncols": n_columns, "squeeze": False}
+    with drawing(path, size=size, **grid) as axes:
+        yield (
+            (ax, *part)
+            for row, parts in zip(axes, rows, strict=True)
+            for ax, part in zip(row, parts.items(), strict=False)
+        )
 
 
 def plot_learning(
@@ -113,17 +113,16 @@ def plot_learning(
     path : path
         Format by the ending.
     """
-    figure = new_figure(path, (5.5, 3.8))
-    ax = figure.subplots()
     # the training error is of the moving weights, validation of their average: it may well be lower
-    lines = (
-        ("training_rmse", "tab:blue", "training, current weights"),
-        ("validation_rmse", "tab:orange", "validation, averaged weights"),
-    )
-    for name, colour, label in lines:
-        for number, curve in enumerate(learning):
-            ax.semilogy(curve["step"], curve[name], color=colour, label=None if number else label)
-    ax.set(xlabel="step", ylabel=f"RMSE per component / {unit}")
-    ax.grid(which="both", alpha=0.3)
-    ax.legend()
-    save_figure(figure, path)
+    lines = {
+        "training_rmse": "training, current weights",
+        "validation_rmse": "validation, averaged weights",
+    }
+    with drawing(path, size=(5.5, 3.8)) as ax:
+        for (name, label), colour in zip(lines.items(), colours(2), strict=True):
+            for number, curve in enumerate(learning):
+                said = {"color": colour, "label": None if number else label}
+                ax.semilogy(curve["step"], curve[name], **said)
+        ax.set(xlabel="step", ylabel=f"RMSE per component / {unit}")
+        ax.grid(which="both", alpha=0.3)
+        ax.legend(frameon=False)

@@ -11,7 +11,7 @@ from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra import estimator
 from mda_aptnn.spectra.infrared import Spectrum
 from mda_aptnn.spectra.lag_sums import LagSums
-from mda_aptnn.spectra.term_plots import plot_matrix, plot_stacked
+from mda_aptnn.spectra.term_plots import plot_matrix
 from tests.systems import absorption_spectrum, raman_spectrum
 
 GROUPS = ["a", "b", "c", "d"]
@@ -109,8 +109,8 @@ def test_pictures_and_streams_refuse_what_they_cannot_hold(flux, tmp_path):
     many = absorption_spectrum(
         [np.ones((300, 30, 3))], list(map(str, range(30))), 1e-3, 300.0, 1e3, resolution=900
     )
-    with pytest.raises(SpectrumError, match="30 groups are too many for this picture"):
-        plot_stacked(many, tmp_path / "s.png")
+    with pytest.raises(SpectrumError, match="465 areas are too many for this picture"):
+        many.plot(tmp_path / "s.png", stacked=True)
     with pytest.raises(SpectrumError, match="of 500 groups at 3000 lags would take 96 GB"):
         LagSums(3000, 500, 100)
 

@@ -7,7 +7,6 @@ from scipy.signal import lfilter
 from mda_aptnn import units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra.comparison import compare
-from mda_aptnn.spectra.plots import plot_together
 from mda_aptnn.spectra.result import Measured
 from tests.systems import absorption_spectrum
 
@@ -92,17 +91,6 @@ def test_a_different_shape_is_seen():
     )
     two = compare(band(), band(noise=30.0), 1500, 6500)
     assert 1 - two.shape.value > 5 * two.noise
-
-
-def test_both_are_drawn(tmp_path):
-    one, other = band(), band(1)
-    ax = plot_together({"first": one, "second": other}, tmp_path / "p.png", scale=0.5)
-    assert [line.get_label() for line in ax.get_lines()] == ["first", "second"] and len(
-        ax.collections
-    ) == 2
-    np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), 0.5 * other.absorption.magnitude)
-    with pytest.raises(SpectrumError, match="some spectra have a volume"):
-        plot_together({"first": one, "second": dataclasses.replace(other, volume=None)})
 
 
 def test_what_cannot_be_compared_is_refused():

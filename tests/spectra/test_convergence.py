@@ -25,8 +25,8 @@ def test_the_last_length_is_the_whole_and_errors_fall(starts, tmp_path):
     assert found.integrals[-1].error == pytest.approx(last.error, rel=1e-3)
     errors = [integral.error for integral in found.integrals]
     assert errors[-1] < 0.8 * errors[0]
-    upper, lower = found.plot(tmp_path / "c.png")
-    np.testing.assert_allclose(lower.get_lines()[0].get_xdata(), found.lengths)
+    upper, _ = found.plot(tmp_path / "c.png")
+    np.testing.assert_allclose(upper.get_lines()[0].get_xdata(), found.lengths)
     assert "1000 to 6000" in upper.get_ylabel()
 
 

@@ -203,9 +203,9 @@ def test_files_and_pictures(tmp_path):
     found.to_csv(tmp_path / "d.csv")
     table = np.genfromtxt(tmp_path / "d.csv", delimiter=",", skip_header=1)
     np.testing.assert_allclose(table[:, 3], found.refractive_index.magnitude, rtol=1e-7)
-    upper, lower = found.plot(tmp_path / "d.png")
+    upper, lower, last = found.plot(tmp_path / "d.png")
     assert (tmp_path / "d.png").read_bytes().startswith(b"\x89PNG") and len(upper.get_lines()) == 2
-    assert lower.get_lines()[0].get_xdata()[0] >= 100
+    assert lower.get_lines()[0].get_xdata()[0] >= 100 and "cm$^{-1}$" in last.get_ylabel()
     spectrum.save(tmp_path / "s.h5")
     with pytest.raises(FileFormatError, match="not a dielectric file"):
         DielectricSpectrum.load(tmp_path / "s.h5")

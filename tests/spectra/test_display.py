@@ -1,7 +1,6 @@
 """What a notebook shows of a result: IPython asks it for `_repr_png_`, else for its text."""
 
 import csv
-import functools
 import io
 
 import numpy as np
@@ -9,11 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from mda_aptnn.figures import plain
+from mda_aptnn.figures import plain, plot
 from mda_aptnn.flux.dipole_flux import DipoleFlux
 from mda_aptnn.model.fixed_charges import FixedCharges
-from mda_aptnn.spectra.plots import plot_together
-from mda_aptnn.spectra.term_plots import plot_matrix, plot_stacked
+from mda_aptnn.spectra.term_plots import plot_matrix
 from tests.systems import absorption_spectrum, gas
 
 
@@ -39,12 +37,8 @@ def test_names_of_groups_are_drawn_letter_by_letter(tmp_path):
     flux = np.random.default_rng(0).normal(size=(400, 4, 3))
     for names in (NAMES[:4], NAMES[4:]):
         spectrum = absorption_spectrum([flux], names, 1e-3, 300.0, 1000.0, resolution=500)
-        for draw in (spectrum.plot, functools.partial(plot_stacked, spectrum)):
-            axes = (
-                draw(ax=Figure().subplots())
-                if draw is not spectrum.plot
-                else draw(tmp_path / "a.png", terms=True)
-            )
+        for stacked in (False, True):
+            axes = spectrum.plot(ax=Figure().subplots(), terms=True, stacked=stacked)
             axes.figure.savefig(tmp_path / "b.png")
             shown = [
                 text.get_text().replace(r"\$", "$").strip()
@@ -52,7 +46,7 @@ def test_names_of_groups_are_drawn_letter_by_letter(tmp_path):
             ]
             assert set(names) <= set(shown)
         plot_matrix(spectrum, tmp_path / "m.png")
-        plot_together(dict.fromkeys(names, spectrum), tmp_path / "t.png")
+        plot(dict.fromkeys(names, spectrum), tmp_path / "t.png")
         spectrum.to_csv(tmp_path / "s.csv")
         [header, *_] = csv.reader((tmp_path / "s.csv").read_text().splitlines())
         assert not any(name.startswith(("=", "+", "-", "@")) for name in header)

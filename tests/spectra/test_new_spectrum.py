@@ -9,8 +9,8 @@ import pytest
 
 from mda_aptnn import units
 from mda_aptnn.errors import FileFormatError, SpectrumError, UnitError
+from mda_aptnn.figures import Panel
 from mda_aptnn.spectra.estimator import Estimator, Rates
-from mda_aptnn.spectra.plots import draw_curves
 from mda_aptnn.spectra.result import Result, array, attribute, band_weights
 
 SPACING = 1e-3
@@ -33,8 +33,8 @@ class PowerSpectrum(Result):
         found = self.curve()
         return {"wavenumber [1/cm]": self.wavenumber.m, "power": found.value, "s": found.error}
 
-    def _draw(self, ax, limit):
-        draw_curves(ax, self.wavenumber.m, {"power": self.curve()}, limit=limit)
+    def _panels(self):
+        return [Panel(label="power / cm", curves={"power": self.curve()})]
 
 
 def power_spectrum(rates, estimator):

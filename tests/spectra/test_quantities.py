@@ -7,9 +7,9 @@ import pytest
 from scipy.constants import N_A, c, epsilon_0
 
 from mda_aptnn.errors import FileFormatError, SpectrumError
+from mda_aptnn.figures import plot
 from mda_aptnn.spectra.dielectric import dielectric_spectrum
 from mda_aptnn.spectra.infrared import Spectrum
-from mda_aptnn.spectra.plots import plot_together
 from mda_aptnn.spectra.quantities import QUANTITIES
 from tests.systems import absorption_spectrum
 
@@ -181,8 +181,8 @@ def test_molecules_are_known_or_said():
 
 
 def test_different_quantities_are_not_drawn_together(spectrum):
-    with pytest.raises(SpectrumError, match="different quantities"):
-        plot_together({"a": spectrum, "b": spectrum.to("conductivity")})
+    with pytest.raises(SpectrumError, match="no axes in common"):
+        plot({"a": spectrum, "b": spectrum.to("conductivity")})
 
 
 def test_a_damaged_file_is_refused(spectrum, tmp_path):

@@ -386,7 +386,8 @@ def test_files(tmp_path):
         )
         assert all(float(row[error]) >= 0 for row in rows)
     axes = one.plot(tmp_path / "sfg.png")
-    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["xxz", "zzz"]
+    said = [text.get_text() for text in axes[0].get_legend().get_texts()]
+    assert said == ["xxz", "zzz", "68 % confidence"]
     with h5py.File(tmp_path / "sfg.h5", "a") as file:
         del file.attrs["real_part"]
     with pytest.raises(FileFormatError, match=r"written by version 0\.1\.0, whose Re chi"):

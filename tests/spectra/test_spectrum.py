@@ -339,7 +339,7 @@ def test_csv_has_every_term(tmp_path):
 
 def test_plots_are_drawn(tmp_path):
     found = spectrum([coloured()], 3, resolution=40)
-    ax = found.plot(tmp_path / "s.png")
+    ax = found.plot(tmp_path / "s.png", range=(0, found.wavenumber[-1]))
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
     lines = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
     np.testing.assert_allclose(lines["total"], found.absorption.magnitude, rtol=1e-13)
