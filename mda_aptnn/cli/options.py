@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_type_
 from typer import Argument, Option
 
 import mda_aptnn
-from mda_aptnn import units
+from mda_aptnn import io, units
 from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.errors import TrajectoryError
 
@@ -603,6 +603,8 @@ def open_universes(
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
         check_packed(path)
+    if topology_format is None:
+        _check_order(topology, trajectories, file_format)
     universes = []
     for names in [[topology, path] for path in trajectories] or [[topology]]:
         kinds = {
@@ -616,19 +618,62 @@ def open_universes(
             # anything
             said = " ".join(str(error).split()).split(". ")[0][:200] or type(error).__name__
             raise TrajectoryError(
-                f"MDAnalysis cannot read {' with '.join(map(str, names))}: {said}; "
-                f"{_advice(names[-1])}"
+                f"MDAnalysis cannot read {' with '.join(map(str, names))}: {said}; {_advice(names)}"
             ) from error
     return universes
 
 
+def _check_order(topology: Path, trajectories: list[Path], file_format: str | None) -> None:
+    """Refuse files that stand in the wrong place, by their kinds: what MDAnalysis says of them is
+    about something else.
+    """
+    from MDAnalysis import _PARSERS, _READERS
+
+    for path in [topology, *trajectories]:
+        if (kind := io.kind_of(path)) is not None:
+            flux = path.with_name(f"{path.stem}-flux.h5")
+            hint = f"; the flux that it was made of is {flux}" if flux.exists() else ""
+            raise TrajectoryError(
+                f"{path} is no trajectory: it holds the {kind} that mda-aptnn wrote{hint}. A flux is "
+                "given alone, or behind the topology if it is of atoms (flux --per atom)"
+            )
+    kinds = [_known_format(path) or _ending(path) for path in [topology, *trajectories[:1]]]
+    if trajectories and file_format:
+        kinds[1] = file_format.upper()
+    first, last = kinds[0], kinds[-1]
+    only_frames = first in _READERS and first not in _PARSERS
+    only_atoms = last in _PARSERS and last not in _READERS and first in _READERS
+    if trajectories and (
+        only_atoms or (only_frames and last in _PARSERS) or kinds == ["LAMMPSDUMP", "DATA"]
+    ):
+        raise TrajectoryError(
+            f"{topology} holds the frames and {trajectories[0]} the atoms: name "
+            f"{trajectories[0]} first"
+        )
+    if only_frames:
+        raise TrajectoryError(
+            f"{topology} holds frames and no names of atoms: name a topology before it; a "
+            "structure (.pdb, .gro) will do"
+        )
+
+
+def _ending(path: Path) -> str:
+    """MDAnalysis' name of the format that an ending stands for."""
+    return Path(path.name.removesuffix(".gz").removesuffix(".bz2")).suffix[1:].upper()
+
+
 def _known_format(path: Path) -> str | None:
     """MDAnalysis' name of a format whose usual ending it does not know."""
-    return "LAMMPSDUMP" if path.suffix == ".lammpstrj" else None
+    return "LAMMPSDUMP" if _ending(path) == "LAMMPSTRJ" else None
 
 
-def _advice(path: Path) -> str:
-    """What to do about a file that MDAnalysis cannot read."""
+def _advice(names: list[Path]) -> str:
+    """What to do about files that MDAnalysis cannot read."""
+    for path in names:
+        if path.suffix in (".gz", ".bz2"):
+            program = "gunzip" if path.suffix == ".gz" else "bunzip2"
+            return f"it reads this kind unpacked only: {program} -k {path}"
+    path = names[-1]
     start = b""
     if path.is_file():
         with path.open("rb") as file:

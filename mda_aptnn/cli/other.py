@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -138,6 +139,12 @@ def live(
 
     from mda_aptnn.errors import SpectrumError
 
+    if importlib.util.find_spec("imdclient") is None:
+        raise ImportError('a stream is read with imdclient: pip install "mda-aptnn[live]"')
+    if not topology.exists():
+        raise FileNotFoundError(f"there is no file {topology}")
+    if not address.startswith("imd://"):
+        raise OptionError(f"{address!r}: write where the simulation listens, imd://localhost:8889")
     universe = MDAnalysis.Universe(str(topology), address)
     try:
         settings = lines.values() | charges.values()
