@@ -72,6 +72,10 @@ def positive(unit: str) -> Callable[[str, str], float]:
     return read
 
 
+def _resolution(text: str, name: str) -> Any:
+    return text if text == AUTO else positive(units.WAVENUMBER)(text, name)
+
+
 def numbers(text: str, name: str) -> list[float]:
     """Return the numbers of an option, in Å, between commas or spaces.
 
@@ -96,6 +100,8 @@ def _segments(text: str, name: str) -> int | str | None:
     return None if text == "none" else text
 
 
+#: As `mda_aptnn.spectra.estimator.AUTO`, which takes longer to import.
+AUTO = "auto"
 Window = StrEnum("Window", ["gaussian", "parzen", "bartlett", "hann", "none"])
 SumRule = StrEnum("SumRule", ["none", "mass", "uniform"])
 Per = StrEnum("Per", ["group", "element", "resname", "residue", "molecule", "atom"])
@@ -106,7 +112,7 @@ Names = dict[str, str] | None
 Group = Annotated[Names, pairs]
 Temperature = Annotated[Any, positive(units.TEMPERATURE)]
 Volume = Annotated[Any, positive(units.VOLUME)]
-Resolution = Annotated[Any, positive(units.WAVENUMBER)]
+Resolution = Annotated[Any, _resolution]
 Numbers = Annotated[list[float] | None, numbers]
 Coordinates = Annotated[dict[str, tuple[str, ...]] | None, _coordinates]
 Segments = Annotated[int | str | None, _segments]
@@ -146,7 +152,8 @@ class Shared:
     volume : str
         Where there is no cell: "1000 angstrom^3".
     resolution : str
-        Full width at half maximum of a line.
+        Full width at half maximum of a line; by itself 10 cm⁻¹, or what a short run has error bars
+        for.
     workers : int
         Processes, or threads, that share the work.
     allow_outside_domain : bool
@@ -160,7 +167,7 @@ class Shared:
     csv : path
         Also write columns of numbers.
     flux_output : path
-        Also keep the flux, to make other spectra of it.
+        Where the flux is kept, to make other spectra of it: OUTPUT-flux.h5 by itself.
     as_json : bool
         Print one JSON object instead of text.
     template : path
@@ -242,7 +249,7 @@ class Lines(Options):
         Form of the lag window.
     """
 
-    resolution: Resolution = "10 cm^-1"
+    resolution: Resolution = AUTO
     window: Window = Window.gaussian
 
 
@@ -634,8 +641,8 @@ def _check_order(topology: Path, trajectories: list[Path], file_format: str | No
             flux = path.with_name(f"{path.stem}-flux.h5")
             hint = f"; the flux that it was made of is {flux}" if flux.exists() else ""
             raise TrajectoryError(
-                f"{path} is no trajectory: it holds the {kind} that mda-aptnn wrote{hint}. A flux is "
-                "given alone, or behind the topology if it is of atoms (flux --per atom)"
+                f"{path} is no trajectory: it holds the {kind} that mda-aptnn wrote{hint}. A flux "
+                "is given alone, or behind the topology if it is of atoms (flux --per atom)"
             )
     kinds = [_known_format(path) or _ending(path) for path in [topology, *trajectories[:1]]]
     if trajectories and file_format:

@@ -19,6 +19,7 @@ from mda_aptnn.checks import Checks
 from mda_aptnn.errors import CheckError, FileFormatError, GroupError, SpectrumError, TrajectoryError
 from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.tensors import full_tensors
+from mda_aptnn.trajectory.times import Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -410,8 +411,7 @@ class FluxSeries(io.Stored):
                         "frames twice are no more statistics, and error bars of them are too "
                         "small; give each frame once"
                     )
-            gap = float(part.times[0] - earlier.times[-1])
-            joins = abs(gap - first.spacing) < _JOIN * first.spacing
+            joins = _joins(earlier.times, part.times, first.spacing)
             kind = "continues the one before" if joins else "is a replica of its own"
             notes.append(f"{name} (from {part.times[0]:.4g} ps) {kind}")
             logger.info(notes[-1])
@@ -427,6 +427,24 @@ class FluxSeries(io.Stored):
             "notes": list(dict.fromkeys([*joined(parts, "notes"), *notes])),
         }
         return combined(parts, np.concatenate, info, starts=starts)
+
+
+def lengths_together(timelines: Sequence[Timeline]) -> list[int]:
+    """Return how many frames the uninterrupted series will have that `FluxSeries.merge` makes of
+    runs at these times.
+    """
+    lengths: list[int] = []
+    for number, line in enumerate(timelines):
+        own = np.diff([*line.starts, len(line.times)]).tolist()
+        if number and _joins(timelines[number - 1].times, line.times, line.spacing):
+            lengths[-1] += own.pop(0)
+        lengths += own
+    return lengths
+
+
+def _joins(before: NDArray[np.float64], times: NDArray[np.float64], spacing: float) -> bool:
+    """Whether these times go on from those before."""
+    return bool(abs(times[0] - before[-1] - spacing) < _JOIN * spacing)
 
 
 def combined(

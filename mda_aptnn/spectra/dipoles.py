@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import Cell, cell_matrix
-from mda_aptnn.spectra.estimator import Estimator, Rates
+from mda_aptnn.spectra.estimator import AUTO, Estimator, Rates
 from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.trajectory.cp2k_moments import read_moments
 
@@ -153,7 +153,7 @@ class DipoleSeries(io.Stored):
     def spectrum(
         self,
         temperature: Any,
-        resolution: Any = "10 cm^-1",
+        resolution: Any = AUTO,
         *,
         volume: Any = None,
         quantum_correction: str = "harmonic",

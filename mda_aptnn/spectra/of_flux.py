@@ -16,7 +16,7 @@ from mda_aptnn.checks import Verdict
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.checks import given_temperature
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.estimator import Estimator, Rates, cross_correlation
+from mda_aptnn.spectra.estimator import AUTO, Estimator, Rates, cross_correlation
 from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.spectra.raman import RamanSpectrum, raman_spectrum
 from mda_aptnn.spectra.self_distinct import self_and_distinct
@@ -62,7 +62,7 @@ def correlation(
 def spectrum(
     series: FluxSeries,
     temperature: Any = None,
-    resolution: Any = "10 cm^-1",
+    resolution: Any = AUTO,
     *,
     groups: Groups | None = None,
     volume: Any = None,
@@ -129,7 +129,7 @@ def spectrum(
 def raman(
     series: FluxSeries,
     temperature: Any = None,
-    resolution: Any = "10 cm^-1",
+    resolution: Any = AUTO,
     *,
     groups: Groups | None = None,
     **how: Any,
@@ -160,7 +160,7 @@ def raman(
 def sum_frequency(
     series: FluxSeries,
     temperature: Any = None,
-    resolution: Any = "10 cm^-1",
+    resolution: Any = AUTO,
     *,
     groups: Groups | None = None,
     area: Any = None,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra import plots
-from mda_aptnn.spectra.estimator import Estimator, Rates
+from mda_aptnn.spectra.estimator import AUTO, Estimator, Rates
 from mda_aptnn.spectra.result import Result, Segments, array, attribute
 
 Array = NDArray[np.float64]
@@ -147,7 +147,7 @@ def vibrational_density(
     membership: NDArray[np.int64],
     groups: Sequence[str],
     temperature: Any = None,
-    resolution: Any = "10 cm^-1",
+    resolution: Any = AUTO,
     *,
     mass_weighted: bool = True,
     notes: Sequence[str] = (),

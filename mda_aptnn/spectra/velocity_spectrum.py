@@ -20,7 +20,7 @@ from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import trajectory_files
-from mda_aptnn.spectra.estimator import Rates
+from mda_aptnn.spectra.estimator import AUTO, Rates
 from mda_aptnn.spectra.vdos import VibrationalDensity, vibrational_density
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory.motions.motions import take_apart
@@ -118,7 +118,7 @@ class VelocitySpectrum(CheckedAnalysis):
         return self
 
     def density(
-        self, temperature: Any = None, resolution: Any = "10 cm^-1", **options: Any
+        self, temperature: Any = None, resolution: Any = AUTO, **options: Any
     ) -> VibrationalDensity:
         """Return the density of states.
 
