@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from mda_aptnn import units
 from mda_aptnn.elements import SYMBOLS, symbols_of
 from mda_aptnn.errors import FrameError, TrajectoryError
+from mda_aptnn.text import short
 
 #: Numbers, and places or atomic numbers: arrays of any shape, which docstrings tell.
 Array = NDArray[np.float64]
@@ -195,6 +196,8 @@ class Frame:
     cell: Array = dataclasses.field(default_factory=lambda: np.zeros((3, 3)))
     pbc: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(3, bool))
     charge: float = 0.0
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         for name, kind in (

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.fft
@@ -26,6 +27,7 @@ Array = NDArray[np.float64]
 Pieces = Sequence[Sequence[NDArray[np.int64]]]
 #: Values [n_frames, n_own, n_components], and the numbers [n_own, n_own] of their correlations.
 Batch = tuple[NDArray[Any], NDArray[np.int64]]
+F = TypeVar("F", bound=Callable[..., Any])
 Batches = Callable[[], Iterable[Batch]]
 
 _CONDITIONS = {"temperature": units.TEMPERATURE, "volume": units.VOLUME}
@@ -630,6 +632,22 @@ class Estimator:
             values = np.stack([(factor * plan(part)).astype(np.float32) for part in segments])
             parts = Segments(values, np.asarray(frames, dtype=float) * plan.spacing)
         return Density(self, plan, terms, correlation, parts)
+
+
+def takes_estimator(function: F) -> F:
+    """Show in help() the settings of an `Estimator` that ``**how`` of a function stands for."""
+    signature = inspect.signature(function)
+    own = [part for part in signature.parameters.values() if part.kind is not part.VAR_KEYWORD]
+    more = [
+        inspect.Parameter(
+            each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type
+        )
+        for each in dataclasses.fields(Estimator)
+        if each.name not in signature.parameters
+    ]
+    shown = signature.replace(parameters=[*own, *more])
+    setattr(function, "__signature__", shown)  # noqa: B010
+    return function
 
 
 def _members(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.spectra import plots
-from mda_aptnn.spectra.estimator import AUTO, Estimator, Rates
+from mda_aptnn.spectra.estimator import AUTO, Estimator, Rates, takes_estimator
 from mda_aptnn.spectra.result import Result, Segments, array, attribute
 
 Array = NDArray[np.float64]
@@ -141,6 +141,7 @@ class VibrationalDensity(Result):
         return dataclasses.replace(found, **changes)
 
 
+@takes_estimator
 def vibrational_density(
     rates: Rates,
     masses: Array,
@@ -177,8 +178,8 @@ def vibrational_density(
         Count atoms by m v² or by v².
     notes, info
         Kept with the result.
-    **how
-        window and segments, of `mda_aptnn.spectra.estimator.Estimator`.
+    window, unbiased, segments
+        Of `mda_aptnn.spectra.estimator.Estimator`.
 
     Returns
     -------
