@@ -274,8 +274,9 @@ def check(
     allow_outside_domain: bool = False,
     out: Outputs = opt.writes(),
 ) -> None:
-    """Check a trajectory by a few of its frames, as every command does before it predicts. Exit
-    code 1 if refused.
+    """Try a run without predicting it: frames, length, Nyquist wavenumber, temperatures, cell, and
+    with --model its domain, by a few frames, as every command does before it predicts. Exit code 1
+    if refused.
 
     Parameters
     ----------
@@ -283,7 +284,9 @@ def check(
         Also hold the frames against what this model knows.
     """
     from mda_aptnn.flux.checked_analysis import chosen_timeline
+    from mda_aptnn.flux.flux_series import lengths_together
     from mda_aptnn.flux.guard import check_replicas, check_run
+    from mda_aptnn.spectra.estimator import Estimator
 
     known = None if model is None else mda_aptnn.load_model(model)
     options = reading.keywords()
@@ -297,9 +300,12 @@ def check(
         wanted, timeline = chosen_timeline(frames, *reading.chosen(), None)
         found += check_run(frames, wanted, timeline, model=known, **allowed).checks
         readers.append(frames)
+        lengths = lengths_together([timeline])
+        width = Estimator().suited(timeline.spacing, lengths).resolution
         about.append(
             f"{len(wanted)} frames of {len(frames.numbers)} atoms, {1000 * timeline.spacing:g} fs "
-            f"apart, in {len(timeline.starts)} series"
+            f"apart, {len(wanted) * timeline.spacing:.4g} ps in {len(lengths)} series; a spectrum "
+            f"has a resolution of {width:g} cm⁻¹ by itself"
         )
         about += [f"note: {note}" for note in frames.notes]
     checks = Checks((*found, *check_replicas(readers)))
