@@ -257,7 +257,9 @@ def __getattr__(name: str) -> float:
     if name not in _CONSTANTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     multiple, source, target = _CONSTANTS[name]
-    return globals().setdefault(name, float(ureg.Quantity(multiple, source).to(target).magnitude))
+    value = float(ureg.Quantity(multiple, source).to(target).magnitude)
+    globals()[name] = value
+    return value
 
 
 def absorption_prefactor(temperature: float) -> float:

@@ -485,9 +485,9 @@ class Estimator:
             many for the memory.
         """
         series, notes, asked = rates.series, list[str](), self.resolution
-        lengths = list(map(len, series))
-        self = self.suited(rates.spacing, lengths)
-        plan = self.plan(rates.spacing, lengths, rates.finite_difference)
+        n_frames = list(map(len, series))
+        self = self.suited(rates.spacing, n_frames)
+        plan = self.plan(rates.spacing, n_frames, rates.finite_difference)
         if asked == AUTO and self.window != "none":
             notes.append(plan.note(self.resolution, components))
         if components and self.window != "none":
