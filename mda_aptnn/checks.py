@@ -150,5 +150,5 @@ class Checks(tuple[Check, ...]):
                 way_on = f" ({check.allow}, in Python {python}=True, if it is meant)"
                 raise CheckError(f"{check.brief}. {check.meaning}{way_on if check.allow else ''}")
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(map(str, self))

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from mda_aptnn import units
 from mda_aptnn.elements import SYMBOLS, symbols_of
 from mda_aptnn.errors import FrameError, TrajectoryError
+from mda_aptnn.text import short
 
 #: Numbers, and places or atomic numbers: arrays of any shape, which docstrings tell.
 Array = NDArray[np.float64]
@@ -202,6 +203,8 @@ class Frame:
     charge: float = 0.0
     atoms: Any = dataclasses.field(default=None, compare=False, repr=False)
     number: int | None = dataclasses.field(default=None, compare=False)
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         for name, kind in (

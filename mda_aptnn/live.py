@@ -24,7 +24,7 @@ from mda_aptnn.model.domain import OPTION, domain_checks
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.protocol import of_universe
 from mda_aptnn.spectra import infrared
-from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
+from mda_aptnn.spectra.estimator import AUTO, FEWEST, RESOLUTIONS, SEGMENT_LENGTH, Estimator
 from mda_aptnn.spectra.lag_sums import LagSums
 from mda_aptnn.spectra.of_flux import chosen_conditions
 from mda_aptnn.spectra.result import pair_columns
@@ -105,7 +105,8 @@ class FluxStream:
             raise SpectrumError(
                 "a stream needs a window that ends: choose gaussian, parzen, bartlett or hann"
             )
-        self._estimator = Estimator(resolution, window)
+        # how long the stream will be is not known
+        self._estimator = Estimator(RESOLUTIONS[0] if resolution == AUTO else resolution, window)
         self._model = load_model(model, n_threads=n_threads)
         self._frames = UniverseFrames(atoms.universe, velocities=None, **reading)
         self._model = of_universe(self._model, self._frames)

@@ -1,10 +1,14 @@
-"""Tables in plain text, for results that describe themselves."""
+"""Tables and lines of plain text, for results that describe themselves."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
+
+#: Longer texts of fields are cut in a line of `short`.
+_LONG = 60
 
 
 def table(rows: Mapping[Any, Mapping[str, Any]]) -> list[str]:
@@ -31,3 +35,21 @@ def with_error(found: Any, sign: str = " ± ") -> str:
         f"{round(number, digits):.{max(digits, 0)}f}" for number in (found.value, found.error)
     )
     return f"{value}{sign}{error}"
+
+
+def short(found: Any) -> str:
+    """Return a dataclass in one line, in which arrays and long lists are counted: a ``__repr__``
+    for those that hold many numbers.
+    """
+    fields = ((field.name, getattr(found, field.name)) for field in dataclasses.fields(found))
+    shown = ", ".join(f"{name}={_counted(value)}" for name, value in fields)
+    return f"{type(found).__name__}({shown})"
+
+
+def _counted(value: Any) -> str:
+    if shape := getattr(value, "shape", ()):
+        return f"<{'×'.join(map(str, shape))} {getattr(value, 'units', 'numbers')}>"
+    if isinstance(value, list | tuple):
+        return f"<{len(value)}>"
+    said = f"<{', '.join(map(str, value))}>" if isinstance(value, dict) else repr(value)
+    return said if len(said) <= _LONG else f"{said[:_LONG]}...>"

@@ -12,13 +12,23 @@ import re
 from typing import Any
 
 import numpy as np
-import pint
-from pint.util import string_preprocessor
 
 from mda_aptnn.errors import UnitError
 
-#: The application's registry, so that quantities of the user and of this package can be added.
-ureg: Any = pint.get_application_registry()
+
+class _Registry:
+    """The application's registry, so that quantities of the user and of this package can be added.
+
+    pint takes 0.4 s to start, which the help of a command need not wait for.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        import pint
+
+        return getattr(pint.get_application_registry(), name)
+
+
+ureg: Any = _Registry()
 
 #: Units as they are written into files and figures, all parsed by pint.
 LENGTH = "angstrom"
@@ -73,6 +83,8 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
         If the string is not a quantity, or the dimension is another one, or the number is not
         finite.
     """
+    import pint
+
     if isinstance(value, str):
         value = _parse(value, unit, name)
     if isinstance(value, pint.Quantity):
@@ -125,6 +137,8 @@ def _spelt(text: str) -> str:
         If it is longer than any unit, an exponent is no plain number, or all of them together are
         too large.
     """
+    from pint.util import string_preprocessor
+
     if len(text) > _LONGEST_UNIT:
         raise ValueError("too long for a unit")
     text = _PLAIN_ANGSTROM.sub("angstrom", _PLAIN_POWER.sub(r"\1^\2", text))
@@ -215,31 +229,45 @@ def factor(source: str, target: str) -> float:
     return one
 
 
-def _constant(name: str, unit: str, multiple: float = 1.0) -> float:
-    return float(ureg.Quantity(multiple, name).to(unit).magnitude)
+#: Constants of this module: a multiple of a unit, and the unit that it is counted in.
+_CONSTANTS = {
+    # in u Å²/(ps² K): kinetic energies inside are in u Å²/ps²
+    "BOLTZMANN": (1.0, "boltzmann_constant", "u*angstrom^2/ps^2/K"),
+    # in cm/ps: angular frequency ω [rad/ps] = 2π c ν̃
+    "SPEED_OF_LIGHT": (1.0, "speed_of_light", "cm/ps"),
+    # hc/k_B in cm K: βħω of a wavenumber ν̃ in cm⁻¹ is this times ν̃/T
+    "SECOND_RADIATION_CONSTANT": (
+        1.0,
+        "planck_constant*speed_of_light/boltzmann_constant",
+        "cm*K",
+    ),
+    # h/(8π²c) in u Å² cm⁻¹: the mean square of a normal coordinate in its ground state is this over
+    # ν̃
+    "GROUND_STATE_SQUARE": (
+        1 / (8 * math.pi**2),
+        "planck_constant/speed_of_light",
+        "u*angstrom^2/cm",
+    ),
+    # 4π e ps²/u in Å²/V: second-order susceptibilities of α/4πε₀ in Å³ and dipoles in e·Å
+    "SECOND_ORDER_FACTOR": (4 * math.pi, "e*ps^2/u", "angstrom^2/V"),
+    # Å³ cm⁻¹ per sample (n·α·V) to km/mol per cm⁻¹, per mole of samples
+    "MOLAR_FACTOR": (1.0, "angstrom^3/cm*avogadro_constant", MOLAR_ABSORPTION),
+    # e² Å²/ps over 6 ε₀ c k_B in Å³ K/cm
+    "ABSORPTION_FACTOR": (
+        1 / 6,
+        "e^2*angstrom^2/ps/(vacuum_permittivity*speed_of_light*boltzmann_constant)",
+        "angstrom^3*K/cm",
+    ),
+}
 
 
-#: Boltzmann constant in u Å²/(ps² K): kinetic energies inside are in u Å²/ps².
-BOLTZMANN = _constant("boltzmann_constant", "u*angstrom^2/ps^2/K")
-#: Speed of light in cm/ps: angular frequency ω [rad/ps] = 2π c ν̃.
-SPEED_OF_LIGHT = _constant("speed_of_light", "cm/ps")
-#: hc/k_B in cm K: βħω of a wavenumber ν̃ in cm⁻¹ is this times ν̃/T.
-SECOND_RADIATION_CONSTANT = _constant("planck_constant*speed_of_light/boltzmann_constant", "cm*K")
-#: h/(8π²c) in u Å² cm⁻¹: the mean square of a normal coordinate in its ground state is this over
-#: ν̃.
-GROUND_STATE_SQUARE = _constant(
-    "planck_constant/speed_of_light", "u*angstrom^2/cm", 1 / (8 * math.pi**2)
-)
-#: 4π e ps²/u in Å²/V: second-order susceptibilities of α/4πε₀ in Å³ and dipoles in e·Å.
-SECOND_ORDER_FACTOR = _constant("e*ps^2/u", "angstrom^2/V", 4 * math.pi)
-#: Å³ cm⁻¹ per sample (n·α·V) to km/mol per cm⁻¹, per mole of samples.
-MOLAR_FACTOR = _constant("angstrom^3/cm*avogadro_constant", MOLAR_ABSORPTION)
-#: e² Å²/ps over 6 ε₀ c k_B in Å³ K/cm.
-_ABSORPTION_FACTOR = _constant(
-    "e^2*angstrom^2/ps/(vacuum_permittivity*speed_of_light*boltzmann_constant)",
-    "angstrom^3*K/cm",
-    1 / 6,
-)
+def __getattr__(name: str) -> float:
+    if name not in _CONSTANTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    multiple, source, target = _CONSTANTS[name]
+    value = float(ureg.Quantity(multiple, source).to(target).magnitude)
+    globals()[name] = value
+    return value
 
 
 def absorption_prefactor(temperature: float) -> float:
@@ -260,4 +288,4 @@ def absorption_prefactor(temperature: float) -> float:
     Eq. 2 of P. Schienbein, J. Chem. Theory Comput. 19, 705 (2023), where the harmonic quantum
     correction is already applied.
     """
-    return _ABSORPTION_FACTOR / temperature
+    return __getattr__("ABSORPTION_FACTOR") / temperature

@@ -17,11 +17,12 @@ import mda_aptnn
 from mda_aptnn import io
 from mda_aptnn.checks import Check, Checks, Verdict
 from mda_aptnn.cli import options as opt
-from mda_aptnn.cli.outputs import OptionError, Outputs, hold
+from mda_aptnn.cli.outputs import OptionError, Outputs, hold, made_by
 from mda_aptnn.errors import AptnnError, SpectrumError
 
 if TYPE_CHECKING:
     from mda_aptnn.flux.flux_series import FluxSeries
+    from mda_aptnn.spectra.estimator import Estimator
 
 Beads = StrEnum("Beads", ["beads", "centroid"])
 
@@ -124,22 +125,35 @@ class Reading(opt.Machines, opt.Charges, opt.Terms, opt.Moving):
         return [centroid_universe(found)]
 
     def predicted(
-        self, output: Path, part: tuple[int, int] | None = None, *, temperature_needed: bool = False
+        self,
+        output: Path,
+        part: tuple[int, int] | None = None,
+        **needed: Any,
     ) -> tuple[FluxSeries, list[Any]]:
         """Return the merged flux of all trajectories, or the mean over beads, and the analyses that
         made its parts.
 
         Without ``--checkpoint``, finished frames are kept beside `output` until all are done, so
-        that the same command goes on after an interruption or an error in a late frame.
+        that the same command goes on after an interruption or an error in a late frame. What the
+        spectrum needs (`temperature_needed`, lengths that an `estimator` can take) is asked for
+        before.
         """
         # a scheduler that does not answer is known before anything is read
         with self.executor() as executor:
-            return self._predicted(output, part, executor, temperature_needed)
+            return self._predicted(output, part, executor, **needed)
 
     def _predicted(
-        self, output: Path, part: tuple[int, int] | None, executor: Any, temperature_needed: bool
+        self,
+        output: Path,
+        part: tuple[int, int] | None,
+        executor: Any,
+        *,
+        temperature_needed: bool = False,
+        estimator: Estimator | None = None,
     ) -> tuple[FluxSeries, list[Any]]:
         from mda_aptnn.flux import blocks
+        from mda_aptnn.flux.checked_analysis import chosen_timeline
+        from mda_aptnn.flux.flux_series import lengths_together
         from mda_aptnn.flux.guard import check_replicas
         from mda_aptnn.flux.path_integrals import average_beads
         from mda_aptnn.trajectory.selection import select
@@ -180,6 +194,11 @@ class Reading(opt.Machines, opt.Charges, opt.Terms, opt.Moving):
                     "--degrees-of-freedom of constrained molecules"
                 )
             check_replicas([analysis.universe_frames for analysis in analyses]).raise_refused()
+            if estimator is not None:
+                times = [chosen_timeline(each.universe_frames, *frames)[1] for each in analyses]
+                # beads are of one time
+                lengths = lengths_together(times[:1] if beads else times)
+                estimator.check(times[0].spacing, lengths)
             for analysis in analyses:
                 analysis.run(*frames, verbose=True, part=part, **how)
             parts = [analysis.series for analysis in analyses]
@@ -201,16 +220,17 @@ class Reading(opt.Machines, opt.Charges, opt.Terms, opt.Moving):
 
     @contextlib.contextmanager
     def obtained(
-        self, out: Outputs, temperature: float | None
+        self, out: Outputs, temperature: float | None, estimator: Estimator
     ) -> Iterator[tuple[FluxSeries, dict[str, list[str]] | None]]:
         """Give the flux that the arguments name or ask for, and the sums of its groups that are
         wanted.
 
-        A prediction is not begun where a spectrum would lack the temperature. A flux that is in no
-        file is kept if what is made of it fails: options that do not fit the data cost no time.
+        A prediction is not begun where a spectrum would lack the temperature, or frames for its
+        resolution. Its flux is kept before a spectrum is made of it, beside that if no name was
+        given: another spectrum costs no time.
         """
         command, output = next(iter(out.files.items()))
-        kept, sums, is_new = out.files.get("flux"), None, False
+        sums: dict[str, list[str]] | None = None
         if self.is_flux:
             self._refuse_unused(self.topology, {"group", "trajectory"})
             sums = {name: parts.split("+") for name, parts in (self.group or {}).items()} or None
@@ -220,25 +240,28 @@ class Reading(opt.Machines, opt.Charges, opt.Terms, opt.Moving):
         elif self.per == "atom":
             raise OptionError("--per atom is for the command flux; its file then serves here")
         else:
-            series, _ = self.predicted(output, temperature_needed=temperature is None)
-            is_new = True
-        if kept is not None:
-            series.save(kept)
-        try:
-            yield series, sums
-        except AptnnError as error:
-            if kept is not None or not is_new:
-                raise
-            names = (output.with_name(f"{output.stem}-flux{k or ''}.h5") for k in itertools.count())
-            kept = next(name for name in names if not name.exists())
+            kept = out.files.setdefault("flux", _beside(output, command))
+            io.check_writable(kept)
+            series, _ = self.predicted(
+                output, temperature_needed=temperature is None, estimator=estimator
+            )
             series.save(kept)
             self.forget(output)
-            raise SpectrumError(
-                f"{error}; the flux is kept, for: mda-aptnn {command} {kept}"
-            ) from error
-        # what another run has not finished beside `output` is not of this one
-        if is_new:
-            self.forget(output)
+            try:
+                yield series, sums
+            except AptnnError as error:
+                message = f"{error}; the flux is kept, for: mda-aptnn {command} {kept}"
+                raise SpectrumError(message) from error
+            return
+        if "flux" in out.files:
+            series.save(out.files["flux"])
+        yield series, sums
+
+
+def _beside(output: Path, command: str) -> Path:
+    """Where the flux of a spectrum is kept: never in the place of one that was made otherwise."""
+    names = (output.with_name(f"{output.stem}-flux{k or ''}.h5") for k in itertools.count())
+    return next(path for path in names if not path.exists() or made_by(path, command))
 
 
 def _merged(paths: list[Path]) -> FluxSeries:
@@ -317,8 +340,9 @@ def check(
     allow_outside_domain: bool = False,
     out: Outputs = opt.writes(),
 ) -> None:
-    """Check a trajectory by a few of its frames, as every command does before it predicts. Exit
-    code 1 if refused.
+    """Try a run without predicting it: frames, length, Nyquist wavenumber, temperatures, cell, and
+    with --model its domain, by a few frames, as every command does before it predicts. Exit code 1
+    if refused.
 
     Parameters
     ----------
@@ -326,8 +350,10 @@ def check(
         Also hold the frames against what this model knows. SELECTION=MODEL, repeatable.
     """
     from mda_aptnn.flux.checked_analysis import chosen_timeline
+    from mda_aptnn.flux.flux_series import lengths_together
     from mda_aptnn.flux.guard import check_replicas, check_run
     from mda_aptnn.model.protocol import of_universe
+    from mda_aptnn.spectra.estimator import Estimator
 
     known = None if model is None else mda_aptnn.load_model(model)
     options = reading.keywords()
@@ -342,9 +368,12 @@ def check(
         own = of_universe(known, frames)
         found += check_run(frames, wanted, timeline, model=own, **allowed).checks
         readers.append(frames)
+        lengths = lengths_together([timeline])
+        width = Estimator().suited(timeline.spacing, lengths).resolution
         about.append(
             f"{len(wanted)} frames of {len(frames.numbers)} atoms, {1000 * timeline.spacing:g} fs "
-            f"apart, in {len(timeline.starts)} series"
+            f"apart, {len(wanted) * timeline.spacing:.4g} ps in {len(lengths)} series; a spectrum "
+            f"has a resolution of {width:g} cm⁻¹ by itself"
         )
         about += [f"note: {note}" for note in frames.notes]
     checks = Checks((*found, *check_replicas(readers)))

@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -17,10 +17,10 @@ from mda_aptnn.cli import options as opt
 from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.errors import LabelError
 from mda_aptnn.frame import cell_matrix
-from mda_aptnn.labels import campaign as campaigns
-from mda_aptnn.labels import collect as collecting
-from mda_aptnn.labels import dataset, execution, protocol, quality, routes, snapshots
 from mda_aptnn.text import table
+
+if TYPE_CHECKING:
+    from mda_aptnn.labels.dataset import Dataset
 
 Selection = StrEnum("Selection", ["random", "uniform", "indices"])
 
@@ -37,7 +37,7 @@ LabelCell = Annotated[
 ]
 
 
-def read(labels: list[Path], cell: str | None) -> dataset.Dataset:
+def read(labels: list[Path], cell: str | None) -> Dataset:
     """Return the labelled frames of all files.
 
     Raises
@@ -47,6 +47,8 @@ def read(labels: list[Path], cell: str | None) -> dataset.Dataset:
     FrameError
         If the cell cannot be understood.
     """
+    from mda_aptnn.labels import dataset
+
     if cell is None:
         return dataset.read_labels(labels)
     isolated = cell.strip().lower() == "none"
@@ -92,6 +94,9 @@ def plan(
     atoms : str
         Atoms to displace, as an MDAnalysis selection; all by default.
     """
+    from mda_aptnn.labels import campaign as campaigns
+    from mda_aptnn.labels import protocol, routes, snapshots
+
     plain = routes.make_route(route, {})
     given = {"field": field, "second_field": second_field, "displacement": displacement}
     used = {k: v for k, v in given.items() if k in plain.parameters and v is not None}
@@ -149,10 +154,11 @@ def run(
     dask : str
         Address of a Dask scheduler, or its scheduler file.
     """
+    from mda_aptnn.labels.campaign import Campaign
+    from mda_aptnn.labels.execution import run_campaign
+
     how: dict[str, Any] = {"workers": workers, "retry": retry, "task": task, "dask": dask}
-    outcomes = execution.run_campaign(
-        campaigns.Campaign(folder), command, **how, verbose=not out.as_json
-    )
+    outcomes = run_campaign(Campaign(folder), command, **how, verbose=not out.as_json)
     failures = {item.task: item.message for item in outcomes if item.state == "failed"}
     for outcome in outcomes:
         if outcome.task in failures:
@@ -186,7 +192,10 @@ def script(
     output : path
         Write to a file instead of the screen.
     """
-    text = execution.slurm_script(campaigns.Campaign(folder), command)
+    from mda_aptnn.labels.campaign import Campaign
+    from mda_aptnn.labels.execution import slurm_script
+
+    text = slurm_script(Campaign(folder), command)
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -210,8 +219,11 @@ def collect(
     max_pgt_residual : float
         Largest accepted component of Σ G (polarizability gradients) for each atom, in Å².
     """
+    from mda_aptnn.labels.campaign import Campaign
+    from mda_aptnn.labels.collect import collect as collected
+
     output = out.files["labels"]
-    found, left_out = collecting.collect(campaigns.Campaign(folder), max_residual, max_pgt_residual)
+    found, left_out = collected(Campaign(folder), max_residual, max_pgt_residual)
     for item in left_out:
         typer.echo(f"left out: {item.frame}: {item.reason}", err=True)
     if not len(found):
@@ -235,6 +247,8 @@ def check(
     """Report the quality of labels: sum rule, distributions, symmetry, duplicates, outliers,
     linearity.
     """
+    from mda_aptnn.labels import quality
+
     measured = quality.check_labels(read(labels, cell))
     if plot := out.files.get("plot"):
         quality.plot_quality(measured, plot)

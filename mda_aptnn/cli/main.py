@@ -192,4 +192,7 @@ def _setup(
 
 def main() -> None:
     """Run the command line."""
+    if not os.environ.get("MDA_APTNN_DEBUG"):
+        # readers of other authors that could not open their file fail again when they are deleted
+        sys.unraisablehook = lambda _: None
     app()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origi
 from typer import Argument, Option
 
 import mda_aptnn
-from mda_aptnn import units
+from mda_aptnn import io, units
 from mda_aptnn.cli.outputs import OptionError, Outputs
 from mda_aptnn.errors import TrajectoryError
 
@@ -108,6 +108,10 @@ def positive(unit: str) -> Callable[[str, str], float]:
     return read
 
 
+def _resolution(text: str, name: str) -> Any:
+    return text if text == AUTO else positive(units.WAVENUMBER)(text, name)
+
+
 def numbers(text: str, name: str) -> list[float]:
     """Return the numbers of an option, in Å, between commas or spaces.
 
@@ -140,6 +144,8 @@ def _part(text: str, name: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+#: As `mda_aptnn.spectra.estimator.AUTO`, which takes longer to import.
+AUTO = "auto"
 Window = StrEnum("Window", ["gaussian", "parzen", "bartlett", "hann", "none"])
 SumRule = StrEnum("SumRule", ["none", "mass", "uniform"])
 Per = StrEnum("Per", ["group", "element", "resname", "residue", "molecule", "atom"])
@@ -165,7 +171,7 @@ Group = Annotated[Names, pairs]
 Models = Annotated[Any, models]
 Temperature = Annotated[Any, positive(units.TEMPERATURE)]
 Volume = Annotated[Any, positive(units.VOLUME)]
-Resolution = Annotated[Any, positive(units.WAVENUMBER)]
+Resolution = Annotated[Any, _resolution]
 PathLength = Annotated[Any, positive("cm")]
 Numbers = Annotated[list[float] | None, numbers]
 Coordinates = Annotated[dict[str, tuple[str, ...]] | None, _coordinates]
@@ -209,7 +215,8 @@ class Shared:
     volume : str
         Where there is no cell: "1000 angstrom^3".
     resolution : str
-        Full width at half maximum of a line.
+        Full width at half maximum of a line; by itself 10 cm⁻¹, or what a short run has error bars
+        for.
     workers : int
         Processes, or threads, that share the work.
     allow_outside_domain : bool
@@ -225,7 +232,7 @@ class Shared:
     latex : path
         Also write the table for LaTeX.
     flux_output : path
-        Also keep the flux, to make other spectra of it.
+        Where the flux is kept, to make other spectra of it: OUTPUT-flux.h5 by itself.
     as_json : bool
         Print one JSON object instead of text.
     template : path
@@ -314,7 +321,7 @@ class Lines(Options):
         Form of the lag window.
     """
 
-    resolution: Resolution = "10 cm^-1"
+    resolution: Resolution = AUTO
     window: Window = Window.gaussian
 
 
@@ -773,6 +780,8 @@ def open_universes(
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
         check_packed(path)
+    if topology_format is None:
+        _check_order(topology, trajectories, file_format)
     universes = []
     for names in [[topology, path] for path in trajectories] or [[topology]]:
         kinds = {
@@ -786,19 +795,62 @@ def open_universes(
             # anything
             said = " ".join(str(error).split()).split(". ")[0][:200] or type(error).__name__
             raise TrajectoryError(
-                f"MDAnalysis cannot read {' with '.join(map(str, names))}: {said}; "
-                f"{_advice(names[-1])}"
+                f"MDAnalysis cannot read {' with '.join(map(str, names))}: {said}; {_advice(names)}"
             ) from error
     return universes
 
 
+def _check_order(topology: Path, trajectories: list[Path], file_format: str | None) -> None:
+    """Refuse files that stand in the wrong place, by their kinds: what MDAnalysis says of them is
+    about something else.
+    """
+    from MDAnalysis import _PARSERS, _READERS
+
+    for path in [topology, *trajectories]:
+        if (kind := io.kind_of(path)) is not None:
+            flux = path.with_name(f"{path.stem}-flux.h5")
+            hint = f"; the flux that it was made of is {flux}" if flux.exists() else ""
+            raise TrajectoryError(
+                f"{path} is no trajectory: it holds the {kind} that mda-aptnn wrote{hint}. A flux "
+                "is given alone, or behind the topology if it is of atoms (flux --per atom)"
+            )
+    kinds = [_known_format(path) or _ending(path) for path in [topology, *trajectories[:1]]]
+    if trajectories and file_format:
+        kinds[1] = file_format.upper()
+    first, last = kinds[0], kinds[-1]
+    only_frames = first in _READERS and first not in _PARSERS
+    only_atoms = last in _PARSERS and last not in _READERS and first in _READERS
+    if trajectories and (
+        only_atoms or (only_frames and last in _PARSERS) or kinds == ["LAMMPSDUMP", "DATA"]
+    ):
+        raise TrajectoryError(
+            f"{topology} holds the frames and {trajectories[0]} the atoms: name "
+            f"{trajectories[0]} first"
+        )
+    if only_frames:
+        raise TrajectoryError(
+            f"{topology} holds frames and no names of atoms: name a topology before it; a "
+            "structure (.pdb, .gro) will do"
+        )
+
+
+def _ending(path: Path) -> str:
+    """MDAnalysis' name of the format that an ending stands for."""
+    return Path(path.name.removesuffix(".gz").removesuffix(".bz2")).suffix[1:].upper()
+
+
 def _known_format(path: Path) -> str | None:
     """MDAnalysis' name of a format whose usual ending it does not know."""
-    return "LAMMPSDUMP" if path.suffix == ".lammpstrj" else None
+    return "LAMMPSDUMP" if _ending(path) == "LAMMPSTRJ" else None
 
 
-def _advice(path: Path) -> str:
-    """What to do about a file that MDAnalysis cannot read."""
+def _advice(names: list[Path]) -> str:
+    """What to do about files that MDAnalysis cannot read."""
+    for path in names:
+        if path.suffix in (".gz", ".bz2"):
+            program = "gunzip" if path.suffix == ".gz" else "bunzip2"
+            return f"it reads this kind unpacked only: {program} -k {path}"
+    path = names[-1]
     start = b""
     if path.is_file():
         with path.open("rb") as file:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -17,7 +18,7 @@ import mda_aptnn
 from mda_aptnn import io
 from mda_aptnn.cli import options as opt
 from mda_aptnn.cli import spectra
-from mda_aptnn.cli.outputs import OptionError, Outputs
+from mda_aptnn.cli.outputs import OptionError, Outputs, made_by
 from mda_aptnn.text import table
 
 
@@ -45,8 +46,8 @@ def demo(
     table, picture = output / "water.csv", output / "water.png"
     made_before = result.exists() or flux.exists()
     for path in (result, flux, table, picture):
-        ours = _of_a_demo(path) if path.suffix == ".h5" else made_before or not path.exists()
-        if not ours:
+        is_ours = made_by(path, "demo") if path.suffix == ".h5" else made_before
+        if path.exists() and not is_ours:
             raise OptionError(f"{path} is there and was not made by demo: give another folder (-o)")
     how = spectra.OfFlux(
         topology=Path(WATER64_TOPOLOGY),
@@ -57,18 +58,6 @@ def demo(
     )
     out = Outputs(as_json, spectrum=result, flux=flux, csv=table, plot=picture)
     spectra.spectrum(how, shown=opt.Shown(), out=out)
-
-
-def _of_a_demo(path: Path) -> bool:
-    """Whether a file is not there, or was written by this command."""
-    import h5py
-
-    if not path.exists():
-        return True
-    if not h5py.is_hdf5(path):
-        return False
-    with h5py.File(path, "r") as file:
-        return "demo" in str(file.attrs.get("command", "")).split()
 
 
 def report(
@@ -141,6 +130,12 @@ def live(
 
     from mda_aptnn.errors import SpectrumError
 
+    if importlib.util.find_spec("imdclient") is None:
+        raise ImportError('a stream is read with imdclient: pip install "mda-aptnn[live]"')
+    if not topology.exists():
+        raise FileNotFoundError(f"there is no file {topology}")
+    if not address.startswith("imd://"):
+        raise OptionError(f"{address!r}: write where the simulation listens, imd://localhost:8889")
     universe = MDAnalysis.Universe(str(topology), address)
     try:
         settings = lines.values() | charges.values()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import typer
 
 from mda_aptnn import folders, io
@@ -40,6 +41,14 @@ def hold(folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     _locks.enter_context(folders.reserved(folder / folders.LOCK, str(folder)))
+
+
+def made_by(path: Path, command: str) -> bool:
+    """Return whether a file was written by this command."""
+    if io.kind_of(path) is None:
+        return False
+    with h5py.File(path) as file:
+        return command in str(file.attrs.get("command", "")).split()[:2]
 
 
 @contextlib.contextmanager

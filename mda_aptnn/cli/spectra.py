@@ -64,8 +64,11 @@ class OfFlux(Reading, opt.Estimate):
 
     def make(self, out: Outputs, function: Callable[..., Any], **options: Any) -> None:
         """Make, save and tell the spectrum that `function` makes of a flux and of settings."""
-        settings = options | self.values(opt.Estimate)
-        with self.obtained(out, self.temperature) as (series, groups):
+        from mda_aptnn.spectra.estimator import Estimator
+
+        how = self.values(opt.Estimate)
+        settings = options | how
+        with self.obtained(out, self.temperature, Estimator(**how)) as (series, groups):
             found = function(series, groups=groups, temperature=self.temperature, **settings)
             out.save(found)
         lines = [series.describe(found.notes), found.describe()]
@@ -202,16 +205,22 @@ def vdos(
     mass_weighted : bool
         Count atoms by m v², or by v².
     """
+    from mda_aptnn.flux.checked_analysis import chosen_timeline
+    from mda_aptnn.flux.flux_series import lengths_together
+    from mda_aptnn.spectra.estimator import Estimator
     from mda_aptnn.trajectory.selection import select
 
     universe = reading.joined_universe()
-    found = mda_aptnn.VelocitySpectrum(
+    analysis = mda_aptnn.VelocitySpectrum(
         select(universe, terms.select, "--select"),
         terms.group,
         **terms.parts(),
         **reading.keywords(),
         verbose=True,
-    ).run(*reading.chosen())
+    )
+    _, times = chosen_timeline(analysis.universe_frames, *reading.chosen())
+    Estimator(**estimate.values()).check(times.spacing, lengths_together([times]))
+    found = analysis.run(*reading.chosen())
     density = found.density(temperature, mass_weighted=mass_weighted, **estimate.values())
     checks, n_frames = Checks.from_json(density.info["checks"]), found.n_frames
     out.finish(density, checks, f"{n_frames} frames", n_frames=n_frames)

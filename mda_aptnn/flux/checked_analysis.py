@@ -79,6 +79,10 @@ class CheckedAnalysis(AnalysisBase):
         self._first = self._frames.frame()
         self._molecules = MoleculesOnDemand(universe, indices, self._first, self._frames.notes)
 
+    def __repr__(self) -> str:
+        found = f"{len(self.times)} frames" if hasattr(self, "times") else "not run yet"
+        return f"<{type(self).__name__}: {len(self._atoms)} atoms, {found}>"
+
     @property
     def timeline(self) -> Timeline:
         """Times of the frames that were looked at last."""

@@ -19,6 +19,7 @@ from mda_aptnn.checks import Checks
 from mda_aptnn.errors import CheckError, FileFormatError, GroupError, SpectrumError, TrajectoryError
 from mda_aptnn.flux.facade import LateMethod
 from mda_aptnn.tensors import full_tensors
+from mda_aptnn.trajectory.times import Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -423,8 +424,7 @@ class FluxSeries(io.Stored):
                         "same frames twice are no more statistics, and error bars of them are too "
                         "small; give each frame once"
                     )
-            gap = float(part.times[0] - earlier.times[-1])
-            joins = abs(gap - first.spacing) < _JOIN * first.spacing
+            joins = _joins(earlier.times, part.times, first.spacing)
             kind = "continues the one before" if joins else "is a replica of its own"
             notes.append(f"{name} (from {part.times[0]:.4g} ps) {kind}")
             logger.info(notes[-1])
@@ -502,6 +502,24 @@ def _lacking(said: Sequence[Mapping[str, Any]], first: int, end: int) -> Traject
         f"frames {first} to {end - 1} of the {said[0]['run']['n_frames']} of the run, counted from "
         f"0, are in none of the parts{what_next}"
     )
+
+
+def lengths_together(timelines: Sequence[Timeline]) -> list[int]:
+    """Return how many frames the uninterrupted series will have that `FluxSeries.merge` makes of
+    runs at these times.
+    """
+    lengths: list[int] = []
+    for number, line in enumerate(timelines):
+        own = np.diff([*line.starts, len(line.times)]).tolist()
+        if number and _joins(timelines[number - 1].times, line.times, line.spacing):
+            lengths[-1] += own.pop(0)
+        lengths += own
+    return lengths
+
+
+def _joins(before: NDArray[np.float64], times: NDArray[np.float64], spacing: float) -> bool:
+    """Whether these times go on from those before."""
+    return bool(abs(times[0] - before[-1] - spacing) < _JOIN * spacing)
 
 
 def combined(

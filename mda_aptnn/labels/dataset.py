@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import h5py
 import numpy as np
@@ -20,6 +20,7 @@ from mda_aptnn.errors import FileFormatError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.labels.labelled_frame import LabelledFrame, parse_xyz, xyz_text
 from mda_aptnn.tensors import TARGETS, Target
+from mda_aptnn.text import short
 
 __all__ = ["Dataset", "LabelledFrame", "read_labels", "read_xyz", "write_labels", "write_xyz"]
 
@@ -63,8 +64,18 @@ class Dataset(io.Stored):
     def __iter__(self) -> Iterator[LabelledFrame]:
         return iter(self.frames)
 
-    def __getitem__(self, index: int) -> LabelledFrame:
-        return self.frames[index]
+    @overload
+    def __getitem__(self, index: int) -> LabelledFrame: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+
+    def __getitem__(self, index: int | slice) -> LabelledFrame | Dataset:
+        """Return a frame, or a data set of some of them with the same provenance."""
+        found = self.frames[index]
+        return dataclasses.replace(self, frames=found) if isinstance(found, list) else found
+
+    __repr__ = short
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """Return the frames of these indices, with the same provenance.

@@ -15,6 +15,7 @@ from mda_aptnn.elements import atomic_numbers
 from mda_aptnn.errors import FrameError, LabelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.tensors import APT, TARGETS, Target
+from mda_aptnn.text import short
 
 #: Columns of extended XYZ: name, kind and how many numbers an atom has.
 _PLACE = (("species", "S", 1), ("pos", "R", 3))
@@ -39,6 +40,8 @@ class LabelledFrame:
     frame: Frame
     tensors: dict[str, NDArray[np.float64]]
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         for name, values in self.tensors.items():

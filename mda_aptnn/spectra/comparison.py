@@ -47,6 +47,9 @@ class Comparison:
     low: float
     high: float
 
+    def __repr__(self) -> str:
+        return f"<Comparison: {self}>"
+
     def __str__(self) -> str:
         found = (
             f"{self.low:g} to {self.high:g} cm⁻¹: intensity × {self.intensity}, shift "

@@ -94,14 +94,12 @@ def convergence(
         If the trajectory is too short for the resolution in so many segments.
     """
     whole = series.regroup({"all": series.groups})
-    options["segments"] = segments
+    options = {"resolution": "10 cm^-1"} | options | {"segments": segments}
     spectrum = whole.spectrum(**options)
     options["temperature"] = spectrum.temperature
     if spectrum.volume is not None:
         options["volume"] = spectrum.volume
-    resolution = units.magnitude(
-        options.get("resolution", "10 cm^-1"), units.WAVENUMBER, "resolution"
-    )
+    resolution = units.magnitude(options["resolution"], units.WAVENUMBER, "resolution")
     shortest = 1.05 * segments * needed_time(resolution) / series.spacing
     if shortest > 0.7 * len(whole):
         raise SpectrumError(

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.errors import TrajectoryError
 from mda_aptnn.frame import Cell, cell_matrix
-from mda_aptnn.spectra.estimator import Estimator, Rates
+from mda_aptnn.spectra.estimator import AUTO, Estimator, Rates, takes_estimator
 from mda_aptnn.spectra.infrared import Spectrum, infrared
+from mda_aptnn.text import short
 from mda_aptnn.trajectory.cp2k_moments import read_moments
 
 Array = NDArray[np.float64]
@@ -49,6 +50,8 @@ class DipoleSeries(io.Stored):
     spacing: float
     starts: list[int]
     cells: Array | None = None
+
+    __repr__ = short
 
     def __len__(self) -> int:
         return len(self.dipoles)
@@ -150,10 +153,11 @@ class DipoleSeries(io.Stored):
         parts = np.split(self.dipoles, self.starts[1:])
         return [np.diff(part, axis=0) / self.spacing for part in parts if len(part) > 1]
 
+    @takes_estimator
     def spectrum(
         self,
         temperature: Any,
-        resolution: Any = "10 cm^-1",
+        resolution: Any = AUTO,
         *,
         volume: Any = None,
         quantum_correction: str = "harmonic",
@@ -165,7 +169,7 @@ class DipoleSeries(io.Stored):
         ----------
         temperature : float, str or pint.Quantity
             In K.
-        resolution, quantum_correction, **how
+        resolution, quantum_correction, window, unbiased, segments
             As in `FluxSeries.spectrum`.
         volume : float, str or pint.Quantity, optional
             In Å³; by default the mean volume of cells that repeat in three directions.

@@ -5,11 +5,13 @@ Every spectrum of this package is a prefactor times a density that an `Estimator
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.fft
@@ -25,6 +27,7 @@ Array = NDArray[np.float64]
 Pieces = Sequence[Sequence[NDArray[np.int64]]]
 #: Values [n_frames, n_own, n_components], and the numbers [n_own, n_own] of their correlations.
 Batch = tuple[NDArray[Any], NDArray[np.int64]]
+F = TypeVar("F", bound=Callable[..., Any])
 Batches = Callable[[], Iterable[Batch]]
 
 _CONDITIONS = {"temperature": units.TEMPERATURE, "volume": units.VOLUME}
@@ -45,6 +48,10 @@ _LARGE_ERROR = 0.2
 FEWEST, MOST = 4, 16
 #: Length of such a segment, in units of 1/(c · resolution).
 SEGMENT_LENGTH = 2.0
+#: A resolution that follows from the length of the run: the first of these, in cm⁻¹, that leaves
+#: error bars, or the last.
+AUTO = "auto"
+RESOLUTIONS = (10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0, 200.0)
 #: Segments are called dependent if neighbours are as much alike in no more than this part of random
 #: orders of them.
 _CHANCE = 0.005
@@ -218,6 +225,16 @@ class Plan:
         mean = float(((frames / frames.sum()) ** 2 * own).sum())
         return Segments(terms, frames * self.spacing, self.relative_variance() / mean)
 
+    def note(self, resolution: float, components: int) -> str:
+        """Say which resolution was chosen, and how large an error it gives in the best case."""
+        error = np.sqrt(self.relative_variance() / max(1, components))
+        length = sum(self.lengths) * self.spacing
+        return (
+            f"resolution {resolution:g} cm⁻¹, chosen for {length:.3g} ps: the standard "
+            f"error is {error:.2g} of the spectrum at each point or more; resolution= "
+            "(--resolution) asks for another"
+        )
+
     def warn_if_short(self, resolution: float, components: int) -> None:
         """Warn if even the best case, independent Gaussian components, leaves a large error."""
         error = float(np.sqrt(self.relative_variance() / components))
@@ -327,7 +344,7 @@ class Estimator:
     ----------
     resolution : float, str or pint.Quantity
         Full width at half maximum of the line that a single frequency becomes; kept as a number in
-        cm⁻¹.
+        cm⁻¹. "auto": 10 cm⁻¹, or the finest that a short run has error bars for, see `suited`.
     window : {"gaussian", "parzen", "bartlett", "hann", "none"}
         Lag window, see `mda_aptnn.spectra.windows.lag_window`. All but "hann" keep auto terms
         non-negative.
@@ -339,15 +356,57 @@ class Estimator:
         as long as the resolution needs, none if fewer; each series of its own; none.
     """
 
-    resolution: Any = 10.0
+    resolution: Any = AUTO
     window: str = "gaussian"
     unbiased: bool = False
     segments: int | str | None = "auto"
 
     def __post_init__(self) -> None:
         """Take the resolution in any unit."""
+        if isinstance(self.resolution, str) and self.resolution == AUTO:
+            return
         width = units.magnitude(self.resolution, units.WAVENUMBER, "resolution")
         object.__setattr__(self, "resolution", width)
+
+    def suited(self, spacing: float, lengths: Sequence[int]) -> Estimator:
+        """Return the estimator with a resolution for a run of this length, where it has none.
+
+        It is the finest of `RESOLUTIONS` that leaves the error bars that are asked for, of "auto"
+        segments where none are.
+
+        Parameters
+        ----------
+        spacing : float
+            In ps.
+        lengths : sequence of int
+            Frames of the uninterrupted series.
+        """
+        if self.resolution != AUTO:
+            return self
+        segments, width = self.segments or "auto", RESOLUTIONS[-1]
+        for width in RESOLUTIONS:
+            with contextlib.suppress(SpectrumError):
+                if max(lengths) * spacing >= windows.needed_time(width) and choose_segments(
+                    _numbers(lengths), segments, width, spacing
+                ):
+                    break
+        return dataclasses.replace(self, resolution=width)
+
+    def check(self, spacing: float, lengths: Sequence[int]) -> None:
+        """Refuse what series of these lengths cannot give: as `density`, before there are any.
+
+        Parameters
+        ----------
+        spacing, lengths
+            As in `suited`.
+
+        Raises
+        ------
+        SpectrumError
+            If the series are too short for the resolution, or segments cannot be.
+        """
+        suited = self.suited(spacing, lengths)
+        suited._pieces(_numbers(lengths), suited.plan(spacing, lengths), MOST)
 
     def plan(self, spacing: float, lengths: Sequence[int], finite_difference: float = 0.0) -> Plan:
         """Choose lags and grid.
@@ -425,11 +484,15 @@ class Estimator:
             If the series are too short for the resolution, segments cannot be, or names are too
             many for the memory.
         """
-        series = rates.series
-        plan = self.plan(rates.spacing, list(map(len, series)), rates.finite_difference)
+        series, notes, asked = rates.series, list[str](), self.resolution
+        n_frames = list(map(len, series))
+        self = self.suited(rates.spacing, n_frames)
+        plan = self.plan(rates.spacing, n_frames, rates.finite_difference)
+        if asked == AUTO and self.window != "none":
+            notes.append(plan.note(self.resolution, components))
         if components and self.window != "none":
             plan.warn_if_short(self.resolution, components)
-        n, notes = len(rates.names), []
+        n = len(rates.names)
         apart = 8 * n**2 * (plan.size // 2 + 1) <= _PAIR_BYTES
         if not (apart or batches is None):
             raise SpectrumError(
@@ -571,6 +634,22 @@ class Estimator:
         return Density(self, plan, terms, correlation, parts)
 
 
+def takes_estimator(function: F) -> F:
+    """Show in help() the settings of an `Estimator` that ``**how`` of a function stands for."""
+    signature = inspect.signature(function)
+    own = [part for part in signature.parameters.values() if part.kind is not part.VAR_KEYWORD]
+    more = [
+        inspect.Parameter(
+            each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type
+        )
+        for each in dataclasses.fields(Estimator)
+        if each.name not in signature.parameters
+    ]
+    shown = signature.replace(parameters=[*own, *more])
+    setattr(function, "__signature__", shown)  # noqa: B010
+    return function
+
+
 def _members(
     members: NDArray[np.float64],
     terms_of: Callable[[Array], NDArray[np.float32]],
@@ -592,6 +671,11 @@ def _members(
             value = 0.5 * (value + mirrored) + np.float32(0.5 * factor) * (value - mirrored)
         terms.append(value)
     return Members(np.stack(terms), factor is not None)
+
+
+def _numbers(lengths: Sequence[int]) -> list[NDArray[np.int64]]:
+    """Numbers of the frames of series of these lengths."""
+    return np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])
 
 
 def cross_correlation(

@@ -16,7 +16,7 @@ from mda_aptnn.checks import Verdict
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.checks import given_temperature
 from mda_aptnn.flux.flux_series import FluxSeries
-from mda_aptnn.spectra.estimator import Estimator, Rates, cross_correlation
+from mda_aptnn.spectra.estimator import AUTO, Estimator, Rates, cross_correlation, takes_estimator
 from mda_aptnn.spectra.infrared import Spectrum, infrared
 from mda_aptnn.spectra.raman import RamanSpectrum, raman_spectrum
 from mda_aptnn.spectra.self_distinct import self_and_distinct
@@ -59,10 +59,11 @@ def correlation(
     return cross_correlation(parts, min(n_lags, max(map(len, parts))), unbiased=unbiased)
 
 
+@takes_estimator
 def spectrum(
     series: FluxSeries,
     temperature: Any = None,
-    resolution: Any = "10 cm^-1",
+    resolution: Any = AUTO,
     *,
     groups: Groups | None = None,
     volume: Any = None,
@@ -78,7 +79,8 @@ def spectrum(
     temperature : float, str or pint.Quantity, optional
         In K. By default the mean kinetic temperature of the trajectory, and a note says so.
     resolution : float, str or pint.Quantity
-        Full width at half maximum of a line, in cm⁻¹.
+        Full width at half maximum of a line, in cm⁻¹. "auto": 10 cm⁻¹, or the finest that a short
+        run has error bars for; a note says which, and the error that it gives.
     groups : mapping or sequence, optional
         See `FluxSeries.regroup`.
     volume : float, str or pint.Quantity, optional
@@ -88,8 +90,8 @@ def spectrum(
     distinct : bool, optional
         Put the terms of molecules together: those of each with itself and those of different ones.
         By default of a flux of molecules; see `mda_aptnn.spectra.self_distinct.self_and_distinct`.
-    **how
-        window, unbiased and segments, of `mda_aptnn.spectra.estimator.Estimator`.
+    window, unbiased, segments
+        Of `mda_aptnn.spectra.estimator.Estimator`.
 
     Returns
     -------
@@ -126,10 +128,11 @@ def spectrum(
     return found.corrected(quantum_correction)
 
 
+@takes_estimator
 def raman(
     series: FluxSeries,
     temperature: Any = None,
-    resolution: Any = "10 cm^-1",
+    resolution: Any = AUTO,
     *,
     groups: Groups | None = None,
     **how: Any,
@@ -138,7 +141,7 @@ def raman(
 
     Parameters
     ----------
-    series, temperature, resolution, groups, **how
+    series, temperature, resolution, groups, window, unbiased, segments
         As in `spectrum`.
 
     Returns
@@ -157,10 +160,11 @@ def raman(
     return raman_spectrum(rates, estimator, kelvin, notes=notes, info=series.info)
 
 
+@takes_estimator
 def sum_frequency(
     series: FluxSeries,
     temperature: Any = None,
-    resolution: Any = "10 cm^-1",
+    resolution: Any = AUTO,
     *,
     groups: Groups | None = None,
     area: Any = None,
@@ -172,7 +176,7 @@ def sum_frequency(
 
     Parameters
     ----------
-    series, temperature, resolution, groups, **how
+    series, temperature, resolution, groups, window, unbiased, segments
         As in `spectrum`.
     area : float, str or pint.Quantity, optional
         Of the surface, in Å²; without, A·χ in Å⁴/V.

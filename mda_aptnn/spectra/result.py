@@ -20,6 +20,7 @@ from mda_aptnn import io, units
 from mda_aptnn.errors import FileFormatError, SpectrumError
 from mda_aptnn.figures import Drawn, Panel, Picture
 from mda_aptnn.spectra.windows import WIDER
+from mda_aptnn.text import short
 
 Array = NDArray[np.float64]
 
@@ -82,7 +83,10 @@ class Measured:
         return f"{self.value:{form or '.4g'}}{error}{unit}".rstrip()
 
     def __str__(self) -> str:
-        return format(self, "")
+        return format(self, "") if np.ndim(self.value) == 0 else short(self)
+
+    def __repr__(self) -> str:
+        return f"<{self}>" if np.ndim(self.value) == 0 else short(self)
 
 
 def student_factor(sigmas: float, degrees_of_freedom: float) -> float:
@@ -146,6 +150,8 @@ class Segments:
     lengths: Array
     inflation: float = 1.0
 
+    __repr__ = short
+
     @property
     def degrees_of_freedom(self) -> int:
         """One less than the number of segments."""
@@ -202,6 +208,8 @@ class Members:
 
     terms: NDArray[Any]
     calibrated: bool = False
+
+    __repr__ = short
 
     @property
     def label(self) -> str:

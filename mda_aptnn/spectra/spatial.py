@@ -20,7 +20,7 @@ from mda_aptnn.figures import Map, Panel
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.flux.molecular_flux import MolecularFlux
 from mda_aptnn.frame import Cell
-from mda_aptnn.spectra.estimator import FEWEST, SEGMENT_LENGTH, Estimator
+from mda_aptnn.spectra.estimator import AUTO, FEWEST, SEGMENT_LENGTH, Estimator
 from mda_aptnn.spectra.infrared import Absorption, section_factor
 from mda_aptnn.spectra.quantities import SECTION
 from mda_aptnn.spectra.regions import Shells, Slabs
@@ -368,7 +368,7 @@ def _resolve(
     molecules: MolecularFlux,
     series: FluxSeries,
     temperature: Any = None,
-    resolution: Any = "10 cm^-1",
+    resolution: Any = AUTO,
     volume: Any = None,
     window: str = "gaussian",
 ) -> dict[str, Any]:
@@ -378,10 +378,13 @@ def _resolve(
             f"molecules have {molecules.n_frames} frames in series from {molecules.starts}, "
             f"the flux {len(series)} in series from {series.starts}; take both from one run"
         )
-    estimator = Estimator(resolution, window)
     kelvin, cubic, notes = series.conditions(temperature, volume)
     marks = [*series.starts, len(series)]
-    plan = estimator.plan(series.spacing, np.diff(marks).tolist(), series.finite_difference)
+    lengths = np.diff(marks).tolist()
+    estimator = Estimator(resolution, window).suited(series.spacing, lengths)
+    plan = estimator.plan(series.spacing, lengths, series.finite_difference)
+    if resolution == AUTO:
+        notes.append(plan.note(estimator.resolution, components=3))
     needed = SEGMENT_LENGTH * needed_time(estimator.resolution)
     fitting = int(len(series) * series.spacing / needed)
     n_segments = min(fitting, _MOST_SEGMENTS) if fitting >= FEWEST else 1

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mda_aptnn import io, units
 from mda_aptnn.errors import SpectrumError
 from mda_aptnn.figures import Panel
-from mda_aptnn.spectra.estimator import Estimator, Rates
+from mda_aptnn.spectra.estimator import AUTO, Estimator, Rates, takes_estimator
 from mda_aptnn.spectra.result import Result, Segments, array, attribute
 
 Array = NDArray[np.float64]
@@ -135,13 +135,14 @@ class VibrationalDensity(Result):
         return dataclasses.replace(found, **changes)
 
 
+@takes_estimator
 def vibrational_density(
     rates: Rates,
     masses: Array,
     membership: NDArray[np.int64],
     groups: Sequence[str],
     temperature: Any = None,
-    resolution: Any = "10 cm^-1",
+    resolution: Any = AUTO,
     *,
     mass_weighted: bool = True,
     notes: Sequence[str] = (),
@@ -171,8 +172,8 @@ def vibrational_density(
         Count atoms by m v² or by v².
     notes, info
         Kept with the result.
-    **how
-        window and segments, of `mda_aptnn.spectra.estimator.Estimator`.
+    window, unbiased, segments
+        Of `mda_aptnn.spectra.estimator.Estimator`.
 
     Returns
     -------

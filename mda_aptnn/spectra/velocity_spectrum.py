@@ -20,7 +20,7 @@ from mda_aptnn.flux.checked_analysis import CheckedAnalysis
 from mda_aptnn.flux.groups import choose_groups
 from mda_aptnn.flux.guard import refuse_or_warn
 from mda_aptnn.flux.origin import trajectory_files
-from mda_aptnn.spectra.estimator import Rates
+from mda_aptnn.spectra.estimator import AUTO, Rates, takes_estimator
 from mda_aptnn.spectra.vdos import VibrationalDensity, vibrational_density
 from mda_aptnn.trajectory.molecules import MoleculesOnDemand
 from mda_aptnn.trajectory.motions.motions import take_apart
@@ -117,8 +117,14 @@ class VelocitySpectrum(CheckedAnalysis):
         super().run(frames=self._wanted, verbose=verbose)
         return self
 
+    @takes_estimator
     def density(
-        self, temperature: Any = None, resolution: Any = "10 cm^-1", **options: Any
+        self,
+        temperature: Any = None,
+        resolution: Any = AUTO,
+        *,
+        mass_weighted: bool = True,
+        **how: Any,
     ) -> VibrationalDensity:
         """Return the density of states.
 
@@ -127,7 +133,7 @@ class VelocitySpectrum(CheckedAnalysis):
 
         Parameters
         ----------
-        temperature, resolution, **options
+        temperature, resolution, mass_weighted, window, unbiased, segments
             As in `mda_aptnn.spectra.vdos.vibrational_density`.
 
         Returns
@@ -143,7 +149,7 @@ class VelocitySpectrum(CheckedAnalysis):
         notes = [*self._frames.notes, *self._doubts]
         kelvin, error = self._findings.kinetic
         if temperature is None and self._findings.constrained and np.isfinite(kelvin):
-            if not options.get("mass_weighted", True):
+            if not mass_weighted:
                 raise SpectrumError(
                     "bonds are constrained: degrees of freedom are counted by m v², which "
                     "mass_weighted=False leaves out; count with masses"
@@ -163,8 +169,8 @@ class VelocitySpectrum(CheckedAnalysis):
         checks = self._findings.checks.to_json()
         atoms = self._frames.masses, self._groups.fixed, self._groups.names
         info = {"trajectory": trajectory_files(self._trajectory), "checks": checks}
-        options |= {"notes": notes, "info": info}
-        return vibrational_density(rates, *atoms, temperature, resolution, **options)
+        how |= {"mass_weighted": mass_weighted, "notes": notes, "info": info}
+        return vibrational_density(rates, *atoms, temperature, resolution, **how)
 
     def _prepare(self) -> None:
         n_motions = 1 if self._motions is None else len(self._motions.names)

@@ -17,7 +17,7 @@ from mda_aptnn.labels.dataset import Dataset
 from mda_aptnn.model.predict import load_model
 from mda_aptnn.model.protocol import tensors_of
 from mda_aptnn.tensors import APT, Target, flux_error, sum_rule_residual, turned
-from mda_aptnn.text import table
+from mda_aptnn.text import short, table
 from mda_aptnn.training import samples
 from mda_aptnn.training.samples import Array, Labels, complete_atoms, complete_labels
 from mda_aptnn.trajectory.molecules import molecules_of
@@ -87,6 +87,8 @@ class Evaluation:
     factors: dict[str, float] = dataclasses.field(default_factory=dict)
     sum_rule: float | None = None
     bands: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    __repr__ = short
 
     @property
     def errors(self) -> Array:

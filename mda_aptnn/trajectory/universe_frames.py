@@ -339,6 +339,10 @@ class UniverseFrames:
         for trajectory in self._sampled():
             yield self._frame(self._place(trajectory)), self._velocities(trajectory)
 
+    def __repr__(self) -> str:
+        n_frames = self.universe.trajectory.n_frames
+        return f"<UniverseFrames: {n_frames} frames of {len(self.numbers)} atoms>"
+
     def timeline(self, frames: Any = None) -> Timeline:
         """Return times, series and spacing of these frames (all, if not given), checked to be even.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,8 +16,10 @@ from typer.testing import CliRunner
 
 from mda_aptnn.cli import app
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+from mda_aptnn.errors import SpectrumError
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.infrared import Spectrum
+from tests import trajectory_files
 
 N_FRAMES = 24
 
@@ -266,21 +270,85 @@ def test_mistakes_are_told_in_one_line(water, tmp_path, monkeypatch, options, wo
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
-def test_a_flux_is_not_lost_where_its_spectrum_cannot_be_made(water, flux_file, tmp_path):
-    message = error(
-        "spectrum", *water, "-g", "O=element O", "--resolution", "1 cm^-1", "-o", tmp_path / "x.h5"
-    )
-    assert (
-        "resolution" in message
-        and "ps" in message
-        and f"mda-aptnn spectrum {tmp_path / 'x-flux.h5'}" in message
-    )
-    kept = FluxSeries.load(tmp_path / "x-flux.h5")
-    assert len(kept) == N_FRAMES and kept.groups == ["O", "rest"]
-    assert [path.name for path in tmp_path.iterdir()] == ["x-flux.h5"]
-    # what has its place already is not written again, and what is there is not written over
-    error("spectrum", tmp_path / "x-flux.h5", "--resolution", "1 cm^-1", "-o", tmp_path / "x.h5")
-    assert [path.name for path in tmp_path.iterdir()] == ["x-flux.h5"]
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--resolution", "1 cm^-1"], "needs an uninterrupted series of 33.4 ps"),
+        ([], "a resolution of 200 cm⁻¹ needs an uninterrupted series"),
+        (["--resolution", "800 cm^-1", "--segments", "8"], "the shortest of 8 has"),
+    ],
+)
+def test_what_a_run_is_too_short_for_is_said_before_it(
+    water, tmp_path, monkeypatch, options, words
+):
+    monkeypatch.setattr("mda_aptnn.flux.dipole_flux.DipoleFlux.run", None)
+    assert words in error("spectrum", *water, *options, "-o", tmp_path / "x.h5")
+    assert words in error("vdos", *water, *options, "-o", tmp_path / "v.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_flux_is_kept_beside_its_spectrum(water, flux_file, tmp_path, monkeypatch):
+    output = tmp_path / "x.h5"
+    command = ("spectrum", *water, "--resolution", "800 cm^-1", "-o", output)
+    # somebody's own flux has the name that it would have
+    shutil.copy(flux_file, tmp_path / "x-flux.h5")
+    kept = report(*command, "-g", "O=element O")["files"]["flux"]
+    assert kept == str(tmp_path / "x-flux1.h5")
+    assert FluxSeries.load(kept).groups == ["O", "rest"]
+    assert FluxSeries.load(tmp_path / "x-flux.h5").groups == ["O", "H"]
+    # a spectrum that cannot be made, of a flux that is made: the same command's flux is replaced
+    monkeypatch.setattr("sys.argv", ["mda-aptnn", "spectrum"])
+    FluxSeries.load(kept).save(kept)
+    monkeypatch.setattr(FluxSeries, "spectrum", refused)
+    assert error(*command).endswith(f"refused; the flux is kept, for: mda-aptnn spectrum {kept}")
+    assert FluxSeries.load(kept).groups == ["all"]
+    names = ["x-flux.h5", "x-flux1.h5", "x.h5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def refused(*_, **__):
+    raise SpectrumError("refused")
+
+
+def test_files_in_the_wrong_place_are_recognised(water, flux_file, tmp_path):
+    topology, trajectory = water
+    dump, data = tmp_path / "run.lammpstrj", tmp_path / "run.data"
+    for path in (dump, data):
+        path.write_text("")
+    for files, words in {
+        (trajectory, topology): f"{trajectory} holds the frames and {topology} the atoms: name",
+        (dump, data): f"{dump} holds the frames and {data} the atoms",
+        (trajectory,): f"{trajectory} holds frames and no names of atoms: name a topology before",
+        (flux_file, topology): f"{flux_file} is no trajectory: it holds the flux that mda-aptnn",
+    }.items():
+        assert words in error("check", *files), files
+
+
+def test_packed_trajectories(water, tmp_path):
+    """MDAnalysis unpacks text, and says nothing that helps of the rest."""
+    topology, trajectory = water
+    packed = tmp_path / "water.trr.gz"
+    packed.write_bytes(gzip.compress(trajectory.read_bytes()))
+    words = [sys.executable, "-m", "mda_aptnn.cli", "check", topology, packed]
+    done = subprocess.run(words, capture_output=True, text=True)
+    # MDAnalysis' reader fails once more when it is deleted, of which nothing is shown
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error:") and done.returncode == 1
+    assert line.endswith(f"it reads this kind unpacked only: gunzip -k {packed}")
+    trajectory_files.write_lammps(trajectory_files.water(6), tmp_path / "run.lammpstrj", "metal")
+    packed = tmp_path / "run.lammpstrj.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "run.lammpstrj").read_bytes()))
+    options = ("--time-step", "2 fs", "--velocity-unit", "angstrom/ps")
+    assert "6 frames of 192 atoms" in run("check", topology, packed, *options).output
+
+
+def test_a_stream_that_cannot_be_read(water, monkeypatch):
+    topology, _ = water
+    assert "imd://localhost:8889" in error("live", topology, "localhost:8889")
+    assert "no file x.pdb" in error("live", "x.pdb", "imd://localhost:8889")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    line = error("live", topology, "imd://localhost:8889")
+    assert line.endswith('pip install "mda-aptnn[live]"')
 
 
 def test_a_stored_flux_is_not_read_again(flux_file, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import subprocess
 import sys
@@ -144,6 +145,26 @@ def test_one_name_is_one_thing():
             if parameter.param_type_name == "option":
                 names = tuple(sorted(parameter.opts))
                 assert spelt.setdefault(parameter.name, names) == names, command.name
+
+
+def test_help_imports_little_beyond_mdanalysis():
+    """0.5 s of CPU time are allowed; what takes longer to start is not started."""
+    code = (
+        "import sys, MDAnalysis; before = set(sys.modules); sys.argv = ['mda-aptnn', '--help']\n"
+        "from mda_aptnn.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('new', sorted({name.split('.')[0] for name in set(sys.modules) - before}))\n"
+        "print('own', sum(name.startswith('mda_aptnn') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    shown, new, own = done.stdout.rsplit("\n", 3)[:3]
+    assert "spectrum" in shown, done.stderr
+    packages = set(ast.literal_eval(new.removeprefix("new ")))
+    assert "mda_aptnn" in packages
+    heavy = ("torch", "numba", "e3nn", "pint", "scipy", "matplotlib", "dask", "sympy", "vesin")
+    assert not packages & set(heavy)
+    assert int(own.removeprefix("own ")) < 30
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What a notebook shows of a result: IPython asks it for `_repr_png_`, else for its text."""
 
 import csv
+import inspect
 import io
 
 import numpy as np
@@ -10,8 +11,15 @@ from matplotlib.image import imread
 
 from mda_aptnn.figures import plain, plot
 from mda_aptnn.flux.dipole_flux import DipoleFlux
+from mda_aptnn.flux.flux_series import FluxSeries
+from mda_aptnn.frame import Frame
+from mda_aptnn.labels.dataset import Dataset
+from mda_aptnn.labels.labelled_frame import LabelledFrame
 from mda_aptnn.model.fixed_charges import FixedCharges
+from mda_aptnn.spectra.dipoles import DipoleSeries
 from mda_aptnn.spectra.term_plots import plot_matrix
+from mda_aptnn.spectra.vdos import vibrational_density
+from mda_aptnn.spectra.velocity_spectrum import VelocitySpectrum
 from tests.systems import absorption_spectrum, gas
 
 
@@ -24,6 +32,57 @@ def test_a_spectrum_shows_its_picture_and_a_flux_one_line(tmp_path):
     shown = imread(io.BytesIO(spectrum._repr_png_()), format="png")
     assert shown.std() > 0.01
     np.testing.assert_array_equal(shown, imread(tmp_path / "written.png"))
+
+
+def test_what_holds_many_numbers_is_shown_in_a_line():
+    system = gas(n_frames=60)
+    analysis = DipoleFlux(system, FixedCharges({"O": -0.8, "H": 0.4}), velocity_unit="angstrom/ps")
+    frame = analysis.universe_frames.frame()
+    tensors = {"apt": np.zeros((len(frame), 3, 3))}
+    labels = Dataset([LabelledFrame(frame, tensors)] * 7, "B3LYP")
+    spectrum = absorption_spectrum(
+        [np.zeros((900, 2, 3))], "AB", 1e-3, 300.0, 1000.0, resolution=200
+    )
+    band, curve = spectrum.band(0, 1000), spectrum.curve()
+    shown = [
+        (frame, "Frame(numbers=<9 numbers>, positions=<9×3 numbers>, "),
+        (labels, "Dataset(frames=<7>, level_of_theory='B3LYP', "),
+        (labels[0], "LabelledFrame(frame=Frame(numbers=<9 numbers>, "),
+        (analysis, "<DipoleFlux: 9 atoms, not run yet>"),
+        (analysis.universe_frames, "<UniverseFrames: 60 frames of 9 atoms>"),
+        (band, f"<{band}>"),
+        (curve, f"Measured(value=<{len(spectrum.wavenumber)} numbers>, "),
+        (DipoleSeries.from_array(np.zeros((50, 3)), "1 fs"), "DipoleSeries(dipoles=<50×3 "),
+    ]
+    for thing, start in shown:
+        assert repr(thing).startswith(start)
+        assert str(thing) and len(repr(thing)) < 250 and "\n" not in repr(thing)
+
+
+def test_a_slice_of_a_data_set_is_a_data_set():
+    frame = Frame(np.array([1]), np.zeros((1, 3)))
+    frames = [LabelledFrame(frame, {"apt": np.full((1, 3, 3), k)}) for k in range(5)]
+    part = Dataset(frames, "B3LYP", {"a.xyz": "1"})[1:4:2]
+    assert isinstance(part, Dataset) and (part.level_of_theory, len(part)) == ("B3LYP", 2)
+    assert [float(item.apt[0, 0, 0]) for item in part] == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        FluxSeries.spectrum,
+        DipoleFlux.spectrum,
+        FluxSeries.raman,
+        FluxSeries.sum_frequency,
+        DipoleSeries.spectrum,
+        VelocitySpectrum.density,
+        vibrational_density,
+    ],
+)
+def test_help_names_the_settings_of_a_spectrum(method):
+    shown = inspect.signature(method).parameters
+    assert {"resolution", "window", "unbiased", "segments"} <= set(shown)
+    assert "how" not in shown and shown["window"].default == "gaussian"
 
 
 NAMES = [r"$\frac{$", "$", r"a\$b$c$", "_hidden", "=HYPERLINK(1)", "-CH3", "@x", "plain"]
