@@ -146,6 +146,18 @@ MISTAKES: list[tuple[str, str]] = [
         "a CP2K input without FORCE_EVAL",
         "label plan water.pdb water.trr --template empty.inp --frames 2",
     ),
+    (
+        "a box of water for PySCF, which computes in vacuum",
+        "label plan water.pdb water.trr --code pyscf --template pyscf.toml --frames 2",
+    ),
+    (
+        "a setting that PySCF has not",
+        "label plan two.xyz --code pyscf --template misspelt-pyscf.toml --frames 1",
+    ),
+    (
+        "an ASE calculator without dipoles",
+        "label plan two.xyz --code ase --template emt.toml --frames 1",
+    ),
     ("a campaign that is not there", "label run nowhere --command cp2k.psmp"),
     ("a program that is not there", "label run campaign --command cp3k"),
     ("collecting before running", "label collect campaign"),
@@ -178,6 +190,9 @@ def prepare(folder: Path) -> None:
         item.apt[:] = np.nan
     write_xyz(Dataset(list(two), two.level_of_theory), folder / "nan.xyz")
     (folder / "misspelt.toml").write_text("[training]\nstep = 100\n")
+    (folder / "pyscf.toml").write_text('xc = "PBE"\nbasis = "def2-svp"\n')
+    (folder / "misspelt-pyscf.toml").write_text('functional = "PBE"\nbasis = "def2-svp"\n')
+    (folder / "emt.toml").write_text('calculator = "ase.calculators.emt.EMT"\n')
     template = (DATA / "water.inp").read_text()
     template = template.replace("PERIODIC NONE", "PERIODIC XYZ").replace("WAVELET", "PERIODIC")
     (folder / "user.inp").write_text(template)
