@@ -768,7 +768,7 @@ class TestSignals:
                 cluster.append(
                     subprocess.Popen(list(map(str, words)), stderr=subprocess.DEVNULL, cwd=tmp_path)
                 )
-                await_file(address)
+                await_file(address, 120)
             words = [
                 sys.executable,
                 "-m",
@@ -781,7 +781,7 @@ class TestSignals:
             ]
             words += ["--command", "sh -c 'touch ../../../begun; sleep 60'"]
             command = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, text=True)
-            await_file(folder / "begun")
+            await_file(folder / "begun", 120)
             cluster[0].kill()
             said = command.communicate(timeout=60)[1]
         finally:
