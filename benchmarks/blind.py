@@ -2,7 +2,7 @@
 
     python benchmarks/blind.py
 
-RPBE-D3 labels of boxes of some 54 atoms, where every molecule of water is next to the solute.
+RPBE-D3 labels of boxes of 53 to 55 atoms, where all water has C or N within the cutoff of 6 Å.
 """
 
 from __future__ import annotations
