@@ -227,7 +227,7 @@ def wigner_3j(first: int, second: int, third: int) -> Array:
         size = math.prod(f(degree + m) * f(degree - m) for degree, m in orders)
         coupled[first + m1, second + m2, third + m1 + m2] = math.sqrt(size) * total
     one, two, three = map(_real_harmonics, degrees)
-    symbols = np.einsum("ijk,ia,jb,kc->abc", coupled, one, two, three.conj()).real
+    symbols: Array = np.einsum("ijk,ia,jb,kc->abc", coupled, one, two, three.conj()).real
     symbols /= np.linalg.norm(symbols)
     symbols.setflags(write=False)
     return symbols
