@@ -60,7 +60,13 @@ def test_radii_that_are_misspelt_elsewhere():
     assert radii_of([26]) == 2.0
 
 
-@pytest.mark.parametrize("network", [default_network(APT), DipoleConfig()], ids=["apt", "dipole"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(default_network(APT), id="apt"),
+        pytest.param(DipoleConfig(), id="dipole", marks=pytest.mark.slow),
+    ],
+)
 def test_all_elements_from_labels_to_a_spectrum(tmp_path, network):
     """H to Rn, one atom each: labels, training, model file, prediction, flux, spectrum."""
     numbers, rng = np.arange(1, 87), np.random.default_rng(0)
@@ -89,12 +95,13 @@ def test_all_elements_from_labels_to_a_spectrum(tmp_path, network):
     assert np.isfinite(found.spectrum_error())
 
     masses = masses_of(numbers)
-    rates = rng.normal(size=(12, 86, 3)) * np.sqrt(BOLTZMANN * 300 / masses)[:, None]
+    rates = rng.normal(size=(24, 86, 3)) * np.sqrt(BOLTZMANN * 300 / masses)[:, None]
     places = np.broadcast_to(sites, rates.shape) + 0.02 * rng.normal(size=rates.shape)
     cell = [edge] * 3 + [90] * 3
     run = universe(places, rates, symbols_of(numbers), cell=cell, time_step=2e-3)
     flux = DipoleFlux(run, model, velocity_unit="angstrom/ps", allow_outside_domain=True).run()
+    run.trajectory[-1]
     expected = np.einsum("iab,ib->a", model.predict(run), run.atoms.velocities)
     np.testing.assert_allclose(flux.results.flux[-1].sum(axis=0), expected, rtol=1e-4)
     spectrum = flux.spectrum(temperature="300 K", resolution="800 cm^-1")
-    assert np.isfinite(spectrum.absorption.magnitude).all() and spectrum.absorption.max() > 0
+    assert spectrum.band(100, 4000).value > 0

@@ -3,6 +3,7 @@ in this folder makes it).
 """
 
 import dataclasses
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from mda_aptnn.model.mace import DEBYE, MACE
 from mda_aptnn.tensors import turned
 from tests.systems import gas
 
-pytest.importorskip("mace", reason="needs MACE: tests/mace/run")
+HERE = find_spec("mace") is not None
+NEEDED = "needs MACE: tests/mace/run"
 
 #: Classes of MACE: the irreps of readouts that they ask for, and what random weights are multiplied
 #: by, so that tensors are some e and far from symmetric.
@@ -32,6 +34,8 @@ KINDS = {
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A file of each class, by its name."""
+    if not HERE:
+        pytest.skip(NEEDED)
     from e3nn import o3
     from mace import modules
 
@@ -144,6 +148,7 @@ def test_it_is_what_the_calculator_of_mace_says(files):
             assert_allclose(model.predict(frame), expected.swapaxes(0, 1), atol=1e-10)
 
 
+@pytest.mark.skipif(not HERE, reason=NEEDED)
 def test_units_are_those_in_which_mace_adds_the_dipole_of_charges():
     """1 e at 1 Å, in Debye and in e·Å."""
     from mace.modules import utils
@@ -208,6 +213,13 @@ def test_what_is_no_dipole_model_is_refused(files, tmp_path):
         MACE(tmp_path / "text.model")
     with pytest.raises(ModelError, match="does not know Na; it was made for H, C, O"):
         MACE(files["AtomicDipolesMACE"]).predict(Frame([11], np.zeros((1, 3))))
+
+
+@pytest.mark.skipif(HERE, reason="MACE is installed")
+def test_without_mace_the_error_says_what_to_install(tmp_path):
+    (tmp_path / "some.model").write_text("")
+    with pytest.raises(ModelError, match="pip install mace-torch, in an environment of its own"):
+        MACE(tmp_path / "some.model")
 
 
 def test_rotation_to_rounding(model):
