@@ -8,6 +8,7 @@ says, and never from guessed names.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -234,11 +235,14 @@ def _unknown_message(atoms: Any) -> str:
         label: guess if guess in NUMBERS else "?"
         for label, guess in zip(labels, guesses, strict=True)
     }
+    typed = " ".join(
+        f"--element {shlex.quote(f'{label}={guess}')}" for label, guess in suggestion.items()
+    )
     return (
         f"the elements of {len(atoms)} atoms are not known ({kind} {', '.join(labels)}): the "
         "topology has no elements, and no masses, only guessed ones, or none near an element; "
-        f"give elements={suggestion} with the right symbols ('' for a site that is no atom), on "
-        "the command line --element NAME=SYMBOL, or a topology with elements or masses"
+        f"give {typed} with the right symbols (nothing behind = for a site that is no atom), in "
+        f"Python elements={suggestion}, or a topology with elements or masses"
     )
 
 

@@ -474,7 +474,9 @@ class TestElements:
     def test_never_from_names(self):
         universe = self.names(["OW", "HW1", "HW2", "CA"])
         universe.guess_TopologyAttrs(to_guess=["types", "masses"])
-        with pytest.raises(TrajectoryError, match=r"elements of 4 atoms.*'OW': 'O'.*--element"):
+        with pytest.raises(
+            TrajectoryError, match=r"elements of 4 atoms.*--element OW=O.*'OW': 'O'"
+        ):
             UniverseFrames(universe, velocities=None)
         frames = UniverseFrames(
             universe, velocities=None, elements={"OW": "O", "HW1": "H", "HW2": "H", "CA": "Ca"}
