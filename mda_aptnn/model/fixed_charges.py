@@ -12,7 +12,7 @@ from MDAnalysis.exceptions import NoDataError
 from numpy.typing import ArrayLike
 
 from mda_aptnn import io, units
-from mda_aptnn.elements import NUMBERS, symbols_of
+from mda_aptnn.elements import LIGHTEST, NUMBERS, symbols_of
 from mda_aptnn.errors import FileFormatError, ModelError
 from mda_aptnn.frame import Array, Frame
 from mda_aptnn.tensors import APT
@@ -138,7 +138,7 @@ def _of_topology(frame: Frame) -> Array:
     if not charges.any() or not np.isfinite(charges).all():
         raise ModelError(f"the charges of the topology are all zero, or not finite: {way}")
     sites = frame.atoms.residues.atoms - frame.atoms
-    sites = sites[sites.masses == 0]
+    sites = sites[sites.masses < LIGHTEST]
     if len(sites) and np.abs(sites.charges).max() > _ROUNDING:
         raise ModelError(
             f"{len(sites)} sites without a mass have charges in the topology, which move with "
