@@ -148,7 +148,7 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     (
         "a box of water for PySCF, which computes in vacuum",
-        "label plan water.pdb water.trr --code pyscf --template pyscf.toml --frames 2",
+        "label plan water.pdb water.trr --code pyscf --template pyscf.toml --frames 2 -o by-pyscf",
     ),
     (
         "a setting that PySCF has not",

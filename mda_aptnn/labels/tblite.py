@@ -7,14 +7,15 @@ Both are parametrized tight binding, of H to Rn, in vacuum: milliseconds an atom
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mda_aptnn.elements import symbols_of
-from mda_aptnn.errors import LabelError, ModelError
+from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Array, Frame, Indices
 from mda_aptnn.graph import neighbours
 from mda_aptnn.labels.protocol import BOHR, InProcess, Output
@@ -120,38 +121,40 @@ def _tblite() -> tuple[Any, Any]:
     return interface, library
 
 
-class TBLite(InProcess):
-    """Forces in fields, dipoles and polar tensors of molecules and ions in vacuum.
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """Settings of `TBLite`: "GFN2" or "GFN1"."""
 
-    Settings: ``method = "GFN2"`` (the default) or ``"GFN1"``, and ``charge``.
-    """
+    method: str = "GFN2"
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method {self.method!r}: choose one of {', '.join(METHODS)}")
+
+
+class TBLite(InProcess):
+    """Forces in fields, dipoles and polar tensors of molecules and ions in vacuum."""
 
     name: ClassVar[str] = "tblite"
     title: ClassVar[str] = "tblite"
-    package: ClassVar[str] = "tblite"
+    package: ClassVar[str | None] = "tblite"
+    kind: ClassVar[type | None] = Method
+    isolated: ClassVar[bool] = True
     offers: ClassVar[frozenset[str]] = frozenset({"forces", "dipole", "apt"})
 
-    def level_of_theory(self, settings: Mapping[str, Any]) -> str:
-        """Return the method; ValueError if there is another setting, or tblite is not installed."""
-        method = settings.get("method", "GFN2")
-        if unknown := sorted(settings.keys() - {"method", "charge"}):
-            raise ValueError(f"there is no setting {unknown[0]!r}; there are method and charge")
-        if method not in METHODS:
-            raise ValueError(f"method {method!r}: choose one of {', '.join(METHODS)}")
-        _tblite()
-        return METHODS[method]
+    def level_of_theory(self, settings: Method) -> str:
+        """Return the method."""
+        return METHODS[settings.method]
 
     def calculate(
-        self, frame: Frame, field: NDArray[np.float64], wanted: frozenset[str], settings: Any
+        self,
+        frame: Frame,
+        field: NDArray[np.float64],
+        wanted: frozenset[str],
+        settings: Method,
     ) -> Output:
-        """Compute a frame in a field; LabelError if it is periodic, ModelError if it cannot be."""
-        if frame.pbc.any():
-            raise LabelError(
-                "tblite labels molecules and ions in vacuum, and the frame is periodic: take "
-                "clusters without a cell (--pbc none), or label with CP2K"
-            )
-        method = settings.get("method", "GFN2")
-        found = single_point(frame, method, field)
+        """Compute a frame in a field; ModelError if it cannot be."""
+        found = single_point(frame, settings.method, field)
         return Output(
             project="",
             version=f"tblite {'.'.join(map(str, _tblite()[1].get_version()))}",
@@ -161,7 +164,7 @@ class TBLite(InProcess):
             cell=frame.cell,
             forces=-found["gradient"],
             dipole=found["dipole"] * BOHR,
-            apt=polar_tensors(frame, method) if "apt" in wanted else None,
+            apt=polar_tensors(frame, settings.method) if "apt" in wanted else None,
         )
 
 

@@ -92,7 +92,7 @@ def test_several_stand_on_each_other_by_a_part_of_the_highest(spectrum):
         np.testing.assert_allclose(lifted, 0.5 * number * highest, rtol=0.02, atol=1e-9)
     # as they stand, the last one at the top; one entry for the bands of all
     assert words(ax) == ["68 % confidence", "340 K", "320 K", "300 K"]
-    assert ax.get_ylabel().endswith("base e, shifted") and len(ax.collections) == 3
+    assert ax.get_ylabel().endswith("(base e), shifted") and len(ax.collections) == 3
     with pytest.raises(SpectrumError, match="offset and a logarithmic vertical axis"):
         figures.plot(others, offset=0.5, log="y")
 
