@@ -149,7 +149,7 @@ def test_errors_hold_the_truth_as_often_as_they_say(profile, ratio):
     known = KnownBands(ratio, 40)
     centre, reach = known.centres[2], 2 * known.width
     limits = [(centre - reach, centre + reach)]
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(7)
     first = known.spectrum(rng)
     expected = np.zeros_like(first.values)
     expected[:, 0] = known.expected()[1].sum(axis=(1, 2)) / first.scale
@@ -157,14 +157,14 @@ def test_errors_hold_the_truth_as_often_as_they_say(profile, ratio):
     truth = fit_bands(mean, limits, profile, at=[centre]).bands[0]
     assert truth.width.value == pytest.approx(known.width, abs=RESOLUTION)
     inside = []
-    for _ in range(60):
+    for _ in range(150):
         found = fit_bands(known.spectrum(rng), limits, profile, at=[centre]).bands[0]
         for name in ("position", "width", "height", "area"):
             one, exact_one = getattr(found, name), getattr(truth, name).value
             bands = [one.limits(sigmas) for sigmas in (1, 2)]
             inside.append([low < exact_one < high for low, high in bands])
     one, two = np.mean(inside, axis=0)
-    assert 0.6 < one < 0.78 and 0.9 < two < 0.99
+    assert 0.6 < one < 0.78 and 0.91 < two < 0.99
 
 
 def test_tables(tmp_path):
