@@ -128,11 +128,12 @@ def test_what_cannot_be_labelled_is_refused(run, tmp_path):
     (tmp_path / "three.toml").write_text('method = "GFN3"\n')
     with pytest.raises(CampaignError, match="'GFN3': choose one of GFN1, GFN2"):
         code.recipe(tmp_path / "three.toml")
-    run(
+    refused = run(
         *("label", "plan", "water.xyz", "--cell", "9 9 9", "--count", 1, "--code", "tblite"),
         *("--template", "gfn2.toml"),
+        code=1,
     )
-    assert "molecules and ions in vacuum" in run("label", "run", "campaign", code=1).output
+    assert "tblite labels molecules and ions in vacuum" in refused.output
 
 
 def test_what_xtb_cannot_predict_is_refused():
