@@ -167,7 +167,9 @@ class Reading(opt.Machines, opt.Charges, opt.Terms, opt.Moving):
         blocks.check_folder(folder)
         is_ours = self.checkpoint is None or not folder.exists()
         options = self.keywords() | self.values(opt.Charges) | self.parts()
-        options |= {name: getattr(self, name) for name in ("updating", "allow_outside_domain")}
+        options |= {
+            name: getattr(self, name) for name in ("updating", "allow_outside_domain", "device")
+        }
         beads = self.path_integral == "beads"
         if beads:
             # each has as many times the temperature as there are beads, which average_beads looks

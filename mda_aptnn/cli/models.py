@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 _ATOMS_TOGETHER = 4_000_000
 
 
-def _tensors(source: Any, model: Any, charge: float, numbers: Any) -> list[LabelledFrame]:
+def _tensors(
+    source: Any, model: Any, device: str, charge: float, numbers: Any
+) -> list[LabelledFrame]:
     """Frames of `source` by their numbers, with what a predictor, or a model by name, predicts."""
     from mda_aptnn.flux.backends import loaded
     from mda_aptnn.labels.dataset import LabelledFrame
     from mda_aptnn.model.protocol import tensors_by_name
     from mda_aptnn.tensors import sum_rule_residual
 
-    predictor, found = loaded(model) if isinstance(model, str) else model, list[LabelledFrame]()
+    predictor = loaded(model, device=device) if isinstance(model, str) else model
+    found = list[LabelledFrame]()
     for number in map(int, numbers):
         now = source.universe.trajectory[number]
         frame = source.frame()
@@ -67,11 +70,11 @@ def predict(
     """
     # a scheduler that does not answer is known before anything is read
     with machines.executor() as executor:
-        _predict(reading, executor, model, charge, out)
+        _predict(reading, executor, model, machines.device, charge, out)
 
 
 def _predict(
-    reading: opt.Trajectory, executor: Any, model: Any, charge: float, out: Outputs
+    reading: opt.Trajectory, executor: Any, model: Any, device: str, charge: float, out: Outputs
 ) -> None:
     from tqdm.auto import tqdm
 
@@ -82,7 +85,7 @@ def _predict(
     from mda_aptnn.model.predict import model_identity
     from mda_aptnn.model.protocol import of_universe
 
-    predictor = mda_aptnn.load_model(model)
+    predictor = mda_aptnn.load_model(model, device=device)
     universes, chosen = reading.universes(), slice(*reading.chosen())
     options = {**reading.keywords(), "charge": charge}
     sources = [
@@ -112,7 +115,7 @@ def _predict(
             if executor is not None:
                 most, apply = max(1, _ATOMS_TOGETHER // n_atoms), executor.apply
                 executor.files = [*trajectory_files(source.universe.trajectory), *files_of(model)]
-            work = functools.partial(_tensors, source, which, charge)
+            work = functools.partial(_tensors, source, which, device, charge)
             with tqdm(total=len(numbers), unit="frame", disable=executor is not None) as bar:
                 for first in range(0, len(numbers), most):
                     together = numbers[first : first + most]

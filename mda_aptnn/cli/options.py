@@ -627,10 +627,13 @@ class Machines(Options):
     dask : str
         Workers of a Dask scheduler: its address tcp://HOST:8786, its scheduler file, or "local"
         for one with --workers processes.
+    device : str
+        Where networks are evaluated: "cpu", "cuda" (a GPU), or "auto", a GPU where there is one.
     """
 
     workers: Count = 1
     dask: str | None = None
+    device: str = "cpu"
 
     @contextlib.contextmanager
     def executor(self) -> Iterator[Any]:

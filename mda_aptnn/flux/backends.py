@@ -42,21 +42,21 @@ _KILLED = (
 )
 
 
-def loaded(source: Any, n_threads: int = 1) -> Any:
+def loaded(source: Any, n_threads: int = 1, device: str = "cpu") -> Any:
     """Return the model of a name or file; parts that a worker takes one after the other share it.
 
     Loading it takes as long as predicting dozens of frames.
     """
     changed = os.stat(source).st_mtime_ns if os.path.isfile(source) else 0
-    return _loaded(source, changed, n_threads)
+    return _loaded(source, changed, n_threads, device)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(source: Any, changed: int, n_threads: int) -> Any:
+def _loaded(source: Any, changed: int, n_threads: int, device: str) -> Any:
     # heavy: not before a scheduler has answered
     from mda_aptnn.model.predict import load_model
 
-    return load_model(source, n_threads=n_threads)
+    return load_model(source, n_threads=n_threads, device=device)
 
 
 class _WithBar(BackendBase):

@@ -91,6 +91,8 @@ class DipoleFlux(CheckedAnalysis):
         what was run again is predicted again.
     n_threads : int
         Threads of the prediction in each process.
+    device : {"cpu", "cuda", "auto"}
+        Where networks are evaluated, see `load_model`.
     verbose : bool
         Show progress.
     velocities, velocity_unit, time_step, elements, cell, pbc, charge, check_temperature : optional
@@ -166,11 +168,12 @@ class DipoleFlux(CheckedAnalysis):
         degrees_of_freedom: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         n_threads: int = 1,
+        device: str = "cpu",
         verbose: bool = False,
         **reading: Any,
     ) -> None:
-        self._source, self._model = model, load_model(model, n_threads=n_threads)
-        self._per, self._n_threads = per, n_threads
+        self._source, self._model = model, load_model(model, n_threads=n_threads, device=device)
+        self._per, self._n_threads, self._device = per, n_threads, device
         super().__init__(atomgroup, verbose, **reading)
         self._model = of_universe(self._model, self._frames)
         if hasattr(self._model, "check"):
@@ -382,7 +385,7 @@ class DipoleFlux(CheckedAnalysis):
 
     def _compute(self, indexed_frames: Any, verbose: Any = None, **options: Any) -> _Part:
         if self._model is None:
-            self._model = backends.loaded(self._source, self._n_threads)
+            self._model = backends.loaded(self._source, self._n_threads, self._device)
         more = self._n_members or self._with_gradients
         batch = batch_size(self._model, len(self._frames.numbers), more)
         self._read_before(indexed_frames[:1, 1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import logging
 import os
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from mda_aptnn.elements import symbols_of
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.committee import Members, stretched
+from mda_aptnn.model.devices import torch_device
 from mda_aptnn.model.engines import DTYPES, ENGINES, components, fastest_engine
 from mda_aptnn.model.file import ModelFile, as_json
 from mda_aptnn.model.mixture import Mixture
@@ -30,6 +32,8 @@ from mda_aptnn.model.protocol import Predictor, check_elements
 from mda_aptnn.plugins import Plugins
 from mda_aptnn.tensors import Target, card_key, component_slices
 from mda_aptnn.trajectory.universe_frames import as_frame
+
+logger = logging.getLogger(__name__)
 
 #: Folder of the bundled models, each NAME.h5.
 BUNDLED = Path(__file__).parent.parent / "data"
@@ -306,7 +310,12 @@ class Model(Members):
 
 
 def load_model(
-    model: Any, *, engine: str = "auto", dtype: str = "float32", n_threads: int = 1
+    model: Any,
+    *,
+    engine: str = "auto",
+    dtype: str = "float32",
+    n_threads: int = 1,
+    device: str = "cpu",
 ) -> Any:
     """Return a model that predicts, from whatever names one.
 
@@ -327,6 +336,8 @@ def load_model(
         Of weights and features; geometry is float64 always.
     n_threads : int
         Threads used while predicting.
+    device : {"cpu", "cuda", "auto"}
+        Where networks are evaluated: "auto" is a GPU where torch sees one, with the engine "cuda".
 
     Returns
     -------
@@ -339,6 +350,12 @@ def load_model(
     FileFormatError
         If the file is truncated, foreign or damaged.
     """
+    if torch_device(device).type == "cuda":
+        if engine not in ("auto", "cuda"):
+            raise ModelError(f"engine {engine!r} does not go with a GPU: leave one of them out")
+        engine = "cuda"
+    elif device == "auto":
+        logger.info("torch sees no GPU here: the networks are evaluated on the CPU")
     settings: dict[str, Any] = {"engine": engine, "dtype": dtype, "n_threads": n_threads}
     if isinstance(model, Mapping):
         # one that is named twice is loaded and evaluated once

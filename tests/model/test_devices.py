@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from typer.testing import CliRunner
 
 import mda_aptnn
+from mda_aptnn.cli import app
 from mda_aptnn.errors import FrameError, ModelError, TrainingError
 from mda_aptnn.frame import Frame
 from mda_aptnn.graph import neighbours
@@ -17,7 +19,7 @@ from mda_aptnn.model.devices import is_out_of_memory, moved, torch_device
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.engines import components
 from mda_aptnn.model.inputs import found_there
-from mda_aptnn.model.predict import load_model
+from mda_aptnn.model.predict import BUNDLED, load_model
 from mda_aptnn.model.simple import SimpleNetworkConfig
 from mda_aptnn.tensors import APT
 from mda_aptnn.training.config import TrainingConfig
@@ -67,11 +69,26 @@ def test_without_a_gpu(tmp_path):
     plan.write_text('[training]\ndevice = "cuda"')
     for use in (
         lambda: load_model("water-rpbe-d3", engine="cuda"),
+        lambda: load_model({"all": "water-rpbe-d3"}, device="cuda"),
         lambda: TrainingConfig(device="cuda"),
         lambda: mda_aptnn.train(water(3), tmp_path / "m.h5", plan=plan, trajectory=[]),
     ):
         with pytest.raises(ModelError, match="torch sees no GPU here; choose 'cpu', or 'auto'"):
             use()
+
+
+def test_the_device_of_a_prediction(caplog):
+    with caplog.at_level("INFO", logger="mda_aptnn"):
+        model = load_model("water-rpbe-d3", device="auto")
+    on_gpu = torch.cuda.is_available()
+    assert model.engine == ("cuda" if on_gpu else "cpu")
+    assert on_gpu or "torch sees no GPU here" in caplog.text
+    with pytest.raises(ModelError, match="there is no device 'gpu'"):
+        load_model("water-rpbe-d3", device="gpu")
+    words = ["predict", str(BUNDLED / "water64.pdb"), str(BUNDLED / "water64.h5md")]
+    refused = CliRunner().invoke(app, [*words, "--device", "gpu", "-o", "never.h5"])
+    assert refused.exit_code == 1
+    assert "error: there is no device 'gpu': choose one of cpu, cuda, auto" in refused.output
 
 
 @pytest.mark.parametrize(("edge", "pbc"), [(9.86, True), (5.2, True), (9.86, False)])
