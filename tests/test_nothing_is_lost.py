@@ -293,9 +293,10 @@ class TestOutputs:
             if parameter.param_type_name == "argument" and (parameter.required or parameter is one):
                 given.append(value)
             elif parameter is one or parameter is other or parameter.required:
+                needed = "1-2" if parameter.name == "band" else "1"
                 given += [
                     parameter.opts[0],
-                    target if parameter is other else value if parameter is one else "1",
+                    target if parameter is other else value if parameter is one else needed,
                 ]
         before = contents(tmp_path)
         said = error(*words, *given)

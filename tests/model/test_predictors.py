@@ -229,7 +229,7 @@ def test_stored_tensors_are_found_in_any_image_and_order_of_frames(tmp_path):
     ("name", "said"),
     [
         ("water-pbe", r"bundled models are: water-rpbe-d3; other names begin with charges:, label"),
-        ("gaussian:PBE0", r"no model 'gaussian:PBE0': .* charges:, labels:, xtb:, python:"),
+        ("gaussian:PBE0", r"no model 'gaussian:PBE0': .* charges:, labels:, xtb:, mace:, python:"),
         ("xtb:GFN3", "xtb:GFN3: choose xtb:GFN1 or xtb:GFN2"),
         ("charges:nowhere", "charges:nowhere: there is no such file; write charges:topology, or"),
         ("labels:nowhere", "labels:nowhere: there is no such file"),

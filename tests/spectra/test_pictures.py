@@ -215,7 +215,7 @@ def test_what_cannot_be_drawn_leaves_no_file(spectrum, tmp_path):
     with pytest.raises(SpectrumError, match="'short' has nothing within the range"):
         figures.plot({"whole": spectrum, "short": short}, path, range=(2000, 4000))
     gas = dataclasses.replace(spectrum, volume=None)
-    with pytest.raises(SpectrumError, match=r"'one' and 'gas' have no axes in common: \$n.*molar"):
+    with pytest.raises(SpectrumError, match=r"'one' and 'gas' have no axes in common: \$n.*V N_A"):
         figures.plot({"one": spectrum, "gas": gas}, path)
     assert not list(tmp_path.iterdir())
 
