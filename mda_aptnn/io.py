@@ -79,6 +79,12 @@ _LEFT = re.compile(rf"\.(.+){re.escape(_MARK)}[a-z0-9_]{{8}}(?:\.[^.]*)?")
 _inputs: dict[str, str | None] = {}
 
 
+def file_of(name: Any) -> str | None:
+    """Return the file that a name is, or that stands behind its first colon: "charges:FILE"."""
+    text = os.fspath(name) if isinstance(name, str | os.PathLike) else ""
+    return next((part for part in (text, text.partition(":")[2]) if os.path.isfile(part)), None)
+
+
 def protect(paths: Iterable[Any], kind: str | None = None) -> None:
     """Let no file be written in the place of these, which are read.
 

@@ -368,6 +368,8 @@ def check(
         frames = mda_aptnn.UniverseFrames(universe, **options)
         wanted, timeline = chosen_timeline(frames, *reading.chosen(), None)
         own = of_universe(known, frames)
+        if hasattr(own, "check"):
+            own.check(frames.frame())
         found += check_run(frames, wanted, timeline, model=own, **allowed).checks
         readers.append(frames)
         lengths = lengths_together([timeline])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +47,9 @@ def _tensors(
         }
         if "pgt" in tensors:
             info["pgt_sum_rule_residual"] = float(abs(tensors["pgt"].sum(axis=0)).max())
-        found.append(LabelledFrame(frame, tensors, info))
+        # without its Universe, which a worker would send back with every frame
+        alone = dataclasses.replace(frame, atoms=None)
+        found.append(LabelledFrame(alone, tensors, info))
     return found
 
 

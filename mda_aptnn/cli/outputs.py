@@ -21,7 +21,7 @@ from mda_aptnn.errors import AptnnError
 #: place: an option that is forgotten here shows itself by an error.
 _WRITTEN = frozenset({"output", "csv", "latex", "plot", "plot_spread", "flux_output"})
 #: Options that are names or paths.
-_NAMES = frozenset({"model", "dask"})
+_NAMES = frozenset({"model", "from_model", "teacher", "dask"})
 
 
 class OptionError(AptnnError, ValueError):
@@ -75,8 +75,9 @@ def reading_only(options: Mapping[str, Any]) -> Iterator[None]:
             if isinstance(item, Path):
                 (written if name in _WRITTEN else read).append(item)
             elif name in _NAMES and isinstance(item, str):
-                # SELECTION=PATH
-                read += [item.split("=", k)[-1] for k in range(item.count("=") + 1)]
+                # SELECTION=PATH, and WORD:PATH
+                ends = [item.split("=", k)[-1] for k in range(item.count("=") + 1)]
+                read += [*ends, *(end.partition(":")[2] for end in ends if ":" in end)]
     with io.protecting(read), _locks:
         names = {os.path.realpath(path) for path in read}
         for path in written:

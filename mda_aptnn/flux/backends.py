@@ -21,7 +21,7 @@ from MDAnalysis.analysis.backends import BackendBase, BackendMultiprocessing
 from MDAnalysis.lib.log import ProgressBar
 from tqdm.auto import tqdm
 
-from mda_aptnn import cluster
+from mda_aptnn import cluster, io
 from mda_aptnn.errors import WorkerError
 
 logger = logging.getLogger(__name__)
@@ -47,12 +47,13 @@ def loaded(source: Any, n_threads: int = 1, device: str = "cpu") -> Any:
 
     Loading it takes as long as predicting dozens of frames.
     """
-    changed = os.stat(source).st_mtime_ns if os.path.isfile(source) else 0
-    return _loaded(source, changed, n_threads, device)
+    file = io.file_of(source)
+    which = None if file is None else (os.path.realpath(file), os.stat(file).st_mtime_ns)
+    return _loaded(source, which, n_threads, device)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(source: Any, changed: int, n_threads: int, device: str) -> Any:
+def _loaded(source: Any, which: tuple[str, int] | None, n_threads: int, device: str) -> Any:
     # heavy: not before a scheduler has answered
     from mda_aptnn.model.predict import load_model
 

@@ -488,9 +488,9 @@ class DipoleFlux(CheckedAnalysis):
             results.correlation = self._series.correlation()
 
     def __getstate__(self) -> dict[str, Any]:
-        # a model that has a name is loaded again where it is used
+        # a model that is a file is loaded again where it is used
         state = self.__dict__.copy()
-        if isinstance(self._source, str | os.PathLike):
+        if isinstance(self._source, str | os.PathLike) and hasattr(self._model, "path"):
             state["_model"] = None
         state["_scratch"] = state["_plan"] = None
         return state

@@ -248,7 +248,20 @@ class FluxSeries(io.Stored):
                 axis = shape.index("groups")
                 terms = [values.take(k, axis).sum(axis) for k in sums.values()]
                 summed[name] = np.stack(terms, axis)
-        return dataclasses.replace(self, groups=list(sums), labels=labels, **summed)
+        info = dict(self.info)
+        if "mixture" in info:
+            info["mixture"] = [
+                row
+                | {
+                    "groups": {
+                        name: n
+                        for name, of in sums.items()
+                        if (n := sum(row["groups"].get(self.groups[k], 0) for k in of))
+                    }
+                }
+                for row in info["mixture"]
+            ]
+        return dataclasses.replace(self, groups=list(sums), labels=labels, info=info, **summed)
 
     def equipartition_ratio(self) -> tuple[float, float]:
         """Return ⟨Ṁ²⟩ / (k_B T Σ_i ⟨‖P_i‖²⟩/m_i) and its standard error.

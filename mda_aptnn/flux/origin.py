@@ -5,13 +5,13 @@ run.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mda_aptnn import io
 from mda_aptnn.flux.frame_flux import FrameFlux
 from mda_aptnn.flux.groups import Groups
 from mda_aptnn.frame import Frame
@@ -37,9 +37,9 @@ def trajectory_files(trajectory: Any) -> list[str]:
 
 
 def files_of(source: Any) -> list[Any]:
-    """Names of models that may be files, of one or of a mixture."""
+    """Files that models are of, of one or of a mixture."""
     each = source.values() if isinstance(source, Mapping) else [source]
-    return [own for own in each if isinstance(own, str | os.PathLike)]
+    return [file for file in map(io.file_of, each) if file is not None]
 
 
 def frame_fingerprint(frame: Frame, velocities: NDArray[np.float64]) -> np.uint64:
@@ -144,7 +144,7 @@ def checkpoint_plan(
     atoms = (sums.groups.fixed, frames.numbers, frames.indices, frames.masses)
     identity = model_identity(source, model)
     # few digits: on other hardware the last ones differ
-    if getattr(model, "path", None) is None:
+    if "sha256" not in identity:
         tensors = np.asarray(model.predict(first), dtype=float).ravel()
         identity += f" (predicts {np.cos(np.arange(len(tensors))) @ tensors:.4g})"
     moved = None

@@ -90,8 +90,8 @@ def average_beads(beads: Sequence[FluxSeries]) -> FluxSeries:
     _check_temperatures(kinetic)
     kelvin = first.info.get("kinetic_temperature", [])
     # a bead is hotter than the sample, as many times as there are beads: it is asked again
-    hot, trained = f"{Verdict.LOOK}: {TEMPERATURE}:", first.info.get("trained_temperature")
-    checks = [item for item in first.info.get("checks", []) if item["name"] != TEMPERATURE]
+    hot, trained = f"{Verdict.LOOK}: {TEMPERATURE}", first.info.get("trained_temperature")
+    checks = [x for x in first.info.get("checks", []) if not x["name"].startswith(TEMPERATURE)]
     if trained is not None:
         checks += Checks([temperature_check(trained, kinetic.mean() / n_beads)]).to_json()
     info = {

@@ -129,7 +129,7 @@ def run_campaign(
     if dask is None:
         scheduler = _run_here(missing, words, workers)
     else:
-        scheduler = _run_on_dask(missing, words, dask)
+        scheduler = _run_on_dask(missing, words, dask, workers)
     # closed at once, not when somebody lets go of the traceback
     with (
         _ended_in_order(),
@@ -358,9 +358,9 @@ def _run_here(
 
 
 def _run_on_dask(
-    directories: Sequence[Path], command: Sequence[str], address: str
+    directories: Sequence[Path], command: Sequence[str], address: str, n_workers: int
 ) -> Generator[Outcome, None, None]:
-    with cluster.connected(address) as client:
+    with cluster.connected(address, n_workers) as client:
         submit = functools.partial(client.submit, run_task, pure=False, retries=0)
         names = {submit(str(path), list(command)): path.name for path in directories}
         for future in cluster.finished(client, names):

@@ -50,10 +50,6 @@ class StoredTensors:
         self.target: AnyTarget = joint([TARGETS[name] for name in TARGETS if name in names])
         self.info = {"architecture": "stored tensors", "level_of_theory": data.level_of_theory}
 
-    def check(self, frame: Frame) -> None:
-        """Refuse a frame that is not in the file (ModelError)."""
-        self._find(frame)
-
     def predict(self, atoms: Any) -> Array:
         """Return the stored polar tensors [n_atoms, 3, 3] in e of a Frame, AtomGroup or Universe.
 

@@ -135,7 +135,8 @@ def _of_topology(frame: Frame) -> Array:
         charges: Array = np.asarray(frame.atoms.charges, dtype=np.float64)
     except NoDataError as error:
         raise ModelError(f"the topology has no charges: {way}") from error
-    if not charges.any() or not np.isfinite(charges).all():
+    # those of a part may all be zero
+    if not frame.atoms.universe.atoms.charges.any() or not np.isfinite(charges).all():
         raise ModelError(f"the charges of the topology are all zero, or not finite: {way}")
     sites = frame.atoms.residues.atoms - frame.atoms
     sites = sites[sites.masses < LIGHTEST]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mda_aptnn import io
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Array, Frame
 from mda_aptnn.graph import neighbours
@@ -49,6 +50,7 @@ class MACE:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not Path(path).is_file():
             raise ModelError(f"mace:{path}: there is no such file")
+        io.protect([path])
         try:
             # lets torch read the pickle, and e3nn 0.4 its constants
             import mace.modules  # noqa: F401

@@ -132,9 +132,11 @@ class Mixture(Members):
         target = target or self.target.parts[0]
 
         def ask(model: Any, frame: Frame) -> dict[str, Array]:
-            if hasattr(model, "predict_members"):
-                how = {"calibrated": calibrated, "target": target}
+            if isinstance(model, Members):
+                how: dict[str, Any] = {"calibrated": calibrated, "target": target}
                 return {"": model.predict_members(frame, **how)}
+            if hasattr(model, "predict_members"):
+                return {"": np.asarray(model.predict_members(frame))}
             return {"": tensors_of(model, frame, target)[None]}
 
         return self._gathered(atoms, ask)[""]

@@ -391,6 +391,8 @@ def _made(name: str, found: Any, *words: str) -> Any:
         except TypeError as error:
             raise ModelError(f"the model {name!r}: {error}") from error
         found = found(*words)
+    elif words:
+        raise ModelError(f"the model {name!r}: nothing stands behind the colon of this one")
     if not callable(getattr(found, "predict", None)):
         raise ModelError(f"{name!r} is no model: it has no predict(frame)")
     return found
@@ -435,8 +437,11 @@ def model_identity(source: Any, model: Any) -> str:
         return f"{Path(path).stem} (sha256 {io.file_hash(path)[:16]})"
     if not isinstance(source, str):
         return type(source).__name__
-    named = source.partition(":")[2]
-    return f"{source} (sha256 {io.file_hash(named)[:16]})" if os.path.isfile(named) else source
+    file = io.file_of(source)
+    if file is None:
+        return source
+    word = source.partition(":")[0]
+    return f"{word}:{Path(file).name} (sha256 {io.file_hash(file)[:16]})"
 
 
 def model_path(name: str | os.PathLike[str]) -> Path:

@@ -101,7 +101,8 @@ def fit_committee(
     target = target or samples.labelled_target(dataset)
     dataset = samples.with_all_parts(dataset, target)
     start, network = started(network)
-    network, training = network_for(network, target), training or TrainingConfig()
+    training = training or TrainingConfig()
+    network = network_for(network, target) if start is None else network
     if n_members < 2:
         raise TrainingError(f"a committee has two or more members, not {n_members}")
     if shared_body:
@@ -136,7 +137,8 @@ def fit_committee(
         members = [single.members[0] for single in singles]
         contents = dataclasses.replace(singles[0], members=members)
     kind = LAST_LAYERS if shared_body else INDEPENDENT
-    card = model_card(parts, target) | _members_card(singles, kind) | {"accuracy": {}}
+    card = model_card(parts, target) | _members_card(singles, kind) | origin(start)
+    card["accuracy"] = {}
     contents = dataclasses.replace(contents, training=dataclasses.asdict(training), card=card)
     if "held_out" in parts:
         model = Model(contents)

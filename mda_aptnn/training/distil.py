@@ -29,7 +29,6 @@ from mda_aptnn.frame import Frame
 from mda_aptnn.labels.dataset import Dataset, LabelledFrame
 from mda_aptnn.labels.snapshots import Source, choose_frames
 from mda_aptnn.model.density import LayerConfig, NetworkConfig
-from mda_aptnn.model.devices import torch_device
 from mda_aptnn.model.dipole import DipoleConfig
 from mda_aptnn.model.domain import domain_checks
 from mda_aptnn.model.predict import Model, load_model, model_identity
@@ -215,6 +214,7 @@ def _start(network: Any, plan: Any, trajectory: Any) -> Any:
     model = load_model(network)
     if not isinstance(model, Model):
         raise TrainingError(f"{model!r} has no weights to start from: give a model file")
+    io.protect([model.path])
     return model.contents
 
 
@@ -310,9 +310,9 @@ def distil(
         As of `fit`, and if the labels of another teacher are found.
     """
     network, training = planned(plan, network or STUDENT_NETWORK, training or STUDENT, settings)
+    source = load_model(teacher, device=training.device)
+    io.protect([getattr(source, "path", None)])
     path = io.check_writable(path)
-    on_gpu = torch_device(training.device).type == "cuda"
-    source = load_model(teacher, engine="cuda" if on_gpu else "auto")
     who = model_identity(teacher, source)
     # an object without a name cannot be told from another
     kept = isinstance(teacher, str) or getattr(source, "path", None) is not None

@@ -86,7 +86,8 @@ def fit(
     """
     target = target or samples.labelled_target(dataset)
     start, network = started(network)
-    network, training = network_for(network, target), training or TrainingConfig()
+    training = training or TrainingConfig()
+    network = network_for(network, target) if start is None else network
     if held_out is not None:
         training = dataclasses.replace(training, held_out=0.0)
     path = io.check_writable(path)

@@ -199,9 +199,7 @@ class UniverseFrames:
             asks for.
         """
         trajectory = self.universe.trajectory
-        frame = self._frame(self._place(trajectory))
-        object.__setattr__(frame, "number", int(trajectory.ts.frame))
-        return frame
+        return self._frame(self._place(trajectory), int(trajectory.ts.frame))
 
     def velocities(self) -> Array:
         """Return the velocities at the current timestep.
@@ -281,12 +279,12 @@ class UniverseFrames:
         for number in map(int, numbers):
             if stride is None or self._source is None:
                 middle = place(number)
-                yield Moment(number, self._frame(middle), velocities())
+                yield Moment(number, self._frame(middle, number), velocities())
                 continue
             before, middle = place(number - stride), place(number)
             now, after = velocities(), place(number + stride)
             moved = _moved(before, middle, after)
-            yield Moment(number, self._frame(middle), now, moved, velocities())
+            yield Moment(number, self._frame(middle, number), now, moved, velocities())
 
     @property
     def recorded(self) -> bool:
@@ -337,7 +335,8 @@ class UniverseFrames:
             As `frame` and `velocities`.
         """
         for trajectory in self._sampled():
-            yield self._frame(self._place(trajectory)), self._velocities(trajectory)
+            frame = self._frame(self._place(trajectory), int(trajectory.ts.frame))
+            yield frame, self._velocities(trajectory)
 
     def __repr__(self) -> str:
         n_frames = self.universe.trajectory.n_frames
@@ -430,13 +429,14 @@ class UniverseFrames:
             axes = "".join(axis for axis, flag in zip("xyz", frame.pbc, strict=True) if not flag)
             self.notes.append(f"not periodic along {axes}")
 
-    def _frame(self, place: Place) -> Frame:
+    def _frame(self, place: Place, number: int) -> Frame:
         positions, cell = place
         if self._known is not None and cell is self._known.box:
-            return self._known.moved_to(positions)
-        return Frame(
-            self.numbers, positions, cell.vectors, cell.pbc, self.charge, atoms=self._atoms
-        )
+            frame = self._known.moved_to(positions)
+            object.__setattr__(frame, "number", number)
+            return frame
+        like = self.numbers, positions, cell.vectors, cell.pbc, self.charge
+        return Frame(*like, atoms=self._atoms, number=number)
 
     def _place(self, trajectory: Any) -> Place:
         ts = trajectory.ts
