@@ -222,7 +222,7 @@ def test_stored_tensors_are_found_in_any_image_and_order_of_frames(tmp_path):
     some[5] = np.nan
     Dataset([with_labels(data[0], some)]).save(tmp_path / "some.h5")
     with pytest.raises(ModelError, match=r"frame 0 of .*some.h5 has atoms without a tensor"):
-        load_model(f"labels:{tmp_path / 'some.h5'}").check(data[0].frame)
+        load_model(f"labels:{tmp_path / 'some.h5'}").predict(data[0].frame)
 
 
 @pytest.mark.parametrize(
