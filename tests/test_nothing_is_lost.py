@@ -175,7 +175,9 @@ class TestFolders:
 
 
 #: What names a file that is written.
-OUTPUTS = {"--output", "--csv", "--plot", "--plot-spread", "--flux"}
+#: Options that are names or files.
+NAMES = {"model", "from_model", "teacher"}
+OUTPUTS = {"--output", "--csv", "--latex", "--plot", "--plot-spread", "--flux"}
 
 
 def all_commands():
@@ -196,7 +198,7 @@ def reads_and_writes():
             if p.name in hints and "pathlib.Path" in str(hints[p.name].annotation)
         ]
         written = [p for p in paths if OUTPUTS & set(p.opts)]
-        read = [p for p in command.params if (p in paths or p.name == "model") and p not in written]
+        read = [p for p in command.params if (p in paths or p.name in NAMES) and p not in written]
         for one, other in itertools.product(read, written):
             yield pytest.param(
                 words, command, one, other, id=f"{' '.join(words)} {one.name} {other.name}"
