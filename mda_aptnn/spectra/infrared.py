@@ -276,7 +276,7 @@ class Spectrum(Absorption):
 
     def to(
         self,
-        quantity: str,
+        quantity: str | None = None,
         *,
         molecules: int | str | None = None,
         path_length: Any = None,
@@ -288,10 +288,10 @@ class Spectrum(Absorption):
 
         Parameters
         ----------
-        quantity : str
+        quantity : str, optional
             One of `mda_aptnn.spectra.quantities.QUANTITIES`: "n-alpha", "alpha", "epsilon",
             "molar-absorption", "absorbance", "transmittance", "k", "dielectric-loss",
-            "conductivity".
+            "conductivity". By default what is shown already, with its path and n.
         molecules : int or str, optional
             Of what a molar quantity is per mole: a formula ("H2O"), or the number of molecules in
             the sample. Not needed where all molecules are of one kind.
@@ -316,6 +316,8 @@ class Spectrum(Absorption):
             path_length = units.magnitude(path_length, "cm", "path length")
         how: dict[str, Any] = {"quantity": quantity, "path_length": path_length}
         how |= {"epsilon_infinity": epsilon_infinity, "refractive_index": refractive_index}
+        if quantity is None:
+            how = {k: getattr(self.shown, k) if v is None else v for k, v in how.items()}
         shown = Shown(**how, count=1)
         if self.volume is None and shown.is_times_n:
             shown = dataclasses.replace(shown, refractive_index=1.0)
