@@ -287,10 +287,10 @@ def fit_bands(
         raise SpectrumError("bands of a transmittance cannot be fitted; show absorbance")
     grid, found, notes = spectrum.wavenumber.magnitude, [], []
     known = [peak.position.value for peak in spectrum.peaks()] if at is None else list(at)
-    for (low, high), (start, end) in itertools.pairwise(sorted(ranges)):
-        if start < high:
+    for (low, high), (after, end) in itertools.pairwise(sorted(ranges)):
+        if after < high:
             raise SpectrumError(
-                f"{low:g} to {high:g} and {start:g} to {end:g} cm⁻¹ overlap, and a band in both "
+                f"{low:g} to {high:g} and {after:g} to {end:g} cm⁻¹ overlap, and a band in both "
                 "would count twice; fit them apart, or as one range"
             )
     for place in at or ():
