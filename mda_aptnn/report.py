@@ -79,7 +79,8 @@ def write_report(
     distances : DistanceSpectrum, optional
         Drawn as well.
     shown : mapping, optional
-        What pictures of the spectrum show: arguments of `Spectrum.to`.
+        What pictures of the spectrum show, and what intensities are per: arguments of
+        `Spectrum.to`.
     **how
         Options of `FluxSeries.spectrum`: temperature, resolution, window, volume.
 
@@ -127,7 +128,7 @@ def _pictures(
     draw: dict[str, Callable[[Any], Any]] = {
         "spectrum" if known else "short": lambda figure: spectrum.plot(figure=figure, terms=False)
     }
-    if 2 <= n_groups <= _STACKED:
+    if 2 <= n_groups <= _STACKED and spectrum.shown.is_additive:
         draw["stacked"] = lambda figure: spectrum.plot(figure=figure, stacked=True)
     if 2 <= n_groups <= _MATRIX and not spectrum.summed:
         draw["matrix"] = lambda figure: plot_matrix(spectrum, figure=figure)
@@ -157,7 +158,7 @@ def _bands(spectrum: Spectrum) -> str:
     head = ["Band / cm⁻¹", f"Intensity per {name} / km mol⁻¹", "Share"]
     styles = ["", "number", "number"]
     maxima = ", ".join(with_error(peak.position) for peak in spectrum.peaks())
-    text = f"<p>Maxima at {maxima} cm⁻¹.</p>"
+    text = f"<p>Maxima at {maxima} cm⁻¹.</p>" if maxima else "<p>No maximum stands out.</p>"
     if spectrum.shown_as:
         text += f"<p>Shown is {html.escape(str(spectrum.shown))}.</p>"
     return _table(rows, styles, head) + text

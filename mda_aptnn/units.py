@@ -92,7 +92,12 @@ def magnitude(value: Any, unit: str, name: str = "value") -> Any:
             source = ureg.Quantity(value.magnitude, str(value.units))
             is_wavenumber = ureg.Quantity(1.0, unit).check("1/[length]")
             spectroscopic = is_wavenumber and not source.check("[length]")
-            value = source.to(unit, *["spectroscopy"] * spectroscopic).magnitude
+            if spectroscopic:
+                # pint goes through a wavelength, which a zero has not
+                one = ureg.Quantity(1.0, source.units).to(unit, "spectroscopy")
+                value = np.multiply(source.magnitude, one.magnitude)
+            else:
+                value = source.to(unit).magnitude
         except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
             raise UnitError(
                 f"{name}: cannot convert {value:~} to {unit}; write it in that unit, like "

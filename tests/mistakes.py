@@ -120,6 +120,16 @@ MISTAKES: list[tuple[str, str]] = [
         "a band that was not measured",
         "compare spectrum.h5 bare.csv --band 100-3000 --quantity k --x-unit cm-1 --scaled",
     ),
+    (
+        "a measured spectrum of the same trajectory",
+        "compare spectrum.h5 bare.csv --band 1000-3000 --same-trajectory",
+    ),
+    ("ranges of bands that overlap", "bands spectrum.h5 --band 1000-3000 --band 2000-4000"),
+    ("a band outside of the ranges", "bands spectrum.h5 --band 1000-3000 --at 5000"),
+    (
+        "a resolution that is not chosen by itself",
+        "convergence flux.h5 --band 1000-3000 --resolution auto",
+    ),
     ("a flux file cut short", "spectrum cut-flux.h5 --resolution '1000 cm^-1'"),
     ("a part that there is not", "flux water.pdb water.trr --part 4/3"),
     ("a part of a run that is missing", "merge part-1of3.h5 part-3of3.h5"),

@@ -80,6 +80,15 @@ def test_everything_is_inside(series, tmp_path):
     assert not re.search(r"https?://", (tmp_path / "r.html").read_text())
 
 
+def test_a_transmittance_has_no_terms_and_a_flat_spectrum_no_maxima(series, tmp_path):
+    shown = {"quantity": "transmittance", "path_length": 1e-3, "refractive_index": 1.3}
+    write_report(series, tmp_path / "r.html", shown=shown, **SETTINGS)
+    reader = read(tmp_path / "r.html")
+    text = " ".join(reader.text)
+    assert "cross terms (hatched)" not in text and "Terms of each band" in text
+    assert "Maxima at  cm⁻¹" not in text and "No maximum stands out." in text
+
+
 def test_checks_find_what_is_wrong(series):
     def verdicts(other):
         checks = check_spectrum(other, other.spectrum(300, **SETTINGS))

@@ -35,6 +35,9 @@ from tests.systems import BOLTZMANN, LIGHT, prefactor
         ("10 µm", "cm", 1e-3),
         ("1 THz", "1/cm", 33.3564095),
         ("1 meV", "1/cm", 8.06554394),
+        ("0 THz", "1/cm", 0.0),
+        ("0 meV", "1/cm", 0.0),
+        ("0 cm^-1", "1/cm", 0.0),
         ("0.5fs", "ps", 5e-4),
         ("1 bohr", "angstrom", 0.529177211),
         ("1 bohr/atomic_unit_of_time", "angstrom/ps", 21876.9126),
@@ -51,6 +54,9 @@ def test_numbers_strings_and_quantities_come_in(value, unit, expected):
 def test_arrays_come_in():
     np.testing.assert_allclose(
         units.magnitude(units.quantity([1.0, 2.0], "nm"), "angstrom"), [10, 20]
+    )
+    np.testing.assert_allclose(
+        units.magnitude(units.quantity([0.0, 1.0], "THz"), "1/cm"), [0, 33.3564095]
     )
 
 

@@ -161,7 +161,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 label_app = typer.Typer(
-    help="Labels from CP2K: plan a campaign, run it, collect what can be trusted, check it.",
+    help="Labels by CP2K, PySCF, ASE or another code: plan a campaign, run it, collect what can be "
+    "trusted, check it.",
     no_args_is_help=True,
 )
 for _app, _commands in ((app, COMMANDS), (label_app, LABEL_COMMANDS)):

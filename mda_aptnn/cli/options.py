@@ -172,6 +172,7 @@ Models = Annotated[Any, models]
 Temperature = Annotated[Any, positive(units.TEMPERATURE)]
 Volume = Annotated[Any, positive(units.VOLUME)]
 Resolution = Annotated[Any, _resolution]
+Width = Annotated[Any, positive(units.WAVENUMBER)]
 PathLength = Annotated[Any, positive("cm")]
 Numbers = Annotated[list[float] | None, numbers]
 Coordinates = Annotated[dict[str, tuple[str, ...]] | None, _coordinates]
@@ -400,7 +401,7 @@ class Shown(Options):
     def of(self, spectrum: Any) -> Any:
         """Return a spectrum shown as it is asked for."""
         self.check()
-        return spectrum if self.quantity is None else spectrum.to(**self.values())
+        return spectrum if self == Shown() else spectrum.to(**self.values())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

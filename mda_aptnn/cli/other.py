@@ -94,7 +94,7 @@ def report(
         title=title or flux.stem,
         source=flux,
         distances=distances,
-        shown=shown.values() if shown.quantity else None,
+        shown=None if shown == opt.Shown() else shown.values(),
         **settings,
     )
     out.tell({}, (), checks)
@@ -125,6 +125,8 @@ def live(
         Frames between two writings of the files.
     stop : int
         Frames to stop after; else at the end.
+    resolution : str
+        Full width at half maximum of a line; 10 cm⁻¹ by itself.
     """
     import MDAnalysis
 
@@ -176,6 +178,8 @@ class Loop(opt.Options):
         Members of the committee.
     seed : int
         Of the first frames and the test frames.
+    resolution : str
+        Full width at half maximum of a line of the spectra.
     tolerance : float
         Stop when the spectrum changes by less than this part of its error bar.
     """
@@ -189,7 +193,7 @@ class Loop(opt.Options):
     candidates: int = 500
     members: int = 4
     seed: int = 0
-    resolution: opt.Resolution = "10 cm^-1"
+    resolution: opt.Width = "10 cm^-1"
     temperature: opt.Temperature = None
     tolerance: float = 0.5
 

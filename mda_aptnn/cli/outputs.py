@@ -121,7 +121,7 @@ class Outputs:
             known = FigureCanvasBase.get_supported_filetypes()
             if plot.suffix[1:].lower() not in known:
                 endings = ", ".join(sorted(known))
-                raise OptionError(f"--plot {plot}: the ending must be one of {endings}")
+                raise OptionError(f"picture {plot}: the ending must be one of {endings}")
 
     def save(self, result: Any) -> None:
         """Write a result: columns, a picture, and what is neither as its HDF5 file if it is the

@@ -376,7 +376,7 @@ def spectrogram(
     flux: Path,
     *,
     sample: opt.Sample,
-    resolution: str = "50 cm^-1",
+    resolution: opt.Width = "50 cm^-1",
     step: str | None = None,
     group: str | None = None,
     highest: str = "4500 cm^-1",
@@ -413,7 +413,7 @@ def convergence(
     *,
     band: Band,
     temperature: opt.Temperature = None,
-    resolution: opt.Resolution = "10 cm^-1",
+    resolution: opt.Width = "10 cm^-1",
     segments: opt.Several = 8,
     lengths: opt.Several = 8,
     out: Outputs = opt.writes(plot=None),
@@ -424,6 +424,8 @@ def convergence(
     ----------
     band : str
         LOW-HIGH in cm⁻¹, such as "2800-4000".
+    resolution : str
+        Full width at half maximum of a line.
     segments : int
         Parts of the run for error bars.
     lengths : int
@@ -444,8 +446,8 @@ def convergence(
     listed = [
         {"length_ps": length, "intensity": one.value, "error": one.error} for length, one in rows
     ]
-    lines = [f"{length:10.4g} ps   {one}" for length, one in rows]
-    out.tell({"lengths": listed, "unit": "km/mol"}, lines)
+    lines = [f"{length:10.4g} ps   {one} per sample" for length, one in rows]
+    out.tell({"lengths": listed, "unit": "km/mol", "per": "sample"}, lines)
 
 
 def dielectric(
@@ -570,6 +572,8 @@ def compare(
 
     one, picture = Spectrum.load(first), out.files.get("plot")
     if io.kind_of(second) is None:
+        if same_trajectory:
+            raise OptionError(f"{second} is a measured spectrum: leave --same-trajectory out")
         settings = shown.values()
         measured = read_experiment(
             second,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -269,7 +270,8 @@ def fit_bands(
     Raises
     ------
     SpectrumError
-        If a range is not in the spectrum or has no band, or a band of the total cannot be fitted.
+        If a range is not in the spectrum or has no band, ranges overlap, a given band is in none,
+        or a band of the total cannot be fitted.
 
     Notes
     -----
@@ -285,6 +287,15 @@ def fit_bands(
         raise SpectrumError("bands of a transmittance cannot be fitted; show absorbance")
     grid, found, notes = spectrum.wavenumber.magnitude, [], []
     known = [peak.position.value for peak in spectrum.peaks()] if at is None else list(at)
+    for (low, high), (after, end) in itertools.pairwise(sorted(ranges)):
+        if after < high:
+            raise SpectrumError(
+                f"{low:g} to {high:g} and {after:g} to {end:g} cm⁻¹ overlap, and a band in both "
+                "would count twice; fit them apart, or as one range"
+            )
+    for place in at or ():
+        if not any(low < place < high for low, high in ranges):
+            raise SpectrumError(f"a band at {place:g} cm⁻¹ (at=, --at) is in none of the ranges")
     lines = {}
     names = spectrum.pairs() if terms and len(spectrum.groups) > 1 else []
     for low, high in ranges:

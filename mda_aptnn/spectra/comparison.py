@@ -66,7 +66,7 @@ class Comparison:
 def compare(
     first: Spectrum, second: Spectrum, low: Any, high: Any, *, same_trajectory: bool = False
 ) -> Comparison:
-    """Compare the totals of two spectra in a band.
+    """Compare the totals of two spectra in a band, as they are shown (`Spectrum.to`).
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ def compare(
     Raises
     ------
     SpectrumError
-        If resolutions or windows differ, one has a volume and the other not, the band is empty, or
-        segments do not go together.
+        If resolutions, windows or what is shown differ, transmittance is shown, the band is empty,
+        or segments do not go together.
     """
     _check(first, second, same_trajectory)
     low, high = (
@@ -105,15 +105,15 @@ def compare(
         intensity = other @ weights / (one @ weights)
         return np.array([intensity, *shift_and_cosine(grid, inside, one, other, resolution)])
 
-    one = first.scale * first.values.sum(axis=1)
-    other = _on(grid, second, second.scale * second.values.sum(axis=1))
+    one = _shown(grid, first, first.values)
+    other = _shown(grid, second, second.values)
     values = estimate(np.array([one, other]))
     error, degrees, noise = np.full(3, np.nan), 0, float("nan")
     parts = first.segments, second.segments
     if parts[0] is not None and parts[1] is not None:
         degrees = min(parts[0].degrees_of_freedom, parts[1].degrees_of_freedom)
-        of_one = first.scale * parts[0].terms.sum(axis=2, dtype=np.float64)
-        of_other = _on(grid, second, second.scale * parts[1].terms.sum(axis=2, dtype=np.float64))
+        of_one = np.array([_shown(grid, first, part) for part in parts[0].terms])
+        of_other = np.array([_shown(grid, second, part) for part in parts[1].terms])
         scaled = of_other / values[0]
         # scale and shift, which are fitted, take their part of the noise
         fitted, _ = np.linalg.qr(np.stack([one[inside], np.gradient(one)[inside]], axis=1))
@@ -148,10 +148,14 @@ def _check(first: Spectrum, second: Spectrum, same_trajectory: bool) -> None:
             f"the spectra have resolutions of {widths[0]:g} and {widths[1]:g} cm⁻¹ (windows "
             f"{first.window}, {second.window}); make both with the same"
         )
-    if (first.volume is None) != (second.volume is None):
+    if first.label != second.label:
+        shown = " and ".join(spectrum.shown.heading for spectrum in (first, second))
         raise SpectrumError(
-            "one spectrum has a volume and the other not; give volume= to the one that has none"
+            f"the spectra are shown as {shown}: show both as one quantity (to(), --quantity "
+            "epsilon), or give a volume to the one that has none"
         )
+    if not first.shown.is_additive:
+        raise SpectrumError("transmittance has no intensities to compare; show absorbance")
     if not same_trajectory:
         return
     if first.segments is None or second.segments is None:
@@ -166,12 +170,15 @@ def _check(first: Spectrum, second: Spectrum, same_trajectory: bool) -> None:
         )
 
 
-def _on(grid: Array, spectrum: Spectrum, values: Array) -> Array:
-    """Values [..., n_frequencies] on another grid; beyond their own, its end."""
-    own = spectrum.wavenumber.magnitude
+def _shown(grid: Array, spectrum: Spectrum, terms: NDArray[Any]) -> Array:
+    """The total of terms [n_frequencies, n_pairs] as it is shown, on another grid; beyond their
+    own, its end.
+    """
+    own, total = spectrum.wavenumber.magnitude, terms.sum(axis=1, dtype=np.float64)
+    values = spectrum.as_shown(total, total)
     if len(own) == len(grid) and np.allclose(own, grid):
         return values
-    interpolated: Array = CubicSpline(own, values, axis=-1)(np.minimum(grid, own[-1]))
+    interpolated: Array = CubicSpline(own, values)(np.minimum(grid, own[-1]))
     return interpolated
 
 

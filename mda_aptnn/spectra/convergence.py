@@ -26,7 +26,7 @@ class Convergence(Drawn):
     lengths : ndarray, shape [n_lengths]
         In ps, growing; the last one is the whole trajectory.
     integrals : list of Measured
-        In km/mol, with standard errors from segments.
+        In km/mol per sample, with standard errors from segments.
     low, high : float
         Limits of the band in cm⁻¹.
     """
@@ -41,7 +41,7 @@ class Convergence(Drawn):
         parts = [(found.value, found.error, found.model_error) for found in self.integrals]
         values, errors, spread = np.array(parts).T
         degrees = self.integrals[-1].degrees_of_freedom
-        band = f"{self.low:g} to {self.high:g} cm$^{{-1}}$ / km mol$^{{-1}}$"
+        band = f"{self.low:g} to {self.high:g} cm$^{{-1}}$ / km mol$^{{-1}}$ per sample"
         relative = 100 * errors / np.abs(values)
         guide = relative[-1] * np.sqrt(self.lengths[-1] / self.lengths)
         lines = {"standard error": relative, "∝ 1/√length": guide}
@@ -95,11 +95,11 @@ def convergence(
     """
     whole = series.regroup({"all": series.groups})
     options = {"resolution": "10 cm^-1"} | options | {"segments": segments}
+    resolution = units.magnitude(options["resolution"], units.WAVENUMBER, "resolution")
     spectrum = whole.spectrum(**options)
     options["temperature"] = spectrum.temperature
     if spectrum.volume is not None:
         options["volume"] = spectrum.volume
-    resolution = units.magnitude(options["resolution"], units.WAVENUMBER, "resolution")
     shortest = 1.05 * segments * needed_time(resolution) / series.spacing
     if shortest > 0.7 * len(whole):
         raise SpectrumError(

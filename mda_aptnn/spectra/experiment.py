@@ -32,13 +32,19 @@ Array = NDArray[np.float64]
 DATA = Path(__file__).parent.parent / "data"
 #: What a file holds if only its form means something.
 ARBITRARY = "arbitrary"
-#: Words of a header, in small letters, and what they mean; the first that is found counts.
+#: Words of a header, in small letters, and what they mean; the first that is found counts. What
+#: means nothing is refused.
 _QUANTITIES = (
-    (r"transmitt|transmission|%t\b|%\s*t\b", "transmittance"),
     (r"absorbance|optical density", "absorbance"),
-    (r"epsilon|molar.{0,3}absor|molar.{0,3}extinction|molar attenuation|l\W*mol\W*cm", "epsilon"),
+    (r"\b(log|ln)\W?\d*\W*(transm|%?\s*t\b)", ""),
+    (r"transmitt|transmission|%t\b|%\s*t\b", "transmittance"),
+    (
+        r"epsilon|molar.{0,3}absor|molar.{0,3}extinction|molar attenuation|\bl\W*mol\W*cm"
+        r"|\bm\W*[1¹]\W*cm",
+        "epsilon",
+    ),
     (r"km\W*mol", "molar-absorption"),
-    (r"n\W?alpha|n·α", "n-alpha"),
+    (r"\bn\W?alpha|n·α", "n-alpha"),
     (r"alpha|α|absorption coefficient", "alpha"),
     (r"dielectric.loss|imaginary permittivity", "dielectric-loss"),
     (r"conductivity", "conductivity"),
@@ -50,11 +56,19 @@ _BASES = (
     (r"base[ -]?e\b|napierian|neperian", "e"),
 )
 _X_UNITS = (
-    (r"cm\W{0,2}-\W?1|1\W?/\W?cm|cm⁻¹|wavenumber", "1/cm"),
-    (r"micro|µm|μm|\bum\b", "um"),
-    (r"nano|\bnm\b", "nm"),
+    (r"cm\W{0,2}-\W?1|1\W?/\W?cm|cm⁻¹|wavenumbers?\W*$", "1/cm"),
+    (r"\bm\W{0,2}-\W?1|1\W?/\W?m\b|\bm⁻¹", "1/m"),
+    (r"micro|(µm|μm|\bum)\b(?!\W?[-⁻])", "um"),
+    (r"nano|\bnm\b(?!\W?[-⁻])", "nm"),
     (r"\bthz\b|terahertz", "THz"),
     (r"\bmev\b", "meV"),
+)
+#: A unit in brackets, or behind a slash; and a base, which may stand beside it.
+_UNIT = re.compile(r"(?:^\w*|\s)/\s*(?P<behind>.+)$|[(\[](?P<inside>.+)[)\]]")
+_BESIDE = re.compile(
+    rf"[)\]]?[\s,;]*[(\[]?(?:linear )?(?:{'|'.join(words for words, _ in _BASES)})"
+    r"[)\]]?[\s,;]*[(\[]?",
+    re.I,
 )
 #: Quantities whose definition has a base; of the others with one, both are in use.
 _DECADIC = ("absorbance", "epsilon")
@@ -162,8 +176,8 @@ def read_experiment(
     Raises
     ------
     FileFormatError
-        If the file is not understood, has too few points or one twice, or says nothing of quantity,
-        base or unit that is not given.
+        If the file is not understood, has too few points or one twice, says nothing of quantity,
+        base or unit that is not given, or has a unit that the quantity has not.
     ImportError
         If jcamp is needed and not there.
     """
@@ -176,10 +190,11 @@ def read_experiment(
     with open(path, "rb") as file:
         is_jcamp = file.read(200).lstrip().startswith(b"##")
     read = _read_jcamp if is_jcamp else _read_text
-    x, y, x_said, y_said, path_length, notes = read(path)
-    if quantity is None:
+    x, y, x_said, head, path_length, notes = read(path)
+    y_said = head.lower()
+    if not quantity:
         quantity = _first(_QUANTITIES, y_said) or otherwise
-    if quantity is None:
+    if not quantity:
         raise FileFormatError(
             f"{path} does not say what its second column is: give --quantity (one of "
             f"{', '.join(QUANTITIES)}), or compare it --scaled"
@@ -196,9 +211,13 @@ def read_experiment(
     x, y = _sorted(path, _wavenumbers(path, x, unit), y, notes)
     if unit != "1/cm" and x_unit is None:
         notes.append(f"wavelengths or frequencies in {unit} are made wavenumbers")
+    y = _in_unit(path, y, quantity, head, notes)
     if quantity == "transmittance":
+        if base:
+            raise FileFormatError(f"{path} is a transmittance, which has no base: leave --base out")
         x, y, quantity = *_absorbance(path, x, y, "%" in y_said or "percent" in y_said, notes), _A
-    y = _to_base(path, y, quantity, base or _first(_BASES, y_said), notes)
+    else:
+        y = _to_base(path, y, quantity, base or _first(_BASES, y_said), notes)
     if (y < 0).any():
         notes.append(f"{(y < 0).sum()} of {len(y)} values are negative, and kept")
     widest = int(np.diff(x).argmax())
@@ -222,10 +241,11 @@ def _read_text(path: Path) -> _Columns:
     header, notes, missing, more = [""], [], 0, 0
     text = path.read_bytes().decode("utf-8-sig", "replace")
     for number, line in enumerate(text.splitlines(), 1):
-        cells = _cells(line)
-        if not cells or (rows and line.lstrip().startswith("#")):
+        comment, words = line.lstrip().startswith("#"), line.lstrip(" \t#")
+        cells = _cells(words)
+        if not cells or (rows and comment):
             continue
-        values = [_number(cell) for cell in cells[:2]]
+        values = [] if comment else [_number(cell) for cell in cells[:2]]
         if len(values) == 2 and None not in values:
             rows.append((values[0], values[1]))  # type: ignore[arg-type]
             more = max(more, len(cells) - 2)
@@ -234,7 +254,8 @@ def _read_text(path: Path) -> _Columns:
         elif rows:
             raise FileFormatError(f"{path}, line {number}: {line[:60]!r} are not two numbers")
         else:
-            header = cells
+            # between blanks the first word is of the first column
+            header = cells if re.search(r"[;\t,]", words) else words.split(maxsplit=1)
     if len(rows) < _FEWEST:
         raise FileFormatError(f"{path} has {len(rows)} rows of two numbers; a spectrum has more")
     x, y = np.array(rows).T
@@ -244,9 +265,8 @@ def _read_text(path: Path) -> _Columns:
     if more > 0:
         notes.append(f"only the first two of {more + 2} columns are read")
     # a header without columns is about both
-    said = [cell.strip(" #").lower() for cell in header]
-    x_said, y_said = (said[0], said[1]) if len(said) > 1 else (said[0], said[0])
-    return x[known], y[known], x_said, y_said, None, notes
+    said = [cell.strip(' #"') for cell in header]
+    return x[known], y[known], said[0].lower(), said[:2][-1], None, notes
 
 
 def _cells(line: str) -> list[str]:
@@ -291,13 +311,45 @@ def _read_jcamp(path: Path) -> _Columns:
     given = str(found.get("path length", found.get("pathlength", ""))).strip()
     if given:
         try:
-            length = float(units.magnitude(given.lower(), "cm", "PATH LENGTH"))
+            # a bare number would be taken to be in cm
+            unit = given if _number(given) is None else "no unit"
+            length = float(units.magnitude(unit.lower(), "cm", "PATH LENGTH"))
             notes.append(f"path length {given}")
         except UnitError:
-            notes.append(f"its path length {given!r} is not understood")
+            notes.append(f"its path length {given!r} is not understood: a number and a unit are")
     known = np.isfinite(y)
-    x_said, y_said = (str(found.get(name, "")).lower() for name in ("xunits", "yunits"))
-    return x[known], y[known], x_said, y_said, length, notes
+    x_said, y_said = (str(found.get(name, "")) for name in ("xunits", "yunits"))
+    return x[known], y[known], x_said.lower(), y_said, length, notes
+
+
+def _in_unit(path: Path, y: Array, quantity: str, head: str, notes: list[str]) -> Array:
+    """Values in the unit that the table of quantities has, from that behind the name in a head."""
+    [words] = [words for words, meaning in _QUANTITIES if meaning == quantity]
+    word = re.search(words, head, re.I)
+    # without the name, what a heading begins with may be the unit of the first column
+    text = head[word.end() :] if word else head.lstrip("([/")
+    found = _UNIT.search(text)
+    if quantity == ARBITRARY or found is None:
+        return y
+    parts = _BESIDE.split(found["behind"] or found["inside"])
+    said = next((part.strip() for part in parts if part.strip()), "")
+    own = QUANTITIES[quantity].unit
+    factors = {}
+    for unit in {kind.unit for kind in QUANTITIES.values() if said and kind.unit}:
+        with contextlib.suppress(UnitError):
+            factors[unit] = units.factor(said, unit)
+    # of what has no unit, remarks such as "a.u." may stand there
+    if not said or (not own and not factors):
+        return y
+    if own not in factors:
+        unit = f"which is in {own}" if own else "which has no unit"
+        raise FileFormatError(
+            f"{path}: its second column is in {said!r}, and that is no unit of {quantity}, {unit}: "
+            "correct the heading, or --quantity"
+        )
+    if not math.isclose(factors[own], 1.0):
+        notes.append(f"{quantity} in {said} is made {own}")
+    return y * factors[own]
 
 
 def _wavenumbers(path: Path, x: Array, unit: str) -> Array:
@@ -387,6 +439,11 @@ class ComparisonWithExperiment:
     frequency_factor: Measured | None
 
     @property
+    def _same(self) -> bool:
+        """Whether the spectrum is shown as what was measured, and not only of the same form."""
+        return self.spectrum.shown.quantity == self.experiment.quantity
+
+    @property
     def factors(self) -> list[str]:
         """What was done to heights and wavenumbers."""
         heights = "heights absolute" if self.scale is None else f"heights × {self.scale}"
@@ -395,9 +452,10 @@ class ComparisonWithExperiment:
         return [heights, f"wavenumbers {place}"]
 
     def __str__(self) -> str:
-        shown = self.experiment.quantity
-        shown = shown if shown == ARBITRARY else str(self.spectrum.shown)
-        lines = [f"{self.experiment.name}, {shown}", f"spectrum: {', '.join(self.factors)}"]
+        shown = self.spectrum.shown
+        what = str(shown) if self._same else f"{self.experiment.quantity} beside {shown.heading}"
+        what = ARBITRARY if self.experiment.quantity == ARBITRARY else what
+        lines = [f"{self.experiment.name}, {what}", f"spectrum: {', '.join(self.factors)}"]
         return "\n".join([*lines, *map(str, self.bands), *self.experiment.notes])
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
@@ -433,9 +491,10 @@ class ComparisonWithExperiment:
             ax.legend(frameon=False, fontsize="small")
             title = ", ".join([self.spectrum._title(), *self.factors])
             ax.set_title(title, fontsize="small")
-            arbitrary = self.experiment.quantity == ARBITRARY
+            name = self.experiment.quantity
+            measured = f"{name} unit" if name == ARBITRARY else f"{name}, its scale not known"
             ax.set(xlim=(x[0], x[-1]), xlabel=WAVENUMBER_LABEL)
-            ax.set_ylabel("measured, arbitrary unit" if arbitrary else self.spectrum.label)
+            ax.set_ylabel(self.spectrum.label if self._same else f"measured, {measured}")
         return ax
 
 
@@ -582,15 +641,27 @@ def _shown_as_measured(
     spectrum: Spectrum, experiment: Experiment, scaled: bool, how: dict[str, Any]
 ) -> Spectrum:
     """The spectrum in the quantity of the experiment."""
-    name = experiment.quantity
+    name, length = experiment.quantity, how.pop("path_length", None)
+    if length is not None and name != _A:
+        raise SpectrumError(f"a path length is of an absorbance, and {experiment.name} is {name}")
     if name == ARBITRARY:
         if not scaled:
             raise SpectrumError(
                 f"{experiment.name} is in arbitrary units: compare it scaled (scaled=True, "
                 "--scaled)"
             )
+        if given := [setting for setting, value in how.items() if value is not None]:
+            raise SpectrumError(
+                f"{experiment.name} is in arbitrary units, which have no {', '.join(given)}: leave "
+                "that out"
+            )
+        if not spectrum.shown.is_additive:
+            raise SpectrumError(
+                f"the spectrum is shown as transmittance: show absorbance, or n-alpha, beside "
+                f"{experiment.name}"
+            )
         return spectrum
-    length = how.pop("path_length", None) or experiment.path_length
+    length = experiment.path_length if length is None else length
     if QUANTITIES[name].needs_path and length is None:
         if not scaled:
             raise SpectrumError(

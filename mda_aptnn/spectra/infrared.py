@@ -276,7 +276,7 @@ class Spectrum(Absorption):
 
     def to(
         self,
-        quantity: str,
+        quantity: str | None = None,
         *,
         molecules: int | str | None = None,
         path_length: Any = None,
@@ -288,10 +288,10 @@ class Spectrum(Absorption):
 
         Parameters
         ----------
-        quantity : str
+        quantity : str, optional
             One of `mda_aptnn.spectra.quantities.QUANTITIES`: "n-alpha", "alpha", "epsilon",
             "molar-absorption", "absorbance", "transmittance", "k", "dielectric-loss",
-            "conductivity".
+            "conductivity". By default what is shown already, with its path and n.
         molecules : int or str, optional
             Of what a molar quantity is per mole: a formula ("H2O"), or the number of molecules in
             the sample. Not needed where all molecules are of one kind.
@@ -316,6 +316,8 @@ class Spectrum(Absorption):
             path_length = units.magnitude(path_length, "cm", "path length")
         how: dict[str, Any] = {"quantity": quantity, "path_length": path_length}
         how |= {"epsilon_infinity": epsilon_infinity, "refractive_index": refractive_index}
+        if quantity is None:
+            how = {k: getattr(self.shown, k) if v is None else v for k, v in how.items()}
         shown = Shown(**how, count=1)
         if self.volume is None and shown.is_times_n:
             shown = dataclasses.replace(shown, refractive_index=1.0)
@@ -360,6 +362,13 @@ class Spectrum(Absorption):
         factor = self.shown.factor(self.wavenumber.magnitude, total, volume)
         return self.shown.values(sections.T, factor).T
 
+    @property
+    def _additive(self) -> Spectrum:
+        """The same, a transmittance shown as the absorbance that it is made of."""
+        if self.shown.is_additive:
+            return self
+        return dataclasses.replace(self, shown_as=self.shown_as | {"quantity": "absorbance"})
+
     def curve(self, *term: str) -> result.Measured:
         """Return the total or a term with its errors, as it is shown.
 
@@ -373,6 +382,14 @@ class Spectrum(Absorption):
         Measured
             [n_frequencies], in `unit`.
         """
+        if not self.shown.is_additive:
+            # of 10^−A itself the jackknife leaves its range, where little light comes through
+            found = self._additive.curve(*term)
+            value = np.asarray(10**-found.value)
+            errors = {
+                name: np.log(10) * value * getattr(found, name) for name in ("error", "model_error")
+            }
+            return dataclasses.replace(found, value=value, **errors, positive=True)
         return self._measure(
             term, self.unit, lambda curve: curve, lambda rows: self.as_shown(rows[0], rows[-1])
         )
@@ -516,9 +533,7 @@ class Spectrum(Absorption):
             By rising wavenumber, with heights as the spectrum is shown (absorbance, if that is
             transmittance); see `mda_aptnn.spectra.bands.find_peaks`.
         """
-        shown = self
-        if not self.shown.is_additive:
-            shown = dataclasses.replace(self, shown_as=self.shown_as | {"quantity": "absorbance"})
+        shown = self._additive
         return find_peaks(
             shown,
             lambda values: values.sum(axis=1),
@@ -630,7 +645,7 @@ class Spectrum(Absorption):
         return [Panel(label=self.label, curves=curves, terms=self.named_terms(TIMES))]
 
     def summary(self) -> dict[str, Any]:
-        """Return what the spectrum says, as plain numbers."""
+        """Return what the spectrum says, as plain numbers, in the quantity of `peaks`."""
 
         def known(value: float) -> float | None:
             return value if np.isfinite(value) else None
@@ -646,8 +661,8 @@ class Spectrum(Absorption):
                 }
                 for peak in self.peaks()
             ],
-            "quantity": self.shown.heading,
-            "unit": self.unit,
+            "quantity": self._additive.shown.heading,
+            "unit": self._additive.unit,
             "resolution": float(self.resolution.magnitude),
             "effective_resolution": None if effective is None else float(effective.magnitude),
             **super().summary(),

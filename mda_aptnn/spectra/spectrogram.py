@@ -166,7 +166,7 @@ def spectrogram(
     exactly. The mean over t is the spectrum with the Gaussian lag window of the same resolution, as
     ∫ w(u) w(u + τ) du ∝ exp(−τ²/4s²).
     """
-    estimator = Estimator(resolution)
+    estimator = Estimator(units.magnitude(resolution, units.WAVENUMBER, "resolution"))
     kelvin, cubic, notes = series.conditions(temperature, volume)
     if group not in (None, *series.groups):
         raise GroupError(f"there is no group {group!r}; the groups are {', '.join(series.groups)}")

@@ -74,7 +74,8 @@ def plot_matrix(
             found.append((limits, spectrum.matrix(weights @ spectrum.values)))
     if not found:
         raise SpectrumError(f"none of the bands {list(bands)} is within the spectrum")
-    unit = "km/mol" if spectrum.volume is None else r"cm$^{-2}$"
+    name, count = spectrum.per() if spectrum.volume is None else ("", 1)
+    unit = f"km/mol per {plain(name)}" if name else r"cm$^{-2}$"
     shares = [100 * values / values.sum() for _, values in found]
     low, high = min(0.0, *map(np.min, shares)), max(map(np.max, shares))
     names = [plain(name) for name in spectrum.groups]
@@ -95,7 +96,7 @@ def plot_matrix(
                 style = {"ha": "center", "va": "center", "fontsize": "x-small"}
                 colour = "black" if light > 0.5 else "white"
                 place.text(column, row, f"{value:.1f}", color=colour, **style)
-            title = f"{first:g} to {last:g} cm$^{{-1}}$\n{values.sum():.4g} {unit}"
+            title = f"{first:g} to {last:g} cm$^{{-1}}$\n{values.sum() / count:.4g} {unit}"
             place.set_title(title, fontsize="small")
         bar = places_of[0].figure.colorbar(
             image, ax=list(places_of), shrink=0.7, label="% of the band"

@@ -1,9 +1,12 @@
 """Commands on stored fluxes, spectra, dipoles and velocities, as a user meets them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mda_aptnn.data import WATER64_TOPOLOGY, WATER64_TRAJECTORY
+from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.dielectric import DielectricSpectrum
 from mda_aptnn.spectra.dipoles import DipoleSeries
 from mda_aptnn.spectra.infrared import Spectrum
@@ -126,6 +129,56 @@ def test_compare(spectra, tmp_path):
         assert "lower and the upper limit" in error("compare", *spectra, "--band", wrong)
 
 
+def test_compare_with_a_measured_spectrum_has_no_trajectory_in_common(spectra):
+    words = ["compare", spectra[0], "water-hale-querry-1973", "--band", "2000-3000"]
+    assert "leave --same-trajectory out" in error(*words, "--same-trajectory")
+
+
+def test_what_is_shown_otherwise_is_refused_with_an_option_that_helps(spectra, flux, tmp_path):
+    other = tmp_path / "e.h5"
+    report("spectrum", flux, "--resolution", 100, "--quantity", "k", "-o", other)
+    words = ["compare", spectra[0], other, "--band", "1000-3000", "--plot", tmp_path / "c.png"]
+    assert "show both as one quantity (to(), --quantity" in error(*words)
+    assert report(*words, "--quantity", "conductivity")["bands"][0]["intensity"] == 1
+
+
+def test_molecules_alone_change_what_is_shown(flux, tmp_path):
+    series = FluxSeries.load(flux)
+    dataclasses.replace(series, volumes=np.full(len(series), np.nan)).save(tmp_path / "gas.h5")
+    words = ["spectrum", tmp_path / "gas.h5", "--resolution", 100, "-T", 300]
+    one = report(*words, "-o", tmp_path / "one.h5")
+    many = report(*words, "--molecules", 64, "-o", tmp_path / "many.h5")
+    assert "per sample" in one["quantity"] and "per molecule" in many["quantity"]
+    heights = [Spectrum.load(tmp_path / f"{n}.h5").curve().value for n in ("one", "many")]
+    np.testing.assert_allclose(heights[0], 64 * heights[1], rtol=1e-6)
+    page = tmp_path / "r.html"
+    words = ["report", tmp_path / "gas.h5", "--resolution", 100, "-T", 300, "-o", page]
+    report(*words)
+    assert "Intensity per sample" in page.read_text()
+    report(*words, "--molecules", 64)
+    assert "Intensity per molecule" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "words", [["spectrogram"], ["convergence", "--band", "1000-6000"], ["learn"]]
+)
+def test_a_resolution_that_is_not_chosen_by_itself(flux, words):
+    end = [flux, WATER64_TOPOLOGY] if words == ["learn"] else [flux]
+    said = error(*words, *end, "--resolution", "auto")
+    assert "--resolution: 'auto' is not a quantity" in said
+
+
+def test_a_resolution_of_zero_is_one_line(flux, tmp_path):
+    for zero in ("0 THz", "0 meV"):
+        said = error("spectrum", flux, "--resolution", zero, "-o", tmp_path / "x.h5")
+        assert "must be positive" in said
+
+
+def test_an_unknown_picture(spectra, tmp_path):
+    assert "picture " in error("plot", spectra[0], "-o", tmp_path / "p.xyz")
+    assert "--plot" not in error("plot", spectra[0], "-o", tmp_path / "p.xyz")
+
+
 def test_convergence(flux, tmp_path):
     found = report(
         "convergence",
@@ -141,6 +194,7 @@ def test_convergence(flux, tmp_path):
         "--plot",
         tmp_path / "c.png",
     )
+    assert found["per"] == "sample"
     lengths = [row["length_ps"] for row in found["lengths"]]
     assert len(lengths) == 4 and lengths[-1] == pytest.approx(8)
     assert all(row["error"] > 0 for row in found["lengths"])

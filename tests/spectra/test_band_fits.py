@@ -195,6 +195,8 @@ def test_tables(tmp_path):
         ([(2500, 4000)], {}, "no band from 2500 to 4000 cm⁻¹ stands out of the noise"),
         ([(2500, 4000)], {"at": [3000]}, "cannot be fitted, as its"),
         ([(1590, 1800)], {"at": [1700], "profile": "gaussian"}, "cannot be fitted"),
+        ([(1300, 1900)], {"at": [1600, 1950]}, "a band at 1950 cm⁻¹ .* in none of the ranges"),
+        ([(1500, 1900), (1400, 1700)], {"at": [1600]}, "1400 to 1700 and 1500 to 1900 .* overlap"),
         ([(1300, 1900)], {"profile": "box"}, "no profile 'box'; choose one of gaussian"),
         ([(1300, 1900)], {"molecules": "CO"}, "no molecule 'CO'"),
     ],

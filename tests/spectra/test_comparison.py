@@ -93,12 +93,34 @@ def test_a_different_shape_is_seen():
     assert 1 - two.shape.value > 5 * two.noise
 
 
+def test_what_is_shown_is_compared():
+    """Twice the sample has twice the absorption, and the same ε of a molecule."""
+    one = dataclasses.replace(band(), volume=None, info={"molecules": {"H2O": 64}})
+    two = dataclasses.replace(moved(one, 0.0, 2.0), info={"molecules": {"H2O": 128}})
+    assert compare(one, two, 1500, 5500).intensity.value == pytest.approx(2)
+    found = compare(one.to("epsilon"), two.to("epsilon"), 1500, 5500, same_trajectory=True)
+    assert found.intensity.value == pytest.approx(1) and found.intensity.error < 1e-6
+    cell = dataclasses.replace(band(), info=one.info).to("epsilon", refractive_index=1.0)
+    assert compare(one.to("epsilon"), cell, 1500, 5500).intensity.value == pytest.approx(1)
+    # n(ν) of each: the ratio of the curves that are drawn
+    noisy = dataclasses.replace(band(noise=30.0), info=one.info)
+    shown = [spectrum.to("epsilon", epsilon_infinity=1.8) for spectrum in (cell, noisy)]
+    grid = cell.wavenumber.magnitude
+    inside = (grid > 1500) & (grid < 5500)
+    areas = [np.trapezoid(spectrum.curve().value[inside], grid[inside]) for spectrum in shown]
+    ratio = compare(*shown, 1500, 5500).intensity.value
+    assert ratio == pytest.approx(areas[1] / areas[0], rel=2e-3)
+
+
 def test_what_cannot_be_compared_is_refused():
     one = band()
     with pytest.raises(SpectrumError, match="resolutions of 100 and 200"):
         compare(one, band(resolution=200.0), 2000, 4500)
-    with pytest.raises(SpectrumError, match="one spectrum has a volume"):
+    with pytest.raises(SpectrumError, match=r"as n-alpha, base e and molar-absorption, .*--q"):
         compare(one, dataclasses.replace(one, volume=None), 2000, 4500)
+    seen = one.to("transmittance", path_length="1 um", refractive_index=1.0)
+    with pytest.raises(SpectrumError, match="transmittance has no intensities"):
+        compare(seen, seen, 2000, 4500)
     with pytest.raises(SpectrumError, match="not a band of both"):
         compare(one, one, 2000, 2001)
     with pytest.raises(SpectrumError, match="segments"):

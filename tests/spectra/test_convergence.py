@@ -27,7 +27,7 @@ def test_the_last_length_is_the_whole_and_errors_fall(starts, tmp_path):
     assert errors[-1] < 0.8 * errors[0]
     upper, _ = found.plot(tmp_path / "c.png")
     np.testing.assert_allclose(upper.get_lines()[0].get_xdata(), found.lengths)
-    assert "1000 to 6000" in upper.get_ylabel()
+    assert "1000 to 6000" in upper.get_ylabel() and upper.get_ylabel().endswith("per sample")
 
 
 def test_the_first_part_is_that_of_a_shorter_run():

@@ -4,12 +4,13 @@ known.
 
 import builtins
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
-from mda_aptnn.errors import AptnnError, SpectrumError
+from mda_aptnn.errors import AptnnError, FileFormatError, SpectrumError
 from mda_aptnn.spectra.experiment import Experiment, compare_with_experiment, read_experiment
 from tests.spectra.test_comparison import band
 
@@ -102,6 +103,79 @@ def test_text_in_every_form(tmp_path, content, how):
     assert found.quantity == "epsilon" and found.path_length is None
 
 
+@pytest.mark.parametrize(
+    ("head", "factor", "quantity"),
+    [
+        ("absorption coefficient (m^-1) base e", 0.01, "alpha"),
+        ("absorption coefficient / m-1", 0.01 * np.log(10), "alpha"),
+        ("molar absorption coefficient (m2 mol-1)", 10, "epsilon"),
+        ("molar absorptivity (cm2/mol)", 1e-3, "epsilon"),
+        ("epsilon [L/(mol cm)]", 1, "epsilon"),
+        ("extinction coefficient (M-1 cm-1)", 1, "epsilon"),
+        ("epsilon (mM-1 cm-1)", 1000, "epsilon"),
+        ("l/mol/cm", 1, "epsilon"),
+        ("conductivity (S/cm)", 100, "conductivity"),
+        ("Napierian alpha (cm-1)", 1, "alpha"),
+        ("absorption alpha (base e) (cm-1)", 1, "alpha"),
+        ("n alpha / 1/cm (base e)", 1, "n-alpha"),
+        ("alpha (decadic, m-1)", 0.01 * np.log(10), "alpha"),
+        ("absorbance (from transmittance)", 1, "absorbance"),
+        ("absorbance (a.u.)", 1, "absorbance"),
+    ],
+)
+def test_the_unit_of_the_second_column_is_read(tmp_path, head, factor, quantity):
+    how = {} if re.search("base e|napier|decadic", head, re.I) else {"base": "10"}
+    how = how if quantity in ("alpha", "n-alpha") else {}
+    found = read(tmp_path, text(header=f"cm-1,{head}".replace("(decadic, ", "(decadic ")), **how)
+    assert found.quantity == quantity
+    np.testing.assert_allclose(found.values, factor * Y, rtol=1e-5)
+    assert any(" is made " in note for note in found.notes) or factor == 1
+
+
+@pytest.mark.parametrize(
+    ("quantity", "head"),
+    [
+        ("epsilon", "epsilon (furlong)"),
+        ("k", "k (M-1 cm-1)"),
+        (None, "extinction coefficient (cm-1)"),
+        ("alpha", "signal base e (S/m)"),
+        (None, "n-alpha base e / per cm"),
+    ],
+)
+def test_a_unit_that_is_none_of_the_quantity_is_refused(tmp_path, quantity, head):
+    with pytest.raises(FileFormatError, match="and that is no unit of"):
+        read(tmp_path, text(header=f"cm-1,{head}"), quantity=quantity)
+
+
+def test_logarithms_of_transmittance_are_not_taken_again(tmp_path):
+    for head in ("-log10 transmittance", "log(T)", "-ln T"):
+        with pytest.raises(FileFormatError, match="does not say what its second column is"):
+            read(tmp_path, text(header=f"cm-1,{head}"))
+
+
+def test_the_unit_of_the_first_column_is_read(tmp_path):
+    found = read(tmp_path, text(100 * X, header="wavenumber (m-1),epsilon"))
+    np.testing.assert_allclose(found.wavenumber, X, rtol=1e-5)
+    with pytest.raises(FileFormatError, match="unit of its first column"):
+        read(tmp_path, text(header="wavenumber (um-1),epsilon"))
+
+
+def test_words_behind_a_number_sign_are_a_header(tmp_path):
+    """As numpy.savetxt writes them; numbers behind one are no data."""
+    found = read(tmp_path, text(header="#1390 7\n# wavenumber absorbance", between=" "))
+    assert found.quantity == "absorbance" and len(found.values) == len(X)
+    found = read(tmp_path, text(header="# wavenumber (cm-1) conductivity (S/cm)", between=" "))
+    np.testing.assert_allclose(found.values, 100 * Y, rtol=1e-5)
+
+
+def test_a_transmittance_has_no_base(tmp_path):
+    """It was divided by ln 10."""
+    with pytest.raises(FileFormatError, match="which has no base"):
+        read(tmp_path, text(X, 10 ** (-Y / 20), "cm-1,transmittance"), base="e")
+    found = read(tmp_path, text(X, 10 ** (-Y / 20), "cm-1,transmittance of alpha base e"))
+    np.testing.assert_allclose(found.values, Y / 20, rtol=1e-5)
+
+
 def test_a_reversed_axis_is_said(tmp_path):
     assert "axis reversed" in " ".join(read(tmp_path, text(X[::-1], Y[::-1])).notes)
     assert not read(tmp_path, text(header="cm-1,epsilon base 10")).notes
@@ -129,6 +203,8 @@ def test_percent_transmittance_with_its_path_from_the_header(tmp_path):
     np.testing.assert_allclose(fraction.values, absorbance, rtol=1e-4)
     odd = read(tmp_path, jcamp(percent, "TRANSMITTANCE", more="##PATH LENGTH=thin"), "measured.dx")
     assert odd.path_length is None and any("not understood" in note for note in odd.notes)
+    bare = read(tmp_path, jcamp(percent, "TRANSMITTANCE", more="##PATHLENGTH=0.1"), "measured.dx")
+    assert bare.path_length is None and any("not understood" in note for note in bare.notes)
 
 
 def test_gaps_negative_values_and_missing_ones_are_said(tmp_path):
@@ -284,6 +360,21 @@ def test_the_picture_has_both(spectrum, tmp_path):
     assert top[0] == pytest.approx(top[1], abs=10)
 
 
+def test_a_scaled_absorbance_is_not_called_alpha(spectrum, tmp_path):
+    other = dataclasses.replace(measured(spectrum), quantity="absorbance")
+    found = compare_with_experiment(spectrum, other, [(2400, 4200)], scaled=True)
+    assert "absorbance" in found.plot(tmp_path / "both.png").get_ylabel()
+    assert str(found).startswith("made up, absorbance beside n*alpha")
+
+
+def test_a_transmittance_is_not_compared_with_an_arbitrary_unit(spectrum):
+    shown = spectrum.to("transmittance", path_length="1 um", refractive_index=1.0)
+    with pytest.raises(SpectrumError, match="shown as transmittance"):
+        compare_with_experiment(
+            shown, measured(spectrum, quantity="arbitrary"), [(2400, 4200)], scaled=True
+        )
+
+
 @pytest.mark.parametrize(
     ("change", "bands", "how", "said"),
     [
@@ -292,6 +383,13 @@ def test_the_picture_has_both(spectrum, tmp_path):
         ({"gap": (3000, 3600)}, [(2500, 4000)], {}, "no point between .* more than a quarter"),
         ({"quantity": "arbitrary"}, [(2500, 4000)], {}, "arbitrary units: compare it scaled"),
         ({"quantity": "absorbance"}, [(2500, 4000)], {}, "path length is not known"),
+        (
+            {"quantity": "arbitrary"},
+            [(2500, 4000)],
+            {"scaled": True, "molecules": "XX", "epsilon_infinity": -7.0},
+            "which have no molecules, epsilon_infinity: leave",
+        ),
+        ({}, [(2500, 4000)], {"path_length": "junk"}, "a path length is of an absorbance"),
         ({"quantity": "alpha"}, [(2500, 4000)], {}, "n times it: give epsilon_infinity"),
         ({"quantity": "epsilon"}, [(2500, 4000)], {"molecules": "CO"}, "no molecule 'CO'"),
         ({"factor": 1.3}, [(2000, 5900)], {"fit_frequency": True}, "no frequency factor from"),

@@ -193,6 +193,17 @@ def test_every_result_draws_into_axes_that_are_there(spectrum):
     assert moving.plot(ax=ax) is ax and ax.get_ylabel() == "time / ps" and not ax.get_lines()
     axes = plot_matrix(spectrum, ax=Figure().subplots(1, 4))
     assert len(axes) == 4 and "400 to 1000" in axes[1].get_title()
+    assert "cm$^{-2}$" in axes[1].get_title()
+    gas = dataclasses.replace(spectrum, volume=None, info={"molecules": {"H2O": 64}})
+    titles = [
+        axes[1].get_title().split("\n")[1].split(maxsplit=1)
+        for one in (gas, dataclasses.replace(gas, info={}))
+        for axes in [plot_matrix(one, ax=Figure().subplots(1, 4))]
+    ]
+    assert [unit for _, unit in titles] == ["km/mol per H2O", "km/mol per sample"]
+    assert float(titles[1][0]) == pytest.approx(64 * float(titles[0][0]), rel=1e-3)
+    band = gas.band(400, 1000, n_molecules="H2O")
+    assert float(titles[0][0]) == pytest.approx(band.value, rel=1e-3)
     # of several, what is no map
     ax = figures.plot({"a": moving, "b": moving}, ax=Figure().subplots())
     assert ax.get_ylabel() == "mean" and len(ax.get_lines()) == 2

@@ -121,6 +121,29 @@ def test_terms_errors_and_tables_follow(spectrum, name, tmp_path):
     assert again.summary()["unit"] == needs.unit and again.describe()
 
 
+def test_limits_of_a_transmittance_are_those_of_its_absorbance(spectrum):
+    """The upper limit in a saturated band was 1e12."""
+    how = {"path_length": "50 m", "refractive_index": 1.33}
+    seen, absorbance = (spectrum.to(name, **how) for name in ("transmittance", "absorbance"))
+    found, made_of = seen.curve(), absorbance.curve()
+    assert made_of.value.max() > 10
+    low, high = found.limits()
+    half = np.diff(made_of.limits(), axis=0)[0] / 2
+    assert np.isfinite(high).all() and (low <= found.value).all()
+    dark = made_of.value > 5
+    assert (high[dark] < 10 ** -(made_of.value - 1.5 * half)[dark]).all()
+    np.testing.assert_allclose(
+        found.error, np.log(10) * found.value * made_of.error, rtol=1e-9, atol=1e-300
+    )
+
+
+def test_maxima_of_a_transmittance_are_said_to_be_of_absorbance(spectrum):
+    how = {"path_length": "1 um", "refractive_index": 1.33}
+    seen, absorbance = (spectrum.to(name, **how) for name in ("transmittance", "absorbance"))
+    assert seen.summary() == absorbance.summary()
+    assert seen.summary()["quantity"].startswith("absorbance, base 10")
+
+
 def test_without_n_it_is_said_to_be_times_n(spectrum):
     for name in ("alpha", "epsilon", "k"):
         shown = spectrum.to(name)

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mda_aptnn.cli import app
-from mda_aptnn.errors import GroupError, SpectrumError
+from mda_aptnn.errors import GroupError, SpectrumError, UnitError
 from mda_aptnn.flux.flux_series import FluxSeries
 from mda_aptnn.spectra.spectrogram import Spectrogram, spectrogram
 from tests.systems import LIGHT, prefactor
@@ -177,6 +177,8 @@ def test_what_cannot_be_is_refused():
     series = made(modes(500, (1.0,), (1000.0,)))
     with pytest.raises(SpectrumError, match="needs an uninterrupted series"):
         spectrogram(series, resolution=10)
+    with pytest.raises(UnitError, match="'auto' is not a quantity"):
+        spectrogram(series, resolution="auto")
     with pytest.raises(SpectrumError, match="must be positive"):
         spectrogram(series, resolution=100, step=0)
     with pytest.raises(GroupError, match="no group 'O'"):
