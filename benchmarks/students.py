@@ -85,6 +85,7 @@ STUDENTS: dict[str, tuple[NetworkConfig, dict[str, Any]]] = {
     ),
     "16 channels, 6 and 5 functions": (shape(16, "16x0e+8x1o+4x2e", n_radial=(6, 5)), {}),
     "16 channels, 200 frames": (distil.STUDENT_NETWORK, {"frames": 200}),
+    "16 channels, 16,000 steps": (distil.STUDENT_NETWORK, {"steps": 16_000}),
     "16 channels, decay 0.03": (distil.STUDENT_NETWORK, {"weight_decay": 0.03}),
     "16 channels, decay 0.003": (distil.STUDENT_NETWORK, {"weight_decay": 0.003}),
 }
