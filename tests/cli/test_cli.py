@@ -253,7 +253,7 @@ def test_info_shows_the_card_of_the_bundled_model_and_the_contents_of_files(flux
         (["-T", "-3 K"], ["temperature", "positive"]),
         (["--window", "box"], ["window", "gaussian"]),
         (["-o", "/nowhere/x.h5"], ["/nowhere"]),
-        (["--plot", "x.xyz"], ["--plot", "png"]),
+        (["--plot", "x.xyz"], ["picture x.xyz", "png"]),
         (["--velocity-unit", "angstrom/fs"], ["temperature", "nm/ps"]),
         (["--velocity-unit", "kg"], ["velocity_unit", "kg"]),
         (["--stop", "1"], ["frames"]),
