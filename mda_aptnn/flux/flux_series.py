@@ -250,18 +250,14 @@ class FluxSeries(io.Stored):
                 summed[name] = np.stack(terms, axis)
         info = dict(self.info)
         if "mixture" in info:
-            info["mixture"] = [
-                row
-                | {
-                    "groups": {
-                        name: n
-                        for name, of in sums.items()
-                        if (n := sum(row["groups"].get(self.groups[k], 0) for k in of))
-                    }
-                }
-                for row in info["mixture"]
-            ]
+            rows = info["mixture"]
+            info["mixture"] = [row | {"groups": self._counts(row["groups"], sums)} for row in rows]
         return dataclasses.replace(self, groups=list(sums), labels=labels, info=info, **summed)
+
+    def _counts(self, counts: Mapping[str, int], sums: Mapping[str, list[int]]) -> dict[str, int]:
+        """How many atoms each of the sums has, of a model that has so many of each group."""
+        found = {name: sum(counts.get(self.groups[k], 0) for k in of) for name, of in sums.items()}
+        return {name: n for name, n in found.items() if n}
 
     def equipartition_ratio(self) -> tuple[float, float]:
         """Return ⟨Ṁ²⟩ / (k_B T Σ_i ⟨‖P_i‖²⟩/m_i) and its standard error.

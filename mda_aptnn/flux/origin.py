@@ -17,7 +17,7 @@ from mda_aptnn.flux.groups import Groups
 from mda_aptnn.frame import Frame
 from mda_aptnn.model.domain import expected_residual
 from mda_aptnn.model.mixture import Mixture
-from mda_aptnn.model.predict import model_identity
+from mda_aptnn.model.predict import identities, model_identity
 from mda_aptnn.trajectory.motions.motions import take_apart
 from mda_aptnn.trajectory.universe_frames import UniverseFrames
 
@@ -67,11 +67,8 @@ def description(source: Any, model: Any, sums: FrameFlux, trajectory: Any) -> di
     card = getattr(model, "info", None) or {}
     mixture = {}
     if isinstance(model, Mixture) and model.which is not None:
-        names = source if isinstance(source, Mapping) else model.models
-        parts = [
-            {"selection": name, "model": model_identity(names[name], own)}
-            for name, own in model.models.items()
-        ]
+        each = identities(source, model).items()
+        parts = [{"selection": name, "model": one} for name, one in each]
         mixture = {"mixture": shares_of_models(parts, model.which, sums.groups)}
     return {
         "model": model_identity(source, model),

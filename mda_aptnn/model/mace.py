@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mda_aptnn import io
+from mda_aptnn import io, units
 from mda_aptnn.errors import ModelError
 from mda_aptnn.frame import Array, Frame
 from mda_aptnn.graph import neighbours
@@ -17,8 +17,7 @@ from mda_aptnn.model.protocol import check_elements
 from mda_aptnn.tensors import APT
 from mda_aptnn.trajectory.universe_frames import as_frame
 
-#: e·Å in a Debye, 1e-21 / (c e).
-DEBYE = 0.20819434
+DEBYE = units.factor("debye", "e*angstrom")
 #: Unit of the dipole of each class of MACE that has one, in e·Å. By MACE 0.3.16: what it adds for
 #: charges is divided by a Debye in the first two (`compute_fixed_charge_dipole`), and is not in the
 #: third (`compute_fixed_charge_dipole_polar`).

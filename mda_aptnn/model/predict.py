@@ -429,9 +429,7 @@ def model_identity(source: Any, model: Any) -> str:
         What it became.
     """
     if isinstance(model, Mixture):
-        names = source if isinstance(source, Mapping) else model.models
-        each = model.models.items()
-        return "; ".join(f"{name}: {model_identity(names[name], own)}" for name, own in each)
+        return "; ".join(f"{name}: {one}" for name, one in identities(source, model).items())
     path = getattr(model, "path", None)
     if path is not None:
         return f"{Path(path).stem} (sha256 {io.file_hash(path)[:16]})"
@@ -442,6 +440,12 @@ def model_identity(source: Any, model: Any) -> str:
         return source
     word = source.partition(":")[0]
     return f"{word}:{Path(file).name} (sha256 {io.file_hash(file)[:16]})"
+
+
+def identities(source: Any, mixture: Mixture) -> dict[str, str]:
+    """Return the `model_identity` of each model of a mixture, by its selection."""
+    names = source if isinstance(source, Mapping) else mixture.models
+    return {name: model_identity(names[name], own) for name, own in mixture.models.items()}
 
 
 def model_path(name: str | os.PathLike[str]) -> Path:

@@ -2,36 +2,26 @@
 
 import numpy as np
 
-from mda_aptnn.frame import Frame
 from mda_aptnn.labels import protocol
 from mda_aptnn.labels.campaign import plan
 from mda_aptnn.labels.collect import collect
 from mda_aptnn.labels.execution import run_campaign
 from mda_aptnn.labels.snapshots import Snapshot
+from tests import molecules
+from tests.molecules import isolated
 
-WATER = Frame([8, 1, 1], np.array([[0.1, 0.2, 0.3], [0.86, 0.31, 0.75], [-0.5, 0.9, 0.61]]))
-ACETATE = Frame(
-    [6, 6, 8, 8, 1, 1, 1],
-    np.array(
-        [
-            *([0, 0, 0.02], [1.54, 0.05, 0], [2.13, 1.15, 0.03], [2.2, -1.05, -0.02]),
-            *([-0.4, 1.02, 0.05], [-0.36, -0.55, 0.88], [-0.38, -0.5, -0.9]),
-        ]
+
+def turned(molecule, seed):
+    """In an orientation that belongs to this seed."""
+    found = isolated(*molecule)
+    return found.moved_to(
+        found.positions @ np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
     )
-    @ np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0],
-    charge=-1,
-)
-N_METHYLACETAMIDE = Frame(
-    [6, 6, 8, 7, 6, 1, 1, 1, 1, 1, 1, 1],
-    np.array(
-        [
-            *([-1.96, -0.05, 0.02], [-0.46, 0.12, -0.01], [0.1, 1.22, 0.02], [0.26, -1.03, -0.03]),
-            *([1.7, -1.1, 0.01], [-2.31, -0.58, -0.87], [-2.4, 0.94, 0.06], [-2.25, -0.62, 0.9]),
-            *([-0.26, -1.9, 0.02], [2.09, -0.6, 0.89], [2.09, -0.62, -0.88], [2.01, -2.15, 0.04]),
-        ]
-    )
-    @ np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0],
-)
+
+
+WATER = isolated(*molecules.WATER)
+ACETATE = turned(molecules.ACETATE, 1)
+N_METHYLACETAMIDE = turned(molecules.METHYLACETAMIDE, 2)
 
 
 def planned(folder, code, settings, frame, route):
